@@ -1,0 +1,204 @@
+"""Batches of a dataset, in an order that a seed decides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn.data import _check
+from fastnn.data.dataset import ArrayDataset, Batch, Dataset, as_batch
+from fastnn.data.prefetch import ahead
+
+
+class DataLoader:
+    """Iterate over a dataset in batches; every ``for`` over the loader is one epoch.
+
+    The order of epoch e depends on `seed` and e alone. Each batch is a tuple of C-contiguous arrays
+    in native byte order, fresh memory that belongs to the consumer. The next batches are made in a
+    background thread meanwhile.
+
+    Parameters
+    ----------
+    dataset : Dataset, or tuple or list of arrays, or array
+        Arrays are taken as an `ArrayDataset`. Any other object needs ``len(dataset)`` and
+        ``dataset[indices]`` as `Dataset` describes.
+    batch_size : int, default 1
+        Rows a batch, at least 1.
+    shuffle : bool, default False
+        Draw a new order each epoch. Otherwise rows come as they stand.
+    seed : int, numpy Generator or None
+        From 0 to 2**64 - 1. A Generator is asked for one number. With None one is drawn from the
+        operating system; either way ``loader.seed`` tells it, and repeats the run.
+    drop_last : bool, default False
+        Leave out the last batch of an epoch if it is smaller than `batch_size`.
+    prefetch : int, default 2
+        Batches made in advance; 0 makes each when it is asked for, without a thread.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch under way, or, between two, the next one; from 0. Leaving an epoch early
+        (``break``) ends it: the next ``for`` begins another.
+
+    Raises
+    ------
+    TypeError, ValueError
+        At once, naming the argument; also for a dataset without rows, and for one that
+        `drop_last` leaves without a batch. What the dataset or its transform raises is raised in
+        the loop, at the batch it concerns.
+
+    Examples
+    --------
+    >>> loader = DataLoader((np.arange(10), np.arange(10) % 2), batch_size=4)
+    >>> [len(x) for x, y in loader]
+    [4, 4, 2]
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | Sequence[ArrayLike] | NDArray[Any],
+        batch_size: int = 1,
+        shuffle: bool = False,
+        seed: int | np.random.Generator | None = None,
+        drop_last: bool = False,
+        prefetch: int = 2,
+    ) -> None:
+        self.dataset = _as_dataset(dataset)
+        self.batch_size = _check.integer("batch_size", batch_size, 1)
+        self.shuffle = _check.flag("shuffle", shuffle)
+        self.seed = _as_seed(seed)
+        self.drop_last = _check.flag("drop_last", drop_last)
+        self.prefetch = _check.integer("prefetch", prefetch, 0)
+        self._samples = len(self.dataset)
+        if self._samples == 0:
+            raise ValueError("dataset: expected at least one row, got none")
+        if len(self) == 0:
+            raise ValueError(
+                f"batch_size: {self.batch_size} with drop_last=True leaves no batch of a dataset "
+                f"of {self._samples} rows"
+            )
+        self._epoch = 0
+        self._batch = 0  # batches of this epoch that were handed out
+        self._iteration: object | None = None  # the latest; only it moves the two above
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        whole, rest = divmod(self._samples, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._iteration is not None:  # left early
+            self._epoch, self._batch = self._epoch + 1, 0
+        self._iteration = iteration = object()
+        return self._batches(iteration, self._epoch, self._batch)
+
+    def state_dict(self) -> dict[str, int | bool]:
+        """Return where the loader stands, as plain numbers.
+
+        Returns
+        -------
+        dict
+            ``seed``, ``epoch`` and ``batch``, the number of this epoch's batches handed out so
+            far; and ``samples``, ``batch_size``, ``shuffle`` and ``drop_last``, without which
+            these would mean other batches.
+        """
+        return {"seed": self.seed, "epoch": self._epoch, "batch": self._batch, **self._geometry()}
+
+    def load_state_dict(self, state: Mapping[str, int | bool]) -> None:
+        """Continue from a state: the next ``for`` yields the batches that its epoch still had.
+
+        That may be none, if the state was taken after the last batch of an epoch and before the
+        end of its loop. An iteration under way goes on as it was, and no longer counts.
+
+        Parameters
+        ----------
+        state : mapping
+            From `state_dict`, of this loader or of one built alike.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For keys or values that `state_dict` does not return, and for a loader that differs.
+            The loader is left as it was.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state: expected a mapping, got {type(state).__name__}")
+        expected = self.state_dict().keys()
+        if state.keys() != expected:
+            raise ValueError(
+                f"state: expected the keys {sorted(expected)}, got {sorted(map(str, state))}"
+            )
+        for name, own in self._geometry().items():
+            if state[name] != own:
+                raise ValueError(
+                    f"state: {name} is {state[name]!r} there and {own!r} in this loader, which "
+                    "would make other batches"
+                )
+        seed = _check.integer("state['seed']", state["seed"], 0, _check.LARGEST_SEED)
+        epoch = _check.integer("state['epoch']", state["epoch"], 0, _check.LARGEST_SEED)
+        batch = _check.integer("state['batch']", state["batch"], 0, len(self))
+        self.seed, self._epoch, self._batch, self._iteration = seed, epoch, batch, None
+
+    def _geometry(self) -> dict[str, int | bool]:
+        return {
+            "samples": self._samples,
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "drop_last": self.drop_last,
+        }
+
+    def _batches(self, iteration: object, epoch: int, first: int) -> Iterator[Batch]:
+        order = self._order(epoch)
+
+        def load(number: int) -> Batch:
+            rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+            return as_batch(self.dataset[rows], len(rows), "dataset[indices]")
+
+        with closing(ahead(load, range(first, len(self)), self.prefetch)) as batches:
+            for batch in batches:
+                if self._iteration is iteration:
+                    self._batch += 1
+                yield batch
+        if self._iteration is iteration:
+            self._epoch, self._batch, self._iteration = epoch + 1, 0, None
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if not self.shuffle:
+            return np.arange(self._samples, dtype=np.int64)
+        # The rank of raw random words, not Generator.permutation: NumPy promises the words for
+        # all its versions (NEP 19), so that a run resumes after an upgrade.
+        key = np.array([self.seed, epoch], dtype=np.uint64)
+        words = np.random.Philox(key=key).random_raw(self._samples)
+        return np.argsort(words, kind="stable").astype(np.int64, copy=False)
+
+
+def _as_dataset(value: Any) -> Dataset:
+    if isinstance(value, (tuple, list)):
+        return ArrayDataset(*value)
+    if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
+        return ArrayDataset(value)
+    if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
+        raise TypeError(
+            "dataset: expected a tuple of arrays, or an object with len(dataset) and "
+            f"dataset[indices], got {type(value).__name__}"
+        )
+    dataset: Dataset = value
+    return dataset
+
+
+def _as_seed(seed: int | np.random.Generator | None) -> int:
+    # 63 bits: what is drawn here also fits where others keep it as a signed number.
+    if seed is None:
+        return int.from_bytes(os.urandom(8), "little") >> 1
+    if isinstance(seed, np.random.Generator):
+        return int(seed.integers(2**63))
+    return _check.integer("seed", seed, 0, _check.LARGEST_SEED)

@@ -1,0 +1,110 @@
+"""MNIST, and every set in its form, from files that the user has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastnn.data import _check, _folders
+from fastnn.data.idx import read_idx
+
+_NAMES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+_SUBFOLDERS = ("", "mnist", "MNIST/raw")  # the last is torchvision's
+
+
+def mnist(
+    root: str | os.PathLike[str] | None = None,
+    split: str = "train",
+    flatten: bool = False,
+    normalize: bool = True,
+    dtype: DTypeLike = np.float32,
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Read handwritten digits, 28x28 grey: 60 000 for training, 10 000 for testing.
+
+    Fashion-MNIST and KMNIST come in the same form under the same names, and are read alike.
+
+    Parameters
+    ----------
+    root : path-like, optional
+        The folder of the files. Without it, ``$FASTNN_DATA`` and then the cache folder
+        (``~/.cache/fastnn`` on Linux) are searched. The files, compressed with gzip or not, may
+        lie there or in its subfolder ``mnist`` or ``MNIST/raw``.
+    split : {"train", "test"}, default "train"
+    flatten : bool, default False
+        Images as rows of 784 values.
+    normalize : bool, default True
+        Scale the images from 0..255 to [0, 1]. Otherwise they are uint8.
+    dtype : dtype, default float32
+        Floating type of the scaled images.
+
+    Returns
+    -------
+    images : ndarray of shape (N, 1, 28, 28) or (N, 784)
+        0 is background, the largest value ink.
+    labels : ndarray of int64, shape (N,)
+        The digits, 0 to 9.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the files are not there; says which go where. Nothing is downloaded.
+    ValueError
+        For another `split`, or a file that is damaged or holds something else, by name.
+    TypeError
+        For flags that are no bool, and for a `dtype` that is not floating.
+
+    References
+    ----------
+    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
+    recognition", Proceedings of the IEEE 86(11), 1998.
+    """
+    names = _NAMES[_check.choice("split", split, tuple(_NAMES))]
+    flatten = _check.flag("flatten", flatten)
+    if _check.flag("normalize", normalize) and np.dtype(dtype).kind != "f":
+        raise TypeError(f"dtype: expected a floating type, got {np.dtype(dtype)}")
+
+    images_path, labels_path = _find(names, root)
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
+        raise ValueError(
+            f"{images_path}: expected uint8 images (N, 28, 28), got {images.dtype} {images.shape}"
+        )
+    if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"{labels_path}: expected uint8 labels ({len(images)},), one for each image, got "
+            f"{labels.dtype} {labels.shape}"
+        )
+    if labels.max(initial=0) > 9:
+        raise ValueError(f"{labels_path}: expected labels 0 to 9, got {labels.max()}")
+
+    images = images.reshape(-1, 784) if flatten else images.reshape(-1, 1, 28, 28)
+    if normalize:
+        images = np.divide(images, 255, dtype=dtype)
+    return images, labels.astype(np.int64)
+
+
+def _find(names: tuple[str, ...], root: str | os.PathLike[str] | None) -> list[Path]:
+    """Return the paths of `names`, all from the first folder that has every one of them."""
+    places = _folders.places(root)
+    for folder in (place / sub for place in places for sub in _SUBFOLDERS):
+        found = [_either(folder / name) for name in names]
+        if all(path.is_file() for path in found):
+            return found
+    searched = " or ".join(str(place) for place in places)
+    raise FileNotFoundError(
+        f"MNIST: no folder with both {names[0]} and {names[1]}. Put the four files "
+        f"{', '.join(name for pair in _NAMES.values() for name in pair)} (each as it is or with "
+        f".gz) into {searched}, or into a subfolder mnist there, or say where they are with root= "
+        "or the environment variable FASTNN_DATA."
+    )
+
+
+def _either(plain: Path) -> Path:
+    return plain if plain.is_file() else plain.with_name(f"{plain.name}.gz")

@@ -1,0 +1,121 @@
+"""Computing ahead: one thread works while the consumer consumes.
+
+The consumer owns the order and the thread owns nothing. Items go out through one queue, results
+come back through another, and ``None`` ends the thread. Both are `queue.SimpleQueue`, whose ``get``
+leaves Ctrl-C working and whose ``put`` never blocks, so neither side can hold the other up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Nearly always long enough for the item in hand, and short enough for Ctrl-C; what takes longer
+# ends by itself when that item is done.
+PATIENCE = 0.1  # seconds
+
+
+def ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], depth: int
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for each item in order, up to `depth` of them computed in advance.
+
+    Parameters
+    ----------
+    function : callable
+        Called with one item at a time, in the background thread (in the caller's for depth 0).
+    items : iterable
+        Drawn from in the caller's thread.
+    depth : int
+        Results that may wait, made or in the making, beyond the one being consumed. 0: no thread.
+
+    Yields
+    ------
+    object
+        What `function` returned. What it raised is raised here, in its turn, and ends the
+        iteration. The thread starts at the first result and ends with the iteration: at its end,
+        on an error, on ``close()`` or when it is dropped midway, and at the interpreter's exit.
+        A child forked midway computes what remains without a thread.
+    """
+    if depth == 0:
+        # Not map(): a StopIteration out of `function` would end it in silence. Here, and wherever
+        # else a generator raises one, it becomes a RuntimeError (PEP 479).
+        for item in items:
+            yield function(item)
+        return
+
+    import atexit
+    from queue import SimpleQueue
+    from threading import Thread, current_thread
+
+    requests: SimpleQueue[tuple[Item] | None] = SimpleQueue()
+    replies: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+    worker = Thread(
+        target=_work, args=(function, requests, replies), name="fastnn-prefetch", daemon=True
+    )
+
+    def stop() -> None:
+        _drop_all(requests)
+        requests.put(None)
+        if worker is not current_thread():  # garbage collection may run this in the worker
+            worker.join(PATIENCE)
+
+    items = iter(items)
+    pending: deque[Item] = deque()
+    home = os.getpid()
+
+    def request(count: int) -> None:
+        for item in islice(items, count):
+            pending.append(item)
+            requests.put((item,))
+
+    worker.start()
+    # A daemon must not run on into the interpreter's end, where it would be cut off in a call.
+    atexit.register(stop)
+    try:
+        request(depth)
+        while pending:
+            if os.getpid() != home:
+                yield from ahead(function, [*pending, *items], 0)
+                return
+            result, error = replies.get()
+            if error is not None:
+                raise error
+            pending.popleft()
+            request(1)
+            yield result
+    finally:
+        atexit.unregister(stop)
+        stop()
+
+
+def _work(
+    function: Callable[[Item], Result],
+    requests: SimpleQueue[tuple[Item] | None],
+    replies: SimpleQueue[tuple[Any, BaseException | None]],
+) -> None:
+    while (request := requests.get()) is not None:
+        try:
+            replies.put((function(*request), None))
+        except BaseException as error:  # whatever it is belongs to the consumer
+            replies.put((None, error))
+            return
+
+
+def _drop_all(requests: SimpleQueue[Any]) -> None:
+    from queue import Empty
+
+    try:
+        while True:
+            requests.get_nowait()
+    except Empty:
+        pass

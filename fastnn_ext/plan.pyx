@@ -1,0 +1,423 @@
+"""The executor: a flat list of ops over one arena, run as one native call.
+
+Plan knows no op by name. It is given what fastnn.lowering made of a graph:
+
+ops      tuples (kernel, dtype, buffers, dims, scalars, object): `kernel` is the name a driver
+         registered; `buffers` are references (see below) or None; a dim is an int or a pair
+         (fixed, per_sample), which stands for fixed + per_sample * batch; `object` is the Python
+         object that a callback op calls, or None.
+phases   tuples (first, count): ops[first:first + count] do not depend on each other.
+commit   the phase from which on the program no longer stops for signals.
+refs     ("arena", 0, byte_offset), ("fixed", k, byte_offset), ("input", k, byte_offset),
+         ("output", k, byte_offset).
+inputs   InputSpec tuples (name, dtype, dims, limit, ignore): dims as above; for labels `limit` is
+         the number of classes (0: unchecked) and `ignore` the label that is passed over.
+outputs  tuples (dtype, dims); a new array a run, or a Python float where dims is ().
+fixed    arrays that live as long as the plan: parameters, gradients, optimizer state, constants.
+"""
+import numpy as np
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport (
+    NOWAIT_LOCK, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
+    PyThread_get_thread_ident, PyThread_release_lock, PyThread_type_lock,
+)
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+
+from fastnn_ext cimport runtime
+from fastnn_ext.runtime cimport (
+    FNN_FAILED, FNN_LATE, FNN_MAX_BUF, FNN_MAX_DIM, FNN_MAX_SCALAR, FNN_NO_MEMORY, fnn_op, fnn_phase,
+    fnn_program,
+)
+
+
+DTYPES = ("float32", "float64", "int64")
+cdef int ITEMSIZE[3]
+ITEMSIZE[0] = 4
+ITEMSIZE[1] = 8
+ITEMSIZE[2] = 8
+
+
+cdef int poll_signals() noexcept nogil:
+    """Nonzero if a Python signal handler raised, KeyboardInterrupt above all."""
+    with gil:
+        return PyErr_CheckSignals() != 0
+
+
+cdef int raise_pending() except -1:
+    """Raises the Python error that native code has set."""
+    return -1
+
+
+cdef struct linear:  # a size: fixed + per_sample * batch
+    int64_t fixed
+    int64_t per_sample
+
+
+cdef struct patch:  # op.buf[slot] follows an input or output of the call
+    int32_t op
+    int32_t slot
+    int32_t index
+    int64_t offset
+
+
+cdef inline linear as_linear(object dim) except *:
+    cdef linear size
+    if isinstance(dim, tuple):
+        size.fixed, size.per_sample = dim
+    else:
+        size.fixed = dim
+        size.per_sample = 0
+    return size
+
+
+@cython.final
+cdef class Spec:
+    """Name, dtype and sizes of one input or output."""
+    cdef readonly str name
+    cdef readonly int dtype
+    cdef readonly int ndim
+    cdef readonly int64_t limit
+    cdef readonly int64_t ignore
+    cdef linear sizes[8]
+
+    def __init__(self, str name, int dtype, dims, int64_t limit=0, int64_t ignore=-1):
+        if len(dims) > 8:
+            raise ValueError(f"{name} has {len(dims)} dimensions; at most 8 are supported")
+        self.name = name
+        self.dtype = dtype
+        self.ndim = len(dims)
+        self.limit = limit
+        self.ignore = ignore
+        for i, dim in enumerate(dims):
+            self.sizes[i] = as_linear(dim)
+
+    def describe(self):
+        """The expected shape as text, with N for the batch."""
+        parts = []
+        for i in range(self.ndim):
+            if self.sizes[i].per_sample:
+                parts.append("N" if self.sizes[i].per_sample == 1 else f"{self.sizes[i].per_sample}N")
+            else:
+                parts.append(str(self.sizes[i].fixed))
+        return "(" + ", ".join(parts) + ("," if len(parts) == 1 else "") + ")"
+
+
+cdef bint is_format(const char *format, int dtype) noexcept:
+    if format == NULL:
+        return False
+    if format[0] == b'@' or format[0] == b'=' or format[0] == b'<':
+        format += 1
+    if format[0] == 0 or format[1] != 0:
+        return False
+    if dtype == 0:
+        return format[0] == b'f'
+    if dtype == 1:
+        return format[0] == b'd'
+    return (format[0] == b'l' and sizeof(long) == 8) or format[0] == b'q'
+
+
+@cython.final
+cdef class Plan:
+    """A lowered graph, ready to run. See the module's docstring for the arguments."""
+    cdef fnn_program program
+    cdef linear *dims            # (n_ops, FNN_MAX_DIM)
+    cdef patch *input_patches
+    cdef patch *output_patches
+    cdef int n_input_patches, n_output_patches
+    cdef void *arena
+    cdef Py_buffer *views        # one an input, held during a call
+    cdef list keep               # arrays and objects that ops point at
+    cdef readonly tuple inputs, outputs
+    cdef readonly int64_t max_batch
+    cdef readonly int64_t arena_bytes
+    cdef int64_t batch
+    cdef PyThread_type_lock lock
+    cdef unsigned forks
+    cdef long owner
+    cdef object seconds          # (n_ops, threads) while profiling
+    cdef readonly object kernels # names of the ops
+
+    def __cinit__(self):
+        self.lock = NULL
+        self.batch = -1
+
+    def __init__(self, list ops, list phases, int commit, int64_t arena_bytes, list fixed,
+                 list inputs, list outputs, int64_t max_batch):
+        cdef Py_ssize_t i, k
+        cdef fnn_op *op
+        self.keep = [fixed]
+        self.kernels = tuple(op_spec[0] for op_spec in ops)
+        self.inputs = tuple(Spec(*spec) for spec in inputs)
+        self.outputs = tuple(Spec(f"output {k}", *spec) for k, spec in enumerate(outputs))
+        self.max_batch = max_batch
+        self.arena_bytes = arena_bytes
+        self.lock = PyThread_allocate_lock()
+        self.forks = runtime.forks()
+        self.program.n_ops = <int32_t> len(ops)
+        self.program.n_phases = <int32_t> len(phases)
+        self.program.commit = commit
+        self.program.ops = <fnn_op *> runtime.allocate(max(1, len(ops)) * sizeof(fnn_op))
+        self.program.phases = <fnn_phase *> calloc(max(1, len(phases)), sizeof(fnn_phase))
+        self.dims = <linear *> calloc(max(1, len(ops)) * FNN_MAX_DIM, sizeof(linear))
+        self.views = <Py_buffer *> calloc(max(1, len(inputs)), sizeof(Py_buffer))
+        self.input_patches = <patch *> calloc(max(1, len(ops) * FNN_MAX_BUF), sizeof(patch))
+        self.output_patches = <patch *> calloc(max(1, len(ops) * FNN_MAX_BUF), sizeof(patch))
+        self.arena = runtime.allocate(<size_t> arena_bytes)
+        if (self.arena == NULL or self.program.ops == NULL or self.program.phases == NULL
+                or self.dims == NULL or self.views == NULL or self.input_patches == NULL
+                or self.output_patches == NULL or self.lock == NULL):
+            raise MemoryError(f"no memory for a plan with an arena of {arena_bytes} bytes")
+        for i, (kernel, dtype, buffers, dims, scalars, callback) in enumerate(ops):
+            op = &self.program.ops[i]
+            if len(buffers) > FNN_MAX_BUF or len(dims) > FNN_MAX_DIM or len(scalars) > FNN_MAX_SCALAR:
+                raise ValueError(f"op {kernel} has too many buffers, sizes or scalars")
+            runtime.find_op(kernel, op)
+            op.dtype = dtype
+            for k, value in enumerate(scalars):
+                op.scalar[k] = value
+            for k, dim in enumerate(dims):
+                self.dims[i * FNN_MAX_DIM + k] = as_linear(dim)
+            for k, ref in enumerate(buffers):
+                if ref is not None:
+                    self.bind(i, k, ref, fixed)
+            if callback is not None:
+                self.keep.append(callback)
+                op.object = <void *> callback
+        for i, (first, count) in enumerate(phases):
+            self.program.phases[i].first = first
+            self.program.phases[i].count = count
+            for k in range(first, first + count):
+                if self.program.ops[k].object != NULL:
+                    self.program.phases[i].on_caller = 1
+
+    cdef int bind(self, Py_ssize_t i, Py_ssize_t slot, tuple ref, list fixed) except -1:
+        cdef fnn_op *op = &self.program.ops[i]
+        cdef Py_buffer view
+        cdef patch *p
+        where, index, offset = ref
+        if where == "arena":
+            op.buf[slot] = <char *> self.arena + <int64_t> offset
+        elif where == "fixed":
+            # Read-only arrays (constants) are only ever read.
+            PyObject_GetBuffer(fixed[index], &view, PyBUF_STRIDES)
+            op.buf[slot] = <char *> view.buf + <int64_t> offset
+            PyBuffer_Release(&view)
+        else:
+            if where == "input":
+                p = &self.input_patches[self.n_input_patches]
+                self.n_input_patches += 1
+            else:
+                p = &self.output_patches[self.n_output_patches]
+                self.n_output_patches += 1
+            p.op = <int32_t> i
+            p.slot = <int32_t> slot
+            p.index = index
+            p.offset = offset
+        return 0
+
+    def __dealloc__(self):
+        runtime.release(&self.program)
+        runtime.deallocate(self.program.ops)
+        free(self.program.phases)
+        free(self.dims)
+        free(self.views)
+        free(self.input_patches)
+        free(self.output_patches)
+        runtime.deallocate(self.arena)
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    # ---- one run ------------------------------------------------------------------------------
+
+    cdef int acquire(self) except -1:
+        if self.forks != runtime.forks():
+            # Another thread of the parent may have held the lock and the team's mutex for ever.
+            self.lock = PyThread_allocate_lock()
+            self.program.team = NULL
+            self.forks = runtime.forks()
+            self.owner = 0
+        if not PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
+            if self.owner == <long> PyThread_get_thread_ident():
+                raise RuntimeError("a plan cannot be run from inside itself")
+            with nogil:
+                PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        self.owner = <long> PyThread_get_thread_ident()
+        return 0
+
+    cdef void release(self) noexcept:
+        self.owner = 0
+        PyThread_release_lock(self.lock)
+
+    cdef int take_input(self, int k, object value, int64_t *batch) except -1:
+        """Checks argument k and holds its buffer; leaves 0 in views[k].obj if it does not fit."""
+        cdef Spec spec = <Spec> self.inputs[k]
+        cdef Py_buffer *view = &self.views[k]
+        cdef int i
+        cdef int64_t n
+        PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        if (not is_format(view.format, spec.dtype) or view.ndim != spec.ndim
+                or <uintptr_t> view.buf % ITEMSIZE[spec.dtype]):
+            return 1
+        for i in range(spec.ndim):
+            if spec.sizes[i].per_sample:
+                if batch[0] < 0:
+                    n = view.shape[i] - spec.sizes[i].fixed
+                    if n % spec.sizes[i].per_sample or n <= 0:
+                        return 1
+                    batch[0] = n // spec.sizes[i].per_sample
+                n = spec.sizes[i].fixed + spec.sizes[i].per_sample * batch[0]
+            else:
+                n = spec.sizes[i].fixed
+            if view.shape[i] != n:
+                return 1
+        return 0
+
+    cdef object refuse(self, int k, object value, int64_t batch):
+        """Says what is wrong with argument k. Called only when take_input found it unfit."""
+        cdef Spec spec = <Spec> self.inputs[k]
+        array = np.asarray(value)
+        if array.dtype != np.dtype(DTYPES[spec.dtype]):
+            return TypeError(f"{spec.name} has dtype {array.dtype}; expected {DTYPES[spec.dtype]} "
+                             f"of shape {spec.describe()}")
+        with_batch = f" with N = {batch}, as the arguments before it" if batch > 0 and k > 0 else ""
+        return ValueError(f"{spec.name} has shape {array.shape}; expected {spec.describe()}{with_batch}")
+
+    cdef int check_labels(self, int k) except -1:
+        cdef Spec spec = <Spec> self.inputs[k]
+        cdef const int64_t *labels = <const int64_t *> self.views[k].buf
+        cdef int64_t i, n = self.views[k].len // 8, wrong = -1
+        cdef int64_t limit = spec.limit, ignore = spec.ignore
+        for i in range(n):
+            if (labels[i] < 0 or labels[i] >= limit) and labels[i] != ignore:
+                wrong = i
+                break
+        if wrong >= 0:
+            raise ValueError(f"{spec.name}[{wrong}] is {labels[wrong]}; labels must lie in "
+                             f"0 ... {limit - 1}")
+        return 0
+
+    cdef int set_batch(self, int64_t batch) except -1:
+        cdef Py_ssize_t i, k
+        cdef linear *size
+        if batch > self.max_batch:
+            raise ValueError(f"a batch of {batch} exceeds the {self.max_batch} this plan was built for")
+        for i in range(self.program.n_ops):
+            for k in range(FNN_MAX_DIM):
+                size = &self.dims[i * FNN_MAX_DIM + k]
+                self.program.ops[i].dim[k] = size.fixed + size.per_sample * batch
+        runtime.prepare(&self.program)
+        self.batch = batch
+        return 0
+
+    def run(self, *args):
+        """Run once.
+
+        Parameters
+        ----------
+        *args : array
+            One an input, in order: C-contiguous, of the input's dtype and shape.
+
+        Returns
+        -------
+        tuple
+            One new array an output; a float where the output's shape is ().
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit; nothing has run then.
+        MemoryError
+            If the threads' scratch memory cannot be had; nothing has run then.
+        """
+        cdef int64_t batch = -1
+        cdef int k, taken = 0, status, threads
+        cdef int n_inputs = <int> len(self.inputs)
+        cdef Py_ssize_t i
+        cdef patch *p
+        cdef double *op_seconds = NULL
+        cdef Py_buffer seconds_view
+        if len(args) != n_inputs:
+            raise TypeError(f"expected {n_inputs} arrays, got {len(args)}")
+        self.acquire()
+        try:
+            for k in range(n_inputs):
+                unfit = self.take_input(k, args[k], &batch)
+                taken += 1
+                if unfit:
+                    raise self.refuse(k, args[k], batch)
+                if (<Spec> self.inputs[k]).limit > 0:
+                    self.check_labels(k)
+            if batch < 0:
+                batch = self.max_batch
+            if batch != self.batch:
+                self.set_batch(batch)
+            for i in range(self.n_input_patches):
+                p = &self.input_patches[i]
+                self.program.ops[p.op].buf[p.slot] = <char *> self.views[p.index].buf + p.offset
+            results = self.new_outputs(batch)
+            threads = runtime.threads()
+            if self.seconds is not None:
+                if self.seconds.shape[1] < threads:
+                    self.seconds = np.zeros((self.program.n_ops, threads))
+                PyObject_GetBuffer(self.seconds, &seconds_view, PyBUF_WRITABLE)
+                op_seconds = <double *> seconds_view.buf
+                PyBuffer_Release(&seconds_view)
+                threads = self.seconds.shape[1]
+            with nogil:
+                status = runtime.execute(&self.program, threads, poll_signals, op_seconds)
+            if status == FNN_NO_MEMORY:
+                raise MemoryError(f"no memory for {threads} threads' scratch of {self.program.scratch} bytes each")
+            if status == FNN_FAILED or status == FNN_LATE:
+                raise_pending()
+        finally:
+            for k in range(taken):
+                PyBuffer_Release(&self.views[k])
+            self.release()
+        return tuple([array if array.ndim else array.item() for array in results])
+
+    cdef list new_outputs(self, int64_t batch):
+        cdef Py_buffer view
+        cdef Spec spec
+        cdef Py_ssize_t i, k
+        cdef patch *p
+        arrays = []
+        for spec in self.outputs:
+            shape = tuple([spec.sizes[i].fixed + spec.sizes[i].per_sample * batch for i in range(spec.ndim)])
+            arrays.append(np.empty(shape, DTYPES[spec.dtype]))
+        for k in range(len(arrays)):
+            PyObject_GetBuffer(arrays[k], &view, PyBUF_WRITABLE)
+            for i in range(self.n_output_patches):
+                p = &self.output_patches[i]
+                if p.index == k:
+                    self.program.ops[p.op].buf[p.slot] = <char *> view.buf + p.offset
+            PyBuffer_Release(&view)
+        return arrays
+
+    # ---- what a reader wants to know ------------------------------------------------------------
+
+    def start_profile(self):
+        """Time each op from now on; see stop_profile."""
+        self.seconds = np.zeros((self.program.n_ops, runtime.threads()))
+
+    def stop_profile(self):
+        """Seconds spent in each op on each thread since start_profile, shape (ops, threads)."""
+        seconds, self.seconds = self.seconds, None
+        return seconds
+
+    def phases(self, int64_t batch):
+        """How a batch of this size runs: a list of (first op, ops, chunks, serial, cost in ns)."""
+        self.acquire()
+        try:
+            self.set_batch(batch)
+            return [(self.program.phases[i].first, self.program.phases[i].count,
+                     self.program.phases[i].chunks, bool(self.program.phases[i].serial),
+                     self.program.phases[i].cost) for i in range(self.program.n_phases)]
+        finally:
+            self.release()

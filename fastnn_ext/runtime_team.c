@@ -1,0 +1,444 @@
+#include "runtime_team.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "simd/isa.h"
+
+/* A phase below this cost is run by whoever finished the one before: waking the others and moving
+ * the data to them costs more than it saves. A program whose shareable phases cost less than
+ * TEAM_NS together does not open a parallel region at all. */
+#define PHASE_NS 2500.0
+#define TEAM_NS 25000.0
+#define POLL_SECONDS 0.01
+#define SPINS 4000
+
+#define CACHE_LINE 64
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+static _Atomic int64_t fail_countdown;
+
+void fnn_fail_allocation(int64_t nth) { atomic_store(&fail_countdown, nth < 1 ? 0 : nth); }
+
+void *fnn_allocate(size_t bytes) {
+    if (atomic_load(&fail_countdown) > 0 && atomic_fetch_sub(&fail_countdown, 1) == 1) return NULL;
+    void *memory = NULL;
+    if (bytes > SIZE_MAX - CACHE_LINE) return NULL;
+    bytes = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    if (posix_memalign(&memory, CACHE_LINE, bytes ? bytes : CACHE_LINE)) return NULL;
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+void fnn_free(void *memory) { free(memory); }
+
+/* ---- threads ------------------------------------------------------------------------------ */
+
+/* OpenMP's setting is per thread: threadpoolctl and omp_set_num_threads change it for the thread
+ * that calls them. A fn.set_num_threads reaches the other threads when they next ask, unless they
+ * have been given a setting of their own. */
+static int startup_threads = 1, processors = 1;
+static _Atomic int chosen = 0, cap = 0;
+static _Atomic unsigned version = 0;
+static _Thread_local unsigned seen_version = 0;
+
+int fnn_openmp(void) {
+#ifdef _OPENMP
+    return _OPENMP;
+#else
+    return 0;
+#endif
+}
+
+void fnn_set_threads(int n, int limit) {
+    if (limit > 0) atomic_store(&cap, limit);
+    if (n <= 0) return;
+    atomic_store(&chosen, n);
+    seen_version = atomic_fetch_add(&version, 1) + 1;
+#ifdef _OPENMP
+    omp_set_num_threads(n);
+#endif
+}
+
+int fnn_threads(void) {
+#ifdef _OPENMP
+    unsigned now = atomic_load(&version);
+    if (seen_version != now) {
+        seen_version = now;
+        if (omp_get_max_threads() == startup_threads) omp_set_num_threads(atomic_load(&chosen));
+    }
+    int n = omp_get_max_threads(), limit = atomic_load(&cap);
+    if (omp_in_parallel()) return 1;
+    if (now == 0 && limit > 0 && n == startup_threads && n > limit) n = limit;
+    return n;
+#else
+    return 1;
+#endif
+}
+
+/* ---- the team ----------------------------------------------------------------------------- */
+
+/* A share's state in one word, so that a thread that wakes late cannot take a chunk of a phase that
+ * it does not know of: the phase in the high half, the next chunk in the low half. */
+typedef struct {
+    _Atomic uint64_t next;
+    char pad[CACHE_LINE - sizeof(uint64_t)];
+} share;
+
+struct fnn_team {
+    _Atomic uint32_t phase;
+    char pad1[CACHE_LINE - 4];
+    _Atomic int64_t done;
+    char pad2[CACHE_LINE - 8];
+    _Atomic int sleepers;
+    _Atomic int status;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    int threads, capacity;
+    char *scratch; /* capacity * scratch_bytes */
+    size_t scratch_bytes;
+    share *shares; /* capacity */
+};
+
+double fnn_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static inline void pause_briefly(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* What one thread knows while it runs a program. */
+typedef struct {
+    fnn_program *program;
+    fnn_team *team;
+    fnn_poll_fn poll; /* NULL on all threads but the caller's */
+    double polled;
+    double *op_seconds; /* (n_ops, op_stride) or NULL */
+    char *scratch;
+    int thread, op_stride;
+    int late; /* a signal arrived, but the program had committed */
+} worker;
+
+/* A program either stops before its commit phase or runs to its end: parameters are never left
+ * half updated. The status word decides which of the two came first. */
+enum { COMMITTED = 1 };
+
+static int stop(worker *w) {
+    int ok = FNN_OK;
+    return atomic_compare_exchange_strong(&w->team->status, &ok, FNN_FAILED);
+}
+
+static int stopped(const worker *w) { return atomic_load_explicit(&w->team->status, memory_order_relaxed) < 0; }
+
+/* True if the program may go on with this phase. */
+static int enter(worker *w, int32_t phase) {
+    int ok = FNN_OK;
+    if (phase == w->program->commit) atomic_compare_exchange_strong(&w->team->status, &ok, COMMITTED);
+    return !stopped(w);
+}
+
+static void poll_signals(worker *w, int phase) {
+    if (!w->poll || phase >= w->program->commit) return;
+    double now = fnn_seconds();
+    if (now - w->polled < POLL_SECONDS) return;
+    w->polled = now;
+    if (w->poll()) {
+        w->poll = NULL;
+        if (!stop(w)) w->late = 1;
+    }
+}
+
+static void run_chunk(worker *w, int32_t op_index, int64_t chunk) {
+    const fnn_op *op = &w->program->ops[op_index];
+    if (w->op_seconds) {
+        double start = fnn_seconds();
+        if (op->run(op, chunk, w->scratch)) stop(w);
+        w->op_seconds[op_index * (int64_t)w->op_stride + w->thread] += fnn_seconds() - start;
+    } else if (op->run(op, chunk, w->scratch)) {
+        stop(w);
+    }
+}
+
+static void run_phase_alone(worker *w, int phase) {
+    const fnn_phase *ph = &w->program->phases[phase];
+    for (int32_t i = ph->first; i < ph->first + ph->count; i++)
+        for (int64_t c = 0; c < w->program->ops[i].chunks; c++) {
+            poll_signals(w, phase);
+            if (stopped(w)) return;
+            run_chunk(w, i, c);
+        }
+}
+
+/* Thread t's part of n chunks is [part(n, t), part(n, t + 1)); a single chunk is thread 0's. */
+static inline int64_t part(int64_t n, int t, int threads) { return (n * t + threads - 1) / threads; }
+
+static int64_t share_size(const fnn_program *program, const fnn_phase *ph, int t, int threads) {
+    int64_t size = 0;
+    for (int32_t i = ph->first; i < ph->first + ph->count; i++)
+        size += part(program->ops[i].chunks, t + 1, threads) - part(program->ops[i].chunks, t, threads);
+    return size;
+}
+
+/* Takes the next chunk of thread t's share, if there is one. */
+static int take(worker *w, uint32_t phase, int t, int32_t *op_index, int64_t *chunk) {
+    const fnn_program *program = w->program;
+    const fnn_phase *ph = &program->phases[phase];
+    int threads = w->team->threads;
+    _Atomic uint64_t *next = &w->team->shares[t].next;
+    uint64_t seen = atomic_load_explicit(next, memory_order_acquire);
+    int64_t size = share_size(program, ph, t, threads);
+    do {
+        if ((uint32_t)(seen >> 32) != phase || (int64_t)(uint32_t)seen >= size) return 0;
+    } while (!atomic_compare_exchange_weak_explicit(next, &seen, seen + 1, memory_order_acq_rel, memory_order_acquire));
+    int64_t k = (int64_t)(uint32_t)seen;
+    for (int32_t i = ph->first; i < ph->first + ph->count; i++) {
+        int64_t begin = part(program->ops[i].chunks, t, threads), end = part(program->ops[i].chunks, t + 1, threads);
+        if (k < end - begin) {
+            *op_index = i;
+            *chunk = begin + k;
+            return 1;
+        }
+        k -= end - begin;
+    }
+    return 0;
+}
+
+static void open_phase(fnn_team *team, uint32_t phase) {
+    atomic_store_explicit(&team->done, 0, memory_order_relaxed);
+    for (int t = 0; t < team->threads; t++)
+        atomic_store_explicit(&team->shares[t].next, (uint64_t)phase << 32, memory_order_release);
+}
+
+static void publish(fnn_team *team, uint32_t phase) {
+    atomic_store(&team->phase, phase);
+    if (atomic_load(&team->sleepers) > 0) {
+        pthread_mutex_lock(&team->mutex);
+        pthread_cond_broadcast(&team->changed);
+        pthread_mutex_unlock(&team->mutex);
+    }
+}
+
+/* The thread that finished the last chunk of a phase runs the small phases that follow, and opens
+ * the next shared one. */
+static void advance(worker *w, uint32_t phase) {
+    fnn_program *program = w->program;
+    int32_t q = (int32_t)phase + 1;
+    while (q < program->end_shared && enter(w, q) && program->phases[q].serial &&
+           !(program->phases[q].on_caller && w->thread != 0))
+        run_phase_alone(w, q++);
+    if (stopped(w)) q = program->end_shared;
+    if (q < program->end_shared) open_phase(w->team, (uint32_t)q);
+    publish(w->team, (uint32_t)q);
+}
+
+static void wait_for_change(worker *w, uint32_t phase) {
+    fnn_team *team = w->team;
+    int spins = team->threads <= processors ? SPINS : SPINS / 40;
+    for (int i = 0; i < spins; i++) {
+        if (atomic_load_explicit(&team->phase, memory_order_acquire) != phase) return;
+        pause_briefly();
+    }
+    atomic_fetch_add(&team->sleepers, 1);
+    pthread_mutex_lock(&team->mutex);
+    while (atomic_load(&team->phase) == phase) {
+        if (w->poll && (int)phase < w->program->commit) {
+            struct timespec t;
+            clock_gettime(CLOCK_REALTIME, &t);
+            t.tv_nsec += (long)(POLL_SECONDS * 1e9);
+            if (t.tv_nsec >= 1000000000L) t.tv_sec++, t.tv_nsec -= 1000000000L;
+            pthread_cond_timedwait(&team->changed, &team->mutex, &t);
+            pthread_mutex_unlock(&team->mutex);
+            poll_signals(w, (int)phase);
+            pthread_mutex_lock(&team->mutex);
+        } else {
+            pthread_cond_wait(&team->changed, &team->mutex);
+        }
+    }
+    pthread_mutex_unlock(&team->mutex);
+    atomic_fetch_sub(&team->sleepers, 1);
+}
+
+static void work(worker *w) {
+    fnn_team *team = w->team;
+    fnn_program *program = w->program;
+    uint32_t phase = atomic_load_explicit(&team->phase, memory_order_acquire);
+    while ((int32_t)phase < program->end_shared) {
+        int32_t op_index = 0;
+        int64_t chunk = 0;
+        int found = 0;
+        poll_signals(w, (int)phase);
+        if (program->phases[phase].on_caller) {
+            if (w->thread == 0) {
+                run_phase_alone(w, (int)phase);
+                advance(w, phase);
+                phase = atomic_load_explicit(&team->phase, memory_order_acquire);
+                continue;
+            }
+        } else {
+            for (int i = 0; i < team->threads && !found; i++) {
+                int t = w->thread + i < team->threads ? w->thread + i : w->thread + i - team->threads;
+                found = take(w, phase, t, &op_index, &chunk);
+            }
+        }
+        if (found) {
+            /* After a stop the remaining chunks are only counted, so that all threads leave alike. */
+            if (!stopped(w)) run_chunk(w, op_index, chunk);
+            if (atomic_fetch_add_explicit(&team->done, 1, memory_order_acq_rel) + 1 == program->phases[phase].chunks)
+                advance(w, phase);
+        } else {
+            wait_for_change(w, phase);
+        }
+        phase = atomic_load_explicit(&team->phase, memory_order_acquire);
+    }
+}
+
+static fnn_team *team_for(fnn_program *program, int threads) {
+    fnn_team *team = program->team;
+    if (!team) {
+        team = fnn_allocate(sizeof *team);
+        if (!team) return NULL;
+        pthread_mutex_init(&team->mutex, NULL);
+        pthread_cond_init(&team->changed, NULL);
+        program->team = team;
+    }
+    size_t scratch_bytes = ((size_t)program->scratch + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + CACHE_LINE;
+    if (threads > team->capacity || scratch_bytes > team->scratch_bytes) {
+        int capacity = threads > team->capacity ? threads : team->capacity;
+        if (scratch_bytes < team->scratch_bytes) scratch_bytes = team->scratch_bytes;
+        share *shares = fnn_allocate((size_t)capacity * sizeof *shares);
+        char *scratch = shares ? fnn_allocate((size_t)capacity * scratch_bytes) : NULL;
+        if (!scratch) {
+            fnn_free(shares);
+            return NULL;
+        }
+        fnn_free(team->shares);
+        fnn_free(team->scratch);
+        team->shares = shares;
+        team->scratch = scratch;
+        team->scratch_bytes = scratch_bytes;
+        team->capacity = capacity;
+    }
+    team->threads = threads;
+    return team;
+}
+
+void fnn_prepare(fnn_program *program) {
+    program->scratch = 0;
+    program->shared_cost = 0;
+    program->first_shared = program->end_shared = 0;
+    for (int32_t p = 0; p < program->n_phases; p++) {
+        fnn_phase *ph = &program->phases[p];
+        ph->chunks = 0;
+        ph->cost = 0;
+        for (int32_t i = ph->first; i < ph->first + ph->count; i++) {
+            fnn_op *op = &program->ops[i];
+            op->prepare(op);
+            ph->chunks += op->chunks;
+            if (op->chunks) ph->cost += op->cost;
+            if (op->scratch > program->scratch) program->scratch = op->scratch;
+        }
+        ph->serial = ph->on_caller || ph->chunks < 2 || ph->cost < PHASE_NS;
+        if (!ph->serial) {
+            if (!program->end_shared) program->first_shared = p;
+            program->end_shared = p + 1;
+            program->shared_cost += ph->cost;
+        }
+    }
+}
+
+int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_seconds) {
+    int op_stride = threads;
+    if (threads < 2 || program->shared_cost < TEAM_NS) threads = 1;
+    fnn_team *team = team_for(program, threads);
+    if (!team) return FNN_NO_MEMORY;
+    atomic_store(&team->status, FNN_OK);
+    worker caller = {program, team, poll, fnn_seconds(), op_seconds, team->scratch, 0, op_stride, 0};
+    int32_t begin = threads > 1 ? program->first_shared : program->n_phases;
+    int32_t end = threads > 1 ? program->end_shared : program->n_phases;
+    for (int32_t p = 0; p < begin && enter(&caller, p); p++) run_phase_alone(&caller, p);
+#ifdef _OPENMP
+    if (begin < end && enter(&caller, begin)) {
+        open_phase(team, (uint32_t)begin);
+        atomic_store(&team->phase, (uint32_t)begin);
+#pragma omp parallel num_threads(threads)
+        {
+            int thread = omp_get_thread_num();
+            if (thread == 0) {
+                work(&caller);
+            } else {
+                worker member = {program,    team,   NULL,     0, op_seconds, team->scratch + (size_t)thread * team->scratch_bytes,
+                                 thread, op_stride, 0};
+                work(&member);
+            }
+        }
+    }
+#endif
+    for (int32_t p = end; p < program->n_phases && enter(&caller, p); p++) run_phase_alone(&caller, p);
+    if (stopped(&caller)) return FNN_FAILED;
+    return caller.late ? FNN_LATE : FNN_OK;
+}
+
+void fnn_release(fnn_program *program) {
+    fnn_team *team = program->team;
+    if (!team) return;
+    fnn_free(team->shares);
+    fnn_free(team->scratch);
+    pthread_mutex_destroy(&team->mutex);
+    pthread_cond_destroy(&team->changed);
+    fnn_free(team);
+    program->team = NULL;
+}
+
+/* ---- start-up ----------------------------------------------------------------------------- */
+
+/* libgomp's child hangs at its first region if the parent had threads (gcc PR60035); giving the
+ * pool back before the fork cures it, and the parent's next region makes a new one. */
+static void before_fork(void) {
+#ifdef _OPENMP
+    if (!omp_in_parallel()) omp_pause_resource_all(omp_pause_hard);
+#endif
+}
+
+/* A lock that another thread held at the fork stays locked in the child: whoever owns locks looks at
+ * this number and makes them anew when it has changed. */
+static unsigned forks = 0;
+
+static void in_child(void) { forks++; }
+
+unsigned fnn_forks(void) { return forks; }
+
+void fnn_runtime_init(void) {
+#ifdef _OPENMP
+    startup_threads = omp_get_max_threads();
+    processors = omp_get_num_procs();
+#endif
+    pthread_atfork(before_fork, NULL, in_child);
+}
+
+int fnn_best_isa(void) {
+#if defined(__x86_64__) && defined(FNN_BUILT_AVX512)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl"))
+        return FNN_AVX512;
+#endif
+#if defined(__x86_64__) && defined(FNN_BUILT_AVX2)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return FNN_AVX2;
+#endif
+    return FNN_BASELINE;
+}

@@ -1,0 +1,97 @@
+/* Ops, phases, programs, and the team of threads that runs them: the only door to OpenMP.
+ *
+ * A program is a list of phases; a phase is a set of ops that do not depend on each other; an op is
+ * a struct with pointers to its buffers, its sizes and the driver function that computes one chunk
+ * of it. Chunks are cut by shape alone, never by the number of threads, and a chunk writes what no
+ * other chunk of the phase reads or writes: so the bits do not depend on who runs it, or when.
+ *
+ * A phase ends when its chunks are done, not when its threads arrive: a thread that lost its core
+ * between two chunks holds nobody up. Each thread works off its own share first, then helps.
+ */
+#ifndef FNN_RUNTIME_TEAM_H
+#define FNN_RUNTIME_TEAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FNN_MAX_BUF 16
+#define FNN_MAX_DIM 40
+#define FNN_MAX_SCALAR 8
+
+typedef struct fnn_op fnn_op;
+
+/* Computes chunk `chunk` (0 <= chunk < op->chunks). `scratch` is op->scratch bytes, 64-byte aligned,
+ * private to the calling thread, with undefined contents. Returns 0, or -1 to abort the program
+ * (only ops that call Python do; they have set a Python error). */
+typedef int (*fnn_run_fn)(const fnn_op *op, int64_t chunk, void *scratch);
+
+/* Reads dim, dtype and isa; sets chunks, scratch, cost and, if it likes, kernels. */
+typedef void (*fnn_prepare_fn)(fnn_op *op);
+
+struct fnn_op {
+    fnn_run_fn run;
+    fnn_prepare_fn prepare;
+    int32_t dtype; /* FNN_F32 or FNN_F64 */
+    int32_t isa;
+    void *buf[FNN_MAX_BUF];        /* outputs first, then inputs; NULL where absent */
+    int64_t dim[FNN_MAX_DIM];      /* sizes, strides (in elements) and small integers */
+    double scalar[FNN_MAX_SCALAR]; /* constants of the op */
+    const void *kernels;           /* for the driver: its table for this isa and dtype */
+    void *object;                  /* the Python object an op calls, else NULL */
+    /* set by prepare */
+    int64_t chunks;  /* independent pieces; 0 where there is nothing to do */
+    int64_t scratch; /* bytes */
+    double cost;     /* estimated nanoseconds on one thread, data in cache */
+};
+
+typedef struct {
+    int32_t first, count; /* ops[first .. first + count) */
+    int32_t on_caller;    /* must run on the calling thread (ops that call Python) */
+    int32_t serial;       /* set by fnn_prepare: too small to share */
+    int64_t chunks;
+    double cost;
+} fnn_phase;
+
+typedef struct fnn_team fnn_team;
+
+typedef struct {
+    fnn_op *ops;
+    fnn_phase *phases;
+    int32_t n_ops, n_phases;
+    int32_t commit; /* from this phase on the program no longer stops for signals */
+    int32_t pad;
+    /* set by fnn_prepare */
+    int32_t first_shared, end_shared; /* the phases between run on the team */
+    double shared_cost;               /* nanoseconds that a team could share */
+    int64_t scratch;                  /* bytes a thread */
+    fnn_team *team;
+} fnn_program;
+
+/* FNN_FAILED: stopped before its commit phase, a Python error is set. FNN_LATE: ran to its end, and
+ * a Python error (KeyboardInterrupt) is set all the same. */
+enum { FNN_OK = 0, FNN_LATE = 1, FNN_FAILED = -1, FNN_NO_MEMORY = -2 };
+
+/* Returns nonzero if the program should stop (a Python error is then set). Called on the calling
+ * thread only, at most every few milliseconds. */
+typedef int (*fnn_poll_fn)(void);
+
+void fnn_prepare(fnn_program *program); /* after a change of sizes */
+/* Runs all phases on up to `threads` threads. op_seconds, if given, is (n_ops, threads), added to. */
+int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_seconds);
+void fnn_release(fnn_program *program);
+
+/* 64-byte aligned, zeroed; NULL when there is no memory. The one allocator of the native floor:
+ * fnn_fail_allocation(n) makes the n-th call from now fail (n < 1: none), for tests. */
+void *fnn_allocate(size_t bytes);
+void fnn_free(void *memory);
+void fnn_fail_allocation(int64_t nth);
+
+void fnn_runtime_init(void); /* fork guard; called once at import */
+unsigned fnn_forks(void);    /* how many forks lie between this process and the one that imported */
+int fnn_openmp(void);        /* the _OPENMP date, or 0 in a serial build */
+void fnn_set_threads(int n, int cap);
+int fnn_threads(void); /* how many threads a program started now, on this thread, may use */
+int fnn_best_isa(void);
+double fnn_seconds(void);
+
+#endif
