@@ -13,11 +13,13 @@
 
 #define REAL_IS_FLOAT 1
 #include "vec.h"
+#include "mathfn.h"
 #include FNN_STR(FNN_STEM.inc.c)
 #undef REAL_IS_FLOAT
 
 #define REAL_IS_FLOAT 0
 #include "vec.h"
+#include "mathfn.h"
 #include FNN_STR(FNN_STEM.inc.c)
 #undef REAL_IS_FLOAT
 
