@@ -179,13 +179,19 @@ INLINE vec vexpm1(vec x) {
 INLINE vec vtanh(vec x) {
     vec most = vset(2 * TANH_MAX), y = vabs(x) + vabs(x), n;
     vec p = NAME(exp_parts)(vsel(vgt(y, most), most, y), &n), scale = NAME(power_of_two)(n);
-    y = vfma(p, scale, scale - vset(1));
-    return NAME(with_sign_of)(y / (y + vset(2)), x);
+    vec t = vfma(p, scale, scale - vset(1));
+    y = t / (t + vset(2));
+    /* One step of refinement, where t + 2 loses bits of t: 1 / (t + 2) = (1 - y) / 2. */
+    vec half = vset((real)0.5), rest = vfma(vneg(y), t, t - (y + y));
+    vec refined = vfma(rest, vfma(vneg(y), half, half), y);
+    return NAME(with_sign_of)(vsel(vlt(y, half), refined, y), x);
 }
 
 INLINE vec vsigmoid(vec x) {
-    vec z = NAME(exp_neg_abs)(x);
-    return vsel(vlt(x, vzero()), z, vset(1)) / (vset(1) + z);
+    vec z = NAME(exp_neg_abs)(x), top = vsel(vlt(x, vzero()), z, vset(1));
+    vec inverse = vset(1) / (vset(1) + z), y = top * inverse;
+    vec rest = vfma(vneg(y), z, top - y);
+    return vfma(rest, inverse, y);
 }
 
 INLINE vec vlog1pexp(vec x) {
