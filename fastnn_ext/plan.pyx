@@ -13,6 +13,7 @@ refs     ("arena", 0, byte_offset), ("fixed", k, byte_offset), ("input", k, byte
 inputs   InputSpec tuples (name, dtype, dims, limit, ignore): dims as above; for labels `limit` is
          the number of classes (0: unchecked) and `ignore` the label that is passed over.
 outputs  tuples (dtype, dims); a new array a run, or a Python float where dims is ().
+shared   another plan whose arena this one works in: the backward pass after its forward.
 fixed    arrays that live as long as the plan: parameters, gradients, optimizer state, constants.
 """
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
-    PyObject_GetBuffer,
+    PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport (
@@ -133,6 +134,7 @@ cdef class Plan:
     cdef int n_input_patches, n_output_patches
     cdef void *arena
     cdef Py_buffer *views        # one an input, held during a call
+    cdef Plan shared             # whose arena this plan works in, or None
     cdef list keep               # arrays and objects that ops point at
     cdef readonly tuple inputs, outputs
     cdef readonly int64_t max_batch
@@ -149,7 +151,7 @@ cdef class Plan:
         self.batch = -1
 
     def __init__(self, list ops, list phases, int commit, int64_t arena_bytes, list fixed,
-                 list inputs, list outputs, int64_t max_batch):
+                 list inputs, list outputs, int64_t max_batch, Plan shared=None):
         cdef Py_ssize_t i, k
         cdef fnn_op *op
         self.keep = [fixed]
@@ -169,7 +171,8 @@ cdef class Plan:
         self.views = <Py_buffer *> calloc(max(1, len(inputs)), sizeof(Py_buffer))
         self.input_patches = <patch *> calloc(max(1, len(ops) * FNN_MAX_BUF), sizeof(patch))
         self.output_patches = <patch *> calloc(max(1, len(ops) * FNN_MAX_BUF), sizeof(patch))
-        self.arena = runtime.allocate(<size_t> arena_bytes)
+        self.shared = shared
+        self.arena = shared.arena if shared is not None else runtime.allocate(<size_t> arena_bytes)
         if (self.arena == NULL or self.program.ops == NULL or self.program.phases == NULL
                 or self.dims == NULL or self.views == NULL or self.input_patches == NULL
                 or self.output_patches == NULL or self.lock == NULL):
@@ -230,7 +233,8 @@ cdef class Plan:
         free(self.views)
         free(self.input_patches)
         free(self.output_patches)
-        runtime.deallocate(self.arena)
+        if self.shared is None:
+            runtime.deallocate(self.arena)
         if self.lock != NULL:
             PyThread_free_lock(self.lock)
 
@@ -255,13 +259,18 @@ cdef class Plan:
         self.owner = 0
         PyThread_release_lock(self.lock)
 
-    cdef int take_input(self, int k, object value, int64_t *batch) except -1:
-        """Checks argument k and holds its buffer; leaves 0 in views[k].obj if it does not fit."""
+    cdef int take_input(self, int k, object value, int64_t *batch, bint insist) except -2:
+        """Holds the buffer of argument k: 0 if it fits, 1 if not, -1 if there is none to hold."""
         cdef Spec spec = <Spec> self.inputs[k]
         cdef Py_buffer *view = &self.views[k]
         cdef int i
         cdef int64_t n
-        PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        try:
+            PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (BufferError, ValueError):
+            if insist:
+                raise
+            return -1
         if (not is_format(view.format, spec.dtype) or view.ndim != spec.ndim
                 or <uintptr_t> view.buf % ITEMSIZE[spec.dtype]):
             return 1
@@ -336,27 +345,44 @@ cdef class Plan:
         MemoryError
             If the threads' scratch memory cannot be had; nothing has run then.
         """
+        return self.run_arrays(args, True)
+
+    def try_run(self, *args):
+        """As run, but None if the arguments are not arrays that fit this plan as they are."""
+        return self.run_arrays(args, False)
+
+    cdef object run_arrays(self, tuple args, bint insist):
         cdef int64_t batch = -1
-        cdef int k, taken = 0, status, threads
+        cdef int k, taken = 0, status, threads, unfit
         cdef int n_inputs = <int> len(self.inputs)
         cdef Py_ssize_t i
         cdef patch *p
         cdef double *op_seconds = NULL
         cdef Py_buffer seconds_view
+        cdef list results
         if len(args) != n_inputs:
+            if not insist:
+                return None
             raise TypeError(f"expected {n_inputs} arrays, got {len(args)}")
         self.acquire()
         try:
             for k in range(n_inputs):
-                unfit = self.take_input(k, args[k], &batch)
-                taken += 1
+                if not insist and not PyObject_CheckBuffer(args[k]):
+                    return None
+                unfit = self.take_input(k, args[k], &batch, insist)
+                if unfit >= 0:
+                    taken += 1
                 if unfit:
+                    if not insist:
+                        return None
                     raise self.refuse(k, args[k], batch)
                 if (<Spec> self.inputs[k]).limit > 0:
                     self.check_labels(k)
             if batch < 0:
                 batch = self.max_batch
             if batch != self.batch:
+                if batch > self.max_batch and not insist:
+                    return None
                 self.set_batch(batch)
             for i in range(self.n_input_patches):
                 p = &self.input_patches[i]
@@ -364,12 +390,10 @@ cdef class Plan:
             results = self.new_outputs(batch)
             threads = runtime.threads()
             if self.seconds is not None:
-                if self.seconds.shape[1] < threads:
-                    self.seconds = np.zeros((self.program.n_ops, threads))
+                threads = min(threads, <int> self.seconds.shape[1])
                 PyObject_GetBuffer(self.seconds, &seconds_view, PyBUF_WRITABLE)
                 op_seconds = <double *> seconds_view.buf
                 PyBuffer_Release(&seconds_view)
-                threads = self.seconds.shape[1]
             with nogil:
                 status = runtime.execute(&self.program, threads, poll_signals, op_seconds)
             if status == FNN_NO_MEMORY:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 LARGEST_SEED = 2**64 - 1  # a Philox key holds the seed in 64 bits
 
@@ -57,8 +59,27 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def floating(name: str, value: DTypeLike) -> np.dtype[Any]:
+    """`value` as a dtype; TypeError for what is none, or not floating."""
+    try:
+        dtype = np.dtype(value)
+        if dtype.kind != "f":
+            raise TypeError
+    except TypeError:
+        raise TypeError(f"{name}: expected a floating dtype, got {value!r}") from None
+    return dtype
+
+
+def path(name: str, value: Any) -> str:
+    """A path as str; TypeError for what is none."""
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a path, got {value!r}") from None
+
+
 def generator(seed: int | np.random.Generator | None) -> np.random.Generator:
-    """A Generator from a seed: an int starts one, a Generator is used as it stands, None is chance."""
+    """A Generator started by an int or, with None, by chance; a Generator as it stands."""
     if seed is None or isinstance(seed, np.random.Generator):
         return np.random.default_rng(seed)
     return np.random.default_rng(integer("seed", seed, 0, LARGEST_SEED))

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+
+from fastnn.data import _check
 
 
-def places(root: str | os.PathLike[str] | None) -> list[Path]:
+def places(root: str | os.PathLike[str] | None) -> list[str]:
     """List the folders that hold data: `root` alone if it is given, or else the usual ones.
 
     These are the folder that ``FASTNN_DATA`` names, if it does, and the cache folder.
     """
     if root is not None:
-        bases = [Path(root)]
-    else:
-        named = os.environ.get("FASTNN_DATA")
-        bases = [Path(named)] if named else []
-        bases.append(cache_folder())
-    return [Path(os.path.expanduser(base)) for base in bases]
+        return [os.path.expanduser(_check.path("root", root))]
+    named = os.environ.get("FASTNN_DATA")
+    return ([os.path.expanduser(named)] if named else []) + [cache_folder()]
 
 
-def cache_folder() -> Path:
+def cache_folder() -> str:
     """Return fastnn's folder among the user's caches.
 
     On Linux and its kin ``$XDG_CACHE_HOME/fastnn``, which is ``~/.cache/fastnn`` by default (XDG
@@ -29,10 +27,10 @@ def cache_folder() -> Path:
     ``%LOCALAPPDATA%\\fastnn\\Cache`` on Windows.
     """
     if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~\\AppData\\Local")
-        return Path(local, "fastnn", "Cache")
+        local = os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
+        return os.path.join(local, "fastnn", "Cache")
     if sys.platform == "darwin":
-        return Path(os.path.expanduser("~/Library/Caches/fastnn"))
+        return os.path.expanduser("~/Library/Caches/fastnn")
     xdg = os.environ.get("XDG_CACHE_HOME", "")
     # The specification has relative paths ignored.
-    return Path(xdg if os.path.isabs(xdg) else os.path.expanduser("~/.cache"), "fastnn")
+    return os.path.join(xdg if os.path.isabs(xdg) else os.path.expanduser("~/.cache"), "fastnn")

@@ -58,9 +58,7 @@ class ArrayDataset:
     ((2, 3), array([4, 0]))
     """
 
-    def __init__(
-        self, *arrays: ArrayLike, transform: Callable[..., Batch] | None = None
-    ) -> None:
+    def __init__(self, *arrays: ArrayLike, transform: Callable[..., Batch] | None = None) -> None:
         if not arrays:
             raise TypeError("arrays: expected at least one array, got none")
         if transform is not None and not callable(transform):

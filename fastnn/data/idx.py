@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import os
 import sys
-from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_TYPES = {
+from fastnn.data import _check
+
+_TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(np.uint8),
     0x09: np.dtype(np.int8),
     0x0B: np.dtype(">i2"),
@@ -52,7 +53,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     OSError
         If the file cannot be opened or read.
     """
-    path = Path(path)
+    path = _check.path("path", path)
     with open(path, "rb") as file:
         if file.peek(2)[:2] != _GZIP_MAGIC:
             return _read(file, path)
@@ -62,7 +63,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
         try:
             with gzip.GzipFile(fileobj=file) as plain:
-                return _read(plain, path)
+                return _read(cast(BinaryIO, plain), path)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{path}: damaged gzip file: {error}") from error
 
@@ -71,8 +72,7 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
     """Write an array as an IDX file.
 
     A reader sees the old file or the whole new one, whenever this process ends: the bytes go to a
-    temporary name in the same folder, reach the disk, and then take the place of `path`. The same
-    array always gives the same bytes.
+    temporary name in the same folder, reach the disk, and then take the place of `path`.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
     OSError
         If the file cannot be written; `path` is then as it was.
     """
-    path = Path(path)
+    path = _check.path("path", path)
     values = np.asarray(array)
     native = values.dtype.newbyteorder("=")
     if native not in _CODES:
@@ -103,15 +103,16 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
         )
     code = _CODES[native]
     header = bytes([0, 0, code, values.ndim]) + np.array(values.shape, ">u4").tobytes()
-    elements = np.ascontiguousarray(values, dtype=_TYPES[code]).reshape(-1).view(np.uint8)
+    elements = np.ascontiguousarray(values, dtype=_TYPES[code]).reshape(-1).view(np.uint8).data
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
-            if path.name.endswith(".gz"):
+            if name.endswith(".gz"):
                 import gzip
 
-                # No name and no time in the gzip header: the array alone decides the bytes.
+                # No name and no time in the gzip header: the same array gives the same bytes.
                 with gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
                     packed.write(header)
                     packed.write(elements)
@@ -122,11 +123,12 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        if os.path.exists(temporary):
+            os.remove(temporary)
         raise
 
 
-def _read(file: IO[bytes], path: Path) -> NDArray[Any]:
+def _read(file: BinaryIO, path: str) -> NDArray[Any]:
     magic = _read_exactly(file, 4, path, "magic number")
     if magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 1 <= magic[3] <= _MOST_AXES:
         raise ValueError(
@@ -150,7 +152,7 @@ def _read(file: IO[bytes], path: Path) -> NDArray[Any]:
     return array
 
 
-def _read_exactly(file: IO[bytes], size: int, path: Path, what: str) -> bytearray:
+def _read_exactly(file: BinaryIO, size: int, path: str, what: str) -> bytearray:
     # In chunks: a header may promise more than there is, so memory follows what has arrived.
     data = bytearray()
     while len(data) < size:

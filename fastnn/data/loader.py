@@ -99,7 +99,7 @@ class DataLoader:
         if self._iteration is not None:  # left early
             self._epoch, self._batch = self._epoch + 1, 0
         self._iteration = iteration = object()
-        return self._batches(iteration, self._epoch, self._batch)
+        return self._batches(iteration, self._order(self._epoch), self._epoch, self._batch)
 
     def state_dict(self) -> dict[str, int | bool]:
         """Return where the loader stands, as plain numbers.
@@ -156,9 +156,9 @@ class DataLoader:
             "drop_last": self.drop_last,
         }
 
-    def _batches(self, iteration: object, epoch: int, first: int) -> Iterator[Batch]:
-        order = self._order(epoch)
-
+    def _batches(
+        self, iteration: object, order: NDArray[np.int64], epoch: int, first: int
+    ) -> Iterator[Batch]:
         def load(number: int) -> Batch:
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
             return as_batch(self.dataset[rows], len(rows), "dataset[indices]")

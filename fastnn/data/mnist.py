@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,7 @@ def mnist(
     ValueError
         For another `split`, or a file that is damaged or holds something else, by name.
     TypeError
-        For flags that are no bool, and for a `dtype` that is not floating.
+        For flags that are no bool, a `dtype` that is not floating, or a `root` that is no path.
 
     References
     ----------
@@ -67,8 +66,8 @@ def mnist(
     """
     names = _NAMES[_check.choice("split", split, tuple(_NAMES))]
     flatten = _check.flag("flatten", flatten)
-    if _check.flag("normalize", normalize) and np.dtype(dtype).kind != "f":
-        raise TypeError(f"dtype: expected a floating type, got {np.dtype(dtype)}")
+    normalize = _check.flag("normalize", normalize)
+    dtype = _check.floating("dtype", dtype)
 
     images_path, labels_path = _find(names, root)
     images, labels = read_idx(images_path), read_idx(labels_path)
@@ -90,21 +89,20 @@ def mnist(
     return images, labels.astype(np.int64)
 
 
-def _find(names: tuple[str, ...], root: str | os.PathLike[str] | None) -> list[Path]:
+def _find(names: tuple[str, ...], root: str | os.PathLike[str] | None) -> list[str]:
     """Return the paths of `names`, all from the first folder that has every one of them."""
     places = _folders.places(root)
-    for folder in (place / sub for place in places for sub in _SUBFOLDERS):
-        found = [_either(folder / name) for name in names]
-        if all(path.is_file() for path in found):
+    for folder in (os.path.join(place, sub) for place in places for sub in _SUBFOLDERS):
+        found = [_either(os.path.join(folder, name)) for name in names]
+        if all(os.path.isfile(path) for path in found):
             return found
-    searched = " or ".join(str(place) for place in places)
+    four = ", ".join(name for pair in _NAMES.values() for name in pair)
     raise FileNotFoundError(
-        f"MNIST: no folder with both {names[0]} and {names[1]}. Put the four files "
-        f"{', '.join(name for pair in _NAMES.values() for name in pair)} (each as it is or with "
-        f".gz) into {searched}, or into a subfolder mnist there, or say where they are with root= "
-        "or the environment variable FASTNN_DATA."
+        f"MNIST: no folder with both {names[0]} and {names[1]}. Put the four files {four} (each as "
+        f"it is or with .gz) into {' or '.join(places)}, or into a subfolder mnist there, or say "
+        "where they are with root= or the environment variable FASTNN_DATA."
     )
 
 
-def _either(plain: Path) -> Path:
-    return plain if plain.is_file() else plain.with_name(f"{plain.name}.gz")
+def _either(plain: str) -> str:
+    return plain if os.path.isfile(plain) else f"{plain}.gz"

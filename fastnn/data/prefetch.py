@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +26,7 @@ PATIENCE = 0.1  # seconds
 
 def ahead(
     function: Callable[[Item], Result], items: Iterable[Item], depth: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield ``function(item)`` for each item in order, up to `depth` of them computed in advance.
 
     Parameters
@@ -54,7 +54,7 @@ def ahead(
         return
 
     import atexit
-    from queue import SimpleQueue
+    from queue import Empty, SimpleQueue
     from threading import Thread, current_thread
 
     requests: SimpleQueue[tuple[Item] | None] = SimpleQueue()
@@ -64,9 +64,13 @@ def ahead(
     )
 
     def stop() -> None:
-        _drop_all(requests)
-        requests.put(None)
-        if worker is not current_thread():  # garbage collection may run this in the worker
+        try:
+            while True:
+                requests.get_nowait()
+        except Empty:
+            requests.put(None)
+        # Garbage collection may run this in the worker itself.
+        if worker.is_alive() and worker is not current_thread():
             worker.join(PATIENCE)
 
     items = iter(items)
@@ -78,10 +82,10 @@ def ahead(
             pending.append(item)
             requests.put((item,))
 
-    worker.start()
     # A daemon must not run on into the interpreter's end, where it would be cut off in a call.
     atexit.register(stop)
     try:
+        worker.start()
         request(depth)
         while pending:
             if os.getpid() != home:
@@ -109,13 +113,3 @@ def _work(
         except BaseException as error:  # whatever it is belongs to the consumer
             replies.put((None, error))
             return
-
-
-def _drop_all(requests: SimpleQueue[Any]) -> None:
-    from queue import Empty
-
-    try:
-        while True:
-            requests.get_nowait()
-    except Empty:
-        pass

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from fastnn.data import _check
 
 Points = tuple[NDArray[np.float32], NDArray[np.int64]]
-Seed = int | np.random.Generator | None
 
 
-def xor(n: int = 4, noise: float = 0.0, seed: Seed = 0) -> Points:
+def xor(n: int = 4, noise: float = 0.0, seed: int | np.random.Generator | None = 0) -> Points:
     """Points at the corners of the unit square; the class is the exclusive or of the coordinates.
 
     Parameters
@@ -37,12 +36,14 @@ def xor(n: int = 4, noise: float = 0.0, seed: Seed = 0) -> Points:
     TypeError, ValueError
         Naming the argument.
     """
-    corner = np.arange(_check.integer("n", n, 1)) % 4
+    corner, _ = _in_turn(n, 4)
     a, b = corner // 2, corner % 2
-    return _points(a, b, a ^ b, noise, seed)
+    return _points(a, b, a ^ b, _gaussian((n, 2), noise, seed))
 
 
-def spirals(n: int, classes: int = 3, noise: float = 0.2, seed: Seed = 0) -> Points:
+def spirals(
+    n: int, classes: int = 3, noise: float = 0.2, seed: int | np.random.Generator | None = 0
+) -> Points:
     """Arms that wind 4 radians around the origin, out to radius 1; the class is the arm.
 
     Parameters
@@ -67,14 +68,12 @@ def spirals(n: int, classes: int = 3, noise: float = 0.2, seed: Seed = 0) -> Poi
     TypeError, ValueError
         Naming the argument.
     """
-    noise = _check.real("noise", noise, 0)
-    arm, along = _turns(n, _check.integer("classes", classes, 1))
-    angle = 2 * math.pi * arm / classes + 4 * along
-    angle += noise * _check.generator(seed).standard_normal(n)
-    return _points(along * np.cos(angle), along * np.sin(angle), arm, 0, None)
+    arm, along = _in_turn(n, _check.integer("classes", classes, 1))
+    angle = 2 * math.pi * arm / classes + 4 * along + _gaussian((n,), noise, seed)
+    return _points(along * np.cos(angle), along * np.sin(angle), arm)
 
 
-def moons(n: int, noise: float = 0.1, seed: Seed = 0) -> Points:
+def moons(n: int, noise: float = 0.1, seed: int | np.random.Generator | None = 0) -> Points:
     """Two half circles of radius 1, each reaching into the other.
 
     Parameters
@@ -97,14 +96,16 @@ def moons(n: int, noise: float = 0.1, seed: Seed = 0) -> Points:
     TypeError, ValueError
         Naming the argument.
     """
-    lower, along = _turns(n, 2)
+    lower, along = _in_turn(n, 2)
     side = 1 - 2 * lower  # the lower moon is the upper one, turned by half a turn
     x0 = lower + side * np.cos(math.pi * along)
     x1 = 0.5 * lower + side * np.sin(math.pi * along)
-    return _points(x0, x1, lower, noise, seed)
+    return _points(x0, x1, lower, _gaussian((n, 2), noise, seed))
 
 
-def circles(n: int, factor: float = 0.5, noise: float = 0.05, seed: Seed = 0) -> Points:
+def circles(
+    n: int, factor: float = 0.5, noise: float = 0.05, seed: int | np.random.Generator | None = 0
+) -> Points:
     """A circle of radius 1 around a smaller one.
 
     Parameters
@@ -130,5 +131,30 @@ def circles(n: int, factor: float = 0.5, noise: float = 0.05, seed: Seed = 0) ->
         Naming the argument.
     """
     factor = _check.real("factor", factor, 0, 1)
-    inner = np.arange(_check.integer("n", n, 1)) % 2
-    ...
+    inner, along = _in_turn(n, 2)
+    radius, angle = np.where(inner, factor, 1.0), 2 * math.pi * along
+    x0, x1 = radius * np.cos(angle), radius * np.sin(angle)
+    return _points(x0, x1, inner, _gaussian((n, 2), noise, seed))
+
+
+def _in_turn(n: int, classes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Deal n points out to the classes; return each one's class and its place, evenly in (0, 1)."""
+    point = np.arange(_check.integer("n", n, 1), dtype=np.int64)
+    which, rank = point % classes, point // classes
+    count = (n - 1 - which) // classes + 1  # points of the same class
+    return which, (rank + 0.5) / count
+
+
+def _gaussian(
+    shape: tuple[int, ...], noise: float, seed: int | np.random.Generator | None
+) -> NDArray[np.float64]:
+    return _check.real("noise", noise, 0) * _check.generator(seed).standard_normal(shape)
+
+
+def _points(
+    x0: NDArray[Any],
+    x1: NDArray[Any],
+    y: NDArray[np.int64],
+    jitter: NDArray[np.float64] | float = 0,
+) -> Points:
+    return (np.stack([x0, x1], axis=1) + jitter).astype(np.float32), y

@@ -1,0 +1,238 @@
+"""Nodes to native ops over symbolic buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from fastnn.graph import Graph, Node, Shape, SpecialiseError, Tensor, count, linear
+from fastnn.ops.base import INPUT, MEMORY, Leaf
+
+DTYPE_CODES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1, np.dtype(np.int64): 2}
+
+Size: TypeAlias = int | tuple[int, int]
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Where a value lies: in the arena (offset known after planning), in an array that outlives the
+    plan, or in an argument or result of the call."""
+
+    where: str  # "arena", "fixed", "input", "output"
+    nbytes: int
+    index: int = 0
+    offset: int = 0
+    first: int = -1  # phases between which the arena must hold it
+    last: int = -1
+    same_as: Buffer | None = None  # lives in another buffer's memory
+
+    def root(self) -> Buffer:
+        return self if self.same_as is None else self.same_as.root()
+
+
+@dataclass(eq=False)
+class Temporary:
+    """Memory that an op needs between two native ops of its own."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+
+@dataclass(eq=False)
+class NativeOp:
+    """One native op before it has a place in time and memory."""
+
+    kernel: str
+    dtype: int
+    buffers: list[tuple[Buffer, int] | None]  # with byte offsets; outputs first
+    n_outputs: int
+    dims: list[Size]
+    scalars: list[float]
+    stage: int
+    commit: bool
+    in_place: tuple[int, ...]  # inputs whose memory output 0 may take
+    callback: Any
+    node: Node | None
+    shapes: list[Shape] = field(default_factory=list)
+    level: int = -1
+
+    def outputs(self) -> list[Buffer]:
+        return [b[0] for b in self.buffers[: self.n_outputs] if b is not None]
+
+    def inputs(self) -> list[Buffer]:
+        return [b[0] for b in self.buffers[self.n_outputs :] if b is not None]
+
+
+def as_size(size: int) -> Size:
+    fixed, per_sample = linear(size)
+    return (0, per_sample) if per_sample else int(fixed)
+
+
+class Builder:
+    """What Op.lower writes to."""
+
+    def __init__(self, graph: Graph, wanted: set[Tensor]) -> None:
+        self.graph = graph
+        self.ops: list[NativeOp] = []
+        self.fixed: list[Any] = []
+        self.readers = graph.consumers()
+        self.protected = wanted
+        self._storage: dict[Any, Buffer] = {}
+        self._fixed_index: dict[int, int] = {}
+        self._fixed_buffers: dict[tuple[int, int], Buffer] = {}
+        self._snapshot: Temporary | None = None
+        self._node: Node | None = None
+
+    # ---- for Op.lower ---------------------------------------------------------------------------
+
+    def emit(
+        self,
+        kernel: str,
+        outputs: Sequence[Any],
+        inputs: Sequence[Any],
+        dims: Sequence[int],
+        scalars: Sequence[float],
+        *,
+        in_place: tuple[int, ...] = (),
+        output_offset: int = 0,
+        input_offset: int = 0,
+        dtype: np.dtype[Any] | None = None,
+        callback: Any = None,
+        commit: bool = False,
+    ) -> None:
+        """Append a native op. Operands are tensors, temporaries, buffers or None; offsets are in elements
+        of output 0 and input 0."""
+        stage = self._node.stage if self._node is not None else self.graph.stage
+        if dtype is None:
+            dtype = outputs[0].dtype
+        assert dtype is not None
+        buffers: list[tuple[Buffer, int] | None] = []
+        for i, operand in enumerate((*outputs, *inputs)):
+            if operand is None:
+                buffers.append(None)
+                continue
+            elements = output_offset if i == 0 else input_offset if i == len(outputs) else 0
+            fixed, per_sample = linear(elements)
+            if per_sample:
+                raise SpecialiseError
+            buffers.append((self.storage(operand), fixed * dtype.itemsize))
+        self.ops.append(
+            NativeOp(
+                kernel=kernel,
+                dtype=DTYPE_CODES[dtype],
+                buffers=buffers,
+                n_outputs=len(outputs),
+                dims=[as_size(d) for d in dims],
+                scalars=[float(s) for s in scalars],
+                stage=stage,
+                commit=commit,
+                in_place=in_place,
+                callback=callback,
+                node=self._node,
+                shapes=[o.shape for o in (*outputs, *inputs) if isinstance(o, (Tensor, Temporary))],
+            )
+        )
+
+    def alias(self, output: Tensor, source: Tensor) -> None:
+        """The output is the source's memory under another shape."""
+        self._storage[output] = self.storage(source)
+
+    def temporary(self, shape: Shape, dtype: np.dtype[Any]) -> Temporary:
+        return Temporary(shape, dtype)
+
+    def wanted(self, outputs: Sequence[Tensor]) -> list[Tensor | None]:
+        """Outputs that somebody reads; None in place of the others, which need not be computed."""
+        return [t if t in self.readers or t in self.protected else None for t in outputs]
+
+    def array(self, array: np.ndarray[Any, Any], offset: int = 0) -> Buffer:
+        """Memory of a contiguous array that outlives the plan, from `offset` bytes on."""
+        key = (id(array), offset)
+        buffer = self._fixed_buffers.get(key)
+        if buffer is None:
+            index = self._fixed_index.get(id(array))
+            if index is None:
+                index = self._fixed_index[id(array)] = len(self.fixed)
+                self.fixed.append(array)
+            buffer = Buffer("fixed", array.nbytes - offset, index, offset)
+            self._fixed_buffers[key] = buffer
+        return buffer
+
+    def random_state(self) -> Temporary:
+        """The state of the default generator as it was when the run began: (seed, step).
+
+        The generator itself moves on when the run commits, so an interrupted step draws the same
+        numbers again, and the backward pass those of its forward.
+        """
+        if self._snapshot is None:
+            from fastnn.random import state
+
+            node, self._node = self._node, None
+            self._snapshot = Temporary((2,), np.dtype(np.int64))
+            words = self.array(state())
+            f64 = np.dtype(np.float64)
+            dims = [1, 2, *[1] * 7, 1, *[0] * 7, 1, *[0] * 7]
+            self.graph.stage, stage = 0, self.graph.stage
+            self.emit("copy", [self._snapshot], [words], dims, [0.0], dtype=f64)
+            self.ops.insert(0, self.ops.pop())
+            self.emit("advance", [words], [], [], [], dtype=f64, commit=True)
+            self.graph.stage = stage
+            self._node = node
+        return self._snapshot
+
+    # ---- for the passes -------------------------------------------------------------------------
+
+    def lower(self, targets: Sequence[tuple[Tensor, Buffer]]) -> None:
+        """Emit all nodes; each tensor of `targets` ends in its buffer, without a copy if possible."""
+        copies = []
+        for tensor, target in targets:
+            root = tensor
+            while root.node.op.view_of is not None:
+                root = root.node.inputs[root.node.op.view_of]
+            outlives = any(reader.stage > root.node.stage for reader in self.readers.get(root, ()))
+            if isinstance(root.node.op, Leaf) or root in self._storage or outlives:
+                copies.append((tensor, target))
+            else:
+                self._storage[root] = target
+        for node in self.graph.nodes:
+            self._node = node
+            node.op.lower(node, self)
+        for tensor, target in copies:
+            self._node = tensor.node
+            self._copy(target, tensor)
+        self._node = None
+
+    def bind_leaf(self, node: Node) -> None:
+        tensor = node.output
+        if node.op is INPUT:
+            index = self.graph.inputs.index(tensor)
+            self._storage[tensor] = Buffer("input", _nbytes(tensor), index)
+            if any(reader.stage > node.stage for reader in self.readers.get(tensor, ())):
+                # The caller's array is gone when the backward pass runs: keep a copy.
+                kept = Buffer("arena", _nbytes(tensor))
+                self._copy(kept, tensor)
+                self._storage[tensor] = kept
+        elif node.op is MEMORY:
+            self._storage[tensor] = self.array(node.attrs["array"])
+        else:
+            self._storage[tensor] = self.array(node.attrs["value"])
+
+    def storage(self, operand: Any) -> Buffer:
+        if isinstance(operand, Buffer):
+            return operand
+        buffer = self._storage.get(operand)
+        if buffer is None:
+            buffer = self._storage[operand] = Buffer("arena", _nbytes(operand))
+        return buffer
+
+    def _copy(self, target: Buffer, source: Any) -> None:
+        size = count(source.shape)
+        dims = [1, size, *[1] * 7, 1, *[0] * 7, 1, *[0] * 7]
+        dtype = np.dtype(np.float64) if source.dtype.itemsize == 8 else source.dtype
+        self.emit("copy", [target], [source], dims, [0.0], dtype=dtype)
+
+
+def _nbytes(operand: Any) -> int:
+    return int(count(operand.shape)) * int(operand.dtype.itemsize)

@@ -1,0 +1,119 @@
+"""From a call with arrays to a program: argument arrays, tracing for any batch, output structures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastnn.graph import Dim, Graph, SpecialiseError, Tensor, as_tensor, recording
+from fastnn.ops.base import INPUT
+
+Built = TypeVar("Built")
+
+
+def to_array(value: Any, name: str) -> np.ndarray[Any, Any]:
+    """An argument as a C-contiguous native array: float32, float64, or int64 for integers.
+
+    Arrays that already are pass through; other layouts and byte orders are copied. Lists of numbers
+    become float32 (int64 if all are integers).
+
+    Raises
+    ------
+    TypeError
+        For dtypes that plans do not hold (float16, bool, object, ...): nothing is cast silently.
+    """
+    if not isinstance(value, np.ndarray):
+        if isinstance(value, Tensor):
+            raise TypeError(f"{name} is a traced tensor; arrays are expected outside a trace")
+        if hasattr(value, "__dlpack__"):
+            value = np.from_dlpack(value)
+        elif isinstance(value, (list, tuple, int, float)) and not isinstance(value, bool):
+            value = np.asarray(value)
+            value = value.astype(np.float32) if value.dtype == np.float64 else value
+        else:
+            value = np.asarray(value)
+    dtype = value.dtype
+    if dtype.kind in "iu" and dtype.itemsize <= 8:
+        if dtype == np.uint64 and value.size and int(value.max()) > np.iinfo(np.int64).max:
+            raise ValueError(f"{name} holds {int(value.max())}, which does not fit int64")
+        return np.ascontiguousarray(value, np.int64).reshape(value.shape)
+    if dtype.kind != "f" or dtype.itemsize not in (4, 8):
+        raise TypeError(f"{name} has dtype {dtype}; expected float32 or float64 (or integers for labels)")
+    result = np.ascontiguousarray(value, dtype.newbyteorder("=")).reshape(value.shape)
+    return result if result.ctypes.data % dtype.itemsize == 0 else result.copy()
+
+
+def build(
+    function: Callable[..., Any],
+    arrays: Sequence[np.ndarray[Any, Any]],
+    names: Sequence[str],
+    finish: Callable[[Graph, Any], Built],
+    batched: bool = True,
+) -> Built:
+    """Trace `function` on symbols for these arrays, and let `finish` make a program of its result.
+
+    The first dimension of every array is the batch, a run-time number, if all agree on it and the
+    function treats it as one; otherwise the graph holds for these sizes alone. `finish` runs with the
+    graph still recording.
+    """
+    sizes = {array.shape[0] for array in arrays if array.ndim}
+    if batched and len(sizes) == 1 and 0 not in sizes and all(array.ndim for array in arrays):
+        try:
+            return _trace(function, arrays, names, finish, sizes.pop())
+        except (SpecialiseError, ValueError):
+            pass  # if it is an error for this very batch too, it is raised below
+    return _trace(function, arrays, names, finish, None)
+
+
+def _trace(
+    function: Callable[..., Any],
+    arrays: Sequence[np.ndarray[Any, Any]],
+    names: Sequence[str],
+    finish: Callable[[Graph, Any], Built],
+    batch: int | None,
+) -> Built:
+    with recording(Graph()) as graph:
+        for array, name in zip(arrays, names, strict=True):
+            if 0 in array.shape:
+                raise ValueError(f"{name} has shape {array.shape}: it holds no elements")
+            shape = array.shape if batch is None else (Dim(1, batch), *array.shape[1:])
+            graph.inputs.append(
+                graph.add(INPUT, (), name=name, shape=shape, dtype=array.dtype, limit=0, ignore=-1).output
+            )
+        return finish(graph, function(*graph.inputs))
+
+
+def flatten_result(result: Any, what: str) -> tuple[list[Tensor], Callable[[Sequence[Any]], Any]]:
+    """The tensors in a returned tensor, tuple, list or dict, and how to put values in their places."""
+    if isinstance(result, Tensor):
+        return [result], lambda values: values[0]
+    if hasattr(result, "_as_tensor") or isinstance(result, (int, float, np.ndarray)):
+        return [as_tensor(result)], lambda values: values[0]
+    if isinstance(result, dict):
+        parts = [flatten_result(v, what) for v in result.values()]
+        keys = list(result)
+        return _merge(parts, lambda values: dict(zip(keys, values, strict=True)))
+    if isinstance(result, (tuple, list)):
+        kind = type(result)
+        make = kind if kind in (tuple, list) else lambda values: kind(*values)
+        return _merge([flatten_result(v, what) for v in result], make)
+    raise TypeError(
+        f"{what} returned {type(result).__name__}; expected a tensor, or a tuple, list or dict of tensors"
+    )
+
+
+def _merge(
+    parts: list[tuple[list[Tensor], Callable[[Sequence[Any]], Any]]], make: Callable[[list[Any]], Any]
+) -> tuple[list[Tensor], Callable[[Sequence[Any]], Any]]:
+    tensors = [t for part, _ in parts for t in part]
+
+    def rebuild(values: Sequence[Any]) -> Any:
+        result, at = [], 0
+        for part, inner in parts:
+            result.append(inner(values[at : at + len(part)]))
+            at += len(part)
+        return make(result)
+
+    return tensors, rebuild

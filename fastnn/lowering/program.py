@@ -1,0 +1,138 @@
+"""The passes in their order, and the Program that callers hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnn.graph import Graph, Tensor, linear
+from fastnn.lowering.builder import DTYPE_CODES, Buffer, Builder, NativeOp, as_size
+from fastnn.lowering.fusion import fuse_activations, remove_dead
+from fastnn.lowering.memory import plan_memory
+from fastnn.lowering.schedule import schedule
+from fastnn_ext.plan import Plan
+
+
+class Program:
+    """A lowered graph: one Plan a stage over one arena, and what explain() and profile() print.
+
+    Attributes
+    ----------
+    plans : list of Plan
+        One for inference and for a whole training step; two (forward, backward) where the caller
+        holds the gradient in between.
+    graph : Graph
+    phases : list of list of NativeOp
+    arena_bytes : int
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        outputs: Sequence[Sequence[Tensor]],
+        sinks: Sequence[tuple[Tensor, np.ndarray[Any, Any], int]] = (),
+        update: Callable[[Builder], None] | None = None,
+    ) -> None:
+        """
+        Parameters
+        ----------
+        outputs : sequence of sequences of Tensor
+            What each stage returns.
+        sinks : sequence of (tensor, array, offset)
+            Tensors (gradients) to be written into the flat `array` from element `offset` on.
+        update : callable, optional
+            Emits further ops of the last stage: the optimizer's.
+        """
+        self.graph = graph
+        targets: list[tuple[Tensor, Buffer]] = []
+        for stage_outputs in outputs:
+            for k, tensor in enumerate(stage_outputs):
+                targets.append((tensor, Buffer("output", 0, k)))
+        wanted = [tensor for tensor, _ in targets] + [tensor for tensor, _, _ in sinks]
+        remove_dead(graph, wanted)
+        fuse_activations(graph, wanted)
+        builder = Builder(graph, set(wanted))
+        for tensor, array, offset in sinks:
+            targets.append((tensor, builder.array(array, offset * array.itemsize)))
+        builder.lower(targets)
+        if update is not None:
+            update(builder)
+        self.phases = schedule(builder.ops)
+        self.arena_bytes = plan_memory(self.phases)
+        self.plans = self._make_plans(builder, outputs)
+
+    def _make_plans(self, builder: Builder, outputs: Sequence[Sequence[Tensor]]) -> list[Plan]:
+        plans: list[Plan] = []
+        for stage, stage_outputs in enumerate(outputs):
+            phases = [phase for phase in self.phases if phase[0].stage == stage]
+            inputs = [t for t in self.graph.inputs if t.node.stage == stage]
+            ops: list[tuple[Any, ...]] = []
+            ranges: list[tuple[int, int]] = []
+            for phase in phases:
+                ranges.append((len(ops), len(phase)))
+                ops.extend(_spec(op, self.graph.inputs, inputs) for op in phase)
+            commit = next((p for p, phase in enumerate(phases) if phase[0].commit), len(phases))
+            plans.append(
+                Plan(
+                    ops,
+                    ranges,
+                    commit,
+                    self.arena_bytes,
+                    builder.fixed,
+                    [
+                        (
+                            t.node.attrs["name"],
+                            DTYPE_CODES[t.dtype],
+                            [as_size(size) for size in t.shape],
+                            t.node.attrs.get("limit", 0),
+                            t.node.attrs.get("ignore", -1),
+                        )
+                        for t in inputs
+                    ],
+                    [(DTYPE_CODES[t.dtype], [as_size(size) for size in t.shape]) for t in stage_outputs],
+                    self.batch,
+                    plans[0] if plans else None,
+                )
+            )
+        return plans
+
+    @property
+    def batched(self) -> bool:
+        """Whether the batch is a run-time number; otherwise the program holds for one batch alone."""
+        return any(linear(size)[1] for tensor in self.graph.inputs for size in tensor.shape)
+
+    @property
+    def batch(self) -> int:
+        """The largest batch this program serves."""
+        for tensor in self.graph.inputs:
+            for size in tensor.shape:
+                if linear(size)[1]:
+                    return int(size) // linear(size)[1]
+        return 1
+
+    def explain(self) -> str:
+        """Every native op with its phase, shapes, FLOPs, bytes and place in the arena."""
+        from fastnn.lowering.explain import explain
+
+        return explain(self)
+
+    def profile(self, *args: Any, repeats: int = 20) -> str:
+        """Run `repeats` times on these arguments and print the time of each op."""
+        from fastnn.lowering.explain import profile
+
+        return profile(self, args, repeats)
+
+
+def _spec(op: NativeOp, all_inputs: list[Tensor], inputs: list[Tensor]) -> tuple[Any, ...]:
+    """A native op as Plan takes it."""
+    refs: list[tuple[str, int, int] | None] = []
+    for entry in op.buffers:
+        if entry is None:
+            refs.append(None)
+            continue
+        buffer, offset = entry[0].root(), entry[1]
+        index = inputs.index(all_inputs[buffer.index]) if buffer.where == "input" else buffer.index
+        refs.append((buffer.where, index, buffer.offset + offset))
+    return (op.kernel, op.dtype, refs, op.dims, op.scalars, op.callback)

@@ -1,0 +1,112 @@
+"""Op, the interface of everything that a graph can hold, and the leaves: inputs and constants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn.graph import Node, Shape, Tensor
+
+if TYPE_CHECKING:
+    from fastnn.lowering.builder import Builder
+
+Signature = list[tuple[Shape, np.dtype[Any]]]
+
+
+class Op:
+    """One kind of node.
+
+    `infer` gives the outputs' shapes and dtypes; `vjp` the gradients for the inputs, written as
+    further nodes; `lower` emits native ops. `flops` is what plan.explain() prints.
+    """
+
+    name: str = ""
+    #: Index of the input whose memory the output shares (views), else None.
+    view_of: int | None = None
+
+    def infer(self, node: Node) -> Signature:
+        raise NotImplementedError(self.name)
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        """Gradients for the inputs that `needs` names; `grads` are those of the outputs."""
+        raise TypeError(f"{self.name} has no gradient")
+
+    def lower(self, node: Node, to: Builder) -> None:
+        raise NotImplementedError(self.name)
+
+    def flops(self, node: Node) -> int:
+        return 0
+
+
+class Leaf(Op):
+    """A value that is there before the plan runs."""
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.attrs["shape"], node.attrs["dtype"])]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        return []
+
+    def lower(self, node: Node, to: Builder) -> None:
+        to.bind_leaf(node)
+
+
+class Input(Leaf):
+    """An argument of the call. attrs: name, shape, dtype; for labels: limit, ignore."""
+
+    name = "input"
+
+
+class Memory(Leaf):
+    """An array that outlives the plan, such as a parameter's storage. attrs: array."""
+
+    name = "memory"
+
+    def infer(self, node: Node) -> Signature:
+        array = node.attrs["array"]
+        return [(array.shape, array.dtype)]
+
+
+class Constant(Leaf):
+    """An array known when the graph is made. attrs: value."""
+
+    name = "constant"
+
+    def infer(self, node: Node) -> Signature:
+        value = node.attrs["value"]
+        return [(value.shape, value.dtype)]
+
+
+INPUT = Input()
+MEMORY = Memory()
+CONSTANT = Constant()
+
+
+def constant_value(tensor: Tensor) -> float | None:
+    """The number that all elements of a tensor are known to be, else None."""
+    node = tensor.node
+    while node.op.name in ("reshape", "broadcast"):
+        node = node.inputs[0].node
+    if node.op is CONSTANT and node.attrs["value"].size == 1:
+        return float(node.attrs["value"].reshape(()))
+    return None
+
+
+def check_dtypes(what: str, a: Tensor, b: Tensor, names: tuple[str, str] = ("the left", "the right")) -> None:
+    if a.dtype != b.dtype:
+        raise TypeError(f"{what}: {names[0]} operand is {a.dtype}, {names[1]} is {b.dtype}; they must agree")
+
+
+def check_float(what: str, tensor: Tensor) -> None:
+    if tensor.dtype.kind != "f":
+        raise TypeError(f"{what} expects a float32 or float64 tensor, got {tensor.dtype}")
+
+
+def normalize_dim(dim: int, ndim: int, what: str) -> int:
+    """A dimension counted from the front, or ValueError."""
+    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)):
+        raise TypeError(f"{what}: dim must be an int, got {type(dim).__name__}")
+    if not -ndim <= dim < ndim:
+        raise ValueError(f"{what}: dim {dim} is out of range for a tensor of {ndim} dimensions")
+    return int(dim) % ndim

@@ -1,0 +1,322 @@
+"""Elementwise arithmetic with NumPy's broadcasting, and copies between strided layouts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import fastnn_ext.elementwise as native
+from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor, count, describe, is_one, linear, same_shape
+from fastnn.ops.base import Op, Signature, check_dtypes, check_float, constant_value
+
+if TYPE_CHECKING:
+    from fastnn.lowering.builder import Builder
+
+MAX_NDIM = 6
+
+
+def broadcast_shapes(what: str, a: Shape, b: Shape) -> Shape:
+    """NumPy's rule. A batch-following size never broadcasts against a fixed one other than 1."""
+    from fastnn.graph import Dim, SpecialiseError
+
+    result: list[int] = []
+    for i in range(max(len(a), len(b))):
+        x = a[len(a) - 1 - i] if i < len(a) else 1
+        y = b[len(b) - 1 - i] if i < len(b) else 1
+        if linear(x) == linear(y) or is_one(y):
+            result.append(x)
+        elif is_one(x):
+            result.append(y)
+        elif int.__eq__(x, y) and (isinstance(x, Dim) or isinstance(y, Dim)):
+            raise SpecialiseError
+        else:
+            raise ValueError(f"{what}: shapes {describe(a)} and {describe(b)} do not broadcast")
+    return tuple(reversed(result))
+
+
+def strides_of(shape: Shape) -> list[int]:
+    """Element strides of a contiguous array."""
+    strides: list[int] = []
+    step: int = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step = count((size, step))
+    return list(reversed(strides))
+
+
+def broadcast_strides(shape: Shape, to: Shape) -> list[int]:
+    """Element strides that read a contiguous array of `shape` as one of shape `to`."""
+    strides = strides_of(shape)
+    missing = len(to) - len(shape)
+    return [
+        0 if i < missing or (is_one(shape[i - missing]) and not is_one(to[i])) else strides[i - missing]
+        for i in range(len(to))
+    ]
+
+
+def padded(values: list[int], length: int, fill: int) -> list[int]:
+    return [*values, *[fill] * (length - len(values))]
+
+
+class Unary(Op):
+    """attrs: kind, a, b."""
+
+    name = "unary"
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.inputs[0].shape, node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        (dy,), x, y, a = grads, node.inputs[0], node.output, node.attrs["a"]
+        assert dy is not None
+        match node.attrs["kind"]:
+            case "neg":
+                return [neg(dy)]
+            case "exp":
+                return [mul(dy, y)]
+            case "log":
+                return [div(dy, x)]
+            case "sqrt":
+                return [mul(div(dy, y), 0.5)]
+            case "abs":
+                return [mul(dy, unary(x, "sign"))]
+            case "square":
+                return [mul(mul(dy, x), 2.0)]
+            case "reciprocal":
+                return [neg(mul(dy, square(y)))]
+            case "affine":
+                return [mul(dy, a)]
+            case "power":
+                return [mul(dy, mul(power(x, a - 1.0), a))]
+            case "sign":
+                return [mul(dy, 0.0)]
+        raise AssertionError(node.attrs["kind"])
+
+    def lower(self, node: Node, to: Builder) -> None:
+        to.emit(
+            "unary",
+            outputs=node.outputs,
+            inputs=node.inputs,
+            dims=[count(node.output.shape), native.UNARY.index(node.attrs["kind"])],
+            scalars=[node.attrs["a"], node.attrs["b"]],
+            in_place=(0,),
+        )
+
+    def flops(self, node: Node) -> int:
+        return count(node.output.shape)
+
+
+class Binary(Op):
+    """attrs: kind. Inputs broadcast."""
+
+    name = "binary"
+
+    def infer(self, node: Node) -> Signature:
+        a, b = node.inputs
+        return [(broadcast_shapes(node.attrs["kind"], a.shape, b.shape), a.dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        (dy,), (a, b), y = grads, node.inputs, node.output
+        assert dy is not None
+        da = db = None
+        match node.attrs["kind"]:
+            case "add":
+                da, db = dy, dy
+            case "sub":
+                da, db = dy, neg(dy) if needs[1] else None
+            case "mul":
+                da, db = mul(dy, b) if needs[0] else None, mul(dy, a) if needs[1] else None
+            case "div":
+                da = div(dy, b) if needs[0] else None
+                db = neg(div(mul(dy, y), b)) if needs[1] else None
+            case "power":
+                da = mul(dy, mul(b, power(a, sub(b, 1.0)))) if needs[0] else None
+                db = mul(dy, mul(y, log(a))) if needs[1] else None
+            case "maximum" | "minimum":
+                # The gradient of a tie is shared in halves, as PyTorch does.
+                first = "greater" if node.attrs["kind"] == "maximum" else "less"
+                tie = mul(binary(a, b, "equal"), 0.5)
+                da = mul(dy, add(binary(a, b, first), tie)) if needs[0] else None
+                db = mul(dy, add(binary(b, a, first), tie)) if needs[1] else None
+            case _:
+                pass  # comparisons are flat
+        return [
+            sum_to(da, a.shape) if da is not None and needs[0] else None,
+            sum_to(db, b.shape) if db is not None and needs[1] else None,
+        ]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        a, b = node.inputs
+        shape = node.output.shape
+        if len(shape) > MAX_NDIM:
+            raise ValueError(f"arithmetic on {len(shape)} dimensions; at most {MAX_NDIM} are supported")
+        to.emit(
+            "binary",
+            outputs=node.outputs,
+            inputs=node.inputs,
+            dims=[
+                native.BINARY.index(node.attrs["kind"]),
+                len(shape),
+                *padded(list(shape), MAX_NDIM, 1),
+                *padded(broadcast_strides(a.shape, shape), MAX_NDIM, 0),
+                *padded(broadcast_strides(b.shape, shape), MAX_NDIM, 0),
+            ],
+            in_place=tuple(i for i, t in enumerate((a, b)) if same_shape(t.shape, shape)),
+        )
+
+    def flops(self, node: Node) -> int:
+        return count(node.output.shape)
+
+
+UNARY = Unary()
+BINARY = Binary()
+
+
+def unary(x: Any, kind: str, a: float = 1.0, b: float = 0.0) -> Tensor:
+    x = as_tensor(x)
+    check_float(kind, x)
+    return active_graph().add(UNARY, [x], kind=kind, a=float(a), b=float(b)).output
+
+
+def neg(x: Any) -> Tensor:
+    return affine(x, -1.0)
+
+
+def exp(x: Any) -> Tensor:
+    """e to the power of x, elementwise."""
+    return unary(x, "exp")
+
+
+def log(x: Any) -> Tensor:
+    """Natural logarithm, elementwise."""
+    return unary(x, "log")
+
+
+def sqrt(x: Any) -> Tensor:
+    """Square root, elementwise."""
+    return unary(x, "sqrt")
+
+
+def abs(x: Any) -> Tensor:
+    """Absolute value, elementwise; its gradient at 0 is 0."""
+    return unary(x, "abs")
+
+
+def square(x: Any) -> Tensor:
+    """x * x, elementwise."""
+    return unary(x, "square")
+
+
+def affine(x: Any, a: float, b: float = 0.0) -> Tensor:
+    """a * x + b for numbers a and b; chains of it fold into one."""
+    x = as_tensor(x)
+    if a == 1.0 and b == 0.0:
+        return x
+    node = x.node
+    if node.op is UNARY and node.attrs["kind"] == "affine" and b == 0.0 and node.attrs["b"] == 0.0:
+        return unary(node.inputs[0], "affine", a * node.attrs["a"])
+    return unary(x, "affine", a, b)
+
+
+def _operands(what: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(a, Tensor) or not _is_plain(a):
+        left = as_tensor(a)
+        right = as_tensor(b, like=left)
+    else:
+        right = as_tensor(b)
+        left = as_tensor(a, like=right)
+    check_float(what, left)
+    check_float(what, right)
+    check_dtypes(what, left, right)
+    return left, right
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, np.generic, np.ndarray))
+
+
+def binary(a: Any, b: Any, kind: str) -> Tensor:
+    left, right = _operands(kind, a, b)
+    return active_graph().add(BINARY, [left, right], kind=kind).output
+
+
+def _number(operand: Tensor, other: Tensor) -> float | None:
+    """The number that `operand` is everywhere, if the result then has the other's shape."""
+    value = constant_value(operand)
+    if value is None or not same_shape(broadcast_shapes("", operand.shape, other.shape), other.shape):
+        return None
+    return value
+
+
+def add(a: Any, b: Any) -> Tensor:
+    left, right = _operands("add", a, b)
+    if (value := _number(right, left)) is not None:
+        return affine(left, 1.0, value)
+    if (value := _number(left, right)) is not None:
+        return affine(right, 1.0, value)
+    return binary(left, right, "add")
+
+
+def sub(a: Any, b: Any) -> Tensor:
+    left, right = _operands("subtract", a, b)
+    if (value := _number(right, left)) is not None:
+        return affine(left, 1.0, -value)
+    if (value := _number(left, right)) is not None:
+        return affine(right, -1.0, value)
+    return binary(left, right, "sub")
+
+
+def mul(a: Any, b: Any) -> Tensor:
+    left, right = _operands("multiply", a, b)
+    if (value := _number(right, left)) is not None:
+        return affine(left, value)
+    if (value := _number(left, right)) is not None:
+        return affine(right, value)
+    return binary(left, right, "mul")
+
+
+def div(a: Any, b: Any) -> Tensor:
+    left, right = _operands("divide", a, b)
+    if _number(left, right) == 1.0:
+        return unary(right, "reciprocal")
+    return binary(left, right, "div")
+
+
+def power(a: Any, b: Any) -> Tensor:
+    """a to the power of b; a constant exponent of 1, 2 or 0.5 takes its direct form."""
+    left, right = _operands("power", a, b)
+    exponent = _number(right, left)
+    if exponent is None:
+        return binary(left, right, "power")
+    if exponent == 1.0:
+        return left
+    if exponent == 2.0:
+        return square(left)
+    return unary(left, "power", exponent)
+
+
+def maximum(a: Any, b: Any) -> Tensor:
+    """The larger of two values, elementwise; NaN if either is."""
+    return binary(a, b, "maximum")
+
+
+def minimum(a: Any, b: Any) -> Tensor:
+    """The smaller of two values, elementwise; NaN if either is."""
+    return binary(a, b, "minimum")
+
+
+def sum_to(x: Tensor, shape: Shape) -> Tensor:
+    """The transpose of broadcasting: sum x over the axes along which `shape` was stretched."""
+    if same_shape(x.shape, shape):
+        return x
+    from fastnn.ops.reduce import reduce
+    from fastnn.ops.shape import reshape
+
+    missing = x.ndim - len(shape)
+    axes = [
+        i
+        for i in range(x.ndim)
+        if i < missing or (is_one(shape[i - missing]) and not is_one(x.shape[i]))
+    ]
+    return reshape(reduce(x, "sum", tuple(axes), keepdim=False), shape)

@@ -1,0 +1,177 @@
+"""Matrix products: y = act(op(A) op(B) + bias), with transposes absorbed into strides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import fastnn_ext.activation as native_activation
+import fastnn_ext.gemm  # noqa: F401  (registers the native op)
+from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, linear
+from fastnn.ops.base import Op, Signature, check_dtypes, check_float
+
+if TYPE_CHECKING:
+    from fastnn.lowering.builder import Builder
+
+
+class MatMul(Op):
+    """A product of two matrices, or of two stacks of matrices (batched along the first dimension).
+
+    inputs: a, b, then bias (n,) if attrs["bias"], then what the gradient of an activation was saved
+    from if attrs["grad"]. attrs: ta, tb (read that operand transposed); act and grad: None or
+    (kind, alpha), put there by fusion.
+    """
+
+    name = "matmul"
+
+    def sizes(self, node: Node) -> tuple[int, int, int, int]:
+        """(stack, m, n, k)"""
+        a, b = node.inputs[:2]
+        stack: int = 1 if a.ndim == 2 else a.shape[0]
+        m, k = (a.shape[-1], a.shape[-2]) if node.attrs["ta"] else a.shape[-2:]
+        n = b.shape[-2] if node.attrs["tb"] else b.shape[-1]
+        return stack, m, n, k
+
+    def infer(self, node: Node) -> Signature:
+        a, b = node.inputs[:2]
+        _, m, n, k = self.sizes(node)
+        k2 = b.shape[-1] if node.attrs["tb"] else b.shape[-2]
+        if linear(k) != linear(k2):
+            raise ValueError(
+                f"matmul: {describe((m, k))} times {describe((k2, n))}: the inner sizes must agree"
+            )
+        return [((*a.shape[:-2], m, n), a.dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        (dy,) = grads
+        assert dy is not None
+        a, b = node.inputs[:2]
+        ta, tb = node.attrs["ta"], node.attrs["tb"]
+        da = db = dbias = None
+        if needs[0]:
+            da = product(b, dy, ta=tb, tb=True) if ta else product(dy, b, tb=not tb)
+        if needs[1]:
+            db = product(dy, a, ta=True, tb=ta) if tb else product(a, dy, ta=not ta)
+        if node.attrs["bias"]:
+            if needs[2]:
+                from fastnn.ops.reduce import reduce
+
+                dbias = reduce(dy, "sum", tuple(range(dy.ndim - 1)), keepdim=False)
+            return [da, db, dbias]
+        return [da, db]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        inputs = list(node.inputs)
+        a, b = inputs[:2]
+        rest = inputs[2:]
+        bias = rest.pop(0) if node.attrs["bias"] else None
+        saved = rest.pop(0) if node.attrs["grad"] else None
+        stack, m, n, k = self.sizes(node)
+        a_row, a_col = (1, a.shape[-1]) if node.attrs["ta"] else (a.shape[-1], 1)
+        b_row, b_col = (1, b.shape[-1]) if node.attrs["tb"] else (b.shape[-1], 1)
+        act, grad = node.attrs["act"], node.attrs["grad"]
+        kinds = native_activation.ACTIVATIONS
+        to.emit(
+            "gemm",
+            outputs=node.outputs,
+            inputs=[a, b, bias, saved],
+            dims=[
+                stack, m, n, k,
+                a_row, a_col, count(a.shape[-2:]) if a.ndim == 3 else 0,
+                b_row, b_col, count(b.shape[-2:]) if b.ndim == 3 else 0,
+                n, count((m, n)) if a.ndim == 3 else 0,
+                0, kinds.index(act[0]) if act else -1, kinds.index(grad[0]) if grad else -1,
+            ],
+            scalars=[act[1] if act else grad[1] if grad else 0.0],
+        )  # fmt: skip
+
+    def flops(self, node: Node) -> int:
+        return 2 * int(count(self.sizes(node)))
+
+
+MATMUL = MatMul()
+
+
+def _untransposed(x: Tensor) -> tuple[Tensor, bool]:
+    """The matrix that x is a transpose of, if it is one."""
+    from fastnn.ops.shape import TRANSPOSE
+
+    node = x.node
+    if node.op is TRANSPOSE:
+        axes = node.attrs["axes"]
+        swapped = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+        if x.ndim >= 2 and axes == swapped:
+            return node.inputs[0], True
+    return x, False
+
+
+def product(a: Tensor, b: Tensor, *, ta: bool = False, tb: bool = False, bias: Tensor | None = None) -> Tensor:
+    """op(a) @ op(b) + bias for two matrices or two stacks of as many."""
+    a, flipped = _untransposed(a)
+    ta ^= flipped
+    b, flipped = _untransposed(b)
+    tb ^= flipped
+    inputs = [a, b] if bias is None else [a, b, bias]
+    return active_graph().add(MATMUL, inputs, ta=ta, tb=tb, bias=bias is not None, act=None, grad=None).output
+
+
+def matmul(a: Any, b: Any) -> Tensor:
+    """`a @ b` as NumPy's: vectors, matrices, and stacks of matrices of the same leading sizes."""
+    from fastnn.graph import same_shape
+    from fastnn.ops.shape import reshape
+
+    a = as_tensor(a) if not isinstance(a, Tensor) else a
+    b = as_tensor(b, like=a)
+    check_float("matmul", a)
+    check_dtypes("matmul", a, b)
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError("matmul: operands must have at least one dimension; use * for numbers")
+    if a.ndim == 1 and b.ndim == 1:
+        return reshape(matmul(reshape(a, (1, a.shape[0])), reshape(b, (b.shape[0], 1))), ())
+    if a.ndim == 1:
+        y = matmul(reshape(a, (1, a.shape[0])), b)
+        return reshape(y, (*y.shape[:-2], y.shape[-1]))
+    if b.ndim == 1:
+        y = matmul(a, reshape(b, (b.shape[0], 1)))
+        return reshape(y, y.shape[:-1])
+    if b.ndim == 2:
+        rows = reshape(a, (count(a.shape[:-1]), a.shape[-1])) if a.ndim > 2 else a
+        y = product(rows, b)
+        return reshape(y, (*a.shape[:-1], y.shape[-1])) if a.ndim > 2 else y
+    if not same_shape(a.shape[:-2], b.shape[:-2]):
+        raise ValueError(
+            f"matmul: stacks of shapes {describe(a.shape)} and {describe(b.shape)} must have the same "
+            "leading sizes"
+        )
+    if a.ndim == 3:
+        return product(a, b)
+    stack = count(a.shape[:-2])
+    y = product(reshape(a, (stack, *a.shape[-2:])), reshape(b, (stack, *b.shape[-2:])))
+    return reshape(y, (*a.shape[:-1], b.shape[-1]))
+
+
+def linear_map(x: Any, weight: Any, bias: Any = None) -> Tensor:
+    """x W^T + b over the last dimension: x (..., in), weight (out, in), bias (out,) -> (..., out)."""
+    from fastnn.ops.shape import reshape
+
+    x = as_tensor(x)
+    weight = as_tensor(weight, like=x)
+    check_float("linear: input", x)
+    check_dtypes("linear", x, weight, ("the input", "the weight"))
+    if weight.ndim != 2:
+        raise ValueError(f"linear: weight has shape {describe(weight.shape)}; expected (out, in)")
+    if x.ndim == 0 or linear(x.shape[-1]) != linear(weight.shape[1]):
+        raise ValueError(
+            f"linear: input has shape {describe(x.shape)}; expected (..., {weight.shape[1]}) to fit the "
+            f"weight of shape {describe(weight.shape)}"
+        )
+    if bias is not None:
+        bias = as_tensor(bias, like=x)
+        check_dtypes("linear", x, bias, ("the input", "the bias"))
+        if bias.ndim != 1 or linear(bias.shape[0]) != linear(weight.shape[0]):
+            raise ValueError(
+                f"linear: bias has shape {describe(bias.shape)}; expected ({weight.shape[0]},)"
+            )
+    if x.ndim == 2:
+        return product(x, weight, tb=True, bias=bias)
+    rows = reshape(x, (count(x.shape[:-1]), x.shape[-1]))
+    return reshape(product(rows, weight, tb=True, bias=bias), (*x.shape[:-1], weight.shape[0]))

@@ -1,0 +1,112 @@
+"""Sums, means, maxima and minima over dimensions, in an order fixed by the shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import fastnn_ext.reduce as native
+from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, is_one
+from fastnn.ops.base import Op, Signature, check_float, normalize_dim
+
+if TYPE_CHECKING:
+    from fastnn.lowering.builder import Builder
+
+#: From this many elements an output on, a reduction to few outputs is cut into pieces.
+LONG = 8192
+
+
+class Reduce(Op):
+    """attrs: kind, axis, length: x (outer, length, inner), reduced over its middle.
+
+    The axes reduced over are neighbours, so that x is such a view.
+    """
+
+    name = "reduce"
+
+    def infer(self, node: Node) -> Signature:
+        x, first, last = node.inputs[0], node.attrs["first"], node.attrs["last"]
+        return [((*x.shape[:first], *x.shape[last + 1 :]), x.dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        from fastnn.ops.elementwise import binary, mul
+        from fastnn.ops.shape import broadcast_to, reshape
+
+        (dy,), x, y = grads, node.inputs[0], node.output
+        assert dy is not None
+        first, last = node.attrs["first"], node.attrs["last"]
+        kept = (*x.shape[:first], *[1] * (last + 1 - first), *x.shape[last + 1 :])
+        if node.attrs["kind"] == "mean":
+            dy = active_graph().add(DIVIDE, [dy], length=count(x.shape[first : last + 1])).output
+        grad = broadcast_to(reshape(dy, kept), x.shape)
+        match node.attrs["kind"]:
+            case "sum" | "mean":
+                return [grad]
+            case _:
+                # Shared equally among ties, as PyTorch's amax and amin.
+                hits = binary(x, broadcast_to(reshape(y, kept), x.shape), "equal")
+                ties = broadcast_to(reshape(reduce(hits, "sum", tuple(range(first, last + 1)), False), kept), x.shape)
+                return [mul(grad, hits / ties)]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        x, y, kind = node.inputs[0], node.output, native.REDUCE.index(node.attrs["kind"])
+        first, last = node.attrs["first"], node.attrs["last"]
+        outer, length = count(x.shape[:first]), count(x.shape[first : last + 1])
+        inner = count(x.shape[last + 1 :])
+        if int(length) >= LONG and int(outer) * int(inner) < 64:
+            partial = to.temporary((outer, native.PIECES, inner), x.dtype)
+            to.emit("reduce", [partial], [x], [kind, outer, length, inner, native.PIECES], [0.0])
+            combine = "sum" if node.attrs["kind"] == "mean" else node.attrs["kind"]
+            kind, length, x = native.REDUCE.index(combine), native.PIECES, partial
+        to.emit("reduce", [y], [x], [kind, outer, length, inner, 1], [0.0])
+
+    def flops(self, node: Node) -> int:
+        return count(node.inputs[0].shape)
+
+
+class DivideBySize(Op):
+    """x / length, where length may follow the batch. attrs: length."""
+
+    name = "divide_by_size"
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.inputs[0].shape, node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        return [active_graph().add(DIVIDE, [grads[0]], length=node.attrs["length"]).output]  # type: ignore[list-item]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        to.emit("divide_by_size", node.outputs, node.inputs, [count(node.output.shape), node.attrs["length"]], [])
+
+
+REDUCE = Reduce()
+DIVIDE = DivideBySize()
+
+
+def _axes(dim: Any, ndim: int, what: str) -> list[int]:
+    if dim is None:
+        return list(range(ndim))
+    dims: Sequence[Any] = dim if isinstance(dim, (tuple, list)) else (dim,)
+    axes = [normalize_dim(d, ndim, what) for d in dims]
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{what}: dim {dim} names a dimension twice")
+    return sorted(axes)
+
+
+def reduce(x: Any, kind: str, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Reduce over one dimension, several, or all (dim=None)."""
+    from fastnn.ops.shape import reshape
+
+    x = as_tensor(x)
+    check_float(kind, x)
+    axes = _axes(dim, x.ndim, kind)
+    kept = tuple(1 if i in axes else size for i, size in enumerate(x.shape))
+    result = tuple(size for i, size in enumerate(x.shape) if i not in axes)
+    y = x
+    axes = [a for a in axes if not is_one(x.shape[a])]
+    while axes:  # from the last run of neighbouring axes to the first
+        last = first = axes.pop()
+        while axes and axes[-1] == first - 1:
+            first = axes.pop()
+        y = active_graph().add(REDUCE, [y], kind=kind, first=first, last=last).output
+    return reshape(y, kept if keepdim else result)

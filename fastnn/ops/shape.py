@@ -1,0 +1,430 @@
+"""Reshape (a view), and what moves elements: transpose, slice, concat, broadcast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import fastnn_ext.elementwise  # noqa: F401  (registers "copy")
+from fastnn.graph import (
+    Dim,
+    Node,
+    Shape,
+    SpecialiseError,
+    Tensor,
+    active_graph,
+    as_tensor,
+    count,
+    describe,
+    is_one,
+    linear,
+    same_shape,
+)
+from fastnn.ops.base import Op, Signature, check_dtypes, normalize_dim
+from fastnn.ops.elementwise import broadcast_strides, padded, strides_of, sum_to
+
+if TYPE_CHECKING:
+    from fastnn.lowering.builder import Builder
+
+MAX_NDIM = 8
+
+
+def emit_copy(
+    to: Builder,
+    output: Tensor,
+    source: Tensor,
+    shape: Sequence[int],
+    y_strides: Sequence[int],
+    x_strides: Sequence[int],
+    y_offset: int = 0,
+    x_offset: int = 0,
+) -> None:
+    """output[...] = source[...] over `shape`, with element strides and offsets."""
+    if len(shape) > MAX_NDIM:
+        raise ValueError(f"a tensor of {len(shape)} dimensions; at most {MAX_NDIM} are supported")
+    to.emit(
+        "copy",
+        outputs=[output],
+        inputs=[source],
+        dims=[
+            len(shape),
+            *padded(list(shape), MAX_NDIM, 1),
+            *padded(list(y_strides), MAX_NDIM, 0),
+            *padded(list(x_strides), MAX_NDIM, 0),
+        ],
+        scalars=[0.0],
+        output_offset=y_offset,
+        input_offset=x_offset,
+    )
+
+
+class Reshape(Op):
+    """attrs: shape. The same memory under another shape."""
+
+    name = "reshape"
+    view_of = 0
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.attrs["shape"], node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        assert grads[0] is not None
+        return [reshape(grads[0], node.inputs[0].shape)]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        to.alias(node.output, node.inputs[0])
+
+
+class Transpose(Op):
+    """attrs: axes."""
+
+    name = "transpose"
+
+    def infer(self, node: Node) -> Signature:
+        x = node.inputs[0]
+        return [(tuple(x.shape[a] for a in node.attrs["axes"]), x.dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        assert grads[0] is not None
+        return [transpose(grads[0], tuple(int(i) for i in np.argsort(node.attrs["axes"])))]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        x, y = node.inputs[0], node.output
+        strides = strides_of(x.shape)
+        emit_copy(to, y, x, y.shape, strides_of(y.shape), [strides[a] for a in node.attrs["axes"]])
+
+
+class Slice(Op):
+    """attrs: starts, steps, shape: y[i, j] = x[start0 + i * step0, start1 + j * step1]."""
+
+    name = "slice"
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.attrs["shape"], node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        grad = active_graph().add(
+            UNSLICE,
+            [grads[0]],  # type: ignore[list-item]
+            starts=node.attrs["starts"],
+            steps=node.attrs["steps"],
+            shape=node.inputs[0].shape,
+        )
+        return [grad.output]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        x, y = node.inputs[0], node.output
+        offset, strides = _slice_layout(x.shape, node.attrs["starts"], node.attrs["steps"])
+        emit_copy(to, y, x, y.shape, strides_of(y.shape), strides, x_offset=offset)
+
+
+class Unslice(Op):
+    """The gradient of Slice: zeros of `shape`, with x at the places the slice read."""
+
+    name = "unslice"
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.attrs["shape"], node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        grad = active_graph().add(
+            SLICE,
+            [grads[0]],  # type: ignore[list-item]
+            starts=node.attrs["starts"],
+            steps=node.attrs["steps"],
+            shape=node.inputs[0].shape,
+        )
+        return [grad.output]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        x, y = node.inputs[0], node.output
+        to.emit("fill", outputs=[y], inputs=[], dims=[count(y.shape)], scalars=[0.0])
+        offset, strides = _slice_layout(y.shape, node.attrs["starts"], node.attrs["steps"])
+        emit_copy(to, y, x, x.shape, strides, strides_of(x.shape), y_offset=offset)
+
+
+class Concat(Op):
+    """attrs: dim."""
+
+    name = "concat"
+
+    def infer(self, node: Node) -> Signature:
+        dim, first = node.attrs["dim"], node.inputs[0]
+        sizes = [t.shape[dim] for t in node.inputs]
+        total: int
+        if any(isinstance(s, Dim) for s in sizes):
+            if not all(isinstance(s, Dim) for s in sizes):
+                raise SpecialiseError
+            total = Dim(sum(s.per_sample for s in sizes), sizes[0].batch)  # type: ignore[attr-defined]
+        else:
+            total = sum(sizes)
+        return [((*first.shape[:dim], total, *first.shape[dim + 1 :]), first.dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        dy, dim = grads[0], node.attrs["dim"]
+        assert dy is not None
+        result: list[Tensor | None] = []
+        start: int = 0
+        for x, need in zip(node.inputs, needs, strict=True):
+            if need:
+                starts = tuple(start if i == dim else 0 for i in range(dy.ndim))
+                result.append(_slice(dy, starts, (1,) * dy.ndim, x.shape))
+            else:
+                result.append(None)
+            start = _plus(start, x.shape[dim])
+        return result
+
+    def lower(self, node: Node, to: Builder) -> None:
+        y, dim = node.output, node.attrs["dim"]
+        strides = strides_of(y.shape)
+        start: int = 0
+        for x in node.inputs:
+            emit_copy(to, y, x, x.shape, strides, strides_of(x.shape), y_offset=count((start, strides[dim])))
+            start = _plus(start, x.shape[dim])
+
+
+class Broadcast(Op):
+    """attrs: shape."""
+
+    name = "broadcast"
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.attrs["shape"], node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        assert grads[0] is not None
+        return [sum_to(grads[0], node.inputs[0].shape)]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        x, y = node.inputs[0], node.output
+        emit_copy(to, y, x, y.shape, strides_of(y.shape), broadcast_strides(x.shape, y.shape))
+
+
+RESHAPE = Reshape()
+TRANSPOSE = Transpose()
+SLICE = Slice()
+UNSLICE = Unslice()
+CONCAT = Concat()
+BROADCAST = Broadcast()
+
+
+def _plus(a: int, b: int) -> int:
+    """Sum of two sizes of one kind; 0 is of either."""
+    if isinstance(b, Dim):
+        return Dim((a.per_sample if isinstance(a, Dim) else 0) + b.per_sample, b.batch)
+    return a + b
+
+
+def _slice_layout(shape: Shape, starts: Sequence[int], steps: Sequence[int]) -> tuple[int, list[int]]:
+    """Element offset of a slice's first element in an array of `shape`, and its strides."""
+    strides = strides_of(shape)
+    offset: int = 0
+    for start, stride in zip(starts, strides, strict=True):
+        if isinstance(start, Dim) or start != 0:
+            offset = _plus(offset, count((start, stride)))
+    return offset, [count((step, stride)) for step, stride in zip(steps, strides, strict=True)]
+
+
+def reshape(x: Any, *shape: Any) -> Tensor:
+    """x under another shape; one size may be -1."""
+    x = as_tensor(x)
+    sizes = list(shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
+    for size in sizes:
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+            raise TypeError(f"reshape: sizes must be ints, got {size!r}")
+    total = count(x.shape)
+    unknown = [i for i, size in enumerate(sizes) if not isinstance(size, Dim) and size == -1]
+    if len(unknown) > 1:
+        raise ValueError(f"reshape: only one size may be -1, got {tuple(sizes)}")
+    if unknown:
+        rest = count([size for i, size in enumerate(sizes) if i != unknown[0]])
+        if isinstance(total, Dim) and isinstance(rest, Dim):
+            if rest.per_sample == 0 or total.per_sample % rest.per_sample:
+                raise ValueError(f"reshape: {describe(x.shape)} does not fit {tuple(sizes)}")
+            sizes[unknown[0]] = total.per_sample // rest.per_sample
+        elif isinstance(total, Dim):
+            if int(rest) <= 0 or int(total) % int(rest):
+                raise ValueError(f"reshape: {describe(x.shape)} does not fit {tuple(sizes)}")
+            sizes[unknown[0]] = total // int(rest)
+        else:
+            if int(rest) <= 0 or int(total) % int(rest):
+                raise ValueError(f"reshape: {describe(x.shape)} does not fit {tuple(sizes)}")
+            sizes[unknown[0]] = total // rest
+    result = tuple(size if isinstance(size, Dim) else int(size) for size in sizes)
+    if any(not isinstance(size, Dim) and size < 0 for size in result):
+        raise ValueError(f"reshape: negative size in {tuple(sizes)}")
+    if linear(count(result)) != linear(total):
+        if int.__eq__(count(result), total) and isinstance(total, Dim) != isinstance(count(result), Dim):
+            raise SpecialiseError
+        raise ValueError(f"reshape: {describe(x.shape)} does not fit {describe(result)}")
+    if same_shape(result, x.shape):
+        return x
+    if x.node.op is RESHAPE:
+        return reshape(x.node.inputs[0], result)
+    return active_graph().add(RESHAPE, [x], shape=result).output
+
+
+def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Merge dimensions start_dim ... end_dim into one."""
+    x = as_tensor(x)
+    if x.ndim == 0:
+        return reshape(x, (1,))
+    first = normalize_dim(start_dim, x.ndim, "flatten: start_dim")
+    last = normalize_dim(end_dim, x.ndim, "flatten: end_dim")
+    if first > last:
+        raise ValueError(f"flatten: start_dim {start_dim} lies behind end_dim {end_dim}")
+    return reshape(x, (*x.shape[:first], count(x.shape[first : last + 1]), *x.shape[last + 1 :]))
+
+
+def transpose(x: Tensor, axes: Sequence[int]) -> Tensor:
+    """x with its dimensions in another order; neighbouring transposes fold into one."""
+    axes = tuple(axes)
+    if x.node.op is TRANSPOSE:
+        inner = x.node.attrs["axes"]
+        return transpose(x.node.inputs[0], tuple(inner[a] for a in axes))
+    if axes == tuple(range(x.ndim)):
+        return x
+    moving = [a for a in axes if not is_one(x.shape[a])]
+    if moving == sorted(moving):  # only sizes of 1 change places
+        return reshape(x, tuple(x.shape[a] for a in axes))
+    return active_graph().add(TRANSPOSE, [x], axes=axes).output
+
+
+def permute(x: Any, *dims: Any) -> Tensor:
+    """x with its dimensions in the order `dims`."""
+    x = as_tensor(x)
+    order = tuple(dims[0]) if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
+    axes = tuple(normalize_dim(d, x.ndim, "permute") for d in order)
+    if sorted(axes) != list(range(x.ndim)):
+        raise ValueError(f"permute: {order} does not name each of the {x.ndim} dimensions once")
+    return transpose(x, axes)
+
+
+def swap(x: Any, dim0: int, dim1: int) -> Tensor:
+    """x with two dimensions swapped."""
+    x = as_tensor(x)
+    axes = list(range(x.ndim))
+    i, j = normalize_dim(dim0, x.ndim, "transpose"), normalize_dim(dim1, x.ndim, "transpose")
+    axes[i], axes[j] = axes[j], axes[i]
+    return transpose(x, axes)
+
+
+def transpose_all(x: Any) -> Tensor:
+    x = as_tensor(x)
+    return transpose(x, tuple(reversed(range(x.ndim))))
+
+
+def squeeze(x: Any, dim: int) -> Tensor:
+    """x without dimension `dim`, if its size is 1."""
+    x = as_tensor(x)
+    d = normalize_dim(dim, x.ndim, "squeeze")
+    return reshape(x, (*x.shape[:d], *x.shape[d + 1 :])) if is_one(x.shape[d]) else x
+
+
+def unsqueeze(x: Any, dim: int) -> Tensor:
+    """x with a new dimension of size 1 at `dim`."""
+    x = as_tensor(x)
+    d = normalize_dim(dim, x.ndim + 1, "unsqueeze")
+    return reshape(x, (*x.shape[:d], 1, *x.shape[d:]))
+
+
+def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
+    """x stretched to `shape` by NumPy's rule."""
+    from fastnn.ops.elementwise import broadcast_shapes
+
+    x = as_tensor(x)
+    target = tuple(shape)
+    if not same_shape(broadcast_shapes("broadcast_to", x.shape, target), target):
+        raise ValueError(f"broadcast_to: {describe(x.shape)} does not broadcast to {describe(target)}")
+    return x if same_shape(x.shape, target) else active_graph().add(BROADCAST, [x], shape=target).output
+
+
+def concat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
+    """Join tensors along a dimension; all other sizes must agree."""
+    if isinstance(tensors, Tensor) or not isinstance(tensors, (tuple, list)):
+        raise TypeError(f"concat: tensors must be a list or tuple, got {type(tensors).__name__}")
+    if not tensors:
+        raise ValueError("concat: no tensors given")
+    parts = [as_tensor(t) for t in tensors]
+    first = parts[0]
+    if first.ndim == 0:
+        raise ValueError("concat: 0-d tensors cannot be joined; reshape them to (1,)")
+    d = normalize_dim(dim, first.ndim, "concat")
+    for i, t in enumerate(parts[1:], 1):
+        check_dtypes("concat", first, t, ("the first", f"operand {i}"))
+        if t.ndim != first.ndim or not same_shape(
+            (*t.shape[:d], *t.shape[d + 1 :]), (*first.shape[:d], *first.shape[d + 1 :])
+        ):
+            raise ValueError(
+                f"concat along {d}: operand {i} has shape {describe(t.shape)}, the first {describe(first.shape)}"
+            )
+    return first if len(parts) == 1 else active_graph().add(CONCAT, parts, dim=d).output
+
+
+def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
+    """Join tensors of one shape along a new dimension."""
+    return concat([unsqueeze(t, dim) for t in tensors], dim)
+
+
+def _slice(x: Tensor, starts: Sequence[int], steps: Sequence[int], shape: Shape) -> Tensor:
+    if same_shape(shape, x.shape):
+        return x
+    return active_graph().add(SLICE, [x], starts=tuple(starts), steps=tuple(steps), shape=tuple(shape)).output
+
+
+def getitem(x: Any, index: Any) -> Tensor:
+    """Indexing by constant integers, slices with positive steps, `...` and None."""
+    x = as_tensor(x)
+    items = list(index) if isinstance(index, tuple) else [index]
+    if sum(1 for item in items if item is Ellipsis) > 1:
+        raise IndexError("an index can hold only one ...")
+    named = sum(1 for item in items if item is not None and item is not Ellipsis)
+    if named > x.ndim:
+        raise IndexError(f"{named} indices for a tensor of shape {describe(x.shape)}")
+    if Ellipsis not in items:
+        items.append(Ellipsis)
+    at = items.index(Ellipsis)
+    items[at : at + 1] = [slice(None)] * (x.ndim - named)
+
+    starts: list[int] = []
+    steps: list[int] = []
+    sizes: list[int] = []
+    result: list[int] = []
+    for item in items:
+        if item is None:
+            result.append(1)
+            continue
+        axis = len(sizes)
+        size = x.shape[axis]
+        if isinstance(item, slice):
+            if item == slice(None):
+                starts.append(0)
+                steps.append(1)
+                sizes.append(size)
+                result.append(size)
+                continue
+            if isinstance(size, Dim):
+                raise SpecialiseError
+            start, stop, step = item.indices(size)
+            if step < 1:
+                raise ValueError(f"indexing: step {step} along dimension {axis}; only positive steps are supported")
+            length = max(0, -(-(stop - start) // step))
+            if length == 0:
+                raise ValueError(f"indexing: the slice {item} of dimension {axis} (size {size}) is empty")
+            starts.append(start)
+            steps.append(step)
+            sizes.append(length)
+            result.append(length)
+        elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
+            if isinstance(size, Dim):
+                raise SpecialiseError
+            if not -size <= item < size:
+                raise IndexError(f"index {item} is out of range for dimension {axis} of size {size}")
+            starts.append(int(item) % size)
+            steps.append(1)
+            sizes.append(1)
+        else:
+            raise TypeError(f"a tensor is indexed by constant ints, slices, ... and None, not {type(item).__name__}")
+    return reshape(_slice(x, starts, steps, tuple(sizes)), tuple(result))

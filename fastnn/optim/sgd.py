@@ -1,0 +1,66 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastnn.optim.optimizer import Group, Optimizer, check_number
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, as PyTorch's.
+
+    With g the gradient plus weight_decay times the parameter: b = momentum * b + (1 - dampening) * g
+    (b = g in the first step), then param -= lr * b, or lr * (g + momentum * b) with Nesterov
+    (Sutskever et al., 2013, in PyTorch's form).
+
+    Parameters
+    ----------
+    params : iterable of Parameter or of dict
+    lr : float, default 1e-3
+    momentum, dampening, weight_decay : float, default 0
+    nesterov, maximize : bool, default False
+    """
+
+    kernel = "sgd"
+    hyper = {"lr": 0, "momentum": 1, "dampening": 2, "weight_decay": 3}
+    step_index = 4
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("nesterov needs a momentum above 0 and a dampening of 0")
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": bool(nesterov),
+                "maximize": bool(maximize),
+            },
+        )
+
+    def check(self, name: str, value: Any) -> None:
+        if name in self.hyper:
+            check_number(name, value)
+
+    def state_names(self, group: Group) -> tuple[str, ...]:
+        return ("momentum_buffer",)
+
+    def dims(self, group: Group) -> list[int]:
+        return [int(group["nesterov"]), int(group["maximize"])]
+
+    def operands(self, group: Group) -> tuple[str | None, ...]:
+        return ("momentum_buffer",) if group["momentum"] else (None,)
