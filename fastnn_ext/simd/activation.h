@@ -3,7 +3,7 @@
 #include "isa.h"
 
 /* The kinds, in the order of ACTIVATIONS in activation.pyx. */
-enum { ACT_RELU, ACT_COUNT };
+enum { ACT_RELU, ACT_LEAKY_RELU, ACT_ELU, ACT_SIGMOID, ACT_TANH, ACT_GELU, ACT_SILU, ACT_COUNT };
 
 /* y[i] = f(x[i]); in place if y == x. alpha: slope or scale where the kind has one. */
 typedef void (*act_forward)(void *y, const void *x, int64_t n, double alpha);

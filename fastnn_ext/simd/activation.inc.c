@@ -1,26 +1,91 @@
-/* Activations and their gradients over a contiguous range. */
+/* Activations and their gradients over a contiguous range.
+ *
+ * A kind is two expressions: its value of x, and its gradient of dy and what was saved (the output y,
+ * or the input x). Comparisons are ordered, so each says on which side a NaN falls: PyTorch's.
+ */
 
-static void NAME(relu)(void *y_, const void *x_, int64_t n, double alpha) {
-    real *y = y_;
-    const real *x = x_;
-    int64_t i = 0;
-    for (; i + W <= n; i += W) vstore(y + i, vmax(vload(x + i), vzero()));
-    if (i < n) vstore_n(y + i, vmax(vload_n(x + i, (int)(n - i)), vzero()), (int)(n - i));
-}
-
-/* The gradient at 0 is 0, as PyTorch's; where x (and so y) is NaN it passes dy on. */
-static void NAME(relu_grad)(void *dx_, const void *dy_, const void *y_, int64_t n, double alpha) {
-    real *dx = dx_;
-    const real *dy = dy_, *y = y_;
-    int64_t i = 0;
-    for (; i + W <= n; i += W) vstore(dx + i, vsel(vle(vload(y + i), vzero()), vzero(), vload(dy + i)));
-    if (i < n) {
-        int m = (int)(n - i);
-        vstore_n(dx + i, vsel(vle(vload_n(y + i, m), vzero()), vzero(), vload_n(dy + i, m)), m);
+/* NAME(kind): y = value of x, with `a` for alpha. The tail goes through the same vectors, so an
+ * element's result does not depend on its place. */
+#undef FORWARD
+#define FORWARD(kind, value)                                                            \
+    static void NAME(kind)(void *y_, const void *x_, int64_t n, double alpha) {         \
+        real *y = y_;                                                                   \
+        const real *x_in = x_;                                                          \
+        vec a = vset((real)alpha);                                                      \
+        int64_t i = 0;                                                                  \
+        for (; i + W <= n; i += W) {                                                    \
+            vec x = vload(x_in + i);                                                    \
+            vstore(y + i, value);                                                       \
+        }                                                                               \
+        if (i < n) {                                                                    \
+            vec x = vload_n(x_in + i, (int)(n - i));                                    \
+            vstore_n(y + i, value, (int)(n - i));                                       \
+        }                                                                               \
+        (void)a;                                                                        \
     }
+
+/* NAME(kind_grad): dx = gradient of dy and s, the saved output or input. */
+#undef BACKWARD
+#define BACKWARD(kind, gradient)                                                        \
+    static void NAME(kind##_grad)(void *dx_, const void *dy_, const void *saved_, int64_t n, double alpha) { \
+        real *dx = dx_;                                                                 \
+        const real *dy_in = dy_, *saved = saved_;                                       \
+        vec a = vset((real)alpha);                                                      \
+        int64_t i = 0;                                                                  \
+        for (; i + W <= n; i += W) {                                                    \
+            vec dy = vload(dy_in + i), s = vload(saved + i);                            \
+            vstore(dx + i, gradient);                                                   \
+        }                                                                               \
+        if (i < n) {                                                                    \
+            vec dy = vload_n(dy_in + i, (int)(n - i)), s = vload_n(saved + i, (int)(n - i)); \
+            vstore_n(dx + i, gradient, (int)(n - i));                                   \
+        }                                                                               \
+        (void)a;                                                                        \
+    }
+
+/* The gradient at 0 is 0; NaN passes both ways, and -0 stays. */
+FORWARD(relu, vsel(vlt(x, vzero()), vzero(), x))
+BACKWARD(relu, vsel(vle(s, vzero()), vzero(), dy))
+
+/* At 0 and at NaN the gradient is the slope. */
+FORWARD(leaky_relu, vsel(vgt(x, vzero()), x, x * a))
+BACKWARD(leaky_relu, vsel(vgt(s, vzero()), dy, dy * a))
+
+/* alpha (e^x - 1) has the gradient alpha e^x = y + alpha. */
+FORWARD(elu, vsel(vgt(x, vzero()), x, a * vexpm1(x)))
+BACKWARD(elu, vsel(vgt(s, vzero()), dy, dy * (s + a)))
+
+FORWARD(sigmoid, vsigmoid(x))
+BACKWARD(sigmoid, dy * (s * (vset(1) - s)))
+
+FORWARD(tanh, vtanh(x))
+BACKWARD(tanh, dy * vfma(vneg(s), s, vset(1)))
+
+/* x Phi(x), Phi the normal distribution; its density phi is exp(-x^2 / 2) / sqrt(2 pi). */
+INLINE vec NAME(normal_cdf)(vec x) {
+    vec half = vset((real)0.5);
+    return vfma(half, verf(x * vset((real)0.70710678118654752440)), half);
 }
+INLINE vec NAME(gelu_slope)(vec x) {
+    vec density = vexp(x * x * vset((real)-0.5)) * vset((real)0.39894228040143267794);
+    return vfma(x, density, NAME(normal_cdf)(x));
+}
+FORWARD(gelu, x * NAME(normal_cdf)(x))
+BACKWARD(gelu, dy * NAME(gelu_slope)(s))
+
+/* x sigma(x), with sigma' = sigma (1 - sigma). */
+INLINE vec NAME(silu_slope)(vec x) {
+    vec sigma = vsigmoid(x);
+    return sigma * vfma(x, vset(1) - sigma, vset(1));
+}
+FORWARD(silu, x * vsigmoid(x))
+BACKWARD(silu, dy * NAME(silu_slope)(s))
 
 static const struct activation_kernels NAME(table) = {
-    .forward = {[ACT_RELU] = NAME(relu)},
-    .backward = {[ACT_RELU] = NAME(relu_grad)},
+    .forward = {[ACT_RELU] = NAME(relu), [ACT_LEAKY_RELU] = NAME(leaky_relu), [ACT_ELU] = NAME(elu),
+                [ACT_SIGMOID] = NAME(sigmoid), [ACT_TANH] = NAME(tanh), [ACT_GELU] = NAME(gelu),
+                [ACT_SILU] = NAME(silu)},
+    .backward = {[ACT_RELU] = NAME(relu_grad), [ACT_LEAKY_RELU] = NAME(leaky_relu_grad),
+                 [ACT_ELU] = NAME(elu_grad), [ACT_SIGMOID] = NAME(sigmoid_grad),
+                 [ACT_TANH] = NAME(tanh_grad), [ACT_GELU] = NAME(gelu_grad), [ACT_SILU] = NAME(silu_grad)},
 };
