@@ -390,7 +390,7 @@ cdef class Plan:
             results = self.new_outputs(batch)
             threads = runtime.threads()
             if self.seconds is not None:
-                threads = min(threads, <int> self.seconds.shape[1])
+                threads = self.seconds.shape[1]
                 PyObject_GetBuffer(self.seconds, &seconds_view, PyBUF_WRITABLE)
                 op_seconds = <double *> seconds_view.buf
                 PyBuffer_Release(&seconds_view)

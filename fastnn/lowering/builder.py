@@ -94,7 +94,7 @@ class Builder:
         outputs: Sequence[Any],
         inputs: Sequence[Any],
         dims: Sequence[int],
-        scalars: Sequence[float],
+        scalars: Sequence[float] = (),
         *,
         in_place: tuple[int, ...] = (),
         output_offset: int = 0,

@@ -1,0 +1,1 @@
+"""Benchmarks: the comparison with peers, and the airspeed-velocity suite."""
