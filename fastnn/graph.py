@@ -308,6 +308,7 @@ class Graph:
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
         self.stage = 0
+        self.calls: list[tuple[Any, Any]] = []  # modules in the order in which they returned, and what
         self._memory: dict[int, Tensor] = {}
 
     def add(self, op: Op, inputs: Sequence[Tensor], **attrs: Any) -> Node:

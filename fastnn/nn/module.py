@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from fastnn.graph import FLOATS, Graph, Tensor, is_tracing
+from fastnn.graph import FLOATS, Graph, Tensor, active_graph, is_tracing
 from fastnn.lowering.call import build, flatten_result, to_array
 from fastnn.lowering.gradients import gradients
 from fastnn.lowering.program import Program
@@ -28,6 +28,8 @@ class Module:
     """
 
     training: bool
+    #: What messages call the arguments of forward; where empty: input, or input[0], input[1], ...
+    input_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         object.__setattr__(self, "_parameters", OrderedDict())
@@ -118,7 +120,9 @@ class Module:
             If an argument's dtype or shape does not fit.
         """
         if is_tracing():
-            return self.forward(*args)
+            result = self.forward(*args)
+            active_graph().calls.append((self, result))
+            return result
         return self._cache.infer(args)
 
     def forward_train(self, *args: Any) -> Any:
@@ -386,7 +390,12 @@ class _Programs:
     def arrays(self, args: tuple[Any, ...]) -> list[np.ndarray[Any, Any]]:
         if not args:
             raise TypeError(f"{type(self.module).__name__} was called without an input")
-        return [to_array(a, _name(i, len(args))) for i, a in enumerate(args)]
+        return [to_array(a, name) for a, name in zip(args, self.names(len(args)), strict=True)]
+
+    def names(self, count: int) -> Sequence[str]:
+        if len(self.module.input_names) == count:
+            return self.module.input_names
+        return ["input"] if count == 1 else [f"input[{i}]" for i in range(count)]
 
     def infer(self, args: tuple[Any, ...]) -> Any:
         self.refresh()
@@ -424,8 +433,7 @@ class _Programs:
         exact = (*key, batch)
         if exact in self.made:
             return self.made[exact]
-        names = [_name(i, len(arrays)) for i in range(len(arrays))]
-        entry = build(self.module.forward, arrays, names, finish)
+        entry = build(self.module.forward, arrays, self.names(len(arrays)), finish)
         self.made[key if entry[0].batched else exact] = entry
         return entry
 
@@ -444,12 +452,12 @@ class _Programs:
     def finish_train(self, graph: Graph, result: Any) -> tuple[Program, Callable[[Any], Any]]:
         tensors, rebuild = flatten_result(result, f"{type(self.module).__name__}.forward")
         graph.stage = 1
-        seeds = {}
+        seeds: dict[Tensor, Tensor] = {}
         for k, tensor in enumerate(tensors):
             name = "dy" if len(tensors) == 1 else f"dy[{k}]"
             seed = graph.add(INPUT, (), name=name, shape=tensor.shape, dtype=tensor.dtype).output
             graph.inputs.append(seed)
-            seeds[tensor] = seed
+            seeds[tensor] = add(seeds[tensor], seed) if tensor in seeds else seed
         sinks = []
         trained = [p for p in self.module.parameters() if p.requires_grad]
         leaves = [graph.memory(p._storage) for p in trained]
@@ -476,7 +484,3 @@ def fits(program: Program, arrays: list[np.ndarray[Any, Any]]) -> bool:
     """Whether a program made for these sizes but the batch serves this batch too."""
     batch = arrays[0].shape[0] if arrays[0].ndim else 1
     return program.batched and batch <= program.batch
-
-
-def _name(index: int, count: int) -> str:
-    return "input" if count == 1 else f"input[{index}]"
