@@ -1,0 +1,423 @@
+/* Softmax and the losses with their gradients.
+ *
+ * Rows of up to NARROW columns (the common case: ten classes) are worked on W at a time: a block is
+ * transposed, so that a lane is a row and every sum over the columns stays within its lane. Wider
+ * rows are read along the columns, one at a time. Either way a row's bits depend on that row alone.
+ * Sums are taken over blocks of BLOCK elements in the element type, and over blocks in double.
+ */
+#undef NARROW
+#undef BLOCK
+#define NARROW 32
+#define BLOCK 256
+
+#define first_lanes NAME(first_lanes)
+#define read_block NAME(read_block)
+#define write_block NAME(write_block)
+#define row_max NAME(row_max)
+#define vsoftplus NAME(vsoftplus)
+
+/* v in the first n lanes, `rest` in the others. */
+INLINE vec first_lanes(vec v, int n, vec rest) {
+    real lane[W];
+    UNROLL for (int i = 0; i < W; i++) lane[i] = (real)i;
+    return vsel(vlt(vload(lane), vset((real)n)), v, rest);
+}
+
+/* t[c * W + r] = x[r * cols + c]: a vector holds a column of `rows` rows, zeros in the other lanes. */
+INLINE void read_block(real *t, const real *x, int rows, int cols) {
+    if (rows < W) memset(t, 0, (size_t)(cols * W) * sizeof *t);
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++) t[c * W + r] = x[r * cols + c];
+}
+
+INLINE void write_block(real *x, const real *t, int rows, int cols) {
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++) x[r * cols + c] = t[c * W + r];
+}
+
+/* NaN if any is NaN. */
+INLINE real row_max(const real *x, int64_t n) {
+    vec lowest = vset(-(real)INFINITY), m0 = lowest, m1 = lowest, m2 = lowest, m3 = lowest;
+    int64_t i = 0;
+    for (; i + 4 * W <= n; i += 4 * W) {
+        m0 = vmax(m0, vload(x + i));
+        m1 = vmax(m1, vload(x + i + W));
+        m2 = vmax(m2, vload(x + i + 2 * W));
+        m3 = vmax(m3, vload(x + i + 3 * W));
+    }
+    for (; i + W <= n; i += W) m0 = vmax(m0, vload(x + i));
+    if (i < n) m1 = vmax(m1, first_lanes(vload_n(x + i, (int)(n - i)), (int)(n - i), lowest));
+    return vhmax(vmax(vmax(m0, m1), vmax(m2, m3)));
+}
+
+/* ---- softmax ------------------------------------------------------------------------------ */
+
+static void NAME(softmax_narrow)(real *y, const real *x, int rows, int cols, int log) {
+    real t[NARROW * W];
+    read_block(t, x, rows, cols);
+    vec max = vload(t), sum = vzero();
+    for (int c = 1; c < cols; c++) max = vmax(max, vload(t + c * W));
+    for (int c = 0; c < cols; c++) {
+        vec shifted = vload(t + c * W) - max, e = vexp(shifted);
+        sum = sum + e;
+        vstore(t + c * W, log ? shifted : e);
+    }
+    vec log_sum = log ? vlog(sum) : vzero(), factor = log ? vset(1) : vset(1) / sum;
+    for (int c = 0; c < cols; c++) vstore(t + c * W, vload(t + c * W) * factor - log_sum);
+    write_block(y, t, rows, cols);
+}
+
+/* y = exp(x - max) unless y is NULL; returns its sum. */
+INLINE double NAME(row_exp)(real *y, const real *x, int64_t n, real max_) {
+    vec max = vset(max_);
+    double total = 0;
+    for (int64_t begin = 0; begin < n; begin += BLOCK) {
+        int64_t i = begin, end = n - begin < BLOCK ? n : begin + BLOCK;
+        vec sum = vzero();
+        for (; i + W <= end; i += W) {
+            vec e = vexp(vload(x + i) - max);
+            if (y) vstore(y + i, e);
+            sum = sum + e;
+        }
+        if (i < end) {
+            int m = (int)(end - i);
+            vec e = vexp(vload_n(x + i, m) - max);
+            if (y) vstore_n(y + i, e, m);
+            sum = sum + first_lanes(e, m, vzero());
+        }
+        total += (double)vsum(sum);
+    }
+    return total;
+}
+
+static void NAME(softmax_wide)(real *y, const real *x, int64_t n, int log) {
+    real max = row_max(x, n);
+    double total = NAME(row_exp)(log ? NULL : y, x, n, max);
+    const real *from = log ? x : y;
+    vec shift = vzero(), factor = vset(1), log_sum = vzero();
+    if (log) shift = vset(max), log_sum = vlog(vset((real)total));
+    else factor = vset((real)(1 / total));
+    int64_t i = 0;
+    for (; i + W <= n; i += W) vstore(y + i, (vload(from + i) - shift) * factor - log_sum);
+    if (i < n) vstore_n(y + i, (vload_n(from + i, (int)(n - i)) - shift) * factor - log_sum, (int)(n - i));
+}
+
+static void NAME(softmax)(void *y_, const void *x_, int64_t rows, int64_t cols, int log) {
+    real *y = y_;
+    const real *x = x_;
+    if (cols <= NARROW)
+        for (int64_t r = 0; r < rows; r += W)
+            NAME(softmax_narrow)(y + r * cols, x + r * cols, rows - r < W ? (int)(rows - r) : W, (int)cols, log);
+    else
+        for (int64_t r = 0; r < rows; r++) NAME(softmax_wide)(y + r * cols, x + r * cols, cols, log);
+}
+
+/* Softmax: dx = y (dy - sum(dy y)). Log-softmax: dx = dy - exp(y) sum(dy). */
+static void NAME(softmax_backward_narrow)(real *dx, const real *dy, const real *y, int rows, int cols, int log) {
+    real t[NARROW * W], d[NARROW * W];
+    vec sum = vzero();
+    read_block(t, y, rows, cols);
+    read_block(d, dy, rows, cols);
+    for (int i = 0; i < cols * W; i += W) sum = log ? sum + vload(d + i) : vfma(vload(d + i), vload(t + i), sum);
+    for (int i = 0; i < cols * W; i += W)
+        vstore(d + i, log ? vload(d + i) - vexp(vload(t + i)) * sum : vload(t + i) * (vload(d + i) - sum));
+    write_block(dx, d, rows, cols);
+}
+
+static void NAME(softmax_backward_wide)(real *dx, const real *dy, const real *y, int64_t n, int log) {
+    double total = 0;
+    for (int64_t begin = 0; begin < n; begin += BLOCK) {
+        int64_t i = begin, end = n - begin < BLOCK ? n : begin + BLOCK;
+        vec sum = vzero();
+        for (; i + W <= end; i += W) sum = log ? sum + vload(dy + i) : vfma(vload(dy + i), vload(y + i), sum);
+        if (i < end) {
+            int m = (int)(end - i);
+            sum = log ? sum + vload_n(dy + i, m) : vfma(vload_n(dy + i, m), vload_n(y + i, m), sum);
+        }
+        total += (double)vsum(sum);
+    }
+    vec sum = vset((real)total);
+    for (int64_t i = 0; i < n; i += W) {
+        int m = n - i < W ? (int)(n - i) : W;
+        vec d = m == W ? vload(dy + i) : vload_n(dy + i, m), t = m == W ? vload(y + i) : vload_n(y + i, m);
+        d = log ? d - vexp(t) * sum : t * (d - sum);
+        if (m == W) vstore(dx + i, d);
+        else vstore_n(dx + i, d, m);
+    }
+}
+
+static void NAME(softmax_backward)(void *dx_, const void *dy_, const void *y_, int64_t rows, int64_t cols, int log) {
+    real *dx = dx_;
+    const real *dy = dy_, *y = y_;
+    if (cols <= NARROW)
+        for (int64_t r = 0; r < rows; r += W)
+            NAME(softmax_backward_narrow)
+            (dx + r * cols, dy + r * cols, y + r * cols, rows - r < W ? (int)(rows - r) : W, (int)cols, log);
+    else
+        for (int64_t r = 0; r < rows; r++)
+            NAME(softmax_backward_wide)(dx + r * cols, dy + r * cols, y + r * cols, cols, log);
+}
+
+/* ---- cross-entropy ------------------------------------------------------------------------ */
+
+/* With q = log softmax(x), t the label, w the class weights (1 without), s the smoothing, C columns:
+ *
+ *   loss = a (-q_t) + b (-sum_c w_c q_c)        a = (1 - s) w_t scale, b = s / C scale
+ *   dx_c = softmax(x)_c (a + b sum w) - b w_c   and, for c = t, less a
+ *
+ * Terms with b are left out where s = 0, as in PyTorch: 0 * inf would be NaN.
+ */
+static void NAME(cross_entropy_narrow)(real *loss, real *dlogits, const real *logits, const int64_t *labels,
+                                       const real *weight, int rows, const struct cross_entropy *s) {
+    int cols = (int)s->cols;
+    real t[NARROW * W], lane_a[W] = {0}, lane_own[W] = {0}, lane_skip[W];
+    read_block(t, logits, rows, cols);
+    vstore(lane_skip, vset(1));
+    for (int r = 0; r < rows; r++) {
+        if (labels[r] == s->ignore_index) continue;
+        lane_skip[r] = 0;
+        lane_own[r] = t[labels[r] * W + r];
+        lane_a[r] = (real)((1 - s->smoothing) * (weight ? (double)weight[labels[r]] : 1.0) * s->scale);
+    }
+    const int smooth = s->smoothing != 0;
+    const vec a = vload(lane_a), b = vset((real)(s->smoothing / cols * s->scale)), weight_sum = vset((real)s->weight_sum);
+    const vmask skip = vneq(vload(lane_skip), vzero());
+    vec max = vload(t), sum = vzero(), weighted = vzero();
+    for (int c = 1; c < cols; c++) max = vmax(max, vload(t + c * W));
+    for (int c = 0; c < cols; c++) {
+        vec x = vload(t + c * W) - max, e = vexp(x);
+        if (smooth) weighted = weight ? vfma(x, vset(weight[c]), weighted) : weighted + x;
+        sum = sum + e;
+        vstore(t + c * W, e);
+    }
+    vec log_sum = vlog(sum), value = a * (log_sum - (vload(lane_own) - max));
+    if (smooth) value = vfma(b, weight_sum * log_sum - weighted, value);
+    value = vsel(skip, vset((real)s->ignored), value);
+    if (rows == W) vstore(loss, value);
+    else vstore_n(loss, value, rows);
+    if (!dlogits) return;
+    vec k = (smooth ? vfma(b, weight_sum, a) : a) / sum;
+    for (int c = 0; c < cols; c++) {
+        vec d = vload(t + c * W) * k;
+        if (smooth) d = d - (weight ? b * vset(weight[c]) : b);
+        vstore(t + c * W, vsel(skip, vzero(), d));
+    }
+    for (int r = 0; r < rows; r++)
+        if (labels[r] != s->ignore_index) t[labels[r] * W + r] -= lane_a[r];
+    write_block(dlogits, t, rows, cols);
+}
+
+/* sum of w (x - max), w = 1 without weights */
+INLINE double NAME(row_weighted)(const real *x, const real *weight, int64_t n, real max_) {
+    vec max = vset(max_);
+    double total = 0;
+    for (int64_t begin = 0; begin < n; begin += BLOCK) {
+        int64_t i = begin, end = n - begin < BLOCK ? n : begin + BLOCK;
+        vec sum = vzero();
+        for (; i + W <= end; i += W) {
+            vec v = vload(x + i) - max;
+            sum = weight ? vfma(v, vload(weight + i), sum) : sum + v;
+        }
+        if (i < end) {
+            int m = (int)(end - i);
+            vec v = first_lanes(vload_n(x + i, m) - max, m, vzero());
+            sum = weight ? vfma(v, vload_n(weight + i, m), sum) : sum + v;
+        }
+        total += (double)vsum(sum);
+    }
+    return total;
+}
+
+static void NAME(cross_entropy_wide)(real *loss, real *dlogits, const real *logits, int64_t label, const real *weight,
+                                     const struct cross_entropy *s) {
+    int64_t n = s->cols, i = 0;
+    if (label == s->ignore_index) {
+        *loss = (real)s->ignored;
+        if (dlogits) memset(dlogits, 0, (size_t)n * sizeof *dlogits);
+        return;
+    }
+    double a = (1 - s->smoothing) * (weight ? (double)weight[label] : 1.0) * s->scale;
+    double b = s->smoothing / (double)n * s->scale;
+    real max = row_max(logits, n), own = logits[label] - max;
+    double weighted = s->smoothing != 0 ? NAME(row_weighted)(logits, weight, n, max) : 0;
+    double sum = NAME(row_exp)(dlogits, logits, n, max), log_sum = (double)vlog(vset((real)sum))[0];
+    double value = a * (log_sum - (double)own), k = a;
+    if (s->smoothing != 0) {
+        value += b * (s->weight_sum * log_sum - weighted);
+        k += b * s->weight_sum;
+    }
+    *loss = (real)value;
+    if (!dlogits) return;
+    vec factor = vset((real)(k / sum)), uniform = vset((real)b);
+    for (; i < n; i += W) {
+        int m = n - i < W ? (int)(n - i) : W;
+        vec d = (m == W ? vload(dlogits + i) : vload_n(dlogits + i, m)) * factor;
+        if (s->smoothing != 0)
+            d = d - (!weight ? uniform : uniform * (m == W ? vload(weight + i) : vload_n(weight + i, m)));
+        if (m == W) vstore(dlogits + i, d);
+        else vstore_n(dlogits + i, d, m);
+    }
+    dlogits[label] -= (real)a;
+}
+
+static void NAME(cross_entropy)(void *loss_, void *dlogits_, const void *logits_, const int64_t *labels,
+                                const void *weight, int64_t rows, const struct cross_entropy *s) {
+    real *loss = loss_, *dlogits = dlogits_;
+    const real *logits = logits_;
+    int64_t n = s->cols;
+    if (n <= NARROW)
+        for (int64_t r = 0; r < rows; r += W)
+            NAME(cross_entropy_narrow)
+            (loss + r, dlogits ? dlogits + r * n : NULL, logits + r * n, labels + r, weight,
+             rows - r < W ? (int)(rows - r) : W, s);
+    else
+        for (int64_t r = 0; r < rows; r++)
+            NAME(cross_entropy_wide)(loss + r, dlogits ? dlogits + r * n : NULL, logits + r * n, labels[r], weight, s);
+}
+
+static double NAME(label_weight)(const int64_t *labels, const void *weight_, int64_t rows, int64_t ignore_index) {
+    const real *weight = weight_;
+    int64_t count = 0;
+    double total = 0;
+    if (!weight) {
+        for (int64_t r = 0; r < rows; r++) count += labels[r] != ignore_index;
+        return (double)count;
+    }
+    for (int64_t r = 0; r < rows; r++)
+        if (labels[r] != ignore_index) total += (double)weight[labels[r]];
+    return total;
+}
+
+static double NAME(sum)(const void *x_, int64_t n) {
+    const real *x = x_;
+    double total = 0;
+    for (int64_t i = 0; i < n; i++) total += (double)x[i];
+    return total;
+}
+
+/* ---- element by element ------------------------------------------------------------------- */
+
+/* Losses of d = input - target, with parameter p: value and slope. All values are 0 where d = 0, so
+ * that the empty lanes of a tail add nothing to a sum. */
+INLINE vec NAME(mse_value)(vec d, vec p) { return d * d; }
+INLINE vec NAME(mse_slope)(vec d, vec p) { return d + d; }
+INLINE vec NAME(l1_value)(vec d, vec p) { return vabs(d); }
+/* The sign; 0 for NaN, as in PyTorch. */
+INLINE vec NAME(l1_slope)(vec d, vec p) { return vsel(vgt(d, vzero()), vset(1), vsel(vlt(d, vzero()), vset(-1), vzero())); }
+INLINE vec NAME(smooth_l1_value)(vec d, vec p) {
+    vec size = vabs(d), half = vset((real)0.5);
+    return vsel(vlt(size, p), half * d * d / p, size - half * p);
+}
+INLINE vec NAME(smooth_l1_slope)(vec d, vec p) { return vsel(vge(vabs(d), p), NAME(l1_slope)(d, p), d / p); }
+INLINE vec NAME(huber_value)(vec d, vec p) {
+    vec size = vabs(d), half = vset((real)0.5);
+    return vsel(vle(size, p), half * d * d, p * (size - half * p));
+}
+INLINE vec NAME(huber_slope)(vec d, vec p) { return vsel(vgt(d, p), p, vsel(vlt(d, vneg(p)), vneg(p), d)); }
+
+INLINE double NAME(difference)(vec (*value)(vec, vec), vec (*slope)(vec, vec), real *loss, real *dinput,
+                               const real *input, const real *target, int64_t n, real scale, real param) {
+    double total = 0;
+    for (int64_t begin = 0; begin < n; begin += BLOCK) {
+        int64_t i = begin, end = n - begin < BLOCK ? n : begin + BLOCK;
+        vec sum = vzero(), p = vset(param);
+        for (; i + W <= end; i += W) {
+            vec d = vload(input + i) - vload(target + i), v = value(d, p);
+            if (loss) vstore(loss + i, v);
+            if (dinput) vstore(dinput + i, slope(d, p) * vset(scale));
+            sum = sum + v;
+        }
+        if (i < end) {
+            int m = (int)(end - i);
+            vec d = vload_n(input + i, m) - vload_n(target + i, m), v = value(d, p);
+            if (loss) vstore_n(loss + i, v, m);
+            if (dinput) vstore_n(dinput + i, slope(d, p) * vset(scale), m);
+            sum = sum + v;
+        }
+        total += (double)vsum(sum);
+    }
+    return total;
+}
+
+#define DIFFERENCE(kind)                                                                                          \
+    static double NAME(kind)(void *loss, void *dinput, const void *input, const void *target, int64_t n,          \
+                             double scale, double param) {                                                        \
+        return NAME(difference)(NAME(kind##_value), NAME(kind##_slope), loss, dinput, input, target, n,           \
+                                (real)scale, (real)param);                                                        \
+    }
+DIFFERENCE(mse)
+DIFFERENCE(l1)
+DIFFERENCE(smooth_l1)
+DIFFERENCE(huber)
+#undef DIFFERENCE
+
+/* log(1 + e^x) */
+INLINE vec vsoftplus(vec x) { return vmax(x, vzero()) + vlog1pexp(x); }
+
+/* With x = input, t = target, p = pos_weight (1 without):
+ *
+ *   loss = weight ((1 - t) x + (1 + (p - 1) t) log(1 + e^-x))
+ *   dx   = weight ((p t + 1 - t) sigmoid(x) - p t)
+ */
+static double NAME(bce_with_logits)(void *loss_, void *dinput_, const void *input_, const void *target_,
+                                    const void *weight_, const void *pos_weight_, int64_t n, int64_t first,
+                                    int64_t cols, double scale_) {
+    real *loss = loss_, *dinput = dinput_, positive[BLOCK];
+    const real *input = input_, *target = target_, *weight = weight_, *pos_weight = pos_weight_;
+    const vec scale = vset((real)scale_), one = vset(1);
+    int64_t column = pos_weight ? first % cols : 0;
+    double total = 0;
+    for (int64_t begin = 0; begin < n; begin += BLOCK) {
+        int64_t size = n - begin < BLOCK ? n - begin : BLOCK;
+        vec sum = vzero();
+        if (pos_weight)
+            for (int64_t j = 0; j < size; j++) {
+                positive[j] = pos_weight[column];
+                if (++column == cols) column = 0;
+            }
+        for (int64_t j = 0; j < size; j += W) {
+            int64_t i = begin + j;
+            int m = size - j < W ? (int)(size - j) : W;
+            vec x = m == W ? vload(input + i) : vload_n(input + i, m);
+            vec t = m == W ? vload(target + i) : vload_n(target + i, m);
+            vec w = !weight ? one : m == W ? vload(weight + i) : vload_n(weight + i, m);
+            vec s = vsigmoid(x), v = vsoftplus(vneg(x)), d = s - t;
+            if (pos_weight) {
+                vec p = m == W ? vload(positive + j) : vload_n(positive + j, m);
+                v = vfma(p - one, t, one) * v;
+                d = vfma(vfma(p, t, one - t), s, vneg(p * t));
+            }
+            v = w * vfma(one - t, x, v);
+            d = w * d * scale;
+            sum = sum + (m == W ? v : first_lanes(v, m, vzero()));
+            if (m == W) {
+                if (loss) vstore(loss + i, v);
+                if (dinput) vstore(dinput + i, d);
+            } else {
+                if (loss) vstore_n(loss + i, v, m);
+                if (dinput) vstore_n(dinput + i, d, m);
+            }
+        }
+        total += (double)vsum(sum);
+    }
+    return total;
+}
+
+#undef first_lanes
+#undef read_block
+#undef write_block
+#undef row_max
+#undef vsoftplus
+
+static const struct loss_kernels NAME(table) = {
+    .softmax = NAME(softmax),
+    .softmax_backward = NAME(softmax_backward),
+    .cross_entropy = NAME(cross_entropy),
+    .label_weight = NAME(label_weight),
+    .sum = NAME(sum),
+    .mse = NAME(mse),
+    .l1 = NAME(l1),
+    .smooth_l1 = NAME(smooth_l1),
+    .huber = NAME(huber),
+    .bce_with_logits = NAME(bce_with_logits),
+};
