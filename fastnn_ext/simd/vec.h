@@ -17,6 +17,7 @@
  *   vtoi(x)                  integer value of an already rounded x in that range
  *   vitof(i)                 back to real, same range
  *   vasi(v) vasf(i)          the bits, reinterpreted; + - & | ^ << >> work on veci (>> is arithmetic)
+ *   vzip_low(a, b)           a0 b0 a1 b1 ... of the lower halves of a and b; vzip_high of the upper
  *   vsum(v)                  sum over lanes in a fixed tree order; vhmax(v): maximum (NaN wins)
  *
  * There is one body for every width, on GCC/Clang vector types; an ISA overrides only the words
@@ -109,6 +110,8 @@ typedef veci_f64 vmask_f64;
 #define vasi NAME(vasi)
 #define vasf NAME(vasf)
 #define viset NAME(viset)
+#define vzip_low NAME(vzip_low)
+#define vzip_high NAME(vzip_high)
 #define vsum NAME(vsum)
 #define vhmax NAME(vhmax)
 
@@ -235,6 +238,27 @@ INLINE vec vabs(vec a) { return vasf(vasi(a) & viset(0x7fffffffffffffff)); }
 INLINE vec vround(vec x) { vec magic = vset(6755399441055744.0); return (x + magic) - magic; }
 INLINE veci vtoi(vec x) { vec magic = vset(6755399441055744.0); return vasi(x + magic) - vasi(magic); }
 INLINE vec vitof(veci i) { vec magic = vset(6755399441055744.0); return vasf(i + vasi(magic)) - magic; }
+#endif
+
+/* Lane W + i is lane i of b. */
+#undef VZIP
+#if defined(__clang__)
+#define VZIP(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define VZIP(a, b, ...) __builtin_shuffle(a, b, (veci){__VA_ARGS__})
+#endif
+#if W == 16
+INLINE vec vzip_low(vec a, vec b) { return VZIP(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); }
+INLINE vec vzip_high(vec a, vec b) { return VZIP(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31); }
+#elif W == 8
+INLINE vec vzip_low(vec a, vec b) { return VZIP(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+INLINE vec vzip_high(vec a, vec b) { return VZIP(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+#elif W == 4
+INLINE vec vzip_low(vec a, vec b) { return VZIP(a, b, 0, 4, 1, 5); }
+INLINE vec vzip_high(vec a, vec b) { return VZIP(a, b, 2, 6, 3, 7); }
+#else
+INLINE vec vzip_low(vec a, vec b) { return VZIP(a, b, 0, 2); }
+INLINE vec vzip_high(vec a, vec b) { return VZIP(a, b, 1, 3); }
 #endif
 
 INLINE real vsum(vec v) {

@@ -1,0 +1,233 @@
+/* Maps, broadcasting maps of two operands, copies between layouts, and fills. */
+
+#undef POW
+#if REAL_IS_FLOAT
+#define POW powf
+#else
+#define POW pow
+#endif
+
+/* ---- one operand ---- */
+
+/* The loop of a map: y = value of x. The tail goes through the same vectors, so that an element's
+ * result does not depend on its place. */
+#undef MAP
+#define MAP(value)                                           \
+    do {                                                     \
+        int64_t i = 0;                                       \
+        for (; i + W <= n; i += W) {                         \
+            vec x = vload(x_in + i);                         \
+            vstore(y + i, value);                            \
+        }                                                    \
+        if (i < n) {                                         \
+            vec x = vload_n(x_in + i, (int)(n - i));         \
+            vstore_n(y + i, value, (int)(n - i));            \
+        }                                                    \
+    } while (0)
+
+#undef UNARY
+#define UNARY(kind, value)                                                                    \
+    static void NAME(unary_##kind)(void *y_, const void *x_, int64_t n, double a, double b) { \
+        real *y = y_;                                                                         \
+        const real *x_in = x_;                                                                \
+        MAP(value);                                                                           \
+    }
+
+/* 1 and -1 by sign, 0 at zeros and, as PyTorch has it, at NaN. */
+INLINE vec NAME(signum)(vec x) {
+    vec negative = vsel(vlt(x, vzero()), vset(-1), vzero());
+    return vsel(vgt(x, vzero()), vset(1), negative);
+}
+
+UNARY(neg, vneg(x))
+UNARY(exp, vexp(x))
+UNARY(log, vlog(x))
+UNARY(sqrt, vsqrt(x))
+UNARY(abs, vabs(x))
+UNARY(square, x * x)
+UNARY(reciprocal, vset(1) / x)
+UNARY(sign, NAME(signum)(x))
+UNARY(expm1, vexpm1(x))
+UNARY(erf, verf(x))
+UNARY(log1pexp, vlog1pexp(x))
+
+/* a x + b. -0, not 0, is what can be added without a trace: it keeps the sign of a x = -0. */
+static void NAME(unary_affine)(void *y_, const void *x_, int64_t n, double a, double b) {
+    real *y = y_;
+    const real *x_in = x_;
+    vec factor = vset((real)a), term = vset(b == 0 ? (real)-0.0 : (real)b);
+    MAP(vfma(factor, x, term));
+}
+
+/* x^a. The exponents that networks use are rounded as written here, as PyTorch does. */
+static void NAME(unary_power)(void *y_, const void *x_, int64_t n, double a, double b) {
+    real *y = y_;
+    const real *x_in = x_;
+    if (a == 0.5) MAP(vsqrt(x));
+    else if (a == 1) MAP(x);
+    else if (a == 2) MAP(x * x);
+    else if (a == 3) MAP(x * x * x);
+    else if (a == -1) MAP(vset(1) / x);
+    else if (a == -0.5) MAP(vset(1) / vsqrt(x));
+    else
+        for (int64_t i = 0; i < n; i++) y[i] = POW(x_in[i], (real)a);
+}
+
+/* ---- two operands ---- */
+
+/* Up to W elements of any stride, out of line: the rare case must not swell every kind. */
+static __attribute__((noinline)) void NAME(gather)(real *t, const real *p, int64_t stride, int64_t n) {
+    for (int64_t k = 0; k < n; k++) t[k] = p[k * stride];
+}
+
+/* y = value of vectors a and b, for the strides that are worth a loop of their own. */
+#undef BINARY
+#define BINARY(kind, value)                                                                   \
+    INLINE vec NAME(apply_##kind)(vec a, vec b) { return value; }                             \
+    static void NAME(binary_##kind)(void *y_, const void *a_, const void *b_, int64_t rows, int64_t n, \
+                                    int64_t a_row, int64_t a_col, int64_t b_row, int64_t b_col) { \
+        for (int64_t r = 0; r < rows; r++) {                                                  \
+            real *y = (real *)y_ + r * n;                                                     \
+            const real *a = (const real *)a_ + r * a_row, *b = (const real *)b_ + r * b_row;  \
+            int64_t i = 0;                                                                    \
+            if (a_col == 1 && b_col == 1) {                                                   \
+                for (; i + W <= n; i += W) vstore(y + i, NAME(apply_##kind)(vload(a + i), vload(b + i))); \
+                int m = (int)(n - i);                                                         \
+                if (m) vstore_n(y + i, NAME(apply_##kind)(vload_n(a + i, m), vload_n(b + i, m)), m); \
+            } else if (a_col == 1 && b_col == 0) {                                            \
+                vec right = vset(*b);                                                         \
+                for (; i + W <= n; i += W) vstore(y + i, NAME(apply_##kind)(vload(a + i), right)); \
+                int m = (int)(n - i);                                                         \
+                if (m) vstore_n(y + i, NAME(apply_##kind)(vload_n(a + i, m), right), m);      \
+            } else if (a_col == 0 && b_col == 1) {                                            \
+                vec left = vset(*a);                                                          \
+                for (; i + W <= n; i += W) vstore(y + i, NAME(apply_##kind)(left, vload(b + i))); \
+                int m = (int)(n - i);                                                         \
+                if (m) vstore_n(y + i, NAME(apply_##kind)(left, vload_n(b + i, m)), m);       \
+            } else {                                                                          \
+                real left[W] = {0}, right[W] = {0};                                           \
+                for (; i < n; i += W) {                                                       \
+                    int m = n - i < W ? (int)(n - i) : W;                                     \
+                    NAME(gather)(left, a + i * a_col, a_col, m);                              \
+                    NAME(gather)(right, b + i * b_col, b_col, m);                             \
+                    vstore_n(y + i, NAME(apply_##kind)(vload(left), vload(right)), m);        \
+                }                                                                             \
+            }                                                                                 \
+        }                                                                                     \
+    }
+
+static __attribute__((noinline)) vec NAME(power)(vec a, vec b) {
+    real base[W], exponent[W];
+    vstore(base, a);
+    vstore(exponent, b);
+    for (int k = 0; k < W; k++) base[k] = POW(base[k], exponent[k]);
+    return vload(base);
+}
+INLINE vec NAME(truth)(vmask m) { return vsel(m, vset(1), vzero()); }
+
+BINARY(add, a + b)
+BINARY(sub, a - b)
+BINARY(mul, a * b)
+BINARY(div, a / b)
+BINARY(maximum, vmax(a, b))
+BINARY(minimum, vmin(a, b))
+BINARY(power, NAME(power)(a, b))
+BINARY(greater, NAME(truth)(vgt(a, b)))
+BINARY(greater_equal, NAME(truth)(vge(a, b)))
+BINARY(less, NAME(truth)(vlt(a, b)))
+BINARY(less_equal, NAME(truth)(vle(a, b)))
+BINARY(equal, NAME(truth)(veq(a, b)))
+
+/* ---- copies ---- */
+
+static void NAME(fill)(void *y_, int64_t n, double value) {
+    real *y = y_;
+    vec v = vset((real)value);
+    int64_t i = 0;
+    for (; i + W <= n; i += W) vstore(y + i, v);
+    for (; i < n; i++) y[i] = (real)value;
+}
+
+INLINE void NAME(put)(real *y, real x, int add) { *y = add ? *y + x : x; }
+INLINE void NAME(vput)(real *y, vec x, int add) { vstore(y, add ? vload(y) + x : x); }
+
+/* One W x W tile: y[i * y_row + j] from x[i + j * x_col]. Interleaving row i with row i + W/2, log2 W
+ * times, turns rows into columns. */
+INLINE void NAME(transpose_tile)(real *y, const real *x, int64_t y_row, int64_t x_col, int add) {
+    vec t[W], u[W];
+    UNROLL for (int j = 0; j < W; j++) t[j] = vload(x + j * x_col);
+    UNROLL for (int stage = 1; stage < W; stage *= 2) {
+        UNROLL for (int i = 0; i < W / 2; i++) {
+            u[2 * i] = vzip_low(t[i], t[i + W / 2]);
+            u[2 * i + 1] = vzip_high(t[i], t[i + W / 2]);
+        }
+        UNROLL for (int i = 0; i < W; i++) t[i] = u[i];
+    }
+    UNROLL for (int i = 0; i < W; i++) NAME(vput)(y + i * y_row, t[i], add);
+}
+
+/* By blocks of a cache line each way, so that a line is done with before it is dropped. */
+INLINE void NAME(transpose)(real *y, const real *x, int64_t rows, int64_t n, int64_t y_row, int64_t x_col, int add) {
+    enum { LINE = 64 / sizeof(real) };
+    int64_t full_rows = rows / LINE * LINE, full_n = n / LINE * LINE;
+    for (int64_t i0 = 0; i0 < full_rows; i0 += LINE)
+        for (int64_t j0 = 0; j0 < full_n; j0 += LINE)
+            for (int64_t i = i0; i < i0 + LINE; i += W)
+                for (int64_t j = j0; j < j0 + LINE; j += W)
+                    NAME(transpose_tile)(y + i * y_row + j, x + i + j * x_col, y_row, x_col, add);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = i < full_rows ? full_n : 0; j < n; j++) NAME(put)(y + i * y_row + j, x[i + j * x_col], add);
+}
+
+INLINE void NAME(copy_any)(real *y, const real *x, int64_t rows, int64_t n, int64_t y_row, int64_t y_col,
+                           int64_t x_row, int64_t x_col, int add) {
+    if (y_col == 1 && x_col > 1 && x_row == 1) {
+        NAME(transpose)(y, x, rows, n, y_row, x_col, add);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++, y += y_row, x += x_row) {
+        if (y_col == 1 && x_col == 1) {
+            int64_t i = 0;
+            if (!add) {
+                memcpy(y, x, (size_t)n * sizeof(real));
+                continue;
+            }
+            for (; i + W <= n; i += W) NAME(vput)(y + i, vload(x + i), add);
+            for (; i < n; i++) NAME(put)(y + i, x[i], add);
+        } else if (y_col == 1 && x_col == 0) {
+            int64_t i = 0;
+            vec v = vset(*x);
+            for (; i + W <= n; i += W) NAME(vput)(y + i, v, add);
+            for (; i < n; i++) NAME(put)(y + i, *x, add);
+        } else {
+            for (int64_t i = 0; i < n; i++) NAME(put)(y + i * y_col, x[i * x_col], add);
+        }
+    }
+}
+
+static void NAME(copy)(void *y, const void *x, int64_t rows, int64_t n, int64_t y_row, int64_t y_col,
+                       int64_t x_row, int64_t x_col) {
+    NAME(copy_any)(y, x, rows, n, y_row, y_col, x_row, x_col, 0);
+}
+static void NAME(add_copy)(void *y, const void *x, int64_t rows, int64_t n, int64_t y_row, int64_t y_col,
+                           int64_t x_row, int64_t x_col) {
+    NAME(copy_any)(y, x, rows, n, y_row, y_col, x_row, x_col, 1);
+}
+
+#undef U
+#undef B
+#define U(kind) NAME(unary_##kind)
+#define B(kind) NAME(binary_##kind)
+static const struct elementwise_kernels NAME(table) = {
+    .unary = {[UNARY_NEG] = U(neg), [UNARY_EXP] = U(exp), [UNARY_LOG] = U(log), [UNARY_SQRT] = U(sqrt),
+              [UNARY_ABS] = U(abs), [UNARY_SQUARE] = U(square), [UNARY_RECIPROCAL] = U(reciprocal),
+              [UNARY_AFFINE] = U(affine), [UNARY_POWER] = U(power), [UNARY_SIGN] = U(sign),
+              [UNARY_EXPM1] = U(expm1), [UNARY_ERF] = U(erf), [UNARY_LOG1PEXP] = U(log1pexp)},
+    .binary = {[BINARY_ADD] = B(add), [BINARY_SUB] = B(sub), [BINARY_MUL] = B(mul), [BINARY_DIV] = B(div),
+               [BINARY_MAXIMUM] = B(maximum), [BINARY_MINIMUM] = B(minimum), [BINARY_POWER] = B(power),
+               [BINARY_GREATER] = B(greater), [BINARY_GREATER_EQUAL] = B(greater_equal),
+               [BINARY_LESS] = B(less), [BINARY_LESS_EQUAL] = B(less_equal), [BINARY_EQUAL] = B(equal)},
+    .copy = NAME(copy),
+    .add_copy = NAME(add_copy),
+    .fill = NAME(fill),
+};
