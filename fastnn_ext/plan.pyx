@@ -134,6 +134,7 @@ cdef class Plan:
     cdef int n_input_patches, n_output_patches
     cdef void *arena
     cdef Py_buffer *views        # one an input, held during a call
+    cdef double *scalars         # one an output: where those without dimensions are written
     cdef Plan shared             # whose arena this plan works in, or None
     cdef list keep               # arrays and objects that ops point at
     cdef readonly tuple inputs, outputs
@@ -172,9 +173,10 @@ cdef class Plan:
         self.input_patches = <patch *> calloc(max(1, len(ops) * FNN_MAX_BUF), sizeof(patch))
         self.output_patches = <patch *> calloc(max(1, len(ops) * FNN_MAX_BUF), sizeof(patch))
         self.shared = shared
+        self.scalars = <double *> calloc(max(1, len(outputs)), sizeof(double))
         self.arena = shared.arena if shared is not None else runtime.allocate(<size_t> arena_bytes)
         if (self.arena == NULL or self.program.ops == NULL or self.program.phases == NULL
-                or self.dims == NULL or self.views == NULL or self.input_patches == NULL
+                or self.dims == NULL or self.views == NULL or self.scalars == NULL or self.input_patches == NULL
                 or self.output_patches == NULL or self.lock == NULL):
             raise MemoryError(f"no memory for a plan with an arena of {arena_bytes} bytes")
         for i, (kernel, dtype, buffers, dims, scalars, callback) in enumerate(ops):
@@ -231,6 +233,7 @@ cdef class Plan:
         free(self.program.phases)
         free(self.dims)
         free(self.views)
+        free(self.scalars)
         free(self.input_patches)
         free(self.output_patches)
         if self.shared is None:
@@ -359,7 +362,7 @@ cdef class Plan:
         cdef patch *p
         cdef double *op_seconds = NULL
         cdef Py_buffer seconds_view
-        cdef list results
+        cdef tuple results
         if len(args) != n_inputs:
             if not insist:
                 return None
@@ -400,29 +403,49 @@ cdef class Plan:
                 raise MemoryError(f"no memory for {threads} threads' scratch of {self.program.scratch} bytes each")
             if status == FNN_FAILED or status == FNN_LATE:
                 raise_pending()
+            results = self.with_numbers(results)
         finally:
             for k in range(taken):
                 PyBuffer_Release(&self.views[k])
             self.release()
-        return tuple([array if array.ndim else array.item() for array in results])
+        return results
 
-    cdef list new_outputs(self, int64_t batch):
+    cdef tuple new_outputs(self, int64_t batch):
+        """A new array an output, with the ops pointed at it; None where a number will do."""
         cdef Py_buffer view
         cdef Spec spec
         cdef Py_ssize_t i, k
-        cdef patch *p
-        arrays = []
-        for spec in self.outputs:
-            shape = tuple([spec.sizes[i].fixed + spec.sizes[i].per_sample * batch for i in range(spec.ndim)])
-            arrays.append(np.empty(shape, DTYPES[spec.dtype]))
-        for k in range(len(arrays)):
-            PyObject_GetBuffer(arrays[k], &view, PyBUF_WRITABLE)
+        cdef void *memory
+        results = []
+        for k in range(len(self.outputs)):
+            spec = <Spec> self.outputs[k]
+            if spec.ndim:
+                shape = tuple([spec.sizes[i].fixed + spec.sizes[i].per_sample * batch for i in range(spec.ndim)])
+                array = np.empty(shape, DTYPES[spec.dtype])
+                PyObject_GetBuffer(array, &view, PyBUF_WRITABLE)
+                memory = view.buf
+                PyBuffer_Release(&view)
+            else:
+                array = None
+                memory = &self.scalars[k]
+            results.append(array)
             for i in range(self.n_output_patches):
-                p = &self.output_patches[i]
-                if p.index == k:
-                    self.program.ops[p.op].buf[p.slot] = <char *> view.buf + p.offset
-            PyBuffer_Release(&view)
-        return arrays
+                if self.output_patches[i].index == k:
+                    self.program.ops[self.output_patches[i].op].buf[self.output_patches[i].slot] = (
+                        <char *> memory + self.output_patches[i].offset)
+        return tuple(results)
+
+    cdef tuple with_numbers(self, tuple results):
+        """The results of a run, with floats for the outputs without dimensions."""
+        cdef Py_ssize_t k
+        cdef list values = list(results)
+        for k in range(len(values)):
+            if values[k] is None:
+                if (<Spec> self.outputs[k]).dtype == 0:
+                    values[k] = <double> (<float *> &self.scalars[k])[0]
+                else:
+                    values[k] = self.scalars[k]
+        return tuple(values)
 
     # ---- what a reader wants to know ------------------------------------------------------------
 

@@ -19,6 +19,7 @@
 #define PHASE_NS 2500.0
 #define TEAM_NS 25000.0
 #define POLL_SECONDS 0.01
+#define POLL_NS 500000.0
 #define SPINS 4000
 
 #define CACHE_LINE 64
@@ -128,7 +129,7 @@ typedef struct {
     fnn_program *program;
     fnn_team *team;
     fnn_poll_fn poll; /* NULL on all threads but the caller's */
-    double polled;
+    double polled, unpolled; /* when it last looked for signals; estimated work since it last thought of it */
     double *op_seconds; /* (n_ops, op_stride) or NULL */
     char *scratch;
     int thread, op_stride;
@@ -153,8 +154,10 @@ static int enter(worker *w, int32_t phase) {
     return !stopped(w);
 }
 
+/* Looks for signals every POLL_SECONDS; reads the clock only after about POLL_NS of work. */
 static void poll_signals(worker *w, int phase) {
-    if (!w->poll || phase >= w->program->commit) return;
+    if (!w->poll || phase >= w->program->commit || w->unpolled < POLL_NS) return;
+    w->unpolled = 0;
     double now = fnn_seconds();
     if (now - w->polled < POLL_SECONDS) return;
     w->polled = now;
@@ -166,6 +169,7 @@ static void poll_signals(worker *w, int phase) {
 
 static void run_chunk(worker *w, int32_t op_index, int64_t chunk) {
     const fnn_op *op = &w->program->ops[op_index];
+    w->unpolled += op->cost / (double)op->chunks;
     if (w->op_seconds) {
         double start = fnn_seconds();
         if (op->run(op, chunk, w->scratch)) stop(w);
@@ -264,6 +268,7 @@ static void wait_for_change(worker *w, uint32_t phase) {
             if (t.tv_nsec >= 1000000000L) t.tv_sec++, t.tv_nsec -= 1000000000L;
             pthread_cond_timedwait(&team->changed, &team->mutex, &t);
             pthread_mutex_unlock(&team->mutex);
+            w->unpolled = POLL_NS;
             poll_signals(w, (int)phase);
             pthread_mutex_lock(&team->mutex);
         } else {
@@ -368,7 +373,7 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_
     fnn_team *team = team_for(program, threads);
     if (!team) return FNN_NO_MEMORY;
     atomic_store(&team->status, FNN_OK);
-    worker caller = {program, team, poll, fnn_seconds(), op_seconds, team->scratch, 0, op_stride, 0};
+    worker caller = {program, team, poll, poll ? fnn_seconds() : 0, 0, op_seconds, team->scratch, 0, op_stride, 0};
     int32_t begin = threads > 1 ? program->first_shared : program->n_phases;
     int32_t end = threads > 1 ? program->end_shared : program->n_phases;
     for (int32_t p = 0; p < begin && enter(&caller, p); p++) run_phase_alone(&caller, p);
@@ -382,8 +387,8 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_
             if (thread == 0) {
                 work(&caller);
             } else {
-                worker member = {program,    team,   NULL,     0, op_seconds, team->scratch + (size_t)thread * team->scratch_bytes,
-                                 thread, op_stride, 0};
+                char *scratch = team->scratch + (size_t)thread * team->scratch_bytes;
+                worker member = {program, team, NULL, 0, 0, op_seconds, scratch, thread, op_stride, 0};
                 work(&member);
             }
         }

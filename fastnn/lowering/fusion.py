@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from fastnn.graph import Graph, Node, Tensor
 from fastnn.ops.activation import ACTIVATION, ACTIVATION_GRAD
-from fastnn.ops.gemm import MATMUL
 
 
 def remove_dead(graph: Graph, wanted: Iterable[Tensor]) -> None:
@@ -21,9 +20,10 @@ def remove_dead(graph: Graph, wanted: Iterable[Tensor]) -> None:
 
 
 def fuse_activations(graph: Graph, wanted: Iterable[Tensor]) -> None:
-    """Activations, and gradients of activations, into the matrix product before them.
+    """Activations, and gradients of activations, into the product or convolution before them.
 
-    Only where the product is read by nobody else: a value that the gradient needs stays.
+    Only where the producer is read by nobody else: a value that the gradient needs stays. An op says
+    what its epilogue can take in `Op.epilogue`: "act", "grad" or both.
     """
     readers = graph.consumers()
     protected = set(wanted)
@@ -32,27 +32,25 @@ def fuse_activations(graph: Graph, wanted: Iterable[Tensor]) -> None:
     for node in graph.nodes:
         if node.op not in (ACTIVATION, ACTIVATION_GRAD):
             continue
+        slot = "act" if node.op is ACTIVATION else "grad"
         source = node.inputs[0]
-        product = source.node
+        producer = source.node
         if (
-            product.op is not MATMUL
-            or product.attrs["act"] is not None
-            or product.attrs["grad"] is not None
+            slot not in producer.op.epilogue
+            or producer.attrs.get("act") is not None
+            or producer.attrs.get("grad") is not None
             or len(readers[source]) > 1
             or source in protected
-            or product.stage != node.stage
+            or producer.stage != node.stage
         ):
             continue
-        kind = (node.attrs["kind"], node.attrs["alpha"])
-        if node.op is ACTIVATION:
-            product.attrs["act"] = kind
-        else:
+        if slot == "grad":
             saved = node.inputs[1]
-            if position[saved.node] > position[product]:
+            if position[saved.node] > position[producer]:
                 continue
-            product.attrs["grad"] = kind
-            product.inputs.append(saved)
-        product.outputs = node.outputs
-        product.outputs[0].node = product
+            producer.inputs.append(saved)
+        producer.attrs[slot] = (node.attrs["kind"], node.attrs["alpha"])
+        producer.outputs = node.outputs
+        producer.outputs[0].node = producer
         gone.add(node)
     graph.nodes = [node for node in graph.nodes if node not in gone]

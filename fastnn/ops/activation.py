@@ -73,6 +73,10 @@ def saves_output(kind: str, alpha: float) -> bool:
 
 
 def activation(x: Any, kind: str, alpha: float = 0.0) -> Tensor:
+    from fastnn.ops.shape import behind_transpose
+
     x = as_tensor(x)
     check_float(kind, x)
-    return active_graph().add(ACTIVATION, [x], kind=kind, alpha=float(alpha)).output
+    return behind_transpose(
+        lambda t: active_graph().add(ACTIVATION, [t], kind=kind, alpha=float(alpha)).output, x
+    )

@@ -24,6 +24,9 @@ class Op:
     name: str = ""
     #: Index of the input whose memory the output shares (views), else None.
     view_of: int | None = None
+    #: What fusion may put behind the op: "act" (attrs["act"] = (kind, alpha)), "grad" (attrs["grad"],
+    #: and what the gradient was saved from as the last input), or both.
+    epilogue: tuple[str, ...] = ()
 
     def infer(self, node: Node) -> Signature:
         raise NotImplementedError(self.name)

@@ -174,9 +174,13 @@ BINARY = Binary()
 
 
 def unary(x: Any, kind: str, a: float = 1.0, b: float = 0.0) -> Tensor:
+    from fastnn.ops.shape import behind_transpose
+
     x = as_tensor(x)
     check_float(kind, x)
-    return active_graph().add(UNARY, [x], kind=kind, a=float(a), b=float(b)).output
+    return behind_transpose(
+        lambda t: active_graph().add(UNARY, [t], kind=kind, a=float(a), b=float(b)).output, x
+    )
 
 
 def neg(x: Any) -> Tensor:
@@ -213,6 +217,10 @@ def affine(x: Any, a: float, b: float = 0.0) -> Tensor:
     x = as_tensor(x)
     if a == 1.0 and b == 0.0:
         return x
+    if (value := constant_value(x)) is not None:
+        from fastnn.ops.shape import broadcast_to
+
+        return broadcast_to(as_tensor(a * value + b, like=x), x.shape)
     node = x.node
     if node.op is UNARY and node.attrs["kind"] == "affine" and b == 0.0 and node.attrs["b"] == 0.0:
         return unary(node.inputs[0], "affine", a * node.attrs["a"])
@@ -237,8 +245,10 @@ def _is_plain(value: Any) -> bool:
 
 
 def binary(a: Any, b: Any, kind: str) -> Tensor:
+    from fastnn.ops.shape import behind_transpose
+
     left, right = _operands(kind, a, b)
-    return active_graph().add(BINARY, [left, right], kind=kind).output
+    return behind_transpose(lambda x, y: active_graph().add(BINARY, [x, y], kind=kind).output, left, right)
 
 
 def _number(operand: Tensor, other: Tensor) -> float | None:

@@ -22,6 +22,7 @@ class MatMul(Op):
     """
 
     name = "matmul"
+    epilogue = ("act", "grad")
 
     def sizes(self, node: Node) -> tuple[int, int, int, int]:
         """(stack, m, n, k)"""

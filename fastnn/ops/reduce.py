@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import fastnn_ext.reduce as native
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, is_one
+from fastnn.graph import Dim, Node, Tensor, active_graph, as_tensor, count, is_one
 from fastnn.ops.base import Op, Signature, check_float, normalize_dim
 
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ class Reduce(Op):
         first, last = node.attrs["first"], node.attrs["last"]
         kept = (*x.shape[:first], *[1] * (last + 1 - first), *x.shape[last + 1 :])
         if node.attrs["kind"] == "mean":
-            dy = active_graph().add(DIVIDE, [dy], length=count(x.shape[first : last + 1])).output
+            length = count(x.shape[first : last + 1])
+            if isinstance(length, Dim):
+                dy = active_graph().add(DIVIDE, [dy], length=length).output
+            else:
+                dy = mul(dy, 1.0 / length)
         grad = broadcast_to(reshape(dy, kept), x.shape)
         match node.attrs["kind"]:
             case "sum" | "mean":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -290,6 +290,19 @@ def transpose(x: Tensor, axes: Sequence[int]) -> Tensor:
     if moving == sorted(moving):  # only sizes of 1 change places
         return reshape(x, tuple(x.shape[a] for a in axes))
     return active_graph().add(TRANSPOSE, [x], axes=axes).output
+
+
+def behind_transpose(apply: Callable[..., Tensor], *operands: Tensor) -> Tensor:
+    """Elementwise work, done before the transpose that all operands come from, if there is one.
+
+    So layout changes sink to where they are needed, and cancel on the way.
+    """
+    first = operands[0].node
+    if first.op is TRANSPOSE:
+        axes = first.attrs["axes"]
+        if all(t.node.op is TRANSPOSE and t.node.attrs["axes"] == axes for t in operands):
+            return transpose(apply(*(t.node.inputs[0] for t in operands)), axes)
+    return apply(*operands)
 
 
 def permute(x: Any, *dims: Any) -> Tensor:

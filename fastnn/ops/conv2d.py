@@ -1,0 +1,252 @@
+"""2-D convolution, channels-last inside: the functions take PyTorch's NCHW and wrap it in transposes,
+which cancel between neighbouring layers and remain only at a plan's edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import fastnn_ext.activation as native_activation
+import fastnn_ext.conv2d as native
+from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, linear
+from fastnn.ops.base import Op, Signature, check_dtypes, check_float
+
+if TYPE_CHECKING:
+    from fastnn.lowering.builder import Builder
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution's sizes, the same for its forward and both gradients."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]  # top, bottom, left, right
+    dilation: tuple[int, int]
+    groups: int
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        top, bottom, left, right = self.padding
+        padded = (size[0] + top + bottom, size[1] + left + right)
+        span = tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        for axis, extent, reach in zip(("height", "width"), padded, span, strict=True):
+            if reach > extent:
+                raise ValueError(
+                    f"conv2d: the kernel spans {reach} along the {axis}, the padded input only {extent}"
+                )
+        return tuple((p - s) // t + 1 for p, s, t in zip(padded, span, self.stride, strict=True))  # type: ignore[return-value]
+
+    def dims(self, x: tuple[int, ...], y: tuple[int, ...]) -> list[int]:
+        """n, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, dh, dw, groups"""
+        return [
+            *x, *y[1:], *self.kernel, *self.stride, self.padding[0], self.padding[2], *self.dilation, self.groups
+        ]  # fmt: skip
+
+
+def _flops(node: Node, y: Tensor, w: Tensor) -> int:
+    geometry = node.attrs["geometry"]
+    return 2 * int(count(y.shape)) * int(geometry.kernel[0] * geometry.kernel[1]) * int(w.shape[3])
+
+
+class Conv2d(Op):
+    """inputs: x (N, H, W, IC), w (groups, KH, KW, IC/groups, OC/groups), then bias (OC,) and a residual
+    of the output's shape where attrs["bias"] and attrs["residual"] say so. attrs: geometry, act."""
+
+    name = "conv2d"
+    epilogue = ("act",)
+
+    def infer(self, node: Node) -> Signature:
+        x, w = node.inputs[:2]
+        oh, ow = node.attrs["geometry"].output_size((x.shape[1], x.shape[2]))
+        return [((x.shape[0], oh, ow, w.shape[0] * w.shape[4]), x.dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        (dy,), (x, w) = grads, node.inputs[:2]
+        assert dy is not None
+        geometry = node.attrs["geometry"]
+        dx = dw = None
+        if needs[0]:
+            dx = active_graph().add(INPUT_GRAD, [dy, w], geometry=geometry, shape=x.shape, grad=None).output
+        result = [dx]
+        if needs[1]:
+            dw = active_graph().add(WEIGHT_GRAD, [x, dy], geometry=geometry, shape=w.shape)
+        result.append(dw.outputs[0] if dw is not None else None)
+        if node.attrs["bias"]:
+            if dw is None and needs[2]:
+                dw = active_graph().add(WEIGHT_GRAD, [x, dy], geometry=geometry, shape=w.shape)
+            result.append(dw.outputs[1] if dw is not None and needs[2] else None)
+        if node.attrs["residual"]:
+            result.append(dy)
+        return result
+
+    def lower(self, node: Node, to: Builder) -> None:
+        x, w, *rest = node.inputs
+        bias = rest.pop(0) if node.attrs["bias"] else None
+        residual = rest.pop(0) if node.attrs["residual"] else None
+        act = node.attrs["act"]
+        to.emit(
+            "conv2d",
+            outputs=node.outputs,
+            inputs=[x, w, bias, residual],
+            dims=[
+                *node.attrs["geometry"].dims(x.shape, node.output.shape),
+                native_activation.ACTIVATIONS.index(act[0]) if act else -1,
+            ],
+            scalars=[act[1] if act else 0.0],
+        )
+
+    def flops(self, node: Node) -> int:
+        return _flops(node, node.output, node.inputs[1])
+
+
+class InputGrad(Op):
+    """dx from dy and w; the forward of a transposed convolution. inputs: dy, w, then what an activation's
+    gradient was saved from if attrs["grad"]. attrs: geometry, shape (of x), grad."""
+
+    name = "conv2d_input_grad"
+    epilogue = ("grad",)
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.attrs["shape"], node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        (g,), (dy, w) = grads, node.inputs[:2]
+        assert g is not None
+        geometry = node.attrs["geometry"]
+        ddy = dw = None
+        if needs[0]:
+            ddy = active_graph().add(CONV2D, [g, w], geometry=geometry, bias=False, residual=False, act=None).output
+        if needs[1]:
+            dw = active_graph().add(WEIGHT_GRAD, [g, dy], geometry=geometry, shape=w.shape).outputs[0]
+        return [ddy, dw]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        dy, w, *saved = node.inputs
+        grad = node.attrs["grad"]
+        to.emit(
+            "conv2d_input_grad",
+            outputs=node.outputs,
+            inputs=[dy, w, saved[0] if saved else None],
+            dims=[
+                *node.attrs["geometry"].dims(node.output.shape, dy.shape),
+                native_activation.ACTIVATIONS.index(grad[0]) if grad else -1,
+            ],
+            scalars=[grad[1] if grad else 0.0],
+        )
+
+    def flops(self, node: Node) -> int:
+        return _flops(node, node.inputs[0], node.inputs[1])
+
+
+class WeightGrad(Op):
+    """dw and dbias from x and dy. attrs: geometry, shape (of w)."""
+
+    name = "conv2d_weight_grad"
+
+    def infer(self, node: Node) -> Signature:
+        dtype = node.inputs[0].dtype
+        return [(node.attrs["shape"], dtype), (node.inputs[1].shape[3:], dtype)]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        x, dy = node.inputs
+        dims = node.attrs["geometry"].dims(x.shape, dy.shape)
+        dw, dbias = node.outputs[0], to.wanted(node.outputs)[1]
+        pieces, elements = native.weight_grad_pieces(*(int(d) for d in dims))
+        partial = to.temporary((pieces, elements), x.dtype) if pieces > 1 else None
+        to.emit("conv2d_weight_grad", [dw if partial is None else None, dbias if partial is None else None, partial],
+                [x, dy], [*dims, 0, pieces], dtype=x.dtype)  # fmt: skip
+        if partial is not None:
+            sizes = [count(dw.shape), dy.shape[3], pieces, elements, 0]
+            to.emit("conv2d_weight_grad_sum", [dw, dbias], [partial], sizes)
+
+    def flops(self, node: Node) -> int:
+        return _flops(node, node.inputs[1], node.outputs[0])
+
+
+CONV2D = Conv2d()
+INPUT_GRAD = InputGrad()
+WEIGHT_GRAD = WeightGrad()
+
+
+def pair(value: Any, what: str, low: int) -> tuple[int, int]:
+    """An int, or a pair of them, each at least `low`."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in values):
+        raise TypeError(f"{what} must be an int or a pair of ints, got {value!r}")
+    if min(values) < low:
+        raise ValueError(f"{what} must be at least {low}, got {value!r}")
+    return values
+
+
+def padding_of(padding: Any, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) from an int, a pair, four ints, "same" or "valid"."""
+    if isinstance(padding, str):
+        if padding == "valid":
+            return (0, 0, 0, 0)
+        if padding != "same":
+            raise ValueError(f'padding must be ints, "same" or "valid", got {padding!r}')
+        if stride != (1, 1):
+            raise ValueError(f'padding="same" needs a stride of 1, got {stride}')
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return (total[0] // 2, total[0] - total[0] // 2, total[1] // 2, total[1] - total[1] // 2)
+    if isinstance(padding, (tuple, list)) and len(padding) == 4:
+        top, bottom = pair(tuple(padding[:2]), "padding", 0)
+        left, right = pair(tuple(padding[2:]), "padding", 0)
+        return (top, bottom, left, right)
+    height, width = pair(padding, "padding", 0)
+    return (height, height, width, width)
+
+
+def to_nhwc(x: Tensor) -> Tensor:
+    from fastnn.ops.shape import transpose
+
+    return transpose(x, (0, 2, 3, 1))
+
+
+def to_nchw(x: Tensor) -> Tensor:
+    from fastnn.ops.shape import transpose
+
+    return transpose(x, (0, 3, 1, 2))
+
+
+def kernel_layout(weight: Tensor, groups: int) -> Tensor:
+    """(OC, IC/groups, KH, KW) as (groups, KH, KW, IC/groups, OC/groups); no copy without groups, if the
+    parameter is kept as (KH, KW, IC, OC)."""
+    from fastnn.ops.shape import reshape, transpose
+
+    oc, ic, kh, kw = weight.shape
+    if groups == 1:
+        return reshape(transpose(weight, (2, 3, 1, 0)), (1, kh, kw, ic, oc))
+    return transpose(reshape(weight, (groups, oc // groups, ic, kh, kw)), (0, 3, 4, 2, 1))
+
+
+def conv2d(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
+    """See fastnn.nn.functional.conv2d."""
+    x = as_tensor(x)
+    weight = as_tensor(weight, like=x)
+    check_float("conv2d: input", x)
+    check_dtypes("conv2d", x, weight, ("the input", "the weight"))
+    if x.ndim != 4 or weight.ndim != 4:
+        raise ValueError(
+            f"conv2d: input has shape {describe(x.shape)}, weight {describe(weight.shape)}; expected "
+            "(N, C, H, W) and (out, in/groups, KH, KW)"
+        )
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+        raise ValueError(f"conv2d: groups must be an int of at least 1, got {groups!r}")
+    oc, ic = weight.shape[:2]
+    if linear(x.shape[1]) != linear(ic * groups) or oc % groups:
+        raise ValueError(
+            f"conv2d: input has {x.shape[1]} channels, weight {describe(weight.shape)} with groups={groups} "
+            f"takes {ic * groups} and gives {oc}; both must be multiples of the groups"
+        )
+    kernel = (weight.shape[2], weight.shape[3])
+    strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
+    geometry = Geometry(kernel, strides, padding_of(padding, kernel, strides, dilations), dilations, groups)
+    inputs = [to_nhwc(x), kernel_layout(weight, groups)]
+    if bias is not None:
+        bias = as_tensor(bias, like=x)
+        if bias.ndim != 1 or linear(bias.shape[0]) != linear(oc):
+            raise ValueError(f"conv2d: bias has shape {describe(bias.shape)}; expected ({oc},)")
+        inputs.append(bias)
+    node = active_graph().add(CONV2D, inputs, geometry=geometry, bias=bias is not None, residual=False, act=None)
+    return to_nchw(node.output)

@@ -1,0 +1,124 @@
+"""The laws and floors of ARCHITECTURE.md, read off the sources."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NATIVE = ROOT / "fastnn_ext"
+PYTHON = ROOT / "fastnn"
+
+# From the ground up; a room may import rooms on its own floor and below.
+FLOORS = [
+    {"graph", "random", "files"},
+    {"ops"},
+    {"lowering"},
+    {"functions", "nn", "optim", "data", "config", "testing"},
+    {"train", "models"},
+    {"cli", "plotting", "__main__", "__init__"},
+]
+
+
+def sources(folder, *patterns):
+    return [p for pattern in patterns for p in sorted(folder.rglob(pattern))]
+
+
+def room(path):
+    parts = path.relative_to(PYTHON).parts
+    return parts[0].removesuffix(".py")
+
+
+def floor(name):
+    return next(i for i, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def imports(path):
+    """Rooms of fastnn that a file imports when it is imported itself."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fastnn":
+            rest = node.module.split(".")[1:]
+            yield from (rest[:1] or [alias.name for alias in node.names])
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("fastnn."))
+
+
+@pytest.mark.parametrize("path", sources(PYTHON, "*.py"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_imports_no_floor_above_it(path):
+    here = room(path)
+    for name in imports(path):
+        assert floor(name) <= floor(here), f"{path} ({here}) imports fastnn.{name}"
+
+
+def test_openmp_is_known_to_the_runtime_alone():
+    for path in sources(NATIVE, "*.pyx", "*.pxd", "*.h", "*.inc.c", "unit.c"):
+        if not path.name.startswith("runtime"):
+            text = path.read_text()
+            assert not re.search(r"prange|#\s*pragma\s+omp|\bomp_\w+\(", text), path
+
+
+def test_kernels_neither_allocate_nor_touch_python():
+    for path in sources(NATIVE / "simd", "*.c", "*.h"):
+        assert not re.search(r"\b(malloc|calloc|realloc|free|alloca)\s*\(|Python\.h", path.read_text()), path
+
+
+def test_intrinsics_stand_in_simd_alone():
+    for path in sources(NATIVE, "*.pyx", "*.pxd", "*.c", "*.h"):
+        if path.parent.name != "simd" and not (path.suffix == ".c" and path.with_suffix(".pyx").exists()):
+            assert not re.search(r"\b_mm\d*_|immintrin|arm_neon", path.read_text()), path
+
+
+def test_flags_that_change_arithmetic_or_the_machine_are_never_used():
+    for path in (ROOT / "setup.py", ROOT / "pyproject.toml"):
+        assert not re.search(r"-ffast-math|-Ofast|-march=native", path.read_text()), path
+
+
+def test_nothing_is_pickled():
+    for path in sources(PYTHON, "*.py"):
+        assert not re.search(r"\bpickle\b(?!\.?$)|allow_pickle\s*=\s*True", code_of(path)), path
+
+
+def code_of(path):
+    """A file's code without its docstrings and comments."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def test_files_are_opened_for_writing_only_where_they_are_replaced_whole():
+    """Law 8: a temporary name, fsync, rename. CSV logs are appended to, line by line."""
+    for path in sources(PYTHON, "*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "open":
+                mode = call.args[1].value if len(call.args) > 1 else "r"
+                assert "w" not in mode, f"{path}:{call.lineno}"
+
+
+def test_every_public_name_has_a_docstring():
+    import inspect
+
+    import fastnn as fn
+
+    def own(item):
+        return getattr(item, "__module__", "").startswith("fastnn")
+
+    missing = []
+    for module in (fn, fn.nn, fn.nn.functional, fn.nn.init, fn.optim, fn.data, fn.models, fn.testing, fn.callbacks):
+        for name in getattr(module, "__all__", [n for n in dir(module) if not n.startswith("_")]):
+            item = getattr(module, name)
+            if (inspect.isclass(item) or inspect.isfunction(item)) and own(item) and not inspect.getdoc(item):
+                missing.append(f"{module.__name__}.{name}")
+    assert not missing
+
+
+def test_each_stem_stands_on_every_floor():
+    for kernel in sources(NATIVE / "simd", "*.inc.c"):
+        stem = kernel.name.removesuffix(".inc.c")
+        assert (NATIVE / "simd" / f"{stem}.h").exists()
+        assert (NATIVE / f"{stem}.pyx").exists()
+        assert (ROOT / "tests" / "reference" / f"{stem}.py").exists(), stem
+        assert (ROOT / "tests" / f"test_{stem}.py").exists(), stem

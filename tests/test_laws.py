@@ -1,0 +1,374 @@
+"""The laws that a training run obeys: same bits, fork, Ctrl-C, thread settings, nothing half-updated."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn import nn, optim
+
+STEPS = 200
+
+
+def make(optimizer="adam", dropout=0.2, dtype=np.float32, width=96):
+    fn.manual_seed(3)
+    model = nn.Sequential(
+        nn.Linear(64, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 48), nn.Tanh(), nn.Linear(48, 10)
+    ).to(dtype)
+    if optimizer == "adam":
+        opt = optim.Adam(model.parameters(), lr=2e-3)
+    else:
+        opt = optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    return model, opt, fn.TrainStep(model, nn.CrossEntropyLoss(), opt)
+
+
+def batches(count, batch=250, dtype=np.float32):
+    x, y = fn.data.digits("train", flatten=True)
+    x = x.astype(dtype)
+    loader = fn.data.DataLoader((x, y), batch_size=batch, shuffle=True, seed=1)
+    made = 0
+    while made < count:
+        for xb, yb in loader:
+            if made == count:
+                return
+            made += 1
+            yield xb, yb
+
+
+def digest(model):
+    h = hashlib.sha256()
+    for name, array in sorted(model.state_dict().items()):
+        h.update(name.encode())
+        h.update(array.tobytes())
+    return h.hexdigest()
+
+
+def trained(threads, optimizer, steps=STEPS):
+    with fn.threads(threads):
+        model, _, step = make(optimizer)
+        losses = [step(xb, yb) for xb, yb in batches(steps)]
+    return digest(model), losses
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_weights_are_the_same_bits_for_any_number_of_threads_and_any_run(optimizer):
+    first = trained(1, optimizer)
+    assert first[1][-1] < first[1][0] / 2
+    for threads in (1, 2, 3, 8):
+        assert trained(threads, optimizer) == first
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(tmp_path, optimizer):
+    total = 24
+    data = list(batches(total, 100))
+    model, _, step = make(optimizer)
+    for xb, yb in data:
+        step(xb, yb)
+    expected = digest(model)
+    for stop in range(total):
+        model, opt, step = make(optimizer)
+        for xb, yb in data[:stop]:
+            step(xb, yb)
+        path = tmp_path / f"{stop}.safetensors"
+        fn.save_checkpoint(path, model, opt, step=stop)
+        model, opt, step = make(optimizer)
+        fn.manual_seed(99)
+        fn.load_checkpoint(path, model, opt)
+        for xb, yb in data[stop:]:
+            step(xb, yb)
+        assert digest(model) == expected, f"stopped after {stop} steps"
+
+
+def test_a_step_in_pieces_gives_the_bits_of_a_step_in_one():
+    data = list(batches(10))
+    model, _, step = make(dropout=0.2)
+    for xb, yb in data:
+        step(xb, yb)
+    whole = digest(model)
+    model, opt, _ = make(dropout=0.2)
+    loss_fn = nn.CrossEntropyLoss()
+    for xb, yb in data:
+        out = model.forward_train(xb)
+        _, dy = loss_fn.value_and_grad(out, yb)
+        opt.zero_grad()
+        model.backward(dy)
+        opt.step()
+    np.testing.assert_equal(digest(model), whole)
+
+
+def test_gradients_add_up_until_they_are_zeroed():
+    (xb, yb), *_ = batches(1)
+    model, opt, _ = make(dropout=0.0)
+    loss_fn = nn.CrossEntropyLoss()
+
+    def backward():
+        _, dy = loss_fn.value_and_grad(model.forward_train(xb), yb)
+        model.backward(dy)
+        return [p.grad.copy() for p in model.parameters()]
+
+    once, twice = backward(), backward()
+    for a, b in zip(once, twice, strict=True):
+        np.testing.assert_allclose(2 * a, b, rtol=1e-6)
+    opt.zero_grad()
+    assert all((p.grad == 0).all() for p in model.parameters())
+
+
+def child_trains(queue):
+    model, _, step = make()
+    with fn.threads(2):
+        losses = [step(xb, yb) for xb, yb in batches(3, 500)]
+    queue.put((digest(model), losses))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_fork_after_training_gives_children_that_train_too():
+    with fn.threads(2):
+        _, _, step = make(width=512)
+        data = list(batches(3, 500))
+        for i in range(200):
+            step(*data[i % 3])
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    signal.alarm(5)
+                    step(*data[0])
+                    if i % 10 == 0:  # and a grandchild
+                        inner = os.fork()
+                        if inner == 0:
+                            step(*data[1])
+                            os._exit(0)
+                        os._exit(os.waitpid(inner, 0)[1] != 0)
+                    os._exit(0)
+                except BaseException:
+                    os._exit(1)
+            _, status = os.waitpid(pid, 0)
+            assert status == 0, f"child {i} ended with status {status}"
+            step(*data[1])
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_fork_from_a_second_thread_and_a_process_pool_work():
+    results = []
+
+    def work():
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+        process = context.Process(target=child_trains, args=(queue,))
+        process.start()
+        results.append(queue.get(timeout=20))
+        process.join(20)
+
+    with fn.threads(2):
+        model, _, step = make()
+        here = [step(xb, yb) for xb, yb in batches(3, 500)]
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(30)
+    assert results == [(digest(model), here)]
+
+
+INTERRUPT = """
+    import os, signal, sys, threading, time
+    import numpy as np
+    import fastnn as fn
+    from fastnn import nn, optim
+
+    fn.set_num_threads(int(sys.argv[1]))
+    width = 2048
+    model = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10))
+    opt = optim.Adam(model.parameters())
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), opt)
+    x = np.random.default_rng(0).standard_normal((4096, width), dtype=np.float32)
+    y = np.zeros(4096, np.int64)
+    step(x[:64], y[:64])
+    started = time.perf_counter()
+    step(x, y)
+    whole = time.perf_counter() - started
+    sent = []
+
+    def interrupt(delay):
+        time.sleep(delay)
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    rng = np.random.default_rng(1)
+    late = []
+    for i in range(8):
+        before, steps = model.state_dict(), opt.param_groups[0].steps
+        thread = threading.Thread(target=interrupt, args=(whole * rng.uniform(0.05, 0.6),))
+        thread.start()
+        try:
+            while True:
+                before, steps = model.state_dict(), opt.param_groups[0].steps
+                step(x, y)
+        except KeyboardInterrupt:
+            late.append(time.perf_counter() - sent[-1])
+        thread.join()
+        after = model.state_dict()
+        changed = [not np.array_equal(before[k], after[k]) for k in before]
+        moved = opt.param_groups[0].steps - steps
+        assert moved in (0, 1)
+        assert all(changed) if moved else not any(changed), (moved, changed)
+    assert np.isfinite(step(x, y))
+    print(whole, max(late))
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_during_a_long_step_returns_at_once_and_leaves_the_model_usable(threads):
+    code = textwrap.dedent(INTERRUPT)
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(threads)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    whole, late = map(float, result.stdout.split())
+    # 0.1 s is the promise; a quarter of a second leaves room for a busy machine.
+    assert late < 0.25, f"a step of {whole:.2f} s was left {late:.3f} s after the signal"
+
+
+def threads_in(code, **environment):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")} | environment
+    code = "import fastnn as fn\n" + textwrap.dedent(code)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+def test_omp_num_threads_is_obeyed():
+    assert threads_in("print(fn.get_num_threads())", OMP_NUM_THREADS="3") == ["3"]
+    assert threads_in("print(fn.get_num_threads())", OMP_NUM_THREADS="1") == ["1"]
+
+
+def test_the_default_is_at_most_the_processors_this_process_may_use():
+    available = len(os.sched_getaffinity(0))
+    assert 1 <= int(threads_in("print(fn.get_num_threads())")[0]) <= available
+
+
+def test_threadpool_limits_takes_effect_at_call_time_and_ends():
+    lines = threads_in(
+        """
+        from threadpoolctl import threadpool_limits
+        fn.set_num_threads(3)
+        with threadpool_limits(1):
+            print(fn.get_num_threads())
+        print(fn.get_num_threads())
+        with threadpool_limits(2, user_api="openmp"):
+            print(fn.get_num_threads())
+        """
+    )
+    assert lines == ["1", "3", "2"]
+
+
+def test_a_setting_reaches_other_python_threads():
+    lines = threads_in(
+        """
+        import threading
+        fn.set_num_threads(3)
+        t = threading.Thread(target=lambda: print(fn.get_num_threads()))
+        t.start(); t.join()
+        """
+    )
+    assert lines == ["3"]
+
+
+def test_two_python_threads_train_two_models_at_once():
+    # Dropout draws from the one default generator, so these models have none.
+    results = []
+    data = list(batches(40))
+    model, _, step = make(dropout=0.0)
+    alone = [step(xb, yb) for xb, yb in data]
+    models = [make(dropout=0.0) for _ in range(3)]
+
+    def run(entry):
+        results.append([entry[2](xb, yb) for xb, yb in data])
+
+    workers = [threading.Thread(target=run, args=(m,)) for m in models]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    assert results == [alone] * 3
+
+
+def test_nothing_is_allocated_after_the_second_step():
+    model, _, step = make(width=512)
+    data = list(batches(2, 512))
+    for xb, yb in data:
+        step(xb, yb)
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            step(*data[0])
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(20):
+            step(*data[1])
+        current, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Python itself makes tuples and floats; an activation of this model would be 1 MB.
+    assert peak - before < 20_000
+    assert current - before < 2_000
+
+
+def test_floating_point_state_is_left_alone():
+    _, _, step = make()
+    tiny = np.float32(1e-40)
+    for xb, yb in batches(2, 500):
+        step(xb, yb)
+        assert tiny * np.float32(0.5) != 0.0, "a native call left flush-to-zero on"
+
+
+def test_a_wrong_batch_changes_nothing():
+    model, opt, step = make(dropout=0.0)
+    (xb, yb), *_ = batches(1)
+    step(xb, yb)
+    before, steps = digest(model), opt.param_groups[0].steps
+    for bad in (
+        (xb[:, :63], yb), (xb, yb[:-1]), (xb.astype(np.float64), yb), (xb, yb + 10), (xb, -1 - yb), (xb[:0], yb[:0]),
+        (xb.astype(np.float16), yb), (xb, yb.astype(np.float32)), (xb,), (xb, yb, yb), (None, yb), ("x", yb),
+    ):  # fmt: skip
+        with pytest.raises((ValueError, TypeError)):
+            step(*bad)
+        assert digest(model) == before
+        assert opt.param_groups[0].steps == steps
+    step(xb, yb)
+    assert digest(model) != before
+
+
+def test_a_step_without_memory_changes_nothing():
+    from fastnn_ext import runtime
+
+    data = list(batches(2))
+    for nth in range(1, 12):
+        model, opt, step = make(dropout=0.0)
+        before = digest(model)
+        runtime.fail_allocation(nth)
+        try:
+            step(*data[0])
+        except MemoryError:
+            assert digest(model) == before
+            assert opt.param_groups[0].steps == 0
+        finally:
+            runtime.fail_allocation(0)
+        assert np.isfinite(step(*data[0]))
+
+
+def test_time_between_steps_does_not_matter():
+    """A team that has gone to sleep wakes up again."""
+    _, _, step = make(width=512)
+    data = list(batches(1, 512))[0]
+    for pause in (0, 0.05, 0.3):
+        time.sleep(pause)
+        assert np.isfinite(step(*data))
