@@ -6,7 +6,6 @@
 
 /* NAME(kind): y = value of x, with `a` for alpha. The tail goes through the same vectors, so an
  * element's result does not depend on its place. */
-#undef FORWARD
 #define FORWARD(kind, value)                                                            \
     static void NAME(kind)(void *y_, const void *x_, int64_t n, double alpha) {         \
         real *y = y_;                                                                   \
@@ -25,7 +24,6 @@
     }
 
 /* NAME(kind_grad): dx = gradient of dy and s, the saved output or input. */
-#undef BACKWARD
 #define BACKWARD(kind, gradient)                                                        \
     static void NAME(kind##_grad)(void *dx_, const void *dy_, const void *saved_, int64_t n, double alpha) { \
         real *dx = dx_;                                                                 \

@@ -11,7 +11,6 @@
 
 /* The loop of a map: y = value of x. The tail goes through the same vectors, so that an element's
  * result does not depend on its place. */
-#undef MAP
 #define MAP(value)                                           \
     do {                                                     \
         int64_t i = 0;                                       \
@@ -25,7 +24,6 @@
         }                                                    \
     } while (0)
 
-#undef UNARY
 #define UNARY(kind, value)                                                                    \
     static void NAME(unary_##kind)(void *y_, const void *x_, int64_t n, double a, double b) { \
         real *y = y_;                                                                         \
@@ -81,7 +79,6 @@ static __attribute__((noinline)) void NAME(gather)(real *t, const real *p, int64
 }
 
 /* y = value of vectors a and b, for the strides that are worth a loop of their own. */
-#undef BINARY
 #define BINARY(kind, value)                                                                   \
     INLINE vec NAME(apply_##kind)(vec a, vec b) { return value; }                             \
     static void NAME(binary_##kind)(void *y_, const void *a_, const void *b_, int64_t rows, int64_t n, \
@@ -214,8 +211,6 @@ static void NAME(add_copy)(void *y, const void *x, int64_t rows, int64_t n, int6
     NAME(copy_any)(y, x, rows, n, y_row, y_col, x_row, x_col, 1);
 }
 
-#undef U
-#undef B
 #define U(kind) NAME(unary_##kind)
 #define B(kind) NAME(binary_##kind)
 static const struct elementwise_kernels NAME(table) = {
