@@ -433,7 +433,7 @@ class _Programs:
         exact = (*key, batch)
         if exact in self.made:
             return self.made[exact]
-        entry = build(self.module.forward, arrays, self.names(len(arrays)), finish)
+        entry = build(self.module, arrays, self.names(len(arrays)), finish)
         self.made[key if entry[0].batched else exact] = entry
         return entry
 

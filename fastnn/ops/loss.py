@@ -92,6 +92,7 @@ class CrossEntropy(Op):
                 REDUCTIONS.index(node.attrs["reduction"]),
             ],
             scalars=[node.attrs["smoothing"]],
+            dtype=logits.dtype,
         )
 
     def flops(self, node: Node) -> int:
@@ -137,6 +138,7 @@ class Elementwise(Op):
                 *node.attrs["cols"],
             ],
             scalars=node.attrs["scalars"],
+            dtype=node.inputs[0].dtype,
         )
 
     def flops(self, node: Node) -> int:

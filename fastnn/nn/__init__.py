@@ -1,0 +1,38 @@
+"""What networks are composed of: layers, losses, initializers, and functions without state."""
+
+from fastnn.nn import functional, init
+from fastnn.nn.activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from fastnn.nn.container import ModuleDict, ModuleList, Sequential
+from fastnn.nn.dropout import Dropout
+from fastnn.nn.flatten import Flatten
+from fastnn.nn.linear import Identity, Linear
+from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
+from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "Loss",
+    "MSELoss",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "functional",
+    "init",
+]

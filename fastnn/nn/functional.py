@@ -1,0 +1,186 @@
+"""Functions of tensors without state, under PyTorch's names.
+
+Inside a trace they take and return tensors; called with arrays they run as programs of their own and
+return new arrays. The arguments' names, order and defaults are PyTorch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastnn.graph import is_tracing
+from fastnn.nn import _check
+from fastnn.nn._eager import eager, run_function
+from fastnn.ops import gemm, loss, random, shape
+from fastnn.ops.activation import activation
+
+# ---- layers -------------------------------------------------------------------------------------
+
+
+@eager("input", "weight", "bias")
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    """input @ weight.T + bias over the last dimension.
+
+    Parameters
+    ----------
+    input : (..., in)
+    weight : (out, in)
+    bias : (out,), optional
+
+    Returns
+    -------
+    (..., out)
+    """
+    return gemm.linear_map(input, weight, bias)
+
+
+@eager("input")
+def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
+    """Each element is zeroed with probability p, else scaled by 1 / (1 - p); nothing if not training.
+
+    The mask is drawn anew at each run, from the seed that `fn.manual_seed` sets.
+    """
+    p = _check.real("p", p, 0, 1)
+    return random.dropout(input, p if _check.flag("training", training) else 0.0)
+
+
+@eager("input")
+def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """Merge the dimensions start_dim ... end_dim into one."""
+    return shape.flatten(input, start_dim, end_dim)
+
+
+def concat(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """Join tensors along a dimension; all other sizes must agree."""
+    if is_tracing() or not isinstance(tensors, (list, tuple)) or not tensors:
+        return shape.concat(tensors, dim)
+    return run_function(_concat, {f"tensors[{i}]": t for i, t in enumerate(tensors)}, dim=dim)
+
+
+def _concat(dim: int, **tensors: Any) -> Any:
+    return shape.concat(list(tensors.values()), dim)
+
+
+cat = concat
+
+# ---- activations --------------------------------------------------------------------------------
+
+
+@eager("input")
+def relu(input: Any) -> Any:
+    """max(x, 0); NaN stays NaN."""
+    return activation(input, "relu")
+
+
+@eager("input")
+def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
+    """x where x > 0, else negative_slope * x."""
+    return activation(input, "leaky_relu", _check.real("negative_slope", negative_slope))
+
+
+@eager("input")
+def elu(input: Any, alpha: float = 1.0) -> Any:
+    """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al., 2016)."""
+    return activation(input, "elu", _check.real("alpha", alpha))
+
+
+@eager("input")
+def sigmoid(input: Any) -> Any:
+    """1 / (1 + exp(-x))."""
+    return activation(input, "sigmoid")
+
+
+@eager("input")
+def tanh(input: Any) -> Any:
+    """Hyperbolic tangent."""
+    return activation(input, "tanh")
+
+
+@eager("input")
+def gelu(input: Any) -> Any:
+    """x * Phi(x), with the exact normal distribution function (Hendrycks and Gimpel, 2016)."""
+    return activation(input, "gelu")
+
+
+@eager("input")
+def silu(input: Any) -> Any:
+    """x * sigmoid(x)."""
+    return activation(input, "silu")
+
+
+@eager("input")
+def softmax(input: Any, dim: int) -> Any:
+    """exp(x) / sum(exp(x)) along a dimension."""
+    return loss.softmax(input, dim)
+
+
+@eager("input")
+def log_softmax(input: Any, dim: int) -> Any:
+    """x - log(sum(exp(x))) along a dimension."""
+    return loss.softmax(input, dim, log=True)
+
+
+# ---- losses -------------------------------------------------------------------------------------
+
+
+@eager("input", "target", "weight")
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """Negative log-likelihood of classes under the softmax of logits.
+
+    Parameters
+    ----------
+    input : (N, C), (C,) or (N, C, d1, ...)
+        Logits.
+    target : (N,), () or (N, d1, ...) of int64
+        Classes, 0 ... C - 1.
+    weight : (C,), optional
+        Weight of each class; a mean is then weighted by it.
+    ignore_index : int
+        Targets of this value count for nothing.
+    reduction : {"mean", "sum", "none"}
+    label_smoothing : float
+        The part of the target that is spread evenly over all classes, 0 ... 1 (Szegedy et al., 2016).
+    """
+    return loss.cross_entropy(
+        input,
+        target,
+        weight,
+        _check.integer("ignore_index", ignore_index),
+        reduction,
+        _check.real("label_smoothing", label_smoothing, 0, 1),
+    )
+
+
+@eager("input", "target")
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """(input - target) ** 2, reduced by "mean", "sum" or "none"; both have one shape."""
+    return loss.elementwise("mse", input, target, reduction)
+
+
+@eager("input", "target", "weight", "pos_weight")
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Any:
+    """Binary cross-entropy of sigmoid(input), computed from the logits without overflow.
+
+    Parameters
+    ----------
+    input : (...)
+        Logits.
+    target : (...)
+        Probabilities of the positive class, of the input's shape.
+    weight : array, optional
+        Factor of each element; broadcast to the input's shape.
+    reduction : {"mean", "sum", "none"}
+    pos_weight : array, optional
+        Weight of positive targets; its sizes are the last ones of the input's shape.
+    """
+    return loss.bce_with_logits(input, target, weight, pos_weight, reduction)

@@ -1,0 +1,148 @@
+"""Losses as modules; fastnn.nn.functional has them as functions, with their shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastnn.graph import Graph, Tensor
+from fastnn.lowering.gradients import gradients, one
+from fastnn.lowering.program import Program
+from fastnn.nn import _check
+from fastnn.nn import functional as F
+from fastnn.nn.module import Module
+from fastnn.ops.loss import check_reduction
+
+
+class Loss(Module):
+    """Base of the losses: `forward(input, target)` gives a scalar, or one value an element.
+
+    Called with arrays, a loss returns a float (an array where its reduction is "none"). A subclass
+    writes `forward` with tensors, as any module does.
+    """
+
+    input_names = ("input", "target")
+
+    def __call__(self, input: Any, target: Any) -> Any:
+        return super().__call__(input, target)
+
+    def value_and_grad(self, input: Any, target: Any) -> tuple[float, np.ndarray[Any, Any]]:
+        """The loss and its gradient for `input`, from one run.
+
+        Parameters
+        ----------
+        input : array
+            The model's output.
+        target : array
+
+        Returns
+        -------
+        loss : float
+        grad : array of input's shape and dtype
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array's dtype or shape does not fit, or the loss is no scalar.
+        """
+        self._cache.refresh()
+        arrays = self._cache.arrays((input, target))
+        program, _ = self._cache.program("value_and_grad", arrays, self._finish)
+        value, grad = program.plans[0].run(*arrays)
+        return value, grad
+
+    def _finish(self, graph: Graph, value: Any) -> tuple[Program, Callable[[Any], Any]]:
+        name = type(self).__name__
+        if not isinstance(value, Tensor) or value.shape != ():
+            raise ValueError(f"{name} gives {value!r}, no scalar to differentiate; use reduction='mean' or 'sum'")
+        (grad,) = gradients(graph, {value: one(value.dtype)}, graph.inputs[:1])
+        if grad is None:
+            raise ValueError(f"{name} does not depend on its input")
+        return Program(graph, [[value, grad]]), tuple
+
+
+class CrossEntropyLoss(Loss):
+    """Cross-entropy of int64 classes under the softmax of logits; see functional.cross_entropy.
+
+    Parameters
+    ----------
+    weight : array (C,), optional
+        Weight of each class, of the logits' dtype; lists become float32.
+    ignore_index : int, default -100
+        Targets of this value count for nothing.
+    reduction : {"mean", "sum", "none"}
+    label_smoothing : float, default 0.0
+        The part of the target that is spread evenly over all classes.
+    """
+
+    weight: Any
+
+    def __init__(
+        self,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _register(self, "weight", weight, ndim=1)
+        self.ignore_index = _check.integer("ignore_index", ignore_index)
+        self.reduction = check_reduction(reduction)
+        self.label_smoothing = _check.real("label_smoothing", label_smoothing, 0, 1)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.cross_entropy(
+            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+        )
+
+
+class MSELoss(Loss):
+    """(input - target) ** 2, reduced by "mean", "sum" or "none"."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.mse_loss(input, target, self.reduction)
+
+
+class BCEWithLogitsLoss(Loss):
+    """Binary cross-entropy on logits; see functional.binary_cross_entropy_with_logits.
+
+    Parameters
+    ----------
+    weight : array, optional
+        Factor of each element, broadcast to the input's shape; of the input's dtype.
+    reduction : {"mean", "sum", "none"}
+    pos_weight : array, optional
+        Weight of positive targets; its sizes are the last ones of the input's shape.
+    """
+
+    weight: Any
+    pos_weight: Any
+
+    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
+        super().__init__()
+        _register(self, "weight", weight)
+        _register(self, "pos_weight", pos_weight)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
+
+
+def _register(module: Module, name: str, value: Any, ndim: int | None = None) -> None:
+    """A weight as a buffer, as PyTorch keeps it, or None."""
+    if value is None:
+        module.register_parameter(name, None)
+        return
+    array = np.asarray(value)
+    if not isinstance(value, np.ndarray) and array.dtype.kind in "fiu" and not hasattr(value, "dtype"):
+        array = array.astype(np.float32)
+    _check.floating(name, array.dtype)
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have shape (C,), got {array.shape}")
+    module.register_buffer(name, array)

@@ -1,0 +1,152 @@
+"""Checks of gradients against central differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnn import random
+from fastnn.functions import zeros_like
+from fastnn.graph import Graph, Tensor
+from fastnn.lowering.call import build, flatten_result, to_array
+from fastnn.lowering.gradients import gradients
+from fastnn.lowering.program import Program
+from fastnn.nn.loss import Loss
+from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter
+from fastnn.ops.base import INPUT
+from fastnn.ops.elementwise import add
+
+Array = np.ndarray[Any, Any]
+
+
+def gradcheck(
+    function: Callable[..., Any],
+    *inputs: Any,
+    eps: float = 1e-6,
+    atol: float = 1e-7,
+    rtol: float = 1e-6,
+    wrt: Sequence[int] | None = None,
+) -> bool:
+    """Compare fastnn's gradients with central differences, in float64.
+
+    The outputs are weighted by fixed random numbers and summed; the gradient of that sum is checked for
+    every element of the inputs and, for a module, of its trained parameters. Dropout draws one and the
+    same mask throughout. Stay away from kinks: inputs of relu should be larger than `eps`.
+
+    Parameters
+    ----------
+    function : callable or Module
+        Of tensors; returns a tensor, or tuples, lists or dicts of them. A module must be float64
+        (`model.double()`).
+    *inputs : array
+        Floating ones are converted to float64; integer ones (labels) are passed on.
+    eps : float
+        The step. The error of central differences is about eps**2 times the third derivative plus
+        1e-16 / eps times the outputs; for what is linear in its arguments 1.0 is exact.
+    atol, rtol : float
+        The difference allowed, atol + rtol * abs(central difference).
+    wrt : sequence of int, optional
+        The inputs to check; by default all floating ones, of a loss the first.
+
+    Returns
+    -------
+    True
+
+    Raises
+    ------
+    AssertionError
+        If a gradient is wrong; the worst element is named.
+    TypeError, ValueError
+        If a parameter is not float64, or there is nothing to check.
+    """
+    arrays = [to_array(x, f"input[{i}]") for i, x in enumerate(inputs)]
+    arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
+    if wrt is None:
+        wrt = (0,) if isinstance(function, Loss) else [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
+    parameters = _parameters(function)
+    if not wrt and not parameters:
+        raise ValueError("there is nothing to check: no floating input, no trained parameter")
+
+    # What is changed in small steps: arrays that the programs read.
+    checked = {f"input[{i}]": arrays[i] for i in wrt} | {name: p.data for name, p in parameters}
+    state = random.state().copy()
+
+    def run(program: Program, *extra: Array) -> tuple[Any, ...]:
+        random.state()[:] = state
+        return program.plans[0].run(*arrays, *extra)
+
+    outputs = run(forward := _program(function, arrays, None, parameters))
+    rng = np.random.default_rng(0)
+    weights = [rng.uniform(0.5, 1.5, np.shape(y)) for y in outputs]
+    grads = run(_program(function, arrays, wrt, parameters), *weights)
+    views = [*grads[: len(wrt)], *(p._view(g) for (_, p), g in zip(parameters, grads[len(wrt) :], strict=True))]
+
+    worst: tuple[float, str] = (-1.0, "")
+    for (name, array), grad in zip(checked.items(), views, strict=True):
+        for index in np.ndindex(array.shape):
+            numeric = _central_difference(array, index, eps, lambda: run(forward), weights)
+            given = float(np.asarray(grad)[index])
+            excess = abs(given - numeric) / (atol + rtol * abs(numeric))
+            excess = np.inf if np.isnan(excess) else excess
+            if excess > worst[0]:
+                text = f"gradient for {name}{list(index) or ''}: {given:.12g}, by central differences {numeric:.12g}"
+                worst = (excess, text)
+    random.state()[:] = state
+    if worst[0] > 1:
+        raise AssertionError(f"{worst[1]}; atol={atol:g}, rtol={rtol:g}")
+    return True
+
+
+def _central_difference(
+    array: Array, index: tuple[int, ...], eps: float, run: Callable[[], Any], weights: list[Array]
+) -> float:
+    value = array[index]
+    try:
+        array[index] = value + eps
+        upper = array[index]
+        above = run()
+        array[index] = value - eps
+        step = upper - array[index]
+        below = run()
+    finally:
+        array[index] = value
+    # Differences before the sum: outputs that do not depend on the element add no rounding error.
+    return float(sum(np.sum(w * (a - b)) for w, a, b in zip(weights, above, below, strict=True)) / step)
+
+
+def _parameters(function: Any) -> list[tuple[str, Parameter]]:
+    if not isinstance(function, Module):
+        return []
+    trained = [(name, p) for name, p in function.named_parameters() if p.requires_grad]
+    for name, p in trained:
+        if p.dtype != np.float64:
+            raise TypeError(f"{name} is {p.dtype}; gradients are checked in float64: call model.double() first")
+    return trained
+
+
+def _program(
+    function: Callable[..., Any],
+    arrays: list[Array],
+    wrt: Sequence[int] | None,
+    parameters: list[tuple[str, Parameter]],
+) -> Program:
+    """What gives the outputs (wrt=None), or the gradients from weights of the outputs as further inputs."""
+
+    def finish(graph: Graph, result: Any) -> Program:
+        tensors, _ = flatten_result(result, getattr(function, "__name__", type(function).__name__))
+        if wrt is None:
+            return Program(graph, [tensors])
+        leaves = [*(graph.inputs[i] for i in wrt), *(graph.memory(p._storage) for _, p in parameters)]
+        seeds: dict[Tensor, Tensor] = {}
+        for k, tensor in enumerate(tensors):
+            seed = graph.add(INPUT, (), name=f"weight[{k}]", shape=tensor.shape, dtype=tensor.dtype).output
+            graph.inputs.append(seed)
+            seeds[tensor] = add(seeds[tensor], seed) if tensor in seeds else seed
+        found = gradients(graph, seeds, leaves)
+        return Program(graph, [[zeros_like(t) if g is None else g for t, g in zip(leaves, found, strict=True)]])
+
+    names = [f"input[{i}]" for i in range(len(arrays))]
+    return build(function, arrays, names, finish)

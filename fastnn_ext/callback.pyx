@@ -1,0 +1,62 @@
+"""Ops computed by Python: the one place where a program takes the GIL.
+
+Native ops
+----------
+callback   buf: outputs, then inputs, as `object` says   dim: their sizes   object: fastnn.ops.callback.Call
+
+The object has `outputs` and `inputs`, tuples of (place in buf, dtype, ndim), whose sizes follow each
+other in dim; called with a list of input arrays and a list of output shapes, it returns the outputs.
+Python gets copies: an array that it keeps is its own, while the arena goes on to hold other things.
+What it raises stops the program, and is raised again from the run.
+"""
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.stdint cimport int64_t
+
+from fastnn_ext cimport runtime
+from fastnn_ext.runtime cimport FNN_MAX_BUF, FNN_MAX_DIM, fnn_op, fnn_run_fn
+
+import numpy as np
+
+
+MAX_BUFFERS = FNN_MAX_BUF
+MAX_SIZES = FNN_MAX_DIM
+
+
+cdef void prepare(fnn_op *op) noexcept nogil:
+    op.chunks = 1
+    op.cost = 20000
+
+
+cdef object view(const fnn_op *op, int slot, str dtype, tuple shape):
+    """An array over op.buf[slot]. It must not outlive the call."""
+    cdef Py_ssize_t nbytes = np.dtype(dtype).itemsize
+    for size in shape:
+        nbytes *= size
+    memory = PyMemoryView_FromMemory(<char *> op.buf[slot], nbytes, PyBUF_WRITE)
+    return np.frombuffer(memory, dtype).reshape(shape)
+
+
+cdef int call(const fnn_op *op) except -1:
+    cdef Py_ssize_t at = 0
+    cdef object function = <object> op.object
+    targets = []
+    sources = []
+    for operands, arrays in ((function.outputs, targets), (function.inputs, sources)):
+        for slot, dtype, ndim in operands:
+            shape = tuple([op.dim[at + k] for k in range(ndim)])
+            at += ndim
+            arrays.append(view(op, slot, dtype, shape))
+    values = function([array.copy() for array in sources], [array.shape for array in targets])
+    for target, value in zip(targets, values, strict=True):
+        np.copyto(target, value)
+    return 0
+
+
+cdef int run(const fnn_op *op, int64_t chunk, void *scratch) except -1 nogil:
+    with gil:
+        return call(op)
+
+
+# The executor takes -1 for "a Python error is set", which is what `except -1` leaves behind.
+runtime.register_op("callback", <fnn_run_fn> run, prepare)
