@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 # Nearly always long enough for the item in hand, and short enough for Ctrl-C; what takes longer
 # ends by itself when that item is done.
-PATIENCE = 0.1  # seconds
+PATIENCE = 0.05  # seconds
 
 
 def ahead(
