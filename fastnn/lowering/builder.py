@@ -191,8 +191,7 @@ class Builder:
             root = tensor
             while root.node.op.view_of is not None:
                 root = root.node.inputs[root.node.op.view_of]
-            outlives = any(reader.stage > root.node.stage for reader in self.readers.get(root, ()))
-            if isinstance(root.node.op, Leaf) or root in self._storage or outlives:
+            if isinstance(root.node.op, Leaf) or root in self._storage or self._outlives(root):
                 copies.append((tensor, target))
             else:
                 self._storage[root] = target
@@ -209,7 +208,7 @@ class Builder:
         if node.op is INPUT:
             index = self.graph.inputs.index(tensor)
             self._storage[tensor] = Buffer("input", _nbytes(tensor), index)
-            if any(reader.stage > node.stage for reader in self.readers.get(tensor, ())):
+            if self._outlives(tensor):
                 # The caller's array is gone when the backward pass runs: keep a copy.
                 kept = Buffer("arena", _nbytes(tensor))
                 self._copy(kept, tensor)
@@ -218,6 +217,14 @@ class Builder:
             self._storage[tensor] = self.array(node.attrs["array"])
         else:
             self._storage[tensor] = self.array(node.attrs["value"])
+
+    def _outlives(self, tensor: Tensor) -> bool:
+        """Whether a later stage reads the tensor, or a view of it."""
+        return any(
+            reader.stage > tensor.node.stage
+            or (reader.op.view_of is not None and self._outlives(reader.output))
+            for reader in self.readers.get(tensor, ())
+        )
 
     def storage(self, operand: Any) -> Buffer:
         if isinstance(operand, Buffer):

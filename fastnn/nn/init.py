@@ -68,13 +68,13 @@ def ones_(tensor: Array) -> Array:
 def uniform_(tensor: Array, a: float = 0.0, b: float = 1.0, seed: Seed = None) -> Array:
     """Uniform in a ... b."""
     low, high = _interval(a, b)
-    return _fill(tensor, generator(seed).uniform(low, high, tensor.shape))
+    return _fill(tensor, generator(seed).uniform(low, high, _shape(tensor)))
 
 
 def normal_(tensor: Array, mean: float = 0.0, std: float = 1.0, seed: Seed = None) -> Array:
     """Normal with this mean and standard deviation."""
     mean, std = _check.real("mean", mean), _check.real("std", std, 0)
-    return _fill(tensor, generator(seed).normal(mean, std, tensor.shape))
+    return _fill(tensor, generator(seed).normal(mean, std, _shape(tensor)))
 
 
 def trunc_normal_(
@@ -86,10 +86,11 @@ def trunc_normal_(
     # Beyond 8 deviations lies less than 1e-15 of the distribution.
     low, high = max(low, mean - 8 * std), min(high, mean + 8 * std)
     if low > high or std == 0:
-        raise ValueError(f"a ... b must hold a part of the normal distribution around {mean} +- {std}, got {a} ... {b}")
+        raise ValueError(f"a ... b must hold a part of the distribution {mean} +- {std}, got {a} ... {b}")
     rng = generator(seed)
     mode = min(max(mean, low), high)
-    values = np.empty(math.prod(tensor.shape))
+    shape = _shape(tensor)
+    values = np.empty(math.prod(shape))
     missing = np.arange(values.size)
     while missing.size:  # uniform proposals, accepted by the density relative to its maximum
         x = rng.uniform(low, high, missing.size)
@@ -97,7 +98,7 @@ def trunc_normal_(
         accepted = rng.random(missing.size) <= density
         values[missing[accepted]] = x[accepted]
         missing = missing[~accepted]
-    return _fill(tensor, values.reshape(tensor.shape))
+    return _fill(tensor, values.reshape(shape))
 
 
 def xavier_uniform_(tensor: Array, gain: float = 1.0, seed: Seed = None) -> Array:
@@ -148,12 +149,17 @@ def orthogonal_(tensor: Array, gain: float = 1.0, seed: Seed = None) -> Array:
     return _fill(tensor, gain * (q if rows >= cols else q.T).reshape(tensor.shape))
 
 
-def _fill(tensor: Array, values: Any) -> Array:
-    array = tensor.data if isinstance(tensor, Parameter) else tensor
-    if not isinstance(array, np.ndarray):
+def _shape(tensor: Any) -> tuple[int, ...]:
+    if not isinstance(tensor, (Parameter, np.ndarray)):
         raise TypeError(f"tensor must be a Parameter or an array, got {type(tensor).__name__}")
-    if array.dtype not in FLOATS:
-        raise TypeError(f"tensor must be float32 or float64, got {array.dtype}")
+    if tensor.dtype not in FLOATS:
+        raise TypeError(f"tensor must be float32 or float64, got {tensor.dtype}")
+    return tensor.shape
+
+
+def _fill(tensor: Array, values: Any) -> Array:
+    _shape(tensor)
+    array = tensor.data if isinstance(tensor, Parameter) else tensor
     array[...] = values
     return tensor
 
@@ -167,9 +173,7 @@ def _interval(a: float, b: float) -> tuple[float, float]:
 
 def _fans(tensor: Any) -> tuple[int, int]:
     """fan_in and fan_out of a shape (out, in, *kernel)."""
-    shape = getattr(tensor, "shape", None)
-    if shape is None:
-        raise TypeError(f"tensor must be a Parameter or an array, got {type(tensor).__name__}")
+    shape = _shape(tensor)
     if len(shape) < 2:
         raise ValueError(f"tensor must have the shape (out, in, ...) for its fans to be known, got {shape}")
     field = math.prod(shape[2:])

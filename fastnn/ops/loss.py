@@ -83,7 +83,7 @@ class CrossEntropy(Op):
         logits, labels, *weight = node.inputs
         to.emit(
             "cross_entropy",
-            outputs=to.wanted(node.outputs),
+            outputs=[node.output, to.wanted(node.outputs)[1]],
             inputs=[logits, labels, weight[0] if weight else None],
             dims=[
                 logits.shape[0],
@@ -92,7 +92,6 @@ class CrossEntropy(Op):
                 REDUCTIONS.index(node.attrs["reduction"]),
             ],
             scalars=[node.attrs["smoothing"]],
-            dtype=logits.dtype,
         )
 
     def flops(self, node: Node) -> int:
@@ -130,7 +129,7 @@ class Elementwise(Op):
         extras = [rest.pop(0) if there else None for there in node.attrs["extras"]]
         to.emit(
             node.attrs["kernel"],
-            outputs=to.wanted(node.outputs),
+            outputs=[node.output, to.wanted(node.outputs)[1]],
             inputs=[*node.inputs[:2], *extras],
             dims=[
                 count(node.inputs[0].shape),
@@ -138,7 +137,6 @@ class Elementwise(Op):
                 *node.attrs["cols"],
             ],
             scalars=node.attrs["scalars"],
-            dtype=node.inputs[0].dtype,
         )
 
     def flops(self, node: Node) -> int:
@@ -182,6 +180,24 @@ def check_reduction(reduction: str) -> str:
     return reduction
 
 
+def _have_checked(labels: Tensor, classes: int, ignore_index: int) -> None:
+    """Tell the plan to look at the labels before it runs: the native op trusts them."""
+    node = labels.node
+    while node.op.view_of is not None:
+        node = node.inputs[node.op.view_of].node
+    if "limit" not in node.attrs:
+        raise TypeError(
+            f"cross_entropy: target must be an argument of the traced function, not the result of {node.op.name}"
+        )
+    before = node.attrs["limit"], node.attrs["ignore"]
+    if before[0] and before != (classes, ignore_index):
+        raise ValueError(
+            f"cross_entropy: one target serves losses over {before[0]} and {classes} classes (ignore_index "
+            f"{before[1]} and {ignore_index}); pass a target for each"
+        )
+    node.attrs["limit"], node.attrs["ignore"] = classes, ignore_index
+
+
 def cross_entropy(
     logits: Any,
     labels: Any,
@@ -207,11 +223,8 @@ def cross_entropy(
             f"cross_entropy: input has shape {describe(logits.shape)}, target {describe(labels.shape)}; "
             "expected (N, C) and (N,), or (N, C, d1, ...) and (N, d1, ...)"
         )
-    result, source = labels.shape, labels.node
-    if "limit" in source.attrs:
-        # The plan looks at the labels before it runs.
-        source.attrs["limit"] = int(logits.shape[min(1, logits.ndim - 1)])
-        source.attrs["ignore"] = int(ignore_index)
+    result = labels.shape
+    _have_checked(labels, int(logits.shape[min(1, logits.ndim - 1)]), int(ignore_index))
     if logits.ndim == 1:
         logits, labels = reshape(logits, (1, logits.shape[0])), reshape(labels, (1,))
     elif logits.ndim > 2:
