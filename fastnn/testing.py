@@ -64,8 +64,13 @@ def gradcheck(
     """
     arrays = [to_array(x, f"input[{i}]") for i, x in enumerate(inputs)]
     arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
+    floats = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
     if wrt is None:
-        wrt = (0,) if isinstance(function, Loss) else [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
+        wrt = floats[:1] if isinstance(function, Loss) else floats
+    if not set(wrt) <= set(floats):
+        raise ValueError(f"wrt must name floating inputs, {floats}; got {list(wrt)}")
+    if not eps > 0:
+        raise ValueError(f"eps must be positive, got {eps}")
     parameters = _parameters(function)
     if not wrt and not parameters:
         raise ValueError("there is nothing to check: no floating input, no trained parameter")
