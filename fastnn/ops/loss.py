@@ -291,10 +291,19 @@ def bce_with_logits(x: Any, target: Any, weight: Any, pos_weight: Any, reduction
 
     x = as_tensor(x)
     if weight is not None:
-        weight = broadcast_to(as_tensor(weight, like=x), x.shape)
+        weight = as_tensor(weight, like=x)
+        check_dtypes("bce_with_logits", x, weight, ("the input", "the weight"))
+        try:
+            weight = broadcast_to(weight, x.shape)
+        except ValueError:
+            raise ValueError(
+                f"bce_with_logits: weight has shape {describe(weight.shape)}, which does not broadcast to "
+                f"the input's {describe(x.shape)}"
+            ) from None
     cols: int = 1
     if pos_weight is not None:
         pos_weight = as_tensor(pos_weight, like=x)
+        check_dtypes("bce_with_logits", x, pos_weight, ("the input", "the pos_weight"))
         cols = count(pos_weight.shape)
         if pos_weight.ndim > x.ndim or not same_shape(pos_weight.shape, x.shape[x.ndim - pos_weight.ndim :]):
             raise ValueError(

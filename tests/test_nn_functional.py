@@ -1,0 +1,200 @@
+"""Functional forms: the same numbers inside a trace and called with arrays."""
+
+import numpy as np
+import pytest
+
+from fastnn import nn
+from fastnn.functions import trace
+from fastnn.nn import _eager
+from fastnn.nn import functional as F
+from fastnn.random import manual_seed
+from fastnn.testing import gradcheck
+
+RNG = np.random.default_rng(3)
+X = RNG.standard_normal((6, 4))
+LABELS = RNG.integers(0, 4, 6)
+W, B = RNG.standard_normal((5, 4)), RNG.standard_normal(5)
+
+CALLS = [
+    ("linear", (X, W), {}),
+    ("linear", (X, W, B), {}),
+    ("relu", (X,), {}),
+    ("leaky_relu", (X, 0.2), {}),
+    ("elu", (X,), {"alpha": 0.5}),
+    ("sigmoid", (X,), {}),
+    ("tanh", (X,), {}),
+    ("gelu", (X,), {}),
+    ("silu", (X,), {}),
+    ("softmax", (X, 1), {}),
+    ("softmax", (X,), {"dim": 0}),
+    ("log_softmax", (X, -1), {}),
+    ("dropout", (X, 0.5, False), {}),
+    ("flatten", (X,), {}),
+    ("cross_entropy", (X, LABELS), {}),
+    ("cross_entropy", (X, LABELS), {"reduction": "none", "ignore_index": 1, "label_smoothing": 0.2}),
+    ("cross_entropy", (X, LABELS, abs(W[0])), {}),
+    ("mse_loss", (X, X * 0.5), {"reduction": "sum"}),
+    ("binary_cross_entropy_with_logits", (X, abs(np.tanh(X))), {}),
+    ("binary_cross_entropy_with_logits", (X, abs(np.tanh(X)), abs(X)), {"pos_weight": abs(W[0])}),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "settings"), CALLS)
+def test_called_with_arrays_they_give_what_pytorch_and_a_trace_give(name, args, settings):
+    torch = pytest.importorskip("torch")
+    ours = getattr(F, name)(*args, **settings)
+    if name == "flatten":
+        theirs = torch.flatten(torch.tensor(X))
+    else:
+        as_torch = lambda v: torch.tensor(v) if isinstance(v, np.ndarray) else v
+        theirs = getattr(torch.nn.functional, name)(
+            *map(as_torch, args), **{k: as_torch(v) for k, v in settings.items()}
+        )
+    np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-9, atol=1e-12)
+
+    arrays = [a for a in args if isinstance(a, np.ndarray)]
+    others = args[len(arrays) :]
+    traced = trace(lambda *tensors: getattr(F, name)(*tensors, *others, **settings))
+    np.testing.assert_array_equal(traced(*arrays), ours)
+
+
+@pytest.mark.parametrize(("name", "args", "settings"), [c for c in CALLS if c[2].get("reduction") != "none"])
+def test_gradients_agree_with_central_differences(name, args, settings):
+    arrays = [a for a in args if isinstance(a, np.ndarray)]
+    others = args[len(arrays) :]
+    wrt = [0] if name in ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits") else None
+    assert gradcheck(lambda *t: getattr(F, name)(*t, *others, **settings), *arrays, wrt=wrt)
+
+
+def test_float32_stays_float32_and_lists_become_it():
+    assert F.relu(X.astype(np.float32)).dtype == np.float32
+    assert F.relu([[1.5, -2.0]]).dtype == np.float32
+    np.testing.assert_array_equal(F.relu([[1.5, -2.0]]), [[1.5, 0]])
+
+
+def test_a_parameter_is_taken_as_an_array():
+    layer = nn.Linear(4, 5).double()
+    np.testing.assert_array_equal(F.linear(X, layer.weight, layer.bias), layer(X))
+
+
+def test_results_are_new_arrays_even_where_nothing_is_computed():
+    y = F.dropout(X, training=False)
+    np.testing.assert_array_equal(y, X)
+    assert not np.shares_memory(y, X)
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_concat_joins_arrays_and_tensors_as_numpy_does(dim):
+    parts = [X, X * 2, X[:, ::-1]]
+    expected = np.concatenate(parts, dim)
+    np.testing.assert_array_equal(F.concat(parts, dim), expected)
+    np.testing.assert_array_equal(F.cat(parts, dim=dim), expected)
+    np.testing.assert_array_equal(trace(lambda a, b, c: F.cat([a, b, c], dim))(*parts), expected)
+    assert gradcheck(lambda a, b: F.concat((a, b, a), dim), X, X)
+
+
+def test_dropout_draws_anew_each_time():
+    x = np.ones((10, 50), np.float32)
+    manual_seed(1)
+    first = F.dropout(x, 0.25)
+    assert not np.array_equal(F.dropout(x, 0.25), first)
+    manual_seed(1)
+    np.testing.assert_array_equal(F.dropout(x, 0.25), first)
+
+
+def test_a_program_is_made_once_for_a_function_its_settings_and_shapes():
+    shape = (3, 17)
+    F.elu(np.ones(shape), 0.7)
+    made = _eager._kept.cache_info().misses
+    F.elu(np.zeros(shape), alpha=0.7)
+    assert _eager._kept.cache_info().misses == made
+    F.elu(np.zeros(shape), 0.8)
+    F.elu(np.zeros(shape, np.float32), 0.7)
+    assert _eager._kept.cache_info().misses == made + 2
+
+
+def test_programs_that_were_not_used_for_long_are_let_go():
+    for i in range(2 * _eager.KEPT):
+        F.relu(np.ones(i + 1))
+    assert _eager._kept.cache_info().currsize == _eager.KEPT
+
+
+# ---- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: F.relu(None), TypeError, "input has dtype object"),
+        (lambda: F.relu("abc"), TypeError, "input"),
+        (lambda: F.relu(X.astype(np.float16)), TypeError, "input has dtype float16"),
+        (lambda: F.relu(np.ones(3, complex)), TypeError, "input has dtype complex128"),
+        (lambda: F.relu(np.ones(3, bool)), TypeError, "input has dtype bool"),
+        (lambda: F.relu(np.arange(3)), TypeError, "relu expects a float32 or float64 tensor, got int64"),
+        (lambda: F.relu(np.zeros((0, 3))), ValueError, "input has shape"),
+        (lambda: F.relu(), TypeError, "input"),
+        (lambda: F.leaky_relu(X, "a"), TypeError, "negative_slope"),
+        (lambda: F.leaky_relu(X, [0.1]), TypeError, "negative_slope"),
+        (lambda: F.leaky_relu(X, np.nan), ValueError, "negative_slope"),
+        (lambda: F.elu(X, None), TypeError, "alpha"),
+        (lambda: F.dropout(X, 1.5), ValueError, "p must be a number in 0 ... 1, got 1.5"),
+        (lambda: F.dropout(X, True), TypeError, "p must be"),
+        (lambda: F.dropout(X, 0.5, training=1), TypeError, "training"),
+        (lambda: F.softmax(X, 2), ValueError, "dim 2 is out of range"),
+        (lambda: F.softmax(X, 1.0), TypeError, "dim must be an int"),
+        (lambda: F.log_softmax(X, None), TypeError, "dim must be an int"),
+        (lambda: F.softmax(X), TypeError, "dim"),
+        (lambda: F.linear(X, W[:, :3]), ValueError, r"expected \(..., 3\)"),
+        (lambda: F.linear(X, W[0]), ValueError, "weight has shape"),
+        (lambda: F.linear(X, W, B[:4]), ValueError, "bias has shape"),
+        (lambda: F.linear(X, W.astype(np.float32)), TypeError, "weight"),
+        (lambda: F.flatten(X, 1, 0), ValueError, "start_dim"),
+        (lambda: F.flatten(X, 3), ValueError, "start_dim"),
+        (lambda: F.flatten(X, 0, "a"), TypeError, "end_dim"),
+        (lambda: F.concat([]), ValueError, "no tensors"),
+        (lambda: F.concat(X), TypeError, "tensors must be a list or tuple"),
+        (lambda: F.concat([X, X[:, :2]]), ValueError, "operand 1 has shape"),
+        (lambda: F.concat([X, X.astype(np.float32)]), TypeError, "operand 1 is float32"),
+        (lambda: F.concat([X, None]), TypeError, r"tensors\[1\]"),
+        (lambda: F.concat([X, X], 5), ValueError, "dim 5"),
+        (lambda: F.cross_entropy(X, LABELS[:5]), ValueError, "target"),
+        (lambda: F.cross_entropy(X, LABELS + 4), ValueError, r"target\[\d\] is \d; labels must lie in 0 ... 3"),
+        (lambda: F.cross_entropy(X, LABELS - 4), ValueError, "target"),
+        (lambda: F.cross_entropy(X, LABELS * 1.0), TypeError, "target"),
+        (lambda: F.cross_entropy(X, None), TypeError, "target"),
+        (lambda: F.cross_entropy(LABELS, LABELS), TypeError, "input"),
+        (lambda: F.cross_entropy(X, LABELS, W[0, :3]), ValueError, "weight has shape"),
+        (lambda: F.cross_entropy(X, LABELS, abs(W[0]).astype(np.float32)), TypeError, "weight"),
+        (lambda: F.cross_entropy(X, LABELS, reduction="avg"), ValueError, "reduction must be one of"),
+        (lambda: F.cross_entropy(X, LABELS, reduction=None), ValueError, "reduction"),
+        (lambda: F.cross_entropy(X, LABELS, label_smoothing=2), ValueError, "label_smoothing"),
+        (lambda: F.cross_entropy(X, LABELS, ignore_index=0.5), TypeError, "ignore_index"),
+        (lambda: F.mse_loss(X, X[:, :2]), ValueError, "target"),
+        (lambda: F.mse_loss(X, X.astype(np.float32)), TypeError, "target"),
+        (lambda: F.mse_loss(X, X, "sums"), ValueError, "reduction"),
+        (lambda: F.binary_cross_entropy_with_logits(X, X[0]), ValueError, "target"),
+        (lambda: F.binary_cross_entropy_with_logits(X, X, X[0, :3]), ValueError, "weight"),
+        (lambda: F.binary_cross_entropy_with_logits(X, X, [1.0]), TypeError, "the weight operand is float32"),
+        (lambda: F.binary_cross_entropy_with_logits(X, X, weight=X[:2]), ValueError, "weight has shape"),
+        (lambda: F.binary_cross_entropy_with_logits(X, X, pos_weight=X[0, :3]), ValueError, "pos_weight"),
+        (lambda: F.binary_cross_entropy_with_logits(X, X, pos_weight=[1.0] * 4), TypeError, "the pos_weight operand is float32"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_one_target_cannot_serve_losses_over_different_numbers_of_classes():
+    function = trace(lambda x, y: F.cross_entropy(x, y) + F.cross_entropy(x[:, :2], y))
+    with pytest.raises(ValueError, match="one target serves losses over 4 and 2 classes"):
+        function(X, LABELS)
+
+
+def test_labels_are_checked_behind_a_reshape_and_refused_behind_a_computation():
+    function = trace(lambda x, y: F.cross_entropy(x, y.flatten()))
+    assert np.isfinite(function(X, LABELS[:, None]))
+    with pytest.raises(ValueError, match="labels must lie in 0 ... 3"):
+        function(X, LABELS[:, None] + 4)
+    with pytest.raises(TypeError, match="target must be an argument of the traced function"):
+        trace(lambda x, y: F.cross_entropy(x, y[:, 0]))(X, np.stack([LABELS, LABELS], 1))
