@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fastnn.lowering.builder import Builder
 
 REDUCTIONS = ("none", "mean", "sum")
+OF_DIFFERENCE = ("mse", "l1", "smooth_l1", "huber")  # losses of input - target
 
 
 class Softmax(Op):
@@ -73,6 +74,8 @@ class CrossEntropy(Op):
 
         dloss = grads[0]
         assert dloss is not None
+        if any(needs[1:]):
+            raise TypeError("cross_entropy has a gradient for its input alone, not for target or weight")
         if node.attrs["reduction"] == "none":
             dloss = reshape(dloss, (*dloss.shape, 1))
         else:
@@ -114,15 +117,16 @@ class Elementwise(Op):
         return [(pieces, x.dtype), (x.shape, x.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        from fastnn.ops.elementwise import mul
+        from fastnn.ops.elementwise import mul, neg
 
         dloss = grads[0]
         assert dloss is not None
-        if any(needs[1:]):
-            raise TypeError(f"{node.attrs['kernel']}: the gradient for the target is not provided")
+        if any(needs[2 if node.attrs["kernel"] in OF_DIFFERENCE else 1 :]):
+            raise TypeError(f"{node.attrs['kernel']} has a gradient for its input alone, not for target or weights")
         if node.attrs["reduction"] != "none":
             dloss = _first(dloss)
-        return [mul(node.outputs[1], dloss), *[None] * (len(node.inputs) - 1)]
+        dx = mul(node.outputs[1], dloss)
+        return [dx, neg(dx) if needs[1] else None, *[None] * (len(node.inputs) - 2)]
 
     def lower(self, node: Node, to: Builder) -> None:
         rest = list(node.inputs[2:])
