@@ -471,8 +471,8 @@ class _Programs:
         self.refresh()
         if self.pending is None:
             raise RuntimeError("backward needs a forward_train of the unchanged model before it")
-        program, self.pending = self.pending, None
         arrays = [to_array(g, "dy" if len(grads) == 1 else f"dy[{i}]") for i, g in enumerate(grads)]
+        program, self.pending = self.pending, None
         try:
             program.plans[1].run(*arrays)
         except (TypeError, ValueError):
