@@ -5,8 +5,6 @@
  * rows are read along the columns, one at a time. Either way a row's bits depend on that row alone.
  * Sums are taken over blocks of BLOCK elements in the element type, and over blocks in double.
  */
-#undef NARROW
-#undef BLOCK
 #define NARROW 32
 #define BLOCK 256
 
@@ -349,7 +347,6 @@ DIFFERENCE(mse)
 DIFFERENCE(l1)
 DIFFERENCE(smooth_l1)
 DIFFERENCE(huber)
-#undef DIFFERENCE
 
 /* log(1 + e^x) */
 INLINE vec vsoftplus(vec x) { return vmax(x, vzero()) + vlog1pexp(x); }
@@ -402,12 +399,6 @@ static double NAME(bce_with_logits)(void *loss_, void *dinput_, const void *inpu
     }
     return total;
 }
-
-#undef first_lanes
-#undef read_block
-#undef write_block
-#undef row_max
-#undef vsoftplus
 
 static const struct loss_kernels NAME(table) = {
     .softmax = NAME(softmax),

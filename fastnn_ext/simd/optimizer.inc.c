@@ -67,9 +67,4 @@ static void NAME(adam)(void *param_, void *m_, void *v_, void *vmax_, const void
     if (i < n) adam_part(param + i, m + i, v + i, max ? max + i : NULL, grad + i, (int)(n - i), &s);
 }
 
-#undef part_load
-#undef part_store
-#undef sgd_part
-#undef adam_part
-
 static const struct optimizer_kernels NAME(table) = {.sgd = NAME(sgd), .adam = NAME(adam)};

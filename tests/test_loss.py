@@ -1,0 +1,449 @@
+"""Softmax and the losses: their twins' values, PyTorch's special cases, gradients, threads."""
+
+import itertools
+
+import numpy as np
+import pytest
+from native_op import on_threads, run_op
+from reference import loss as twin
+
+from fastnn_ext import loss
+
+DTYPES = (np.float32, np.float64)
+UNIT = {np.float32: 2.0**-24, np.float64: 2.0**-53}
+# One lane and one column, blocks of rows with and without a tail, both sides of the change from
+# rows side by side to one row at a time, several blocks of a sum.
+SHAPES = [(1, 1), (3, 2), (16, 10), (33, 10), (7, 32)]
+SHAPES += [(7, 33), (5, 64), (3, 257), (2, 1000), (2, 10_007)]
+INF, NAN = np.inf, np.nan
+
+
+def numbers(shape, dtype, seed=0, scale=2.0):
+    return (scale * np.random.default_rng(seed).standard_normal(shape)).astype(dtype)
+
+
+def labels_for(rows, cols, ignore=None, seed=0):
+    labels = np.random.default_rng(seed).integers(0, cols, rows)
+    if ignore is not None:
+        labels[1::3] = ignore
+    return labels
+
+
+def positive(n, dtype, seed=0):
+    return (np.random.default_rng(seed).random(n) + 0.1).astype(dtype)
+
+
+def assert_close(actual, expected, gate):
+    """|actual - expected| <= gate; NaN and Inf in the same places."""
+    np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+    infinite = np.isinf(expected)
+    np.testing.assert_array_equal(np.asarray(actual)[infinite], np.asarray(expected)[infinite])
+    finite = np.isfinite(expected)
+    difference = abs(np.asarray(actual, np.float64)[finite] - np.asarray(expected)[finite])
+    assert np.all(difference <= np.broadcast_to(gate, np.shape(expected))[finite])
+
+
+# ---- softmax -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_softmax_and_its_logarithm_are_the_twins(isa, dtype, shape):
+    x = numbers(shape, dtype)
+    # exp(d) of a difference d that was rounded has a relative error of |d| units and exp's own.
+    depth = 1 + x.max(axis=1, keepdims=True).astype(np.float64) - x
+    y = twin.softmax(x)
+    assert_close(loss.softmax(x), y, 8 * UNIT[dtype] * y * depth)
+    log_y = twin.softmax(x, log=True)
+    assert_close(loss.softmax(x, log=True), log_y, 8 * UNIT[dtype] * (depth - log_y))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("log", [False, True])
+def test_the_gradient_of_softmax_is_the_twins(isa, dtype, shape, log):
+    dy, y = numbers(shape, dtype, 1), twin.softmax(numbers(shape, dtype), log).astype(dtype)
+    if log:
+        size = abs(dy) + np.exp(y.astype(np.float64)) * (abs(dy).sum(axis=1, keepdims=True) + 1)
+    else:
+        size = y * (abs(dy) + abs(dy * y).sum(axis=1, keepdims=True))
+    expected = twin.softmax_backward(dy, y, log)
+    assert_close(loss.softmax_backward(dy, y, log), expected, 8 * UNIT[dtype] * size)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cols", [3, 40])
+def test_rows_with_nan_or_inf_are_nan_as_in_pytorch(isa, dtype, cols):
+    x = np.zeros((5, cols), dtype)
+    x[0, -1], x[1, 0], x[2], x[3, 1], x[4, 2] = NAN, INF, -INF, -INF, 1
+    for log in (False, True):
+        y = loss.softmax(x, log)
+        assert np.isnan(y[:3]).all()
+        expected = twin.softmax(x[3:], log)
+        assert_close(y[3:], expected, 8 * UNIT[dtype] * (1 + abs(expected)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_in_any_column_is_found(isa, dtype):
+    for cols in (1, 2, 9, 32, 33, 70, 131):
+        for place in range(cols):
+            x = numbers((2, cols), dtype)
+            x[0, place] = NAN
+            y = loss.softmax(x)
+            assert np.isnan(y[0]).all()
+            assert np.isfinite(y[1]).all()
+
+
+def test_special_rows_agree_with_pytorch(isa):
+    torch = pytest.importorskip("torch")
+    for cols in (4, 50):
+        x = numbers((6, cols), np.float64)
+        x[0, 1], x[1, 1], x[2, 1], x[3], x[4] = NAN, INF, -INF, -INF, 1e308
+        for log, function in ((False, torch.softmax), (True, torch.log_softmax)):
+            expected = function(torch.tensor(x), 1).numpy()
+            np.testing.assert_allclose(loss.softmax(x, log), expected, rtol=1e-13)
+
+
+def test_softmax_takes_any_number_of_leading_dimensions(isa):
+    x = numbers((2, 3, 5), np.float32)
+    np.testing.assert_array_equal(loss.softmax(x).reshape(6, 5), loss.softmax(x.reshape(6, 5)))
+    np.testing.assert_array_equal(loss.softmax(x[0, 0]), loss.softmax(x)[0, 0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_stops_at_the_end_of_its_buffers_and_works_in_place(isa, guarded, dtype):
+    for rows, cols in [(1, 1), (3, 5), (9, 10), (17, 3), (2, 33), (3, 67)]:
+        for log in (0, 1):
+            x, dy = guarded(numbers((rows, cols), dtype)), guarded(numbers((rows, cols), dtype, 1))
+            y, dx = guarded(np.zeros_like(x)), guarded(np.zeros_like(x))
+            run_op("softmax", [y, x], [rows, cols, log], dtype=dtype)
+            np.testing.assert_array_equal(y, loss.softmax(np.array(x), log))
+            run_op("softmax", [x, x], [rows, cols, log], dtype=dtype)
+            np.testing.assert_array_equal(x, y)
+            run_op("softmax_backward", [dx, dy, y], [rows, cols, log], dtype=dtype)
+            np.testing.assert_array_equal(dx, loss.softmax_backward(np.array(dy), np.array(y), log))
+            run_op("softmax_backward", [y, dy, y], [rows, cols, log], dtype=dtype)
+            np.testing.assert_array_equal(y, dx)
+            run_op("softmax_backward", [dy, dy, x], [rows, cols, log], dtype=dtype)
+            np.testing.assert_array_equal(dy, dx)
+
+
+# ---- cross-entropy -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_cross_entropy_and_its_gradient_are_the_twins(isa, dtype, shape, smoothing):
+    rows, cols = shape
+    x, labels = numbers(shape, dtype), labels_for(rows, cols, ignore=-100)
+    for weight, reduction in itertools.product((None, positive(cols, dtype)), loss.REDUCTIONS):
+        how = (weight, -100, reduction, smoothing)
+        row_loss, dx = loss.cross_entropy(x, labels, *how)
+        expected, gradient = twin.cross_entropy(x, labels, *how)
+        # A row's weight in the loss: all logits alike give it times log(cols).
+        share = twin.cross_entropy(np.zeros_like(x), labels, *how)[0]
+        share = share / np.log(cols) if cols > 1 else np.ones(rows) * 1.1
+        depth = 1 + np.ptp(x, axis=1) + np.log(cols)
+        assert_close(row_loss, expected, 8 * UNIT[dtype] * depth * share)
+        assert_close(dx, gradient, 8 * UNIT[dtype] * (depth * share)[:, None])
+        assert loss.cross_entropy(x, labels, *how, gradient=False)[1] is None
+
+
+@pytest.mark.parametrize("cols", [4, 40])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("reduction", loss.REDUCTIONS)
+def test_cross_entropy_agrees_with_pytorch(isa, cols, smoothing, weighted, reduction):
+    torch = pytest.importorskip("torch")
+    x, labels = numbers((19, cols), np.float64), labels_for(19, cols, ignore=2)
+    weight = positive(cols, np.float64) if weighted else None
+    theirs = torch.tensor(x, requires_grad=True)
+    value = torch.nn.functional.cross_entropy(
+        theirs,
+        torch.tensor(labels),
+        None if weight is None else torch.tensor(weight),
+        ignore_index=2,
+        reduction=reduction,
+        label_smoothing=smoothing,
+    )
+    value.sum().backward()
+    row_loss, dx = loss.cross_entropy(x, labels, weight, 2, reduction, smoothing)
+    ours = row_loss if reduction == "none" else row_loss.sum()
+    np.testing.assert_allclose(ours, value.detach().numpy(), rtol=1e-13)
+    np.testing.assert_allclose(dx, theirs.grad.numpy(), rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("cols", [4, 40])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", ["all ignored", "weight zero", "masked", "label masked", "nan"])
+def test_special_cases_of_cross_entropy_agree_with_pytorch(isa, cols, smoothing, weighted, case):
+    torch = pytest.importorskip("torch")
+    x, labels = numbers((3, cols), np.float64), np.zeros(3, np.int64)
+    weight = positive(cols, np.float64) if weighted else None
+    if case == "all ignored":
+        labels[:] = -100
+    elif case == "weight zero" and weighted:
+        weight[0] = 0
+    elif case == "masked":
+        x[1, 1] = -INF
+    elif case == "label masked":
+        x[1, 0] = -INF
+    elif case == "nan":
+        x[1, 2] = NAN
+    theirs = torch.tensor(x, requires_grad=True)
+    value = torch.nn.functional.cross_entropy(
+        theirs,
+        torch.tensor(labels),
+        None if weight is None else torch.tensor(weight),
+        label_smoothing=smoothing,
+    )
+    value.backward()
+    row_loss, dx = loss.cross_entropy(x, labels, weight, label_smoothing=smoothing)
+    np.testing.assert_allclose(row_loss.sum(), value.item(), rtol=1e-13)
+    np.testing.assert_allclose(dx, theirs.grad.numpy(), rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("cols", [4, 40])
+def test_an_ignored_row_has_no_loss_and_no_gradient_whatever_it_holds(isa, cols):
+    x, labels = numbers((3, cols), np.float32), np.array([0, -100, 1])
+    x[1] = NAN
+    row_loss, dx = loss.cross_entropy(x, labels)
+    assert row_loss[1] == 0
+    assert (dx[1] == 0).all()
+    assert np.isfinite(row_loss).all()
+    assert np.isfinite(dx).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cross_entropy_stops_at_the_end_of_its_buffers_and_works_in_place(isa, guarded, dtype):
+    for rows, cols in [(1, 1), (3, 5), (9, 10), (17, 3), (2, 33), (3, 67)]:
+        labels = guarded(labels_for(rows, cols, ignore=-1))
+        for smoothing, weight in [(0.0, None), (0.1, guarded(positive(cols, dtype)))]:
+            x = guarded(numbers((rows, cols), dtype))
+            expected = loss.cross_entropy(x, labels, weight, -1, "mean", smoothing)
+            for dx in (guarded(np.zeros_like(x)), None, x):
+                row_loss = guarded(np.zeros(rows, dtype))
+                buffers = [row_loss, dx, x, labels, weight]
+                run_op("cross_entropy", buffers, [rows, cols, -1, 1], [smoothing], dtype)
+                np.testing.assert_array_equal(row_loss, expected[0])
+                if dx is not None:
+                    np.testing.assert_array_equal(dx, expected[1])
+
+
+# ---- losses by elements ------------------------------------------------------------------------
+
+SIZES = [1, 7, 63, 256, 257, 1000, 16_384, 16_385, 40_003]
+DIFFERENCES = [("mse", ()), ("l1", ())]
+DIFFERENCES += [("smooth_l1", (0.7,)), ("smooth_l1", (0.0,)), ("huber", (0.7,))]
+
+
+def total(value, reduction):
+    """The loss: the plain sum of the pieces."""
+    return value if reduction == "none" else value.astype(np.float64).sum()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize(("name", "parameter"), DIFFERENCES)
+def test_a_loss_of_differences_is_the_twins(isa, dtype, n, name, parameter):
+    x, t = numbers(n, dtype), numbers(n, dtype, 1)
+    for reduction in loss.REDUCTIONS:
+        value, dx = getattr(loss, name)(x, t, *parameter, reduction)
+        expected, gradient = getattr(twin, name)(x, t, *parameter, reduction)
+        assert value.shape == ((n,) if reduction == "none" else (loss.PIECES,))
+        # A rounded difference passes its error on with the slope; d^2 has it twice.
+        d = abs(x.astype(np.float64) - t)
+        size = np.maximum(d, d * d) if reduction == "none" else expected
+        assert_close(total(value, reduction), expected, 8 * UNIT[dtype] * size)
+        assert_close(dx, gradient, 8 * UNIT[dtype] * abs(gradient))
+        assert getattr(loss, name)(x, t, *parameter, reduction, gradient=False)[1] is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("cols", [0, 1, 7])
+def test_binary_cross_entropy_is_the_twins(isa, dtype, n, cols):
+    shape = (-(-n // cols), cols) if cols else (n,)
+    x, t = numbers(shape, dtype, scale=4.0), np.random.default_rng(1).random(shape).astype(dtype)
+    pos_weight = 3 * positive(cols, dtype, 2) if cols else None
+    for weight, reduction in itertools.product((None, positive(shape, dtype)), loss.REDUCTIONS):
+        value, dx = loss.bce_with_logits(x, t, weight, pos_weight, reduction)
+        expected, gradient = twin.bce_with_logits(x, t, weight, pos_weight, reduction)
+        scale = (1 if weight is None else weight) * (1 if pos_weight is None else 1 + pos_weight)
+        scale = scale / (x.size if reduction == "mean" else 1)
+        size = scale * (1 + abs(x)) if reduction == "none" else expected
+        assert_close(total(value, reduction), expected, 8 * UNIT[dtype] * size)
+        assert_close(dx, gradient, 8 * UNIT[dtype] * scale)
+
+
+@pytest.mark.parametrize("reduction", loss.REDUCTIONS)
+def test_losses_and_gradients_agree_with_pytorch_on_special_values(isa, reduction):
+    torch = pytest.importorskip("torch")
+    f, how = torch.nn.functional, {"reduction": reduction}
+    special = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 300.0, -300.0, 1e300, INF, -INF, NAN])
+    x, t = (a.ravel().copy() for a in np.meshgrid(special, [0.0, 1.0, 0.25]))
+    pos_weight = np.array([2.5])
+    column, target = x[:, None].copy(), t[:, None].copy()
+    cases = [
+        (loss.mse(x, t, "none"), lambda a, b: f.mse_loss(a, b, **how)),
+        (loss.l1(x, t, "none"), lambda a, b: f.l1_loss(a, b, **how)),
+        (loss.smooth_l1(x, t, 0.5, "none"), lambda a, b: f.smooth_l1_loss(a, b, **how, beta=0.5)),
+        (loss.huber(x, t, 0.5, "none"), lambda a, b: f.huber_loss(a, b, **how, delta=0.5)),
+        (
+            loss.bce_with_logits(x, t, reduction="none"),
+            lambda a, b: f.binary_cross_entropy_with_logits(a, b, **how),
+        ),
+        (
+            loss.bce_with_logits(column, target, None, pos_weight, "none"),
+            lambda a, b: f.binary_cross_entropy_with_logits(
+                a[:, None], b[:, None], **how, pos_weight=torch.tensor(pos_weight)
+            ),
+        ),
+    ]
+    for k, ((value, dx), function) in enumerate(cases):
+        theirs = torch.tensor(x, requires_grad=True)
+        expected = function(theirs, torch.tensor(t))
+        expected.sum().backward()
+        scale = 1 / x.size if reduction == "mean" else 1
+        with np.errstate(invalid="ignore"):
+            ours = value.ravel() if reduction == "none" else value.sum() * scale
+        message = f"case {k}"
+        np.testing.assert_allclose(ours, expected.detach().numpy().ravel(), 1e-13, err_msg=message)
+        np.testing.assert_allclose(
+            dx.ravel() * scale, theirs.grad.numpy(), 1e-13, 1e-16, err_msg=message
+        )
+
+
+def test_pieces_past_the_end_are_zero(isa):
+    for n in (1, 256, 257, 5000, 16_385):
+        value, _ = loss.mse(np.ones(n), np.zeros(n), "sum")
+        size = -(-n // (64 * 256)) * 256
+        np.testing.assert_array_equal(value, np.clip(n - size * np.arange(64), 0, size))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_losses_by_elements_stop_at_the_end_of_their_buffers(isa, guarded, dtype):
+    for n in (1, 5, 31, 257, 263):
+        x, t, w = (guarded(numbers(n, dtype, seed)) for seed in range(3))
+        for reduction, name in enumerate(loss.REDUCTIONS):
+            for with_gradient in (True, False):
+                for kernel, parameter in DIFFERENCES:
+                    value = guarded(np.zeros(64 if reduction else n, dtype))
+                    dx = guarded(np.zeros(n, dtype)) if with_gradient else None
+                    run_op(kernel, [value, dx, x, t], [n, reduction], parameter, dtype)
+                    expected = getattr(loss, kernel)(np.array(x), np.array(t), *parameter, name)
+                    np.testing.assert_array_equal(value, expected[0])
+                    if with_gradient:
+                        np.testing.assert_array_equal(dx, expected[1])
+                value = guarded(np.zeros(64 if reduction else n, dtype))
+                dx = guarded(np.zeros(n, dtype)) if with_gradient else None
+                run_op("bce_with_logits", [value, dx, x, t, w, w], [n, reduction, n], dtype=dtype)
+                expected = loss.bce_with_logits(x, t, w, w, name)
+                np.testing.assert_array_equal(value, expected[0])
+                if with_gradient:
+                    np.testing.assert_array_equal(dx, expected[1])
+
+
+# ---- all ---------------------------------------------------------------------------------------
+
+
+def slope(function, x, step=1e-5):
+    """Central differences of function(x), a number, for each element of x."""
+    result = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        high, low = x.copy(), x.copy()
+        high[i] += step
+        low[i] -= step
+        result[i] = (function(high) - function(low)) / (high[i] - low[i])
+    return result
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_gradients_are_the_slopes_of_the_losses(isa, reduction):
+    x, t = numbers((6, 5), np.float64), np.random.default_rng(1).random((6, 5))
+    labels, w, pos = labels_for(6, 5, -100), positive((6, 5), np.float64), positive(5, np.float64)
+    wide, wide_labels = numbers((2, 37), np.float64), np.array([36, 3])
+    cases = [
+        (x, lambda v: loss.cross_entropy(v, labels, pos, -100, reduction, 0.1)),
+        (x, lambda v: loss.cross_entropy(v, labels, None, -100, reduction)),
+        (wide, lambda v: loss.cross_entropy(v, wide_labels, None, -100, reduction, 0.2)),
+        (x, lambda v: loss.mse(v, t, reduction)),
+        (x, lambda v: loss.l1(v, t, reduction)),
+        (x, lambda v: loss.smooth_l1(v, t, 0.6, reduction)),
+        (x, lambda v: loss.huber(v, t, 0.6, reduction)),
+        (x, lambda v: loss.bce_with_logits(v, t, w, pos, reduction)),
+    ]
+    for value, function in cases:
+        expected = slope(lambda v, f=function: f(v)[0].sum(), value)
+        np.testing.assert_allclose(function(value)[1], expected, rtol=1e-8, atol=1e-9)
+    dy = numbers((6, 5), np.float64, 3)
+    for log in (False, True):
+        expected = slope(lambda v, log=log: (loss.softmax(v, log) * dy).sum(), x)
+        actual = loss.softmax_backward(dy, loss.softmax(x, log), log)
+        np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_bits_do_not_depend_on_the_threads(isa, dtype):
+    x, t = numbers((5003, 10), dtype), numbers((5003, 10), dtype, 1)
+    labels, w, pos = labels_for(5003, 10, -100), positive((5003, 10), dtype), positive(10, dtype)
+    wide = numbers((83, 1001), dtype)
+
+    def run():
+        results = [
+            loss.softmax(x), loss.softmax(wide, True), loss.softmax_backward(t, x),
+            *loss.cross_entropy(x, labels, pos, label_smoothing=0.1),
+            *loss.cross_entropy(wide, labels_for(83, 1001)),
+            *loss.mse(x, t), *loss.l1(x, t), *loss.smooth_l1(x, t), *loss.huber(x, t),
+            *loss.bce_with_logits(x, t, w, pos),
+        ]  # fmt: skip
+        return b"".join(result.tobytes() for result in results)
+
+    first, *rest = on_threads(run)
+    assert all(bits == first for bits in rest)
+
+
+@pytest.mark.parametrize("cols", [10, 100])
+def test_a_rows_bits_do_not_depend_on_the_other_rows(isa, cols):
+    x, labels = numbers((700, cols), np.float32), labels_for(700, cols)
+    y, (row_loss, dx) = loss.softmax(x), loss.cross_entropy(x, labels, reduction="sum")
+    for begin, end in [(0, 1), (3, 20), (5, 700), (699, 700)]:
+        part = slice(begin, end)
+        np.testing.assert_array_equal(loss.softmax(x[part]), y[part])
+        again = loss.cross_entropy(x[part], labels[part], reduction="sum")
+        np.testing.assert_array_equal(again[0], row_loss[part])
+        np.testing.assert_array_equal(again[1], dx[part])
+
+
+X, L = np.zeros((3, 4), np.float32), np.zeros(3, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: loss.softmax([[1.0]]), TypeError, "x must be a NumPy array"),
+        (lambda: loss.softmax(X.astype(int)), TypeError, "x must be float32 or float64, got int64"),
+        (lambda: loss.softmax(X[:, :0]), ValueError, "x must be C-contiguous|at least one column"),
+        (lambda: loss.softmax(np.zeros((3, 0))), ValueError, "x must have at least one column"),
+        (lambda: loss.softmax(X.T), ValueError, "x must be C-contiguous"),
+        (lambda: loss.softmax_backward(X, X[:2]), ValueError, r"y must have shape \(3, 4\)"),
+        (lambda: loss.cross_entropy(X[0], L), ValueError, r"logits must have shape \(rows, cols\)"),
+        (lambda: loss.cross_entropy(X, L.astype("i4")), TypeError, "labels must have dtype int64"),
+        (lambda: loss.cross_entropy(X, L[:2]), ValueError, r"labels must have shape \(3,\)"),
+        (lambda: loss.cross_entropy(X, L + 4), ValueError, r"labels\[0\] is 4; it must lie in 0"),
+        (lambda: loss.cross_entropy(X, L - 1), ValueError, r"labels\[0\] is -1"),
+        (lambda: loss.cross_entropy(X, L, X[0].astype("f8")), TypeError, "weight must have dtype"),
+        (lambda: loss.cross_entropy(X, L, reduction="max"), ValueError, "reduction must be one of"),
+        (lambda: loss.cross_entropy(X, L, label_smoothing=2), ValueError, "label_smoothing must"),
+        (lambda: loss.mse(X, X[:1]), ValueError, r"target must have shape \(3, 4\), got \(1, 4\)"),
+        (lambda: loss.smooth_l1(X, X, -1.0), ValueError, "beta must not be negative"),
+        (lambda: loss.huber(X, X, 0.0), ValueError, "delta must be positive, got 0.0"),
+        (lambda: loss.bce_with_logits(X, X, X[0]), ValueError, r"weight must have shape \(3, 4\)"),
+        (lambda: loss.bce_with_logits(X, X, None, X), ValueError, "pos_weight must have shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
