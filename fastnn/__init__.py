@@ -1,3 +1,55 @@
-"""fastnn trains and runs neural networks on CPUs."""
+"""fastnn trains and runs neural networks on CPUs.
+
+>>> import fastnn as fn
+>>> from fastnn import nn, optim
+>>> import fastnn.nn.functional as F
+"""
+
+from fastnn import data, models, nn, optim, testing
+from fastnn.config import get_num_threads, set_num_threads, show_config, show_versions, threads
+from fastnn.functions import grad, trace, value_and_grad
+from fastnn.graph import Tensor
+from fastnn.nn.function import Function
+from fastnn.ops.elementwise import abs, exp, log, maximum, minimum, sqrt
+from fastnn.ops.gemm import matmul
+from fastnn.ops.shape import broadcast_to, concat, stack
+from fastnn.random import get_rng_state, manual_seed, set_rng_state
+from fastnn.train import TrainStep, Trainer, callbacks, load_checkpoint, save_checkpoint
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Function",
+    "Tensor",
+    "TrainStep",
+    "Trainer",
+    "abs",
+    "broadcast_to",
+    "callbacks",
+    "concat",
+    "data",
+    "exp",
+    "get_num_threads",
+    "get_rng_state",
+    "grad",
+    "load_checkpoint",
+    "log",
+    "manual_seed",
+    "matmul",
+    "maximum",
+    "minimum",
+    "models",
+    "nn",
+    "optim",
+    "save_checkpoint",
+    "set_num_threads",
+    "set_rng_state",
+    "show_config",
+    "show_versions",
+    "sqrt",
+    "stack",
+    "testing",
+    "threads",
+    "trace",
+    "value_and_grad",
+]

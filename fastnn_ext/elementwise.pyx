@@ -6,6 +6,7 @@ unary    buf: y, x     dim: n, kind   scalar: a, b
 binary   buf: y, a, b  dim: kind, ndim (<= 6), shape[6], a_stride[6], b_stride[6]
 copy     buf: y, x     dim: ndim (<= 8), shape[8], y_stride[8], x_stride[8]   scalar: accumulate
 fill     buf: y        dim: n         scalar: value
+divide_by_size   buf: y, x     dim: n, size
 
 `kind` is an index in UNARY or BINARY. Arrays of `ndim` places use the first ndim of them; the drivers
 put a simpler equal description in their place. Strides are in elements and not negative.
@@ -27,7 +28,7 @@ import numpy as np
 
 
 cdef extern from "simd/elementwise.h" nogil:
-    enum: UNARY_EXP, UNARY_LOG, UNARY_POWER, UNARY_EXPM1, UNARY_COUNT
+    enum: UNARY_AFFINE, UNARY_EXP, UNARY_LOG, UNARY_POWER, UNARY_EXPM1, UNARY_COUNT
     enum: BINARY_POWER, BINARY_COUNT
     ctypedef void (*elementwise_unary)(void *y, const void *x, int64_t n, double a, double b) noexcept nogil
     ctypedef void (*elementwise_binary)(void *y, const void *a, const void *b, int64_t rows, int64_t n,
@@ -113,6 +114,14 @@ cdef int run_unary(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogi
         <char *> op.buf[0] + offset, <char *> op.buf[1] + offset, min(op.dim[CHUNK], op.dim[N] - begin),
         op.scalar[0], op.scalar[1])
     return 0
+
+
+cdef void prepare_divide(fnn_op *op) noexcept nogil:
+    """A mean's gradient: the divisor is a size, and may follow the batch."""
+    op.scalar[0] = 1.0 / <double> op.dim[KIND]
+    op.scalar[1] = 0.0
+    op.dim[KIND] = UNARY_AFFINE
+    prepare_unary(op)
 
 
 cdef void prepare_fill(fnn_op *op) noexcept nogil:
@@ -308,6 +317,7 @@ cdef int run_copy(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
 
 
 runtime.register_op("unary", run_unary, prepare_unary)
+runtime.register_op("divide_by_size", run_unary, prepare_divide)
 runtime.register_op("binary", run_binary, prepare_binary)
 runtime.register_op("copy", run_copy, prepare_copy)
 runtime.register_op("fill", run_fill, prepare_fill)

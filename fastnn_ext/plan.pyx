@@ -23,7 +23,6 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_CheckBuffer, PyObject_GetBuffer,
 )
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport (
     NOWAIT_LOCK, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
     PyThread_get_thread_ident, PyThread_release_lock, PyThread_type_lock,
@@ -36,6 +35,11 @@ from fastnn_ext.runtime cimport (
     FNN_FAILED, FNN_LATE, FNN_MAX_BUF, FNN_MAX_DIM, FNN_MAX_SCALAR, FNN_NO_MEMORY, fnn_op, fnn_phase,
     fnn_program,
 )
+
+
+cdef extern from "Python.h":
+    # Declared here without Cython's error check: the error must stay set until the run has ended.
+    int PyErr_CheckSignals() noexcept
 
 
 DTYPES = ("float32", "float64", "int64")

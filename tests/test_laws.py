@@ -185,12 +185,12 @@ INTERRUPT = """
     from fastnn import nn, optim
 
     fn.set_num_threads(int(sys.argv[1]))
-    width = 2048
+    width = 1024
     model = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10))
     opt = optim.Adam(model.parameters())
     step = fn.TrainStep(model, nn.CrossEntropyLoss(), opt)
-    x = np.random.default_rng(0).standard_normal((4096, width), dtype=np.float32)
-    y = np.zeros(4096, np.int64)
+    x = np.random.default_rng(0).standard_normal((2048, width), dtype=np.float32)
+    y = np.zeros(2048, np.int64)
     step(x[:64], y[:64])
     started = time.perf_counter()
     step(x, y)
