@@ -108,7 +108,8 @@ def test_every_public_name_has_a_docstring():
 
     missing = []
     for module in (fn, fn.nn, fn.nn.functional, fn.nn.init, fn.optim, fn.data, fn.models, fn.testing, fn.callbacks):
-        for name in getattr(module, "__all__", [n for n in dir(module) if not n.startswith("_")]):
+        own_names = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
+        for name in getattr(module, "__all__", own_names):
             item = getattr(module, name)
             if (inspect.isclass(item) or inspect.isfunction(item)) and own(item) and not inspect.getdoc(item):
                 missing.append(f"{module.__name__}.{name}")

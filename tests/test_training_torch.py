@@ -1,0 +1,113 @@
+"""Training next to PyTorch: same weights, same batches, the same losses."""
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn import nn, optim
+
+STEPS = 100
+SIZES = (64, 96, 48, 10)
+TOLERANCE = {np.float32: 1e-4, np.float64: 1e-9}
+
+
+def batches(dtype):
+    x, y = fn.data.digits("train", flatten=True)
+    x = x.astype(dtype)
+    order = np.random.default_rng(0).permutation(len(x))
+    for i in range(STEPS):
+        part = order[(i * 64) % 1300 :][:64]
+        yield x[part], y[part]
+
+
+def build(torch, dtype, activation):
+    ours = nn.Sequential(
+        nn.Linear(SIZES[0], SIZES[1]), getattr(nn, activation)(), nn.Linear(SIZES[1], SIZES[2]),
+        getattr(nn, activation)(), nn.Linear(SIZES[2], SIZES[3]),
+    ).to(dtype)  # fmt: skip
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(SIZES[0], SIZES[1]), getattr(torch.nn, activation)(), torch.nn.Linear(SIZES[1], SIZES[2]),
+        getattr(torch.nn, activation)(), torch.nn.Linear(SIZES[2], SIZES[3]),
+    ).to(getattr(torch, np.dtype(dtype).name))  # fmt: skip
+    torch.manual_seed(0)
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+OPTIMIZERS = {
+    "sgd": dict(lr=0.05),
+    "momentum": dict(lr=0.05, momentum=0.9),
+    "nesterov": dict(lr=0.03, momentum=0.9, nesterov=True, weight_decay=1e-3),
+    "dampening": dict(lr=0.05, momentum=0.9, dampening=0.3),
+    "adam": dict(lr=2e-3),
+    "amsgrad": dict(lr=2e-3, amsgrad=True, weight_decay=1e-3, betas=(0.8, 0.99)),
+    "adamw": dict(lr=2e-3, weight_decay=0.05),
+}
+
+
+def optimizers(torch, name, ours, theirs):
+    kind = "AdamW" if name == "adamw" else "Adam" if name in ("adam", "amsgrad") else "SGD"
+    settings = OPTIMIZERS[name]
+    return (
+        getattr(optim, kind)(ours.parameters(), **settings),
+        getattr(torch.optim, kind)(theirs.parameters(), foreach=False, **settings),
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_losses_over_100_steps_follow_torch(name, dtype):
+    torch = pytest.importorskip("torch")
+    ours, theirs = build(torch, dtype, "ReLU")
+    opt, torch_opt = optimizers(torch, name, ours, theirs)
+    step = fn.TrainStep(ours, nn.CrossEntropyLoss(), opt)
+    worst = 0.0
+    for xb, yb in batches(dtype):
+        loss = step(xb, yb)
+        torch_opt.zero_grad()
+        expected = torch.nn.functional.cross_entropy(theirs(torch.from_numpy(xb)), torch.from_numpy(yb))
+        expected.backward()
+        torch_opt.step()
+        worst = max(worst, abs(loss - expected.item()) / abs(expected.item()))
+    assert worst <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("activation", ["Tanh", "Sigmoid", "GELU", "SiLU", "ELU", "LeakyReLU"])
+def test_every_activation_trains_as_in_torch(activation):
+    torch = pytest.importorskip("torch")
+    ours, theirs = build(torch, np.float64, activation)
+    opt, torch_opt = optimizers(torch, "adam", ours, theirs)
+    step = fn.TrainStep(ours, nn.CrossEntropyLoss(label_smoothing=0.1), opt)
+    for xb, yb in batches(np.float64):
+        loss = step(xb, yb)
+        torch_opt.zero_grad()
+        expected = torch.nn.functional.cross_entropy(
+            theirs(torch.from_numpy(xb)), torch.from_numpy(yb), label_smoothing=0.1
+        )
+        expected.backward()
+        torch_opt.step()
+        assert abs(loss - expected.item()) <= 1e-9 * abs(expected.item())
+
+
+def test_parameter_groups_and_frozen_layers_train_as_in_torch():
+    torch = pytest.importorskip("torch")
+    ours, theirs = build(torch, np.float64, "ReLU")
+    ours[0].weight.requires_grad = False
+    theirs[0].weight.requires_grad = False
+    groups = lambda m: [{"params": list(m[0].parameters()), "lr": 0.1}, {"params": list(m[2:].parameters())}]  # noqa: E731
+    opt = optim.SGD(groups(ours), lr=0.01, momentum=0.9)
+    torch_opt = torch.optim.SGD(groups(theirs), lr=0.01, momentum=0.9)
+    step = fn.TrainStep(ours, nn.CrossEntropyLoss(), opt)
+    frozen = ours[0].weight.data.copy()
+    for i, (xb, yb) in enumerate(batches(np.float64)):
+        if i == 50:
+            for o in (opt, torch_opt):
+                for group in o.param_groups:
+                    group["lr"] = group["lr"] * 0.1
+        loss = step(xb, yb)
+        torch_opt.zero_grad()
+        expected = torch.nn.functional.cross_entropy(theirs(torch.from_numpy(xb)), torch.from_numpy(yb))
+        expected.backward()
+        torch_opt.step()
+        assert abs(loss - expected.item()) <= 1e-9 * abs(expected.item())
+    np.testing.assert_array_equal(ours[0].weight.data, frozen)
