@@ -1,0 +1,922 @@
+"""2-D convolution over channels-last images, its gradients, and sums of weight gradients.
+
+Images are (N, H, W, C), weights (groups, KH, KW, IC / groups, OC / groups), outputs (N, OH, OW, OC).
+G stands for n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h,
+dilation_w, groups; padding at the bottom and right follows from oh and ow. 1-D: ih = kh = 1.
+
+Native ops
+----------
+conv2d                  buf: y, x, w, bias | NULL, residual | NULL, packed | NULL
+                        dim: G, act   scalar: alpha
+conv2d_input_grad       buf: dx, dy, w, saved | NULL, packed | NULL
+                        dim: G, act_grad   scalar: alpha
+conv2d_weight_grad      buf: dw, dbias | NULL, x, dy, partial | NULL
+                        dim: G, beta, pieces
+conv2d_weight_grad_sum  buf: dw, dbias | NULL, partial
+                        dim: elements of dw, oc, pieces, beta
+conv2d_pack             buf: packed, w   dim: G, kind
+
+y = act(conv(x, w) + bias + residual); dx = conv^T(dy, w), times act_grad'(saved). act and act_grad
+are indices into fastnn_ext.activation.ACTIVATIONS, or -1. Outputs must not overlap inputs.
+
+`packed` holds w as the kernels read it, so that chunks do not each copy what they need: conv2d_pack
+writes it, kind 0 for conv2d and 1 for conv2d_input_grad, packed_elements says its size; w may be
+NULL then. It pays where weights are many and pixels few, and wherever weights stay as they are.
+
+The sum over N * OH * OW that makes dw is cut into `pieces` by shape (weight_grad_pieces says how
+many). With one piece the op writes dw and dbias, or adds to them if beta is 1; with more it writes
+each piece's dw, then dbias, into its slice of `partial`, ignores beta, and conv2d_weight_grad_sum
+combines them.
+"""
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from fastnn_ext cimport runtime
+from fastnn_ext.activation cimport act_backward, act_forward, backward_kernel, forward_kernel
+from fastnn_ext.arrays cimport check, check_apart, check_real, data
+from fastnn_ext.runtime cimport fnn_op
+
+import numpy as np
+
+from fastnn_ext.activation import ACTIVATIONS
+
+
+cdef extern from "simd/conv2d.h" nogil:
+    enum:
+        CONV_DIRECT, CONV_COPY, CONV_POINTERS
+    struct conv2d_view:
+        const void *x
+        int64_t h, w, pixel, depth
+        int64_t taps_h, taps_w, step_h, step_w, stride_h, stride_w, top, left
+    struct conv2d_job:
+        conv2d_view view
+        int64_t oh, row0, row1, col0, col1
+        void *y
+        int64_t y_image, y_row, y_pixel
+        const void *bias
+        const void *residual
+        const void *saved
+        int64_t relu, depthwise, mode
+    struct conv2d_pack_job:
+        const void *w
+        const int64_t *order
+        int64_t taps, depth, tap_stride, depth_stride, channel_stride
+    struct conv2d_weight_job:
+        conv2d_view view
+        int64_t oh, ow, row0, row1
+        int64_t block_rows, block_cols
+        int64_t depth0, depth1, first, n
+        const void *dy
+        int64_t dy_pixel
+        void *dw
+        int64_t dw_row
+        void *dbias
+        int64_t accumulate, depthwise
+        void *scratch
+    struct conv2d_kernels:
+        int64_t lanes
+        double rate
+        void (*pack)(void *panel, const conv2d_pack_job *job, int64_t first, int64_t n) noexcept nogil
+        int64_t (*gather_bytes)(const conv2d_job *job) noexcept nogil
+        void (*gather)(conv2d_job *job, void *scratch) noexcept nogil
+        void (*panel)(const conv2d_job *job, const void *weights, int64_t first, int64_t n) noexcept nogil
+        int64_t (*weight_grad_bytes)(const conv2d_weight_job *job) noexcept nogil
+        void (*weight_grad)(const conv2d_weight_job *job) noexcept nogil
+        void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride,
+                    int64_t accumulate) noexcept nogil
+    const conv2d_kernels *conv2d_table(int isa, int dtype)
+
+
+# Places in fnn_op.dim. Those from ROWS on are set by prepare.
+cdef enum:
+    N, IH, IW, IC, OH, OW, OC, KH, KW, SH, SW, PT, PL, DH, DW, GROUPS
+    ACT
+    BETA = 16
+    KIND = 16
+    PIECES
+    ROWS    # of outputs a chunk
+    COLS    # of outputs a chunk
+    PANELS  # of channels a chunk
+    DEPTHS  # parts into which a weight gradient's input channels are cut
+    INNER   # whether chunks that follow each other share outputs rather than weights
+    UNITS   # panels that a chunk of conv2d_pack copies
+    WORK    # bytes of scratch before the panel that a chunk packs for itself
+
+# A chunk's aim in nanoseconds.
+cdef enum: CHUNK_NS = 25000
+# Pixels for which a panel is worth reading; and worth packing.
+cdef enum: FEW_PIXELS = 48, PACK_PIXELS = 128, MANY_PIXELS = 1024
+# A zero-padded copy holds at most so many elements.
+cdef enum: PATCH_ELEMENTS = 1 << 16
+# Outputs that a weight gradient sums in registers before it adds them to memory.
+cdef enum: BLOCK_OUTPUTS = 256
+# A weight gradient is cut into at most so many chunks on account of its time alone, and into pieces
+# whose copies of dw together hold at most so many elements.
+cdef enum: WEIGHT_CHUNKS = 64, PIECES_LIMIT = 32, PARTIAL_ELEMENTS = 1 << 20
+cdef enum: SUM_CHUNK = 4096
+# Panels are at most so wide, on any ISA.
+cdef enum: WIDEST = 32
+
+cdef int RELU = ACTIVATIONS.index("relu")
+
+
+cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline int64_t clamp(int64_t x, int64_t low, int64_t high) noexcept nogil:
+    return max(low, min(x, high))
+
+
+cdef inline void *at(const fnn_op *op, int k, int64_t element) noexcept nogil:
+    return NULL if op.buf[k] == NULL else <char *> op.buf[k] + element * (4 if op.dtype == 0 else 8)
+
+
+cdef inline bint is_depthwise(const int64_t *dim) noexcept nogil:
+    return dim[GROUPS] == dim[IC] and dim[GROUPS] == dim[OC] and dim[GROUPS] > 1
+
+
+# ---- one direction of a pass, and one phase of it --------------------------------------------
+
+cdef struct axis:
+    # One direction (rows or columns) of one phase: output r (the phase's r-th) is output
+    # r * spacing + phase of the pass; its tap i, in the order of packed weights, is tap
+    # tap0 + i * tap_step of the kernel and reads source r * stride + i * step + origin.
+    int64_t outputs, spacing, taps, tap0, tap_step, stride, step, origin
+
+
+cdef axis forward_axis(int64_t outputs, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) noexcept nogil:
+    cdef axis a
+    a.outputs = outputs
+    a.spacing = 1
+    a.taps = kernel
+    a.tap0 = 0
+    a.tap_step = 1
+    a.stride = stride
+    a.step = dilation
+    a.origin = -pad
+    return a
+
+
+cdef axis gradient_axis(int64_t phase, int64_t outputs, int64_t kernel, int64_t stride, int64_t pad,
+                        int64_t dilation) noexcept nogil:
+    """Inputs ih = phase, phase + stride, ...: those taps k of the kernel with ih + pad - k * dilation a
+    multiple of the stride reach them, from the output at that multiple."""
+    cdef axis a
+    cdef int64_t g = dilation, rest = stride, k = 0, period
+    while rest != 0:
+        g, rest = rest, g % rest
+    period = stride // g
+    while k < period and k * dilation % stride != (phase + pad) % stride:
+        k += 1
+    a.outputs = ceil_div(outputs - phase, stride) if phase < outputs else 0
+    a.spacing = stride
+    a.taps = ceil_div(kernel - k, period) if k < period and k < kernel else 0
+    a.tap0 = k + (a.taps - 1) * period
+    a.tap_step = -period
+    a.stride = 1
+    a.step = dilation // g
+    a.origin = (phase + pad - k * dilation) // stride - (a.taps - 1) * a.step
+    return a
+
+
+cdef struct phase:
+    axis h, w
+    int64_t start    # offset of its first output
+    int64_t before   # taps of the phases before it
+
+
+cdef struct layer:
+    # What a pass reads (depth channels of a group's pixel) and writes (width channels).
+    bint grad, depthwise
+    int64_t source_h, source_w, source_c, depth
+    int64_t out_h, out_w, out_c, width
+    int64_t groups, taps, phases_h, phases_w
+    int64_t panels, lanes
+
+
+cdef layer layer_of(const fnn_op *op, bint grad) noexcept nogil:
+    cdef const int64_t *dim = &op.dim[0]
+    cdef layer t
+    t.grad = grad
+    t.depthwise = is_depthwise(dim)
+    t.source_h = dim[OH] if grad else dim[IH]
+    t.source_w = dim[OW] if grad else dim[IW]
+    t.source_c = dim[OC] if grad else dim[IC]
+    t.out_h = dim[IH] if grad else dim[OH]
+    t.out_w = dim[IW] if grad else dim[OW]
+    t.out_c = dim[IC] if grad else dim[OC]
+    t.groups = 1 if t.depthwise else dim[GROUPS]
+    t.depth = t.source_c // t.groups
+    t.width = t.out_c // t.groups
+    t.taps = dim[KH] * dim[KW]
+    t.phases_h = dim[SH] if grad else 1
+    t.phases_w = dim[SW] if grad else 1
+    t.lanes = conv2d_table(op.isa, op.dtype).lanes
+    t.panels = ceil_div(t.width, 2 * t.lanes)
+    return t
+
+
+cdef phase phase_of(const int64_t *dim, const layer *t, int64_t i, int64_t j) noexcept nogil:
+    cdef phase p
+    cdef int64_t k
+    if not t.grad:
+        p.h = forward_axis(dim[OH], dim[KH], dim[SH], dim[PT], dim[DH])
+        p.w = forward_axis(dim[OW], dim[KW], dim[SW], dim[PL], dim[DW])
+        p.start = 0
+        p.before = 0
+        return p
+    p.h = gradient_axis(i, dim[IH], dim[KH], dim[SH], dim[PT], dim[DH])
+    p.w = gradient_axis(j, dim[IW], dim[KW], dim[SW], dim[PL], dim[DW])
+    p.start = (i * t.out_w + j) * t.out_c
+    p.before = 0
+    for k in range(i):
+        p.before += gradient_axis(k, dim[IH], dim[KH], dim[SH], dim[PT], dim[DH]).taps * dim[KW]
+    for k in range(j):
+        p.before += p.h.taps * gradient_axis(k, dim[IW], dim[KW], dim[SW], dim[PL], dim[DW]).taps
+    return p
+
+
+cdef void view_of(conv2d_view *v, const layer *t, const phase *p) noexcept nogil:
+    v.x = NULL
+    v.h = t.source_h
+    v.w = t.source_w
+    v.pixel = t.source_c
+    v.depth = t.depth
+    v.taps_h = p.h.taps
+    v.taps_w = p.w.taps
+    v.step_h = p.h.step
+    v.step_w = p.w.step
+    v.stride_h = p.h.stride
+    v.stride_w = p.w.stride
+    v.top = p.h.origin
+    v.left = p.w.origin
+
+
+cdef inline bint stays_inside(const axis *a, int64_t size) noexcept nogil:
+    return a.origin >= 0 and (a.outputs - 1) * a.stride + (a.taps - 1) * a.step + a.origin < size
+
+
+cdef int64_t mode_of(const layer *t, const phase *p, int64_t rows, int64_t cols, int64_t panels) noexcept nogil:
+    """How the taps of a phase find their pixels, for chunks of (rows, cols, panels); figures in cycles, roughly."""
+    cdef int64_t taps = p.h.taps * p.w.taps
+    cdef int64_t patch = ((rows - 1) * p.h.stride + (p.h.taps - 1) * p.h.step + 1) * (
+        (cols - 1) * p.w.stride + (p.w.taps - 1) * p.w.step + 1) * t.depth
+    if taps == 0:
+        return CONV_POINTERS
+    if stays_inside(&p.h, t.source_h) and stays_inside(&p.w, t.source_w):
+        return CONV_DIRECT
+    if t.depthwise or patch > PATCH_ELEMENTS or patch // 4 > taps * rows * cols * (1 + panels):
+        return CONV_POINTERS
+    return CONV_COPY
+
+
+# ---- packed weights ---------------------------------------------------------------------------
+
+cdef inline int64_t panel_width(const layer *t, int64_t panel) noexcept nogil:
+    return 2 * t.lanes if t.width - panel * 2 * t.lanes > t.lanes else t.lanes
+
+
+cdef inline int64_t packed_at(const layer *t, int64_t group, int64_t panel) noexcept nogil:
+    """Where a panel of all taps begins in packed weights, in elements."""
+    cdef int64_t last = t.panels - 1
+    cdef int64_t width = last * 2 * t.lanes + panel_width(t, last)
+    return (group * width + panel * 2 * t.lanes) * t.taps * (1 if t.depthwise else t.depth)
+
+
+cdef void pack_panel(const fnn_op *op, const layer *t, const phase *p, const void *w, int64_t group, int64_t panel,
+                     int64_t *order, void *out) noexcept nogil:
+    cdef conv2d_pack_job job
+    cdef int64_t i, j, first = panel * 2 * t.lanes
+    cdef int64_t icg = op.dim[IC] // op.dim[GROUPS], ocg = op.dim[OC] // op.dim[GROUPS]
+    for i in range(p.h.taps):
+        for j in range(p.w.taps):
+            order[i * p.w.taps + j] = (p.h.tap0 + i * p.h.tap_step) * op.dim[KW] + p.w.tap0 + j * p.w.tap_step
+    job.w = <char *> w + group * t.taps * icg * ocg * (4 if op.dtype == 0 else 8)
+    job.order = order
+    job.taps = p.h.taps * p.w.taps
+    if t.depthwise:
+        job.depth = job.tap_stride = 1
+        job.depth_stride = 0
+        job.channel_stride = t.taps
+    else:
+        job.depth = t.depth
+        job.tap_stride = icg * ocg
+        job.depth_stride = 1 if t.grad else ocg
+        job.channel_stride = ocg if t.grad else 1
+    (<const conv2d_kernels *> op.kernels).pack(out, &job, first, min(t.width - first, 2 * t.lanes))
+
+
+cdef void prepare_pack(fnn_op *op) noexcept nogil:
+    cdef layer t = layer_of(op, op.dim[KIND] == 1)
+    cdef int64_t elements = t.taps * (1 if t.depthwise else t.depth) * 2 * t.lanes
+    op.kernels = conv2d_table(op.isa, op.dtype)
+    op.dim[UNITS] = max(<int64_t> 1, 16384 // max(<int64_t> 1, elements))
+    op.chunks = ceil_div(t.groups * t.panels, op.dim[UNITS])
+    op.scratch = t.taps * sizeof(int64_t)
+    op.cost = (0.8 if t.grad else 0.3) * t.groups * t.panels * elements
+
+
+cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef layer t = layer_of(op, op.dim[KIND] == 1)
+    cdef phase p
+    cdef int64_t unit, i, j, panel, begin
+    for unit in range(chunk * op.dim[UNITS], min((chunk + 1) * op.dim[UNITS], t.groups * t.panels)):
+        panel = unit % t.panels
+        begin = packed_at(&t, unit // t.panels, panel)
+        for i in range(t.phases_h):
+            for j in range(t.phases_w):
+                p = phase_of(op.dim, &t, i, j)
+                pack_panel(op, &t, &p, op.buf[1], unit // t.panels, panel, <int64_t *> scratch,
+                           at(op, 0, begin + p.before * (1 if t.depthwise else t.depth) * panel_width(&t, panel)))
+    return 0
+
+
+# ---- forward, and the gradient for the input --------------------------------------------------
+
+cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
+    cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
+    cdef layer t = layer_of(op, grad)
+    cdef conv2d_job job
+    cdef phase p
+    cdef int64_t *dim = op.dim
+    cdef int64_t rows, cols, pixels, least, i, j, blocks
+    cdef int64_t size = 4 if op.dtype == 0 else 8
+    cdef int64_t width = (t.panels - 1) * 2 * t.lanes + panel_width(&t, t.panels - 1)
+    cdef int64_t k = t.taps * (1 if t.depthwise else t.depth)
+    cdef double pixel_ns, budget
+    op.kernels = kernels
+    op.chunks = 0
+    op.scratch = 0
+    # Of a phase, on average: the taps are shared out among the phases.
+    rows = dim[N] * ceil_div(t.out_h, t.phases_h)
+    cols = ceil_div(t.out_w, t.phases_w)
+    pixel_ns = (<double> k / (t.phases_h * t.phases_w) + 4) * 2 * t.lanes / (
+        kernels.rate * (0.3 if t.depthwise else 1.0))
+    op.cost = pixel_ns * t.panels * t.groups * rows * cols * t.phases_h * t.phases_w
+    if op.cost <= 0:
+        return
+    budget = clamp(<int64_t> (op.cost / 8), 5000, CHUNK_NS)
+    least = FEW_PIXELS if packed else PACK_PIXELS
+    dim[PANELS] = clamp(<int64_t> (budget / (pixel_ns * least)), 1, t.panels)
+    dim[PANELS] = ceil_div(t.panels, ceil_div(t.panels, dim[PANELS]))
+    pixels = clamp(<int64_t> (budget / (pixel_ns * dim[PANELS])), least, MANY_PIXELS)
+    if cols > pixels:
+        dim[ROWS] = 1
+        dim[COLS] = ceil_div(cols, ceil_div(cols, pixels))
+    else:
+        dim[COLS] = cols
+        dim[ROWS] = ceil_div(rows, ceil_div(rows, pixels // cols))
+    pixels = dim[ROWS] * dim[COLS]
+    dim[INNER] = pixels * t.depth > k * 2 * t.lanes * dim[PANELS]
+    for i in range(t.phases_h):
+        for j in range(t.phases_w):
+            p = phase_of(dim, &t, i, j)
+            view_of(&job.view, &t, &p)
+            job.oh = p.h.outputs
+            job.row0 = job.col0 = 0
+            job.row1 = dim[ROWS]
+            job.col1 = dim[COLS]
+            if p.h.outputs == 0 or p.w.outputs == 0:
+                continue
+            job.mode = mode_of(&t, &p, dim[ROWS], dim[COLS], dim[PANELS])
+            op.scratch = max(op.scratch, kernels.gather_bytes(&job))
+            blocks = ceil_div(dim[N] * p.h.outputs, dim[ROWS]) * ceil_div(p.w.outputs, dim[COLS])
+            op.chunks += t.groups * blocks * ceil_div(t.panels, dim[PANELS])
+    dim[WORK] = op.scratch
+    if not packed:
+        op.scratch += ceil_div(t.taps * 8, 64) * 64 + k * 2 * t.lanes * size
+
+
+cdef void finish(const fnn_op *op, const layer *t, const conv2d_job *job, const phase *p, int64_t offset,
+                 int64_t channels) noexcept nogil:
+    """The activation, or its gradient, over a chunk's outputs, which are still in cache."""
+    cdef act_forward forward = NULL
+    cdef act_backward backward = NULL
+    cdef int64_t size = 4 if op.dtype == 0 else 8, row, col, start, cols = job.col1 - job.col0
+    cdef char *y
+    if op.dim[ACT] < 0 or op.dim[ACT] == RELU:
+        return
+    if t.grad:
+        backward = backward_kernel(<int> op.dim[ACT], op.isa, op.dtype)
+    else:
+        forward = forward_kernel(<int> op.dim[ACT], op.isa, op.dtype)
+    if channels == t.out_c and p.w.spacing == 1:
+        channels *= cols
+        cols = 1
+    for row in range(job.row0, job.row1):
+        start = offset + row // job.oh * job.y_image + row % job.oh * job.y_row + job.col0 * job.y_pixel
+        for col in range(cols):
+            y = <char *> job.y + (start + col * job.y_pixel) * size
+            if t.grad:
+                backward(y, y, <const char *> job.saved + (start + col * job.y_pixel) * size, channels, op.scalar[0])
+            else:
+                forward(y, y, channels, op.scalar[0])
+
+
+cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, const void *packed) noexcept nogil:
+    cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
+    cdef layer t = layer_of(op, grad)
+    cdef const int64_t *dim = &op.dim[0]
+    cdef int64_t size = 4 if op.dtype == 0 else 8
+    cdef int64_t row_blocks = 0, col_blocks = 0, panel_blocks = ceil_div(t.panels, dim[PANELS]), count = 0
+    cdef int64_t i, j = 0, group, block, part, panel, first, last, offset
+    cdef int64_t k = 1 if t.depthwise else t.depth
+    cdef bint found = False
+    cdef void *weights
+    cdef const void *w
+    cdef conv2d_job job
+    cdef phase p
+    for i in range(t.phases_h):
+        for j in range(t.phases_w):
+            p = phase_of(dim, &t, i, j)
+            if p.h.outputs == 0 or p.w.outputs == 0:
+                continue
+            row_blocks = ceil_div(dim[N] * p.h.outputs, dim[ROWS])
+            col_blocks = ceil_div(p.w.outputs, dim[COLS])
+            count = t.groups * row_blocks * col_blocks * panel_blocks
+            if chunk < count:
+                found = True
+                break
+            chunk -= count
+        if found:
+            break
+    group = chunk // (row_blocks * col_blocks * panel_blocks)
+    chunk = chunk % (row_blocks * col_blocks * panel_blocks)
+    if dim[INNER]:
+        block = chunk // panel_blocks
+        part = chunk % panel_blocks
+    else:
+        block = chunk % (row_blocks * col_blocks)
+        part = chunk // (row_blocks * col_blocks)
+
+    view_of(&job.view, &t, &p)
+    job.oh = p.h.outputs
+    job.row0 = block // col_blocks * dim[ROWS]
+    job.row1 = min(job.row0 + dim[ROWS], dim[N] * p.h.outputs)
+    job.col0 = block % col_blocks * dim[COLS]
+    job.col1 = min(job.col0 + dim[COLS], p.w.outputs)
+    job.mode = mode_of(&t, &p, dim[ROWS], dim[COLS], dim[PANELS])
+    offset = p.start + group * t.width
+    job.view.x = at(op, 1, group * t.depth)
+    job.y = at(op, 0, offset)
+    job.y_image = t.out_h * t.out_w * t.out_c
+    job.y_row = p.h.spacing * t.out_w * t.out_c
+    job.y_pixel = p.w.spacing * t.out_c
+    job.bias = NULL if grad else at(op, 3, group * t.width)
+    job.residual = NULL if grad else at(op, 4, offset)
+    job.saved = at(op, 3, offset) if grad and dim[ACT] == RELU else NULL
+    job.relu = not grad and dim[ACT] == RELU
+    job.depthwise = t.depthwise
+    kernels.gather(&job, scratch)
+    weights = <char *> scratch + dim[WORK] + ceil_div(t.taps * 8, 64) * 64
+    first = part * dim[PANELS]
+    last = min(first + dim[PANELS], t.panels)
+    for panel in range(first, last):
+        if packed != NULL:
+            w = <const char *> packed + (packed_at(&t, group, panel) + p.before * k * panel_width(&t, panel)) * size
+        else:
+            pack_panel(op, &t, &p, op.buf[2], group, panel, <int64_t *> (<char *> scratch + dim[WORK]), weights)
+            w = weights
+        kernels.panel(&job, w, panel * 2 * t.lanes, min(t.width - panel * 2 * t.lanes, 2 * t.lanes))
+    if grad:
+        job.saved = at(op, 3, offset)
+    finish(op, &t, &job, &p, first * 2 * t.lanes, min(t.width, last * 2 * t.lanes) - first * 2 * t.lanes)
+    return 0
+
+
+cdef void prepare_forward(fnn_op *op) noexcept nogil:
+    prepare_pass(op, False, op.buf[5] != NULL)
+
+
+cdef int run_forward(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return run_pass(op, chunk, scratch, False, op.buf[5])
+
+
+cdef void prepare_input_grad(fnn_op *op) noexcept nogil:
+    prepare_pass(op, True, op.buf[4] != NULL)
+
+
+cdef int run_input_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return run_pass(op, chunk, scratch, True, op.buf[4])
+
+
+# ---- the gradient for the weights -------------------------------------------------------------
+
+cdef int64_t weight_chunks(const int64_t *dim) noexcept nogil:
+    """How many chunks the time of a weight gradient asks for: by shape alone, the same on any ISA."""
+    cdef int64_t groups = dim[GROUPS], width = ceil_div(dim[OC] // groups, 8) * 8
+    cdef double macs = <double> dim[N] * dim[OH] * dim[OW] * dim[KH] * dim[KW] * dim[IC] * width
+    if is_depthwise(dim):
+        macs /= 2
+    return clamp(<int64_t> (macs / 1e6), 1, WEIGHT_CHUNKS)
+
+
+cdef inline int64_t depth_parts(const int64_t *dim) noexcept nogil:
+    """Into how many parts input channels may be cut before copying them for each costs too much."""
+    return max(<int64_t> 1, dim[IC] // dim[GROUPS] // 24)
+
+
+cdef int64_t pieces_for(const int64_t *dim) noexcept nogil:
+    cdef int64_t groups = dim[GROUPS], panels = ceil_div(dim[OC] // groups, 16)
+    cdef int64_t elements = dim[KH] * dim[KW] * (dim[IC] // groups) * dim[OC] + dim[OC]
+    cdef int64_t units = ceil_div(dim[OC], 16) if is_depthwise(dim) else groups * panels * depth_parts(dim)
+    cdef int64_t pieces = min(ceil_div(weight_chunks(dim), units), PIECES_LIMIT)
+    return max(<int64_t> 1, min(pieces, min(dim[N] * dim[OH], PARTIAL_ELEMENTS // elements)))
+
+
+cdef void weight_job(const fnn_op *op, const layer *t, conv2d_weight_job *job) noexcept nogil:
+    """What all chunks have in common."""
+    cdef phase p = phase_of(op.dim, t, 0, 0)
+    cdef int64_t cols = op.dim[OW], outputs = BLOCK_OUTPUTS if op.dtype == 0 else BLOCK_OUTPUTS // 2
+    memset(job, 0, sizeof(job[0]))
+    view_of(&job.view, t, &p)
+    job.oh = op.dim[OH]
+    job.ow = cols
+    job.block_cols = ceil_div(cols, ceil_div(cols, 2 * outputs))
+    job.block_rows = max(<int64_t> 1, outputs // job.block_cols)
+    job.depthwise = t.depthwise
+    job.dy_pixel = op.dim[OC]
+    job.dw_row = t.width
+    job.accumulate = op.dim[BETA] if op.dim[PIECES] == 1 else 0
+
+
+cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
+    cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
+    cdef layer t = layer_of(op, False)
+    cdef int64_t *dim = op.dim
+    cdef int64_t parts, splits
+    cdef double outputs = <double> dim[N] * dim[OH] * dim[OW]
+    cdef conv2d_weight_job job
+    op.kernels = kernels
+    weight_job(op, &t, &job)
+    parts = 1 if t.depthwise else depth_parts(dim)
+    splits = ceil_div(weight_chunks(dim), dim[PIECES] * t.groups)
+    dim[PANELS] = ceil_div(t.panels, clamp(ceil_div(splits, parts), 1, t.panels))
+    dim[DEPTHS] = clamp(ceil_div(splits, ceil_div(t.panels, dim[PANELS])), 1, parts)
+    op.chunks = t.groups * dim[PIECES] * ceil_div(t.panels, dim[PANELS]) * dim[DEPTHS]
+    job.depth0 = 0
+    job.depth1 = ceil_div(t.depth, dim[DEPTHS])
+    job.first = 0
+    job.n = min(t.width, dim[PANELS] * 2 * t.lanes)
+    op.scratch = kernels.weight_grad_bytes(&job)
+    op.cost = outputs * t.groups * t.taps * (3 if t.depthwise else t.depth) * t.panels * 2 * t.lanes / kernels.rate
+    op.cost += 0.2 * dim[PIECES] * t.groups * t.taps * (1 if t.depthwise else t.depth) * t.width
+
+
+cdef int run_weight_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef const int64_t *dim = &op.dim[0]
+    cdef layer t = layer_of(op, False)
+    cdef conv2d_weight_job job
+    cdef int64_t panel_blocks = ceil_div(t.panels, dim[PANELS]), rows = dim[N] * dim[OH]
+    cdef int64_t depth = chunk % dim[DEPTHS], panel = chunk // dim[DEPTHS] % panel_blocks * dim[PANELS]
+    cdef int64_t piece = chunk // (dim[DEPTHS] * panel_blocks) % dim[PIECES]
+    cdef int64_t group = chunk // (dim[DEPTHS] * panel_blocks * dim[PIECES])
+    cdef int64_t group_elements = t.taps * (1 if t.depthwise else t.depth) * t.width
+    cdef int64_t elements = t.groups * group_elements, slice_ = piece * (elements + dim[OC])
+    weight_job(op, &t, &job)
+    job.row0 = rows * piece // dim[PIECES]
+    job.row1 = rows * (piece + 1) // dim[PIECES]
+    job.depth0 = t.depth * depth // dim[DEPTHS]
+    job.depth1 = t.depth * (depth + 1) // dim[DEPTHS]
+    job.first = panel * 2 * t.lanes
+    job.n = min(t.width, (panel + dim[PANELS]) * 2 * t.lanes) - job.first
+    job.view.x = at(op, 2, group * t.depth)
+    job.dy = at(op, 3, group * t.width)
+    if dim[PIECES] == 1:
+        job.dw = at(op, 0, group * group_elements)
+        job.dbias = at(op, 1, group * t.width)
+    else:
+        job.dw = at(op, 4, slice_ + group * group_elements)
+        job.dbias = at(op, 4, slice_ + elements + group * t.width) if op.buf[1] != NULL else NULL
+    if depth > 0:
+        job.dbias = NULL
+    job.scratch = scratch
+    (<const conv2d_kernels *> op.kernels).weight_grad(&job)
+    return 0
+
+
+cdef enum:
+    SUM_ELEMENTS, SUM_OC, SUM_PIECES, SUM_BETA
+
+
+cdef void prepare_sum(fnn_op *op) noexcept nogil:
+    cdef int64_t elements = op.dim[SUM_ELEMENTS] + (op.dim[SUM_OC] if op.buf[1] != NULL else 0)
+    op.kernels = conv2d_table(op.isa, op.dtype)
+    op.chunks = ceil_div(elements, SUM_CHUNK)
+    op.cost = 0.1 * elements * (op.dim[SUM_PIECES] + 1)
+
+
+cdef int run_sum(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef int64_t elements = op.dim[SUM_ELEMENTS], total = elements + op.dim[SUM_OC]
+    cdef int64_t begin = chunk * SUM_CHUNK, end = min(begin + SUM_CHUNK, total), middle = clamp(elements, begin, end)
+    cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
+    if middle > begin:
+        kernels.sum(at(op, 0, begin), at(op, 2, begin), middle - begin, op.dim[SUM_PIECES], total, op.dim[SUM_BETA])
+    if end > middle and op.buf[1] != NULL:
+        kernels.sum(at(op, 1, middle - elements), at(op, 2, middle), end - middle, op.dim[SUM_PIECES], total,
+                    op.dim[SUM_BETA])
+    return 0
+
+
+runtime.register_op("conv2d", run_forward, prepare_forward)
+runtime.register_op("conv2d_input_grad", run_input_grad, prepare_input_grad)
+runtime.register_op("conv2d_weight_grad", run_weight_grad, prepare_weight_grad)
+runtime.register_op("conv2d_weight_grad_sum", run_sum, prepare_sum)
+runtime.register_op("conv2d_pack", run_pack, prepare_pack)
+
+
+# ---- checked functions over NumPy arrays ------------------------------------------------------
+
+def weight_grad_pieces(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+                       groups):
+    """How a plan cuts the sum over outputs that makes a weight gradient.
+
+    Parameters
+    ----------
+    n, ..., groups : int
+        The geometry G of the module's docstring, n being the largest batch.
+
+    Returns
+    -------
+    pieces : int
+        The op's `pieces`; where it is 1 the op needs no `partial`.
+    elements : int
+        Of `partial`, for each piece.
+    """
+    cdef int64_t dim[16]
+    for i, size in enumerate((n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h,
+                              dilation_w, groups)):
+        dim[i] = size
+    return pieces_for(dim), kh * kw * (ic // groups) * oc + oc
+
+
+def packed_elements(kh, kw, ic, oc, groups, kind):
+    """Elements of packed weights, enough for any ISA: kind 0 for conv2d, 1 for conv2d_input_grad."""
+    if groups == ic == oc and groups > 1:
+        return kh * kw * -(-oc // WIDEST) * WIDEST
+    depth, width = (oc, ic) if kind else (ic, oc)
+    return kh * kw * depth * -(-(width // groups) // WIDEST) * WIDEST
+
+
+cdef tuple integers(str name, object values, int count, int64_t least):
+    values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
+    if len(values) != count or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values):
+        raise TypeError(f"{name} must be {count} integers, got {values}")
+    if any(v < least for v in values):
+        raise ValueError(f"{name} must be at least {least}, got {values}")
+    return tuple([int(v) for v in values])
+
+
+cdef tuple output_size(tuple size, tuple kernel, tuple stride, tuple padding, tuple dilation):
+    """(OH, OW) from (IH, IW), or ValueError where the kernel is larger than the padded input."""
+    cdef list out = []
+    for axis, i, k, s, d, p in zip(("height", "width"), size, kernel, stride, dilation,
+                                   (padding[0] + padding[1], padding[2] + padding[3])):
+        if d * (k - 1) + 1 > i + p:
+            raise ValueError(f"the kernel's {axis} is {d * (k - 1) + 1} (size {k}, dilation {d}), more than the "
+                             f"padded input's {i + p}")
+        out.append((i + p - d * (k - 1) - 1) // s + 1)
+    return tuple(out)
+
+
+cdef int fill(fnn_op *op, int dtype, tuple x_shape, tuple w_shape, object stride, object padding, object dilation,
+              object groups) except -1:
+    """Checks the geometry and writes G; x_shape is (N, IH, IW, IC), w_shape as the user gave it."""
+    (groups,) = integers("groups", groups, 1, 1)
+    if len(w_shape) == 4 and groups == 1:
+        w_shape = (1, *w_shape)
+    if len(w_shape) != 5 or w_shape[0] != groups:
+        raise ValueError(f"w must have shape (groups, KH, KW, IC / groups, OC / groups) with groups = {groups}, "
+                         f"got {w_shape}")
+    if min(w_shape) < 1:
+        raise ValueError(f"w must not be empty, got shape {w_shape}")
+    if min(x_shape[1:]) < 1:
+        raise ValueError(f"x must have a height, width and channels, got shape {x_shape}")
+    if x_shape[3] != groups * w_shape[3]:
+        raise ValueError(f"x has {x_shape[3]} channels; w of shape {w_shape} expects {groups * w_shape[3]}")
+    stride = integers("stride", stride, 2, 1)
+    dilation = integers("dilation", dilation, 2, 1)
+    padding = integers("padding", padding, 4, 0)
+    oh, ow = output_size(x_shape[1:3], w_shape[1:3], stride, padding, dilation)
+    memset(op, 0, sizeof(op[0]))
+    op.dtype = dtype
+    for i, size in enumerate((*x_shape, oh, ow, groups * w_shape[4], *w_shape[1:3], *stride, padding[0], padding[2],
+                              *dilation, groups)):
+        op.dim[i] = size
+    return 0
+
+
+cdef tuple shape4(str name, object shape):
+    return integers(name, tuple(shape) if isinstance(shape, (tuple, list)) else shape, 4, 0)
+
+
+cdef int four_dimensions(str name, object array, str layout) except -1:
+    if array.ndim != 4:
+        raise ValueError(f"{name} must have 4 dimensions {layout}, got shape {array.shape}")
+    return 0
+
+
+cdef int kind_of(str name, object activation) except -2:
+    if activation is None:
+        return -1
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"{name} must be None or one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    return ACTIVATIONS.index(activation)
+
+
+cdef object packed_weights(const fnn_op *op, object w, int kind):
+    cdef fnn_op pack
+    memset(&pack, 0, sizeof(pack))
+    pack.dtype = op.dtype
+    for i in range(16):
+        pack.dim[i] = op.dim[i]
+    pack.dim[KIND] = kind
+    packed = np.empty(packed_elements(op.dim[KH], op.dim[KW], op.dim[IC], op.dim[OC], op.dim[GROUPS], kind), w.dtype)
+    pack.buf[0] = data(packed)
+    pack.buf[1] = data(w)
+    runtime.run_one("conv2d_pack", &pack)
+    return packed
+
+
+def conv2d(x, w, bias=None, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1, activation=None,
+           double alpha=0.0, residual=None, bint packed=False):
+    """y = activation(conv(x, w) + bias + residual).
+
+    Parameters
+    ----------
+    x : ndarray of float32 or float64, shape (N, H, W, IC)
+        C-contiguous, as all arrays here.
+    w : ndarray, shape (groups, KH, KW, IC / groups, OC / groups)
+        Or (KH, KW, IC, OC) where groups is 1.
+    bias : ndarray, shape (OC,), optional
+    stride, dilation : (int, int), default (1, 1)
+        Down, across; in pixels.
+    padding : (int, int, int, int), default (0, 0, 0, 0)
+        Zeros at the top, bottom, left, right; in pixels.
+    groups : int, default 1
+    activation : str, optional
+        A name of fastnn_ext.activation.ACTIVATIONS.
+    alpha : float, default 0.0
+        The activation's slope or scale.
+    residual : ndarray, shape of y, optional
+    packed : bool, default False
+        Go through conv2d_pack, as a plan may.
+
+    Returns
+    -------
+    ndarray, shape (N, OH, OW, OC)
+
+    Raises
+    ------
+    TypeError
+        If an array has not the dtype of x, or a size is no integer.
+    ValueError
+        If shapes do not fit, a stride is 0, a padding negative, or the kernel larger than its input.
+    """
+    cdef fnn_op op
+    cdef int dtype = check_real("x", x, None)
+    four_dimensions("x", x, "(N, H, W, IC)")
+    check("w", w, x.dtype, None)
+    fill(&op, dtype, x.shape, w.shape, stride, padding, dilation, groups)
+    shape = (op.dim[N], op.dim[OH], op.dim[OW], op.dim[OC])
+    if bias is not None:
+        check("bias", bias, x.dtype, shape[3:])
+    if residual is not None:
+        check("residual", residual, x.dtype, shape)
+    op.dim[ACT] = kind_of("activation", activation)
+    op.scalar[0] = alpha
+    y = np.empty(shape, x.dtype)
+    weights = packed_weights(&op, w, 0) if packed else None
+    op.buf[0] = data(y)
+    op.buf[1] = data(x)
+    op.buf[2] = NULL if packed else data(w)
+    op.buf[3] = data(bias)
+    op.buf[4] = data(residual)
+    op.buf[5] = data(weights)
+    runtime.run_one("conv2d", &op)
+    return y
+
+
+def conv2d_input_grad(dy, w, x_shape, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1,
+                      activation_grad=None, double alpha=0.0, saved=None, bint packed=False):
+    """Gradient of conv2d for x, times activation_grad'(saved); also a transposed convolution of dy.
+
+    Parameters
+    ----------
+    dy : ndarray of float32 or float64, shape (N, OH, OW, OC)
+    w : ndarray
+        As conv2d's.
+    x_shape : (int, int, int, int)
+        (N, H, W, IC).
+    stride, padding, dilation, groups, packed
+        As conv2d's.
+    activation_grad : str, optional
+        The activation that x came out of.
+    alpha : float, default 0.0
+        Its slope or scale.
+    saved : ndarray, shape x_shape, optional
+        What its derivative is taken from, see fastnn_ext.activation.
+
+    Returns
+    -------
+    ndarray, shape x_shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As conv2d; also if dy has not the shape that x_shape leads to.
+    """
+    cdef fnn_op op
+    cdef int dtype = check_real("dy", dy, None)
+    check("w", w, dy.dtype, None)
+    x_shape = shape4("x_shape", x_shape)
+    fill(&op, dtype, x_shape, w.shape, stride, padding, dilation, groups)
+    check("dy", dy, dy.dtype, (op.dim[N], op.dim[OH], op.dim[OW], op.dim[OC]))
+    if (saved is None) != (activation_grad is None):
+        raise ValueError("saved and activation_grad must be given together")
+    if saved is not None:
+        check("saved", saved, dy.dtype, x_shape)
+    op.dim[ACT] = kind_of("activation_grad", activation_grad)
+    op.scalar[0] = alpha
+    dx = np.empty(x_shape, dy.dtype)
+    weights = packed_weights(&op, w, 1) if packed else None
+    op.buf[0] = data(dx)
+    op.buf[1] = data(dy)
+    op.buf[2] = NULL if packed else data(w)
+    op.buf[3] = data(saved)
+    op.buf[4] = data(weights)
+    runtime.run_one("conv2d_input_grad", &op)
+    return dx
+
+
+def conv2d_weight_grad(x, dy, w_shape, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1, out=None,
+                       bias_out=None, bint accumulate=False, pieces=None):
+    """Gradients of conv2d for w and bias.
+
+    Parameters
+    ----------
+    x : ndarray of float32 or float64, shape (N, H, W, IC)
+    dy : ndarray, shape (N, OH, OW, OC)
+    w_shape : tuple of int
+        As conv2d's w.
+    stride, padding, dilation, groups
+        As conv2d's.
+    out, bias_out : ndarray, shapes w_shape and (OC,), optional
+        Where the gradients go.
+    accumulate : bool, default False
+        Add to what `out` and `bias_out` hold.
+    pieces : int, optional
+        Into how many pieces the sum over outputs is cut; default: what weight_grad_pieces says.
+
+    Returns
+    -------
+    dw, dbias : ndarray
+        `out` and `bias_out`, or new arrays.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As conv2d.
+    """
+    cdef fnn_op op, sum_op
+    cdef int dtype = check_real("x", x, None)
+    four_dimensions("x", x, "(N, H, W, IC)")
+    if not isinstance(w_shape, (tuple, list)):
+        raise TypeError(f"w_shape must be a tuple of integers, got {type(w_shape).__name__}")
+    w_shape = integers("w_shape", w_shape, len(w_shape), 1)
+    fill(&op, dtype, x.shape, w_shape, stride, padding, dilation, groups)
+    check("dy", dy, x.dtype, (op.dim[N], op.dim[OH], op.dim[OW], op.dim[OC]))
+    if accumulate and (out is None or bias_out is None):
+        raise ValueError("out and bias_out must be given to accumulate into them")
+    if out is None:
+        out = np.empty(w_shape, x.dtype)
+    if bias_out is None:
+        bias_out = np.empty(op.dim[OC], x.dtype)
+    check("out", out, x.dtype, w_shape, True)
+    check("bias_out", bias_out, x.dtype, (op.dim[OC],), True)
+    check_apart({"x": x, "out": out, "bias_out": bias_out})
+    check_apart({"dy": dy, "out": out, "bias_out": bias_out})
+    op.dim[BETA] = accumulate
+    op.dim[PIECES] = pieces_for(op.dim) if pieces is None else integers("pieces", pieces, 1, 1)[0]
+    partial = None
+    if op.dim[PIECES] > 1:
+        partial = np.empty(op.dim[PIECES] * (out.size + op.dim[OC]), x.dtype)
+    op.buf[0] = data(out)
+    op.buf[1] = data(bias_out)
+    op.buf[2] = data(x)
+    op.buf[3] = data(dy)
+    op.buf[4] = data(partial)
+    runtime.run_one("conv2d_weight_grad", &op)
+    if op.dim[PIECES] > 1:
+        memset(&sum_op, 0, sizeof(sum_op))
+        sum_op.dtype = dtype
+        sum_op.buf[0] = data(out)
+        sum_op.buf[1] = data(bias_out)
+        sum_op.buf[2] = data(partial)
+        sum_op.dim[SUM_ELEMENTS] = out.size
+        sum_op.dim[SUM_OC] = op.dim[OC]
+        sum_op.dim[SUM_PIECES] = op.dim[PIECES]
+        sum_op.dim[SUM_BETA] = accumulate
+        runtime.run_one("conv2d_weight_grad_sum", &sum_op)
+    return out, bias_out

@@ -1,0 +1,84 @@
+#ifndef FNN_CONV2D_H
+#define FNN_CONV2D_H
+#include "isa.h"
+
+/* Where outputs read. `x` is the first channel read of the first pixel of (n, h, w) pixels that lie
+ * `pixel` elements apart; `depth` channels are read. Tap (i, j) of output (row, col) reads the pixel
+ * (row * stride_h + i * step_h + top, col * stride_w + j * step_w + left); outside the image it
+ * reads zeros. A forward pass is one such view; so is each phase of a gradient for the input. */
+struct conv2d_view {
+    const void *x;
+    int64_t h, w, pixel, depth;
+    int64_t taps_h, taps_w, step_h, step_w, stride_h, stride_w, top, left;
+};
+
+/* How taps find their pixels: in x itself, where no tap falls outside; in a zero-padded copy of what
+ * the region reads; or in x, a pointer a tap, with outside taps sent to a pixel of zeros. */
+enum { CONV_DIRECT, CONV_COPY, CONV_POINTERS };
+
+/* A stretch of the sum that reads consecutive elements from each pixel's pointer. */
+struct conv2d_seg {
+    int64_t row;    /* row of `table` */
+    int64_t offset; /* elements from the pointer */
+    int64_t length;
+};
+
+/* A region of outputs: columns [col0, col1) of rows [row0, row1), an image having oh rows. */
+struct conv2d_job {
+    struct conv2d_view view;
+    int64_t oh, row0, row1, col0, col1;
+    void *y; /* output (image, row, col) starts at image * y_image + row * y_row + col * y_pixel */
+    int64_t y_image, y_row, y_pixel;
+    const void *bias;     /* (channels,) or NULL */
+    const void *residual; /* laid out as y, or NULL: added before relu */
+    const void *saved;    /* laid out as y, or NULL: outputs become 0 where it is <= 0 */
+    int64_t relu, depthwise, mode;
+    /* set by gather, in the caller's scratch */
+    int64_t pixels;          /* (row1 - row0) * (col1 - col0) */
+    int64_t *at;             /* (pixels,): offset of each output */
+    const void **table;      /* (rows, pixels): where each output reads */
+    struct conv2d_seg *segs;
+    int64_t n_segs;
+};
+
+/* Weights as a panel: element (t, k, j) of (taps, depth, width) comes from
+ * w[order[t] * tap_stride + k * depth_stride + (first + j) * channel_stride]; columns from n on are 0. */
+struct conv2d_pack_job {
+    const void *w;
+    const int64_t *order;
+    int64_t taps, depth, tap_stride, depth_stride, channel_stride;
+};
+
+/* dw[tap, c, o] (+)= sum over the region's outputs of x[tap's pixel, c] * dy[output, o], for the
+ * channels [depth0, depth1) of the view and [first, first + n) of dy. Depthwise: dw[c, tap], and
+ * [first, first + n) are the channels of both. */
+struct conv2d_weight_job {
+    struct conv2d_view view;
+    int64_t oh, ow, row0, row1; /* all columns of these rows */
+    int64_t block_rows, block_cols; /* outputs summed in registers before they are added to dw */
+    int64_t depth0, depth1, first, n;
+    const void *dy; /* channel 0 of this group; dy_pixel elements from output to output */
+    int64_t dy_pixel;
+    void *dw;    /* (taps, depth, dw_row), of this group */
+    int64_t dw_row;
+    void *dbias; /* (dw_row,) or NULL */
+    int64_t accumulate, depthwise;
+    void *scratch;
+};
+
+struct conv2d_kernels {
+    int64_t lanes;   /* a panel holds 2 * lanes channels, or lanes where no more are left */
+    int64_t pixels;  /* of a register tile, for a full panel */
+    double rate;     /* multiply-adds a nanosecond, for estimates of cost */
+    void (*pack)(void *panel, const struct conv2d_pack_job *pack, int64_t first, int64_t n);
+    int64_t (*gather_bytes)(const struct conv2d_job *job);
+    void (*gather)(struct conv2d_job *job, void *scratch);
+    void (*panel)(const struct conv2d_job *job, const void *weights, int64_t first, int64_t n);
+    int64_t (*weight_grad_bytes)(const struct conv2d_weight_job *job);
+    void (*weight_grad)(const struct conv2d_weight_job *job);
+    /* out[i] (+)= parts[0][i] + parts[1][i] + ..., the parts `stride` elements apart */
+    void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride, int64_t accumulate);
+};
+
+FNN_TABLES(conv2d)
+#endif

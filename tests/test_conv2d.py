@@ -1,0 +1,441 @@
+"""Convolutions and their gradients: twins, PyTorch, the same bits, and what is refused."""
+
+import numpy as np
+import pytest
+from native_op import on_threads, run_op
+from reference import conv2d as twin
+
+from fastnn_ext import activation, conv2d
+
+DTYPES = (np.float32, np.float64)
+UNIT = {np.float32: 2.0**-24, np.float64: 2.0**-53}
+CHANNELS = (1, 2, 3, 4, 6, 7, 8, 9, 15, 16, 17, 24, 33, 70)
+
+
+class Layer:
+    """One geometry, with arrays for it."""
+
+    def __init__(
+        self,
+        n,
+        h,
+        w,
+        ic,
+        oc,
+        kernel,
+        stride=(1, 1),
+        padding=(0, 0, 0, 0),
+        dilation=(1, 1),
+        groups=1,
+    ):
+        self.x_shape = (n, h, w, ic)
+        self.w_shape = (groups, *kernel, ic // groups, oc // groups)
+        self.geometry = {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+        }
+        self.y_shape = (n, *twin.output_size((h, w), kernel, stride, padding, dilation), oc)
+
+    def __repr__(self):
+        return f"x {self.x_shape}, w {self.w_shape}, {self.geometry}"
+
+    def dims(self):
+        """The op's G."""
+        n, h, w, ic = self.x_shape
+        g = self.geometry
+        top, _, left, _ = g["padding"]
+        sizes = [n, h, w, ic, *self.y_shape[1:], *self.w_shape[1:3]]
+        return [*sizes, *g["stride"], top, left, *g["dilation"], g["groups"]]
+
+    def fill(self, rng, dtype, small_integers):
+        def numbers(shape):
+            if small_integers:
+                return rng.integers(-3, 4, shape).astype(dtype)
+            return rng.standard_normal(shape).astype(dtype)
+
+        self.x, self.w = numbers(self.x_shape), numbers(self.w_shape)
+        self.bias = numbers(self.y_shape[3:])
+        self.dy, self.residual = numbers(self.y_shape), numbers(self.y_shape)
+        self.dw0, self.dbias0 = numbers(self.w_shape), numbers(self.y_shape[3:])
+        return self
+
+
+def random_layer(rng):
+    groups = int(rng.choice([1, 1, 1, 2, 3, 5]))
+    icg, ocg = (int(c) for c in rng.choice(CHANNELS, 2))
+    if groups > 1:
+        icg, ocg = min(icg, 24), min(ocg, 24)
+    if rng.random() < 0.2:
+        groups, icg, ocg = (
+            int(rng.choice([2, 3, 7, 8, 16, 19, 33])),
+            1,
+            int(rng.choice([1, 1, 1, 2])),
+        )
+    kernel = tuple(int(k) for k in rng.integers(1, 6, 2))
+    stride = tuple(int(s) for s in rng.choice([1, 1, 1, 2, 2, 3, 4, 7], 2))
+    dilation = tuple(int(d) for d in rng.choice([1, 1, 1, 2, 3], 2))
+    padding = tuple(int(p) for p in rng.choice([0, 0, 1, 2, 3, 5], 4))
+    sizes = []
+    for k, d, p, extra in zip(
+        kernel,
+        dilation,
+        (padding[:2], padding[2:]),
+        rng.choice([0, 0, 1, 2, 5, 9, 20], 2),
+        strict=True,
+    ):
+        sizes.append(int(max(d * (k - 1) + 1 - sum(p), 1) + extra))
+    n = int(rng.choice([1, 1, 2, 3, 5]))
+    return Layer(n, *sizes, groups * icg, groups * ocg, kernel, stride, padding, dilation, groups)
+
+
+def check_layer(layer, dtype, small_integers, rng):
+    """Forward, packed and not, and all gradients against the twins."""
+    g = layer.fill(rng, dtype, small_integers).geometry
+    x, w, bias, dy, residual = layer.x, layer.w, layer.bias, layer.dy, layer.residual
+
+    def assert_close(actual, expected, magnitude):
+        """Exact on small integers, else within 8 roundings of the sum of absolute products."""
+        assert actual.shape == expected.shape and actual.dtype == dtype
+        gate = 0 if small_integers else 8 * UNIT[dtype] * magnitude
+        assert np.all(abs(actual - expected) <= gate), repr(layer)
+
+    y, size = twin.conv2d(x, w, bias, **g), twin.conv2d(abs(x), abs(w), abs(bias), **g)
+    dx, dx_size = (
+        twin.input_grad(dy, w, x.shape, **g),
+        twin.input_grad(abs(dy), abs(w), x.shape, **g),
+    )
+    for packed in (False, True):
+        assert_close(conv2d.conv2d(x, w, bias, packed=packed, **g), y, size)
+        fused = conv2d.conv2d(x, w, residual=residual, activation="relu", packed=packed, **g)
+        assert_close(fused, np.maximum(y - bias + residual, 0), size + abs(residual))
+        assert_close(conv2d.conv2d_input_grad(dy, w, x.shape, packed=packed, **g), dx, dx_size)
+        masked = conv2d.conv2d_input_grad(
+            dy, w, x.shape, activation_grad="relu", saved=x, packed=packed, **g
+        )
+        assert_close(masked, dx * (x > 0), dx_size)
+    dw, dbias = twin.weight_grad(x, dy, w.shape, **g)
+    dw_size, dbias_size = twin.weight_grad(abs(x), abs(dy), w.shape, **g)
+    for pieces in (None, 3):
+        got, got_bias = conv2d.conv2d_weight_grad(x, dy, w.shape, pieces=pieces, **g)
+        assert_close(got, dw, dw_size)
+        assert_close(got_bias, dbias, dbias_size)
+        got, got_bias = conv2d.conv2d_weight_grad(
+            x,
+            dy,
+            w.shape,
+            pieces=pieces,
+            out=layer.dw0.copy(),
+            bias_out=layer.dbias0.copy(),
+            accumulate=True,
+            **g,
+        )
+        assert_close(got, layer.dw0 + dw, dw_size + abs(layer.dw0))
+        assert_close(got_bias, layer.dbias0 + dbias, dbias_size + abs(layer.dbias0))
+
+
+def check_random_layers(seed, count):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        layer = random_layer(rng)
+        for dtype in DTYPES:
+            for small_integers in (True, False):
+                check_layer(layer, dtype, small_integers, rng)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_geometries_follow_the_twins(isa, seed):
+    check_random_layers(seed, 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 200))
+def test_thousands_of_random_geometries_follow_the_twins(isa, seed):
+    check_random_layers(seed, 30)
+
+
+NAMED = {
+    "one pixel": Layer(1, 1, 1, 1, 1, (1, 1)),
+    "kernel as large as the input": Layer(2, 5, 7, 3, 4, (5, 7)),
+    "kernel as large as the padded input": Layer(2, 3, 4, 5, 9, (5, 6), padding=(1, 1, 1, 1)),
+    "stride larger than the kernel": Layer(2, 17, 16, 5, 6, (2, 3), stride=(5, 4)),
+    "stride larger than the input": Layer(2, 3, 3, 5, 6, (2, 2), stride=(9, 8)),
+    "more padding than kernel": Layer(1, 4, 4, 3, 5, (2, 2), padding=(4, 3, 5, 2)),
+    "unequal sides": Layer(2, 9, 8, 4, 17, (4, 2), padding=(1, 2, 0, 1)),
+    "taps that share no pixel": Layer(
+        1, 21, 23, 4, 3, (3, 3), dilation=(7, 8), padding=(2, 2, 1, 1)
+    ),
+    "dilation and stride with a common divisor": Layer(
+        1, 19, 20, 5, 6, (3, 4), stride=(4, 6), dilation=(2, 3)
+    ),
+    "one-dimensional": Layer(2, 1, 2500, 3, 20, (1, 5), padding=(0, 0, 2, 2)),
+    "one column": Layer(2, 1300, 1, 3, 20, (5, 1), padding=(2, 2, 0, 0)),
+    "lenet 1": Layer(3, 28, 28, 1, 6, (5, 5), padding=(2, 2, 2, 2)),
+    "lenet 2": Layer(3, 14, 14, 6, 16, (5, 5)),
+    "a first layer": Layer(1, 45, 45, 3, 64, (7, 7), stride=(2, 2), padding=(3, 3, 3, 3)),
+    "a sum cut into blocks": Layer(3, 7, 7, 300, 70, (3, 3), padding=(1, 1, 1, 1)),
+    "one tap over many channels": Layer(2, 9, 9, 700, 40, (1, 1)),
+    "one tap, stride 2": Layer(2, 9, 10, 40, 70, (1, 1), stride=(2, 2)),
+    "many panels": Layer(2, 10, 10, 64, 200, (3, 3), padding=(1, 1, 1, 1)),
+    "several blocks of outputs": Layer(2, 40, 41, 30, 33, (3, 3), padding=(1, 1, 1, 1)),
+    "depthwise": Layer(2, 20, 20, 70, 70, (3, 3), padding=(1, 1, 1, 1), groups=70),
+    "depthwise, stride 2": Layer(
+        2, 20, 21, 37, 37, (5, 4), stride=(2, 2), padding=(2, 1, 1, 2), groups=37
+    ),
+    "depthwise, two outputs a channel": Layer(
+        2, 8, 9, 5, 10, (3, 3), padding=(1, 1, 1, 1), groups=5
+    ),
+    "groups": Layer(2, 12, 12, 96, 64, (3, 3), padding=(1, 1, 1, 1), groups=4),
+    "an empty batch": Layer(0, 6, 6, 4, 5, (3, 3)),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMED)
+def test_named_geometries_follow_the_twins(isa, name, dtype):
+    rng = np.random.default_rng(1)
+    for small_integers in (True, False):
+        check_layer(NAMED[name], dtype, small_integers, rng)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_bits_do_not_depend_on_the_threads(isa, name):
+    layer = NAMED[name].fill(np.random.default_rng(2), np.float32, False)
+    g = layer.geometry
+
+    def everything():
+        return (
+            conv2d.conv2d(layer.x, layer.w, layer.bias, activation="tanh", **g),
+            conv2d.conv2d(layer.x, layer.w, layer.bias, packed=True, **g),
+            conv2d.conv2d_input_grad(layer.dy, layer.w, layer.x.shape, **g),
+            *conv2d.conv2d_weight_grad(layer.x, layer.dy, layer.w.shape, **g),
+            *conv2d.conv2d_weight_grad(layer.x, layer.dy, layer.w.shape, pieces=3, **g),
+        )
+
+    one, two, three = on_threads(everything)
+    for arrays in zip(one, two, three, strict=True):
+        assert len({array.tobytes() for array in arrays}) == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMED)
+def test_nothing_is_read_or_written_beyond_the_buffers(isa, guarded, name, dtype):
+    layer = NAMED[name].fill(np.random.default_rng(3), dtype, True)
+    dims, g = layer.dims(), layer.geometry
+    x, w, bias, residual, dy = (
+        guarded(a) for a in (layer.x, layer.w, layer.bias, layer.residual, layer.dy)
+    )
+    y, dx = guarded(np.zeros_like(residual)), guarded(np.zeros_like(x))
+    dw, dbias = guarded(np.zeros_like(w)), guarded(np.zeros_like(bias))
+    run_op("conv2d", [y, x, w, bias, residual, None], [*dims, 0], [0.0], dtype=dtype)
+    np.testing.assert_array_equal(y, np.maximum(twin.conv2d(x, w, bias, residual=residual, **g), 0))
+    run_op("conv2d_input_grad", [dx, dy, w, x, None], [*dims, 0], [0.0], dtype=dtype)
+    np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g) * (x > 0))
+    for kind, (op, buffers) in enumerate(
+        [("conv2d", [y, x, None, bias, None]), ("conv2d_input_grad", [dx, dy, None, None])]
+    ):
+        kernel, channels, groups = layer.w_shape[1:3], (x.shape[3], y.shape[3]), layer.w_shape[0]
+        packed = guarded(np.zeros(conv2d.packed_elements(*kernel, *channels, groups, kind), dtype))
+        run_op("conv2d_pack", [packed, w], [*dims, kind], dtype=dtype)
+        run_op(op, [*buffers, packed], [*dims, -1], [0.0], dtype=dtype)
+    np.testing.assert_array_equal(y, twin.conv2d(x, w, bias, **g))
+    np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g))
+    for pieces in (1, 2):
+        partial = guarded(np.zeros(pieces * (w.size + bias.size), dtype))
+        run_op("conv2d_weight_grad", [dw, dbias, x, dy, partial], [*dims, 0, pieces], dtype=dtype)
+        if pieces > 1:
+            run_op(
+                "conv2d_weight_grad_sum",
+                [dw, dbias, partial],
+                [w.size, bias.size, pieces, 0],
+                dtype=dtype,
+            )
+        for actual, expected in zip(
+            (dw, dbias), twin.weight_grad(x, dy, w.shape, **g), strict=True
+        ):
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_gradient_for_the_weights_alone_leaves_the_bias_out(isa):
+    layer = NAMED["lenet 2"].fill(np.random.default_rng(4), np.float32, True)
+    expected, _ = twin.weight_grad(layer.x, layer.dy, layer.w.shape, **layer.geometry)
+    for pieces in (1, 3):
+        dw, partial = (
+            np.zeros_like(layer.w),
+            np.zeros(pieces * (layer.w.size + layer.bias.size), np.float32),
+        )
+        run_op(
+            "conv2d_weight_grad", [dw, None, layer.x, layer.dy, partial], [*layer.dims(), 0, pieces]
+        )
+        if pieces > 1:
+            run_op(
+                "conv2d_weight_grad_sum", [dw, None, partial], [dw.size, layer.bias.size, pieces, 0]
+            )
+        np.testing.assert_array_equal(dw, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "name", ["lenet 1", "many panels", "one tap, stride 2", "groups", "depthwise, stride 2"]
+)
+@pytest.mark.parametrize("kind", activation.ACTIVATIONS)
+def test_a_fused_activation_is_the_activation_of_the_result(isa, kind, name, dtype):
+    layer = NAMED[name].fill(np.random.default_rng(5), dtype, False)
+    g, alpha = layer.geometry, 0.3
+    y = conv2d.conv2d(layer.x, layer.w, layer.bias, **g)
+    fused = conv2d.conv2d(layer.x, layer.w, layer.bias, activation=kind, alpha=alpha, **g)
+    np.testing.assert_array_equal(fused, activation.activation(kind, y, alpha))
+    dx = conv2d.conv2d_input_grad(layer.dy, layer.w, layer.x.shape, **g)
+    fused = conv2d.conv2d_input_grad(
+        layer.dy, layer.w, layer.x.shape, activation_grad=kind, alpha=alpha, saved=layer.x, **g
+    )
+    np.testing.assert_array_equal(fused, activation.activation_backward(kind, dx, layer.x, alpha))
+
+
+def test_nan_reaches_the_outputs_that_read_it_and_no_other(isa):
+    layer = NAMED["several blocks of outputs"].fill(np.random.default_rng(6), np.float32, False)
+    layer.x[1, 7, 9, 3] = np.nan
+    y = conv2d.conv2d(layer.x, layer.w, layer.bias, activation="relu", **layer.geometry)
+    expected = np.zeros(y.shape, bool)
+    expected[1, 6:9, 8:11] = True
+    np.testing.assert_array_equal(np.isnan(y), expected)
+    saved = np.full_like(layer.x, np.nan)
+    dx = conv2d.conv2d_input_grad(
+        layer.dy, layer.w, layer.x.shape, activation_grad="relu", saved=saved, **layer.geometry
+    )
+    plain = conv2d.conv2d_input_grad(layer.dy, layer.w, layer.x.shape, **layer.geometry)
+    np.testing.assert_array_equal(dx, plain)
+
+
+def test_weights_of_one_group_need_no_dimension_for_it():
+    layer = NAMED["lenet 2"].fill(np.random.default_rng(7), np.float32, True)
+    np.testing.assert_array_equal(
+        conv2d.conv2d(layer.x, layer.w[0]), conv2d.conv2d(layer.x, layer.w)
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_results_agree_with_pytorch(seed):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    for _ in range(15):
+        layer = random_layer(rng).fill(rng, np.float64, False)
+        g = layer.geometry
+        top, bottom, left, right = g["padding"]
+        x = torch.from_numpy(layer.x.transpose(0, 3, 1, 2).copy()).requires_grad_()
+        # (groups, KH, KW, IC / groups, OC / groups) to (OC, IC / groups, KH, KW)
+        oihw = layer.w.transpose(0, 4, 3, 1, 2).reshape(-1, layer.w.shape[3], *layer.w.shape[1:3])
+        w = torch.from_numpy(oihw.copy()).requires_grad_()
+        bias = torch.from_numpy(layer.bias.copy()).requires_grad_()
+        padded = torch.nn.functional.pad(x, (left, right, top, bottom))
+        y = torch.nn.functional.conv2d(padded, w, bias, g["stride"], 0, g["dilation"], g["groups"])
+        y.backward(torch.from_numpy(layer.dy.transpose(0, 3, 1, 2).copy()))
+        dw, dbias = conv2d.conv2d_weight_grad(layer.x, layer.dy, layer.w.shape, **g)
+        dw = dw.transpose(0, 4, 3, 1, 2).reshape(oihw.shape)
+        dx = conv2d.conv2d_input_grad(layer.dy, layer.w, layer.x.shape, **g)
+        for ours, theirs in [
+            (conv2d.conv2d(layer.x, layer.w, layer.bias, **g).transpose(0, 3, 1, 2), y.detach()),
+            (dx.transpose(0, 3, 1, 2), x.grad),
+            (dw, w.grad),
+            (dbias, bias.grad),
+        ]:
+            np.testing.assert_allclose(
+                ours, theirs.numpy(), rtol=1e-11, atol=1e-11, err_msg=repr(layer)
+            )
+
+
+def test_pieces_are_cut_by_shape_and_fit_every_smaller_batch():
+    rng = np.random.default_rng(8)
+    for _ in range(200):
+        layer = random_layer(rng)
+        dims = layer.dims()
+        counts = [conv2d.weight_grad_pieces(n, *dims[1:])[0] for n in (1, 2, 8, 64, 512)]
+        assert counts[0] >= 1 and counts == sorted(counts)
+        assert conv2d.weight_grad_pieces(*dims)[1] == np.prod(layer.w_shape) + layer.y_shape[3]
+
+
+X, W = np.zeros((2, 6, 6, 4), np.float32), np.zeros((1, 3, 3, 4, 5), np.float32)
+REFUSED = {
+    "a list": ((X.tolist(), W), {}, TypeError, "x must be a NumPy array"),
+    "integers": ((X.astype(int), W), {}, TypeError, "x must be float32 or float64"),
+    "half precision": ((X.astype(np.float16), W), {}, TypeError, "x must be float32 or float64"),
+    "mixed dtypes": ((X, W.astype(np.float64)), {}, TypeError, "w must have dtype float32"),
+    "three dimensions": ((X[0], W), {}, ValueError, "x must have 4 dimensions"),
+    "other channels": ((X[..., :3].copy(), W), {}, ValueError, "x has 3 channels"),
+    "no channels": (
+        (X[..., :0].copy(), W),
+        {},
+        ValueError,
+        "x must have a height, width and channels",
+    ),
+    "no weights": ((X, W[..., :0].copy()), {}, ValueError, "w must not be empty"),
+    "flat weights": ((X, W[0, 0]), {}, ValueError, "w must have shape"),
+    "groups that do not fit": ((X, W), {"groups": 2}, ValueError, "w must have shape"),
+    "no groups": ((X, W), {"groups": 0}, ValueError, "groups must be at least 1"),
+    "not contiguous": ((X[:, ::2], W), {}, ValueError, "x must be C-contiguous"),
+    "a kernel larger than the input": (
+        (X[:, :2].copy(), W),
+        {},
+        ValueError,
+        "the kernel's height is 3",
+    ),
+    "a wide dilation": (
+        (X, W),
+        {"dilation": (1, 10**12)},
+        ValueError,
+        "the kernel's width is 2000000000001",
+    ),
+    "stride 0": ((X, W), {"stride": (0, 1)}, ValueError, "stride must be at least 1"),
+    "dilation 0": ((X, W), {"dilation": (1, 0)}, ValueError, "dilation must be at least 1"),
+    "negative padding": (
+        (X, W),
+        {"padding": (0, 0, -1, 0)},
+        ValueError,
+        "padding must be at least 0",
+    ),
+    "two paddings": ((X, W), {"padding": (1, 1)}, TypeError, "padding must be 4 integers"),
+    "a fractional stride": ((X, W), {"stride": (1.5, 1)}, TypeError, "stride must be 2 integers"),
+    "a short bias": (
+        (X, W, np.zeros(4, np.float32)),
+        {},
+        ValueError,
+        r"bias must have shape \(5,\)",
+    ),
+    "a small residual": ((X, W), {"residual": X}, ValueError, "residual must have shape"),
+    "an unknown activation": (
+        (X, W),
+        {"activation": "cosine"},
+        ValueError,
+        "activation must be None or one of",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_fit_is_refused_by_name(name):
+    arguments, options, error, message = REFUSED[name]
+    with pytest.raises(error, match=message):
+        conv2d.conv2d(*arguments, **options)
+
+
+def test_gradients_refuse_what_does_not_fit():
+    dy = np.zeros((2, 4, 4, 5), np.float32)
+    with pytest.raises(ValueError, match="dy must have shape"):
+        conv2d.conv2d_input_grad(dy[:, :3].copy(), W, X.shape)
+    with pytest.raises(TypeError, match="x_shape must be 4 integers"):
+        conv2d.conv2d_input_grad(dy, W, (6, 6))
+    with pytest.raises(ValueError, match="saved and activation_grad must be given together"):
+        conv2d.conv2d_input_grad(dy, W, X.shape, saved=X)
+    with pytest.raises(ValueError, match="dy must have shape"):
+        conv2d.conv2d_weight_grad(X, dy[:1], W.shape)
+    with pytest.raises(TypeError, match="w_shape must be a tuple"):
+        conv2d.conv2d_weight_grad(X, dy, 5)
+    with pytest.raises(ValueError, match="out and bias_out must be given"):
+        conv2d.conv2d_weight_grad(X, dy, W.shape, accumulate=True)
+    with pytest.raises(ValueError, match="out must have shape"):
+        conv2d.conv2d_weight_grad(X, dy, W.shape, out=W[0])
+    with pytest.raises(ValueError, match="must not overlap"):
+        conv2d.conv2d_weight_grad(X, dy, W.shape, out=X.reshape(-1)[: W.size].reshape(W.shape))
+    with pytest.raises(ValueError, match="pieces must be at least 1"):
+        conv2d.conv2d_weight_grad(X, dy, W.shape, pieces=0)
