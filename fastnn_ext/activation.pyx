@@ -6,8 +6,9 @@ activation            buf: y, x           dim: n, kind   scalar: alpha
 activation_backward   buf: dx, dy, saved  dim: n, kind   scalar: alpha
 
 `kind` is an index in ACTIVATIONS. `alpha` is the negative slope of leaky_relu and the scale of elu; no
-other kind reads it. y may be x, and dx may be dy. `saved` is the output y or the input x of the forward
-op, as SAVES says. From the output of leaky_relu or elu the gradient can be had only if alpha >= 0.
+other kind reads it. y may be x, and dx may be dy or saved. `saved` is the output y or the input x of
+the forward op, as SAVES says; but for leaky_relu and elu with alpha <= 0, whose output does not show the
+sign of x, it is the input.
 """
 import math
 
@@ -30,7 +31,7 @@ cdef extern from "simd/activation.h" nogil:
 
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu")
-# What a kind's gradient is taken from.
+# What a kind's gradient is taken from (where alpha > 0).
 SAVES = {
     "relu": "output",
     "leaky_relu": "output",
@@ -102,8 +103,8 @@ cdef int set_kind(fnn_op *op, object kind, object alpha) except -1:
         raise ValueError(f"kind must be one of {', '.join(ACTIVATIONS)}, got {kind!r}")
     if alpha is None:
         alpha = ALPHA.get(kind, 0.0)
-    if kind in ALPHA and not alpha >= 0 or not math.isfinite(alpha):
-        raise ValueError(f"alpha must be finite and not negative for {kind}, got {alpha}")
+    if not math.isfinite(alpha):
+        raise ValueError(f"alpha must be finite, got {alpha}")
     op.dim[KIND] = ACTIVATIONS.index(kind)
     op.scalar[0] = alpha
     return 0
@@ -140,7 +141,7 @@ def activation(kind, x, alpha=None, *, out=None):
     TypeError
         If an array is not float32 or float64, or their dtypes differ.
     ValueError
-        If the kind is unknown, alpha is negative, shapes differ, an array is not contiguous, or `out`
+        If the kind is unknown, alpha is not finite, shapes differ, an array is not contiguous, or `out`
         overlaps `x` in part.
     """
     cdef fnn_op op
@@ -168,7 +169,8 @@ def activation_backward(kind, dy, saved, alpha=None, *, out=None):
     dy : ndarray of float32 or float64
         C-contiguous, of any shape.
     saved : ndarray
-        f(x) where SAVES[kind] is "output", x where it is "input"; as `dy` in dtype and shape.
+        f(x) where SAVES[kind] is "output", x where it is "input" or where leaky_relu or elu has an
+        alpha <= 0; as `dy` in dtype and shape.
     alpha : float, optional
         As in activation.
     out : ndarray, optional

@@ -8,7 +8,7 @@ enum { ACT_RELU, ACT_LEAKY_RELU, ACT_ELU, ACT_SIGMOID, ACT_TANH, ACT_GELU, ACT_S
 /* y[i] = f(x[i]); in place if y == x. alpha: slope or scale where the kind has one. */
 typedef void (*act_forward)(void *y, const void *x, int64_t n, double alpha);
 /* dx[i] = dy[i] * f'(.), from `saved`: the output y where f' can be had from it, else the input x
- * (activation.pyx says which); in place if dx == dy. */
+ * (activation.pyx says which); in place if dx == dy or dx == saved. */
 typedef void (*act_backward)(void *dx, const void *dy, const void *saved, int64_t n, double alpha);
 
 struct activation_kernels {

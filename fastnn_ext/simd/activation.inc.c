@@ -45,13 +45,16 @@
 FORWARD(relu, vsel(vlt(x, vzero()), vzero(), x))
 BACKWARD(relu, vsel(vle(s, vzero()), vzero(), dy))
 
-/* At 0 and at NaN the gradient is the slope. */
+/* At 0 and at NaN the gradient is the slope. The sign of x shows in the output if the slope is positive. */
 FORWARD(leaky_relu, vsel(vgt(x, vzero()), x, x * a))
 BACKWARD(leaky_relu, vsel(vgt(s, vzero()), dy, dy * a))
 
-/* alpha (e^x - 1) has the gradient alpha e^x = y + alpha. */
+/* alpha (e^x - 1) has the gradient alpha e^x: y + alpha, from the output. */
+INLINE vec NAME(elu_slope)(vec s, vec a, int from_output) {
+    return vsel(vgt(s, vzero()), vset(1), from_output ? s + a : a * vexp(s));
+}
 FORWARD(elu, vsel(vgt(x, vzero()), x, a * vexpm1(x)))
-BACKWARD(elu, vsel(vgt(s, vzero()), dy, dy * (s + a)))
+BACKWARD(elu, dy * NAME(elu_slope)(s, a, alpha > 0))
 
 FORWARD(sigmoid, vsigmoid(x))
 BACKWARD(sigmoid, dy * (s * (vset(1) - s)))

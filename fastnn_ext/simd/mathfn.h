@@ -166,14 +166,13 @@ INLINE vec vexp(vec x) {
     return NAME(exp_in_range)(vsel(vlt(x, least), least, x));
 }
 
-/* Half of 2^n, as 2^n itself would overflow in the topmost binade. */
+/* By half of 2^n, as 2^n itself would overflow in the topmost binade; but a denormal has no half. */
 INLINE vec vexpm1(vec x) {
     vec most = vset(EXP_MAX), least = vset(EXPM1_MIN), n;
     vec y = vsel(vgt(x, most), most, x);
     vec p = NAME(exp_parts)(vsel(vlt(y, least), least, y), &n);
-    vec scale = NAME(power_of_two)(n - vset(1));
-    y = vfma(p, scale, scale - vset((real)0.5));
-    return NAME(with_sign_of)(y + y, x);
+    vec scale = NAME(power_of_two)(n - vset(1)), half = vfma(p, scale, scale - vset((real)0.5));
+    return NAME(with_sign_of)(vsel(veq(n, vzero()), p, half + half), x);
 }
 
 INLINE vec vtanh(vec x) {

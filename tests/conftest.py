@@ -1,0 +1,43 @@
+"""Fixtures that several test modules share."""
+
+import mmap
+
+import pytest
+
+from fastnn_ext import runtime
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests marked slow run only when a -m expression is given: -m slow, or -m "slow or not slow"."""
+    if not config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+
+
+@pytest.fixture(params=runtime.available_isas())
+def isa(request):
+    """Runs a test on each instruction set that this machine has."""
+    before = runtime.get_isa()
+    runtime.set_isa(request.param)
+    yield request.param
+    runtime.set_isa(before)
+
+
+@pytest.fixture(params=(1, 2, 3))
+def threads(request):
+    """Runs a test with 1, 2 and 3 threads."""
+    before = runtime.get_num_threads()
+    runtime.set_num_threads(request.param)
+    yield request.param
+    runtime.set_num_threads(before)
+
+
+@pytest.fixture
+def guarded():
+    """A function that copies an array to the end of accessible memory; see tests/guarded.py."""
+    if not hasattr(mmap, "PROT_READ"):
+        pytest.skip("this system has no mprotect")
+    from guarded import guarded
+
+    return guarded

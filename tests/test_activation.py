@@ -1,0 +1,199 @@
+"""Activations and their gradients against float64 twins, PyTorch's special values, and refusals."""
+
+import math
+
+import numpy as np
+import pytest
+from reference import activation as twin
+
+from fastnn_ext import runtime
+from fastnn_ext.activation import ACTIVATIONS, SAVES, activation, activation_backward
+
+DTYPES = (np.float32, np.float64)
+ALPHA = {"leaky_relu": 0.25, "elu": 1.5}
+ALPHAS = [0.0, 0.01, 0.25, 1.0, 1.5, -0.5]
+# 0 ... 70 has every tail of every vector, with and without whole vectors before it.
+LENGTHS = range(71)
+
+
+def eps(dtype):
+    return {np.float32: 2.0**-24, np.float64: 2.0**-53}[dtype]
+
+
+def saved_for(kind, x, alpha):
+    return x if SAVES[kind] == "input" or (kind in ALPHA and alpha <= 0) else activation(kind, x, alpha)
+
+
+def special(dtype):
+    tiny = np.finfo(dtype).smallest_subnormal
+    return [0.0, -0.0, math.inf, -math.inf, math.nan, tiny, -tiny, 1e-30, -1e-30, 30.0, -30.0, 1e30, -1e30]
+
+
+def test_there_are_seven_kinds_in_a_fixed_order():
+    assert ACTIVATIONS == ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu")
+    assert set(SAVES) == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_values_are_the_twins(isa, dtype, kind):
+    rng = np.random.default_rng(0)
+    for n in LENGTHS:
+        x = (rng.standard_normal(n) * 3).astype(dtype)
+        y = activation(kind, x, ALPHA.get(kind))
+        assert y.shape == x.shape
+        assert y.dtype == dtype
+        want = twin.activation(kind, x, ALPHA.get(kind))
+        # gelu multiplies by 1 + erf, of which the absolute error is small.
+        scale = np.abs(x) if kind == "gelu" else np.abs(want)
+        assert (np.abs(y - want) <= 8 * eps(dtype) * scale).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_gradients_are_the_twins(isa, dtype, kind):
+    rng = np.random.default_rng(1)
+    alpha = ALPHA.get(kind, 1.0)
+    for n in LENGTHS:
+        x, dy = (rng.standard_normal((2, n)) * 3).astype(dtype)
+        dx = activation_backward(kind, dy, saved_for(kind, x, alpha), alpha)
+        want = twin.activation_backward(kind, dy, x, alpha)
+        # Slopes are differences of numbers of the order of 1, or of x.
+        assert (np.abs(dx - want) <= 8 * eps(dtype) * np.abs(dy) * (2 + np.abs(x))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["relu", "leaky_relu"])
+def test_small_integers_are_exact(isa, dtype, kind):
+    rng = np.random.default_rng(2)
+    for n in LENGTHS:
+        x, dy = rng.integers(-64, 65, (2, n)).astype(dtype)
+        np.testing.assert_array_equal(activation(kind, x, 0.25), twin.activation(kind, x, 0.25))
+        np.testing.assert_array_equal(
+            activation_backward(kind, dy, activation(kind, x, 0.25), 0.25),
+            twin.activation_backward(kind, dy, x, 0.25),
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_special_values_pass_in_every_lane_and_leave_the_others_alone(isa, dtype, kind):
+    alpha = ALPHA.get(kind, 1.0)
+    for value in special(dtype):
+        for place in range(19):
+            x = np.full(19, 0.5, dtype)
+            usual = activation(kind, x, alpha)[0]
+            x[place] = value
+            y = activation(kind, x, alpha)
+            dx = activation_backward(kind, np.ones_like(x), saved_for(kind, x, alpha), alpha)
+            want = twin.activation(kind, x, alpha)[place]
+            slope = twin.activation_backward(kind, np.ones_like(x), x, alpha)[place]
+            np.testing.assert_allclose(y[place], want.astype(dtype), rtol=8 * eps(dtype), atol=0)
+            np.testing.assert_allclose(dx[place], slope, rtol=0, atol=32 * eps(dtype))
+            if value == 0:
+                assert np.signbit(y[place]) == np.signbit(want)
+            assert (np.delete(y, place) == usual).all()
+            assert np.isfinite(np.delete(dx, place)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("kind", "alpha"),
+    [(kind, alpha) for kind in ACTIVATIONS for alpha in (ALPHAS if kind in ALPHA else [0.0])],
+)
+def test_special_values_and_their_gradients_are_pytorchs(isa, dtype, kind, alpha):
+    torch = pytest.importorskip("torch")
+    f = torch.nn.functional
+    x = np.array(special(dtype) + [0.3, -0.3, 3.0, -3.0], dtype)
+    t = torch.tensor(x, requires_grad=True)
+    y = {
+        "relu": f.relu,
+        "leaky_relu": lambda t: f.leaky_relu(t, alpha),
+        "elu": lambda t: f.elu(t, alpha),
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "gelu": f.gelu,
+        "silu": f.silu,
+    }[kind](t)
+    y.sum().backward()
+    got = activation(kind, x, alpha)
+    tolerance = {"rtol": 16 * eps(dtype), "atol": 8 * eps(dtype)}
+    np.testing.assert_allclose(got, y.detach().numpy(), **tolerance)
+    slope = activation_backward(kind, np.ones_like(x), saved_for(kind, x, alpha), alpha)
+    # x (1 - sigma(x)) is as inaccurate as 1 - sigma, times x.
+    np.testing.assert_allclose(slope, t.grad.numpy(), rtol=0, atol=64 * eps(dtype))
+
+
+def test_default_alphas_are_pytorchs():
+    x = np.array([-1.0, 2.0])
+    np.testing.assert_array_equal(activation("leaky_relu", x), [-0.01, 2.0])
+    np.testing.assert_allclose(activation("elu", x), [math.expm1(-1.0), 2.0], rtol=1e-15)
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_the_bits_do_not_depend_on_the_threads(isa, kind, threads):
+    x, dy = np.random.default_rng(3).standard_normal((2, 300_007)).astype(np.float32)
+    y, dx = activation(kind, x), activation_backward(kind, dy, x)
+    runtime.set_num_threads(1)
+    np.testing.assert_array_equal(y, activation(kind, x))
+    np.testing.assert_array_equal(dx, activation_backward(kind, dy, x))
+    pieces = [activation(kind, part) for part in np.split(x, [1, 17, 100_000, 100_003])]
+    np.testing.assert_array_equal(y, np.concatenate(pieces))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_tails_stop_at_the_end_of_their_buffers(isa, guarded, dtype, kind):
+    for n in LENGTHS:
+        x, dy = np.random.default_rng(n).standard_normal((2, n)).astype(dtype)
+        y = activation(kind, guarded(x), out=guarded(np.zeros(n, dtype)))
+        np.testing.assert_array_equal(y, activation(kind, x))
+        dx = activation_backward(kind, guarded(dy), guarded(x), out=guarded(np.zeros(n, dtype)))
+        np.testing.assert_array_equal(dx, activation_backward(kind, dy, x))
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_both_work_in_place(isa, kind):
+    x, dy = np.random.default_rng(4).standard_normal((2, 45)).astype(np.float32)
+    y, dx = activation(kind, x), activation_backward(kind, dy, x)
+    for target in (dy.copy(), x.copy()):
+        operands = (target, x) if (target == dy).all() else (dy, target)
+        assert activation_backward(kind, *operands, out=target) is target
+        np.testing.assert_array_equal(target, dx)
+    assert activation(kind, x, out=x) is x
+    np.testing.assert_array_equal(x, y)
+
+
+def test_any_shape_is_taken_and_kept(isa):
+    for shape in [(), (0,), (3, 0, 2), (2, 3, 5)]:
+        assert activation("tanh", np.ones(shape)).shape == shape
+
+
+X = np.ones((4, 6), np.float32)
+REFUSED = [
+    ("kind", ValueError, lambda: activation("softplus", X)),
+    ("kind", ValueError, lambda: activation(None, X)),
+    ("kind", ValueError, lambda: activation_backward("Relu", X, X)),
+    ("alpha", ValueError, lambda: activation("elu", X, math.nan)),
+    ("alpha", ValueError, lambda: activation("leaky_relu", X, math.inf)),
+    ("x", TypeError, lambda: activation("relu", [1.0])),
+    ("x", TypeError, lambda: activation("relu", X.astype(np.float16))),
+    ("x", TypeError, lambda: activation("relu", X.astype(np.int32))),
+    ("x", TypeError, lambda: activation("relu", X.astype(">f4"))),
+    ("x", ValueError, lambda: activation("relu", X[:, ::2])),
+    ("x", ValueError, lambda: activation("relu", X.T)),
+    ("out", ValueError, lambda: activation("relu", X, out=np.ones((6, 4), np.float32))),
+    ("out", TypeError, lambda: activation("relu", X, out=np.ones((4, 6)))),
+    ("out", ValueError, lambda: activation("relu", X.ravel()[:9], out=X.ravel()[1:10])),
+    ("out", ValueError, lambda: activation("relu", X, out=np.broadcast_to(np.float32(0), X.shape))),
+    ("saved", ValueError, lambda: activation_backward("relu", X, X[:3])),
+    ("saved", TypeError, lambda: activation_backward("relu", X, X.astype(np.float64))),
+    ("dy", TypeError, lambda: activation_backward("relu", 1.0, X)),
+    ("out", ValueError, lambda: activation_backward("relu", X.ravel()[:9], X.ravel()[:9].copy(), out=X.ravel()[3:12])),
+]
+
+
+@pytest.mark.parametrize(("name", "error", "call"), REFUSED)
+def test_what_does_not_fit_is_refused_by_name(name, error, call):
+    with pytest.raises(error, match=rf"^{name} must"):
+        call()
