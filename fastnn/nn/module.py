@@ -353,7 +353,7 @@ class Module:
         for name, module in self.named_modules():
             settings = tuple(
                 (k, v if isinstance(v, (int, float, str, bool, tuple, type(None))) else id(v))
-                for k, v in module.__dict__.items()
+                for k, v in sorted(module.__dict__.items())
                 if not k.startswith("_")
             )
             own = tuple(
