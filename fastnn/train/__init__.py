@@ -1,0 +1,18 @@
+"""Training: single steps, whole runs, callbacks, metrics, checkpoints."""
+
+from fastnn.train import callbacks, metrics
+from fastnn.train.callbacks import Callback, History
+from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
+from fastnn.train.step import TrainStep
+from fastnn.train.trainer import Trainer
+
+__all__ = [
+    "Callback",
+    "History",
+    "TrainStep",
+    "Trainer",
+    "callbacks",
+    "load_checkpoint",
+    "metrics",
+    "save_checkpoint",
+]

@@ -1,0 +1,362 @@
+"""Callbacks: what a trainer calls at the turns of training, under Keras's names."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from fastnn.data import _check
+from fastnn.files import write_atomically
+
+if TYPE_CHECKING:
+    from fastnn.train.trainer import Trainer
+
+Logs = dict[str, float]
+
+
+class Callback:
+    """Base of callbacks: override what is needed.
+
+    Epochs and batches count from 0. An epoch's `logs` hold ``loss`` and the metrics, ``val_loss``
+    and so on where there is validation data, and ``samples_per_second``. Setting
+    ``self.trainer.stop_training`` to True ends training after the epoch.
+
+    Attributes
+    ----------
+    trainer : Trainer
+        Set when `fit` begins.
+    """
+
+    trainer: Trainer
+
+    def on_train_begin(self) -> None:
+        """Before the first epoch, and before a resumed state is loaded."""
+
+    def on_train_end(self) -> None:
+        """After the last epoch; not when an error or Ctrl-C ends training."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Before an epoch's first batch, and before what a resumed epoch still has."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """After an epoch's validation."""
+
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        """After each update; `logs` holds the means of the epoch so far."""
+
+    def close(self) -> None:
+        """Let go of what the callback holds: called however `fit` ends."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs: plain values, and arrays."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Return to a state that `state_dict` gave."""
+
+
+class LambdaCallback(Callback):
+    """A callback made of functions.
+
+    Parameters
+    ----------
+    on_train_begin, on_train_end, on_epoch_begin, on_epoch_end, on_batch_end : callable, optional
+        Called as the methods of `Callback`, without self.
+    """
+
+    def __init__(self, **functions: Callable[..., None]) -> None:
+        known = [name for name in vars(Callback) if name.startswith("on_")]
+        for name, function in functions.items():
+            if name not in known:
+                raise TypeError(f"LambdaCallback has no {name!r}; it has {', '.join(known)}")
+            if not callable(function):
+                raise TypeError(f"{name}: expected a callable, got {function!r}")
+            setattr(self, name, function)
+
+
+class History(Callback):
+    """What `fit` returns: the logs of all epochs.
+
+    Attributes
+    ----------
+    epoch : list of int
+        Epochs done, from 0.
+    history : dict of str to list of float
+        One value an epoch.
+    """
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+
+class CSVLogger(Callback):
+    """Write a line an epoch to a CSV file: its number, counted from 1, and its logs.
+
+    The file is begun anew, in a resumed run with the epochs before the checkpoint. Each line is in
+    the file when its epoch ends.
+
+    Parameters
+    ----------
+    path : path-like
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = _check.path("path", path)
+        self._columns: list[str] | None = None
+
+    def on_train_begin(self) -> None:
+        self._columns = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        columns = ["epoch", *logs]
+        if columns == self._columns:
+            with open(self.path, "a", encoding="utf-8", newline="") as file:
+                file.write(_csv_lines([[epoch + 1, *logs.values()]]))
+            return
+        self._columns = columns
+        past = self.trainer.history
+        values = [past.history.get(name, []) for name in logs]
+        # A column that began late has no values for the first epochs.
+        padded = [[""] * (len(past.epoch) - len(v)) + v for v in values]
+        rows = [[e + 1, *row] for e, *row in zip(past.epoch, *padded, strict=True)]
+        write_atomically(self.path, _csv_lines([columns, *rows]).encode())
+
+
+class ProgressBar(Callback):
+    """A line an epoch, and a bar within it (tqdm) when the output is a terminal.
+
+    Parameters
+    ----------
+    file : text file, optional
+        Default: standard output.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self.file = file
+        self._bar: Any = None
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        out = self.file or sys.stdout
+        if out.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=self.trainer.batches,
+                initial=self.trainer.batch,
+                desc=f"epoch {epoch + 1}/{self.trainer.epochs}",
+                unit="batch",
+                leave=False,
+                file=out,
+            )
+
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
+            self._bar.update()
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        self.close()
+        width = len(str(self.trainer.epochs))
+        parts = [f"epoch {epoch + 1:{width}}/{self.trainer.epochs}"]
+        parts += [f"{k} {v:.4f}" for k, v in logs.items() if k != "samples_per_second"]
+        parts.append(f"{logs['samples_per_second']:,.0f} samples/s")
+        print("  ".join(parts), file=self.file or sys.stdout, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class LearningRateScheduler(Callback):
+    """Set the optimizer's learning rate at the beginning of each epoch.
+
+    Parameters
+    ----------
+    schedule : callable
+        schedule(epoch) gives the rate; a function of the epoch alone, so that a resumed run has the
+        same rates.
+    """
+
+    def __init__(self, schedule: Callable[[int], float]) -> None:
+        if not callable(schedule):
+            raise TypeError(f"schedule: expected a callable, got {schedule!r}")
+        self.schedule = schedule
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        self.trainer.optimizer.lr = self.schedule(epoch)
+
+
+class _Monitor(Callback):
+    """Follows the best value of one log."""
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor: expected the name of a log, got {monitor!r}")
+        _check.choice("mode", mode, ("auto", "min", "max"))
+        if mode == "auto":
+            more_is_better = "accuracy" in monitor or "top_" in monitor
+            mode = "max" if more_is_better else "min"
+        self.monitor = monitor
+        self.mode = mode
+        self.min_delta = _check.real("min_delta", min_delta, 0)
+        self.best = self._worst()
+
+    def _worst(self) -> float:
+        return math.inf if self.mode == "min" else -math.inf
+
+    def on_train_begin(self) -> None:
+        self.best = self._worst()
+
+    def _improved(self, logs: Logs) -> bool:
+        if self.monitor not in logs:
+            raise ValueError(
+                f"monitor: there is no log {self.monitor!r}; there are {', '.join(logs)}"
+            )
+        value = logs[self.monitor]
+        gain = self.best - value if self.mode == "min" else value - self.best
+        if not gain > self.min_delta:  # a NaN is no gain
+            return False
+        self.best = value
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.best = float(state["best"])
+
+
+class EarlyStopping(_Monitor):
+    """Stop when a log has not improved for some epochs.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+    patience : int, default 0
+        Epochs without improvement after which training stops; 0 is as 1.
+    min_delta : float, default 0
+        An improvement is larger than this.
+    mode : {"auto", "min", "max"}, default "auto"
+        Whether less or more is better; "auto" takes "max" for accuracy and top_k.
+    restore_best : bool, default False
+        Return to the weights of the best epoch when training ends, early or not.
+
+    Attributes
+    ----------
+    best : float
+        The best value so far.
+    wait : int
+        Epochs since.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 0,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        restore_best: bool = False,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience = _check.integer("patience", patience, 0)
+        self.restore_best = _check.flag("restore_best", restore_best)
+        self.wait = 0
+        self._weights: dict[str, np.ndarray[Any, Any]] = {}
+
+    def on_train_begin(self) -> None:
+        super().on_train_begin()
+        self.wait, self._weights = 0, {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        if self._improved(logs):
+            self.wait = 0
+            if self.restore_best:
+                self._weights = self.trainer.model.state_dict()
+            return
+        self.wait += 1
+        self._stop_if_due()
+
+    def _stop_if_due(self) -> None:
+        if self.wait >= max(self.patience, 1):
+            self.trainer.stop_training = True
+
+    def on_train_end(self) -> None:
+        if self._weights:
+            self.trainer.model.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        weights = {f"weights/{name}": array for name, array in self._weights.items()}
+        return {**super().state_dict(), "wait": self.wait, **weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.wait = int(state["wait"])
+        self._weights = {
+            name.removeprefix("weights/"): value
+            for name, value in state.items()
+            if name.startswith("weights/")
+        }
+        self._stop_if_due()
+
+
+class ModelCheckpoint(_Monitor):
+    """Save a checkpoint at the beginning and after each epoch, or after the best ones alone.
+
+    It is saved when all other callbacks have seen the epoch's end, and holds their state.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced each time, as a whole.
+    best_only : bool, default False
+        Save only when `monitor` has improved.
+    monitor : str, default "val_loss"
+    mode : {"auto", "min", "max"}, default "auto"
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        best_only: bool = False,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+    ) -> None:
+        super().__init__(monitor, mode)
+        self.path = _check.path("path", path)
+        self.best_only = _check.flag("best_only", best_only)
+        self._begun = False
+
+    def on_train_begin(self) -> None:
+        super().on_train_begin()
+        self._begun = False
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        # So that a run killed in its first epoch can be resumed, too.
+        if not self._begun and not self.best_only:
+            self.trainer.save_checkpoint(self.path)
+        self._begun = True
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        if not self.best_only or self._improved(logs):
+            self.trainer.save_checkpoint(self.path)
+
+
+def _csv_lines(rows: list[list[Any]]) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,337 @@
+"""Trainer: fit, evaluate and predict around a TrainStep."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnn import random
+from fastnn.data import DataLoader, _check
+from fastnn.nn.module import Module
+from fastnn.optim.optimizer import Optimizer
+from fastnn.train.callbacks import Callback, History, ModelCheckpoint, ProgressBar
+from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
+from fastnn.train.evaluation import (
+    Evaluation,
+    Means,
+    as_dataset,
+    in_order,
+    mode,
+    predict,
+    with_target,
+)
+from fastnn.train.metrics import Metric, resolve
+from fastnn.train.step import TrainStep
+
+
+class Trainer:
+    """Trains a model epoch by epoch, and says how good it is.
+
+    Parameters
+    ----------
+    model : Module
+    loss : callable
+        loss(output, target), a scalar.
+    optimizer : Optimizer
+        Over the model's parameters.
+    metrics : sequence of str or callable, default ("accuracy",)
+        Names ("accuracy", "mean_absolute_error", "mean_squared_error") or functions of a batch's
+        output and target that give a mean over its samples, such as `fn.train.metrics.top_k(5)`.
+
+    Attributes
+    ----------
+    history : History
+        Of the last `fit`.
+    step : int
+        Updates that the optimizer has made.
+    epoch, epochs : int
+        Whole epochs done, and after how many `fit` ends.
+    batch, batches : int
+        Batches done of this epoch, and batches an epoch.
+    stop_training : bool
+        Set it in a callback to end training after the epoch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `TrainStep`; for an unknown metric.
+
+    Examples
+    --------
+    >>> trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()))
+    >>> history = trainer.fit((x, y), validation_data=(xv, yv), epochs=10, batch_size=64)
+    >>> trainer.evaluate((xt, yt))
+    {'loss': 0.071, 'accuracy': 0.978}
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Any,
+        optimizer: Optimizer,
+        metrics: Sequence[str | Metric] = ("accuracy",),
+    ) -> None:
+        self.metrics = resolve(metrics)
+        self._train_step = TrainStep(model, loss, optimizer, outputs=bool(self.metrics))
+        self._evaluation = Evaluation(model, loss, metrics)
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.history = History()
+        self.epochs = self.batches = 0
+        self.stop_training = False
+        # This epoch, and the updates made before its first batch. The optimizer counts updates as
+        # it makes them, so wherever Ctrl-C strikes, the batches done are known.
+        self._position = (0, self.step)
+        self._means = Means()
+        self._loader: DataLoader | None = None
+        self._loader_lead = 0  # the loader's epoch less ours
+        self._callbacks: list[Callback] = []
+
+    @property
+    def step(self) -> int:
+        return self.optimizer.param_groups[0].steps
+
+    @property
+    def epoch(self) -> int:
+        return self._position[0]
+
+    @property
+    def batch(self) -> int:
+        return self.step - self._position[1]
+
+    def fit(
+        self,
+        data: Any,
+        validation_data: Any = None,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+        callbacks: Sequence[Callback] = (),
+        initial_epoch: int = 0,
+        resume: str | os.PathLike[str] | None = None,
+        seed: int | np.random.Generator | None = None,
+        verbose: bool = True,
+    ) -> History:
+        """Train until `epochs` epochs are done.
+
+        Parameters
+        ----------
+        data : tuple of arrays, ArrayDataset or DataLoader
+            The model's inputs, and last the loss's target.
+        validation_data : the same, optional
+            Evaluated after each epoch; its logs begin with ``val_``.
+        epochs : int, default 1
+            The number of the last epoch: with `initial_epoch` or `resume`, those before count.
+        batch_size : int, default 32
+        shuffle : bool, default True
+            Draw a new order each epoch. A DataLoader brings its own order and batch size.
+        callbacks : sequence of Callback
+        initial_epoch : int, default 0
+            Epochs done before; decides the order of the data, too.
+        resume : path-like, optional
+            A checkpoint to go on from: weights, optimizer, random numbers, place in the data,
+            history and callbacks are then as they were, and what follows is the same, bit for bit,
+            as if training had not been interrupted.
+        seed : int, numpy Generator or None
+            Of the order of the data; by default drawn from the one that `fn.manual_seed` starts.
+        verbose : bool, default True
+            Print progress: see `ProgressBar`.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument or a batch does not fit, or the checkpoint is damaged or another model's.
+        FileNotFoundError
+            If there is no such checkpoint.
+        KeyboardInterrupt
+            On Ctrl-C. Each step was made as a whole or not at all.
+
+        Notes
+        -----
+        Losses and metrics are means over samples: each batch counts by its size. Those of the
+        training data are taken while the weights change. Modules are in training mode while they
+        train, and then again in the mode that each was in.
+        """
+        epochs = _check.integer("epochs", epochs, 0)
+        first = _check.integer("initial_epoch", initial_epoch, 0)
+        if resume is not None and first:
+            raise ValueError("initial_epoch: the checkpoint of resume= knows its own; leave it out")
+        loader = self._training_loader(data, batch_size, shuffle, seed, first)
+        validation = validation_data
+        if validation is not None:
+            validation = in_order("validation_data", validation)
+        chain = [History(), *_chain(callbacks, _check.flag("verbose", verbose))]
+
+        self.history = chain[0]
+        self.epochs, self.batches, self.stop_training = epochs, len(loader), False
+        self._position = (first, self.step - int(loader.state_dict()["batch"]))
+        self._loader_lead = loader.epoch - first
+        self._means, self._loader, self._callbacks = Means(), loader, chain
+        with mode(self.model, True):
+            try:
+                for callback in chain:
+                    callback.trainer = self
+                    callback.on_train_begin()
+                if resume is not None:
+                    self._resume(resume)
+                while self.epoch < epochs and not self.stop_training:
+                    self._run_epoch(loader, validation)
+                for callback in chain:
+                    callback.on_train_end()
+            finally:
+                for callback in chain:
+                    callback.close()
+        return self.history
+
+    def evaluate(self, data: Any, batch_size: int | None = None) -> dict[str, float]:
+        """Loss and metrics in evaluation mode.
+
+        Parameters
+        ----------
+        data : tuple of arrays, ArrayDataset or DataLoader
+            The model's inputs, and last the loss's target.
+        batch_size : int, default 256
+            How many samples are computed at a time; a DataLoader brings its own.
+
+        Returns
+        -------
+        dict of str to float
+            ``loss`` and each metric, means over the samples.
+        """
+        return self._evaluation.measure(data, batch_size)
+
+    def predict(self, x: Any, batch_size: int = 256) -> Any:
+        """The model's output in evaluation mode.
+
+        Parameters
+        ----------
+        x : array, or tuple of arrays for a model of several inputs
+        batch_size : int, default 256
+            How many samples are computed at a time.
+
+        Returns
+        -------
+        array, or tuple, list or dict of arrays
+            What the model returns, for all samples.
+        """
+        return predict(self.model, x, batch_size)
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint that `fit` can go on from; callbacks may do so after any batch."""
+        position = None
+        if self._loader is not None:
+            # Where the training is: the loader may have handed out a batch more.
+            place = {"epoch": self.epoch + self._loader_lead, "batch": self.batch}
+            position = {**self._loader.state_dict(), **place}
+        plain: dict[str, Any] = {}
+        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        for name, callback in _named(self._callbacks):
+            state = callback.state_dict()
+            plain[name] = {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
+            arrays |= {f"{name}/{k}": v for k, v in state.items() if isinstance(v, np.ndarray)}
+        save_checkpoint(
+            path,
+            self.model,
+            self.optimizer,
+            step=self.step,
+            epoch=self.epoch,
+            history={"epoch": self.history.epoch, **self.history.history},
+            loader=position,
+            extra={"means": self._means.state_dict(), "callbacks": plain},
+            arrays=arrays,
+        )
+
+    def _resume(self, path: str | os.PathLike[str]) -> None:
+        loader = self._loader
+        assert loader is not None
+        saved = load_checkpoint(path, self.model, self.optimizer, loader=loader)
+        self._position = (saved["epoch"], self.step - int(loader.state_dict()["batch"]))
+        self._loader_lead = loader.epoch - self.epoch
+        self.history.history = dict(saved["history"])
+        self.history.epoch = self.history.history.pop("epoch", [])
+        extra = saved["extra"]
+        self._means = Means(extra.get("means"))
+        for name, callback in _named(self._callbacks):
+            if name in extra.get("callbacks", {}):
+                arrays = {
+                    k.removeprefix(f"{name}/"): v
+                    for k, v in saved["arrays"].items()
+                    if k.startswith(f"{name}/")
+                }
+                callback.load_state_dict({**extra["callbacks"][name], **arrays})
+
+    def _run_epoch(self, loader: DataLoader, validation: DataLoader | None) -> None:
+        epoch, chain, means = self.epoch, self._callbacks, self._means
+        each_batch = [c for c in chain if _follows_batches(c)]
+        for callback in chain:
+            callback.on_epoch_begin(epoch)
+        samples = means.samples
+        start = time.perf_counter()
+        for batch in loader:
+            result = self._train_step(*with_target(batch))
+            loss, output = result if self.metrics else (result, None)
+            means.add(loss, output, batch, self.metrics)
+            for callback in each_batch:
+                callback.on_batch_end(self.batch - 1, means.logs())
+        seconds = max(time.perf_counter() - start, 1e-9)
+        logs = means.logs()
+        if validation is not None:
+            logs |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
+        logs["samples_per_second"] = (means.samples - samples) / seconds
+        # What a checkpoint written from here on says: this epoch is done.
+        self._position, self._means = (epoch + 1, self.step), Means()
+        for callback in chain:
+            callback.on_epoch_end(epoch, logs)
+
+    def _training_loader(
+        self, data: Any, batch_size: int | None, shuffle: bool | None, seed: Any, epoch: int
+    ) -> DataLoader:
+        if isinstance(data, DataLoader):
+            given = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed}
+            for name, value in given.items():
+                if value is not None:
+                    raise ValueError(f"{name}: the DataLoader brings its own; leave it out")
+            return data
+        loader = DataLoader(
+            as_dataset("data", data),
+            batch_size=32 if batch_size is None else batch_size,
+            shuffle=True if shuffle is None else shuffle,
+            seed=random.generator() if seed is None else seed,
+        )
+        loader.load_state_dict({**loader.state_dict(), "epoch": epoch})
+        return loader
+
+
+def _chain(callbacks: Sequence[Callback], verbose: bool) -> list[Callback]:
+    if isinstance(callbacks, Callback):
+        raise TypeError("callbacks: expected a list of callbacks, got one callback")
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
+    chain = list(callbacks)
+    if verbose and not any(isinstance(c, ProgressBar) for c in callbacks):
+        chain.append(ProgressBar())
+    # Checkpoints last: they hold what the others have made of the epoch.
+    return sorted(chain, key=lambda callback: isinstance(callback, ModelCheckpoint))
+
+
+def _follows_batches(callback: Callback) -> bool:
+    return getattr(callback.on_batch_end, "__func__", None) is not Callback.on_batch_end
+
+
+def _named(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
+    """Callbacks with the names under which checkpoints hold their state."""
+    seen: dict[str, int] = {}
+    for callback in callbacks:
+        kind = type(callback).__name__
+        seen[kind] = seen.get(kind, 0) + 1
+        yield f"{kind}.{seen[kind]}", callback
