@@ -108,7 +108,8 @@ def test_every_public_name_has_a_docstring():
 
     missing = []
     for module in (fn, fn.nn, fn.nn.functional, fn.nn.init, fn.optim, fn.data, fn.models, fn.testing, fn.callbacks):
-        own_names = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
+        here = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
+        own_names = [n for n in here if not n.startswith("_")]
         for name in getattr(module, "__all__", own_names):
             item = getattr(module, name)
             if (inspect.isclass(item) or inspect.isfunction(item)) and own(item) and not inspect.getdoc(item):
