@@ -57,10 +57,11 @@ class NativeOp:
     callback: Any
     node: Node | None
     shapes: list[Shape] = field(default_factory=list)
-    level: int = -1
+    writes: tuple[int, ...] = ()  # inputs that are written to as well
 
     def outputs(self) -> list[Buffer]:
-        return [b[0] for b in self.buffers[: self.n_outputs] if b is not None]
+        entries = [*self.buffers[: self.n_outputs], *(self.buffers[self.n_outputs + i] for i in self.writes)]
+        return [b[0] for b in entries if b is not None]
 
     def inputs(self) -> list[Buffer]:
         return [b[0] for b in self.buffers[self.n_outputs :] if b is not None]
@@ -102,6 +103,7 @@ class Builder:
         dtype: np.dtype[Any] | None = None,
         callback: Any = None,
         commit: bool = False,
+        writes: tuple[int, ...] = (),
     ) -> None:
         """Append a native op. Operands are tensors, temporaries, buffers or None; offsets are in elements
         of output 0 and input 0."""
@@ -119,6 +121,9 @@ class Builder:
             if per_sample:
                 raise SpecialiseError
             buffers.append((self.storage(operand), fixed * dtype.itemsize))
+        made, read = buffers[: len(outputs)], buffers[len(outputs) :]
+        # What adds to memory that outlives the run must not be done by halves: it runs at the end.
+        commit = commit or any(b[0].where == "fixed" and b in read for b in made if b is not None)
         self.ops.append(
             NativeOp(
                 kernel=kernel,
@@ -132,6 +137,7 @@ class Builder:
                 in_place=in_place,
                 callback=callback,
                 node=self._node,
+                writes=writes,
                 shapes=[o.shape for o in (*outputs, *inputs) if isinstance(o, (Tensor, Temporary))],
             )
         )

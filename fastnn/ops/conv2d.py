@@ -12,7 +12,7 @@ from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe,
 from fastnn.ops.base import Op, Signature, check_dtypes, check_float
 
 if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+    from fastnn.lowering.builder import Builder, Temporary
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,14 @@ class Geometry:
         return [
             *x, *y[1:], *self.kernel, *self.stride, self.padding[0], self.padding[2], *self.dilation, self.groups
         ]  # fmt: skip
+
+
+def _packed(to: Builder, w: Tensor, dims: list[int], kind: int) -> Temporary:
+    """The weights as the kernels read them, made once a run instead of in every chunk."""
+    ic, oc, (kh, kw), groups = dims[3], dims[6], dims[7:9], dims[15]
+    packed = to.temporary((native.packed_elements(kh, kw, ic, oc, groups, kind),), w.dtype)
+    to.emit("conv2d_pack", [packed], [w], [*dims, kind])
+    return packed
 
 
 def _flops(node: Node, y: Tensor, w: Tensor) -> int:
@@ -84,12 +92,14 @@ class Conv2d(Op):
         bias = rest.pop(0) if node.attrs["bias"] else None
         residual = rest.pop(0) if node.attrs["residual"] else None
         act = node.attrs["act"]
+        dims = node.attrs["geometry"].dims(x.shape, node.output.shape)
+        packed = _packed(to, w, dims, 0)
         to.emit(
             "conv2d",
             outputs=node.outputs,
-            inputs=[x, w, bias, residual],
+            inputs=[x, w, bias, residual, packed],
             dims=[
-                *node.attrs["geometry"].dims(x.shape, node.output.shape),
+                *dims,
                 native_activation.ACTIVATIONS.index(act[0]) if act else -1,
             ],
             scalars=[act[1] if act else 0.0],
@@ -123,12 +133,14 @@ class InputGrad(Op):
     def lower(self, node: Node, to: Builder) -> None:
         dy, w, *saved = node.inputs
         grad = node.attrs["grad"]
+        dims = node.attrs["geometry"].dims(node.output.shape, dy.shape)
+        packed = _packed(to, w, dims, 1)
         to.emit(
             "conv2d_input_grad",
             outputs=node.outputs,
-            inputs=[dy, w, saved[0] if saved else None],
+            inputs=[dy, w, saved[0] if saved else None, packed],
             dims=[
-                *node.attrs["geometry"].dims(node.output.shape, dy.shape),
+                *dims,
                 native_activation.ACTIVATIONS.index(grad[0]) if grad else -1,
             ],
             scalars=[grad[1] if grad else 0.0],
@@ -152,12 +164,14 @@ class WeightGrad(Op):
         dims = node.attrs["geometry"].dims(x.shape, dy.shape)
         dw, dbias = node.outputs[0], to.wanted(node.outputs)[1]
         pieces, elements = native.weight_grad_pieces(*(int(d) for d in dims))
-        partial = to.temporary((pieces, elements), x.dtype) if pieces > 1 else None
-        to.emit("conv2d_weight_grad", [dw if partial is None else None, dbias if partial is None else None, partial],
-                [x, dy], [*dims, 0, pieces], dtype=x.dtype)  # fmt: skip
-        if partial is not None:
-            sizes = [count(dw.shape), dy.shape[3], pieces, elements, 0]
-            to.emit("conv2d_weight_grad_sum", [dw, dbias], [partial], sizes)
+        if pieces == 1:
+            to.emit("conv2d_weight_grad", [dw, dbias], [x, dy, None], [*dims, 0, 1])
+            return
+        partial = to.temporary((pieces, elements), x.dtype)
+        to.emit(
+            "conv2d_weight_grad", [None, dbias], [x, dy, partial], [*dims, 0, pieces], dtype=x.dtype, writes=(2,)
+        )
+        to.emit("conv2d_weight_grad_sum", [dw, dbias], [partial], [count(dw.shape), dy.shape[3], pieces, 0])
 
     def flops(self, node: Node) -> int:
         return _flops(node, node.inputs[1], node.outputs[0])
