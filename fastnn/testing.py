@@ -19,6 +19,8 @@ from fastnn.nn.parameter import Parameter
 from fastnn.ops.base import INPUT
 from fastnn.ops.elementwise import add
 
+__all__ = ["gradcheck"]
+
 Array = np.ndarray[Any, Any]
 
 
@@ -32,9 +34,9 @@ def gradcheck(
 ) -> bool:
     """Compare fastnn's gradients with central differences, in float64.
 
-    The outputs are weighted by fixed random numbers and summed; the gradient of that sum is checked for
-    every element of the inputs and, for a module, of its trained parameters. Dropout draws one and the
-    same mask throughout. Stay away from kinks: inputs of relu should be larger than `eps`.
+    The outputs are weighted by fixed random numbers and summed; the gradient of that sum is checked
+    for every element of the inputs and, for a module, of its trained parameters. Dropout draws one
+    and the same mask throughout. Stay away from kinks: inputs of relu should be larger than `eps`.
 
     Parameters
     ----------
@@ -83,25 +85,28 @@ def gradcheck(
         random.state()[:] = state
         return program.plans[0].run(*arrays, *extra)
 
-    outputs = run(forward := _program(function, arrays, None, parameters))
-    rng = np.random.default_rng(0)
-    weights = [rng.uniform(0.5, 1.5, np.shape(y)) for y in outputs]
-    grads = run(_program(function, arrays, wrt, parameters), *weights)
-    views = [*grads[: len(wrt)], *(p._view(g) for (_, p), g in zip(parameters, grads[len(wrt) :], strict=True))]
-
-    worst: tuple[float, str] = (-1.0, "")
-    for (name, array), grad in zip(checked.items(), views, strict=True):
-        for index in np.ndindex(array.shape):
-            numeric = _central_difference(array, index, eps, lambda: run(forward), weights)
-            given = float(np.asarray(grad)[index])
-            excess = abs(given - numeric) / (atol + rtol * abs(numeric))
-            excess = np.inf if np.isnan(excess) else excess
-            if excess > worst[0]:
-                text = f"gradient for {name}{list(index) or ''}: {given:.12g}, by central differences {numeric:.12g}"
-                worst = (excess, text)
-    random.state()[:] = state
+    worst = (-1.0, "", 0.0, 0.0)
+    try:
+        forward = _program(function, arrays, None, parameters)
+        rng = np.random.default_rng(0)
+        weights = [rng.uniform(0.5, 1.5, np.shape(y)) for y in run(forward)]
+        grads = run(_program(function, arrays, wrt, parameters), *weights)
+        storages = zip(parameters, grads[len(wrt) :], strict=True)
+        views = [*grads[: len(wrt)], *(p._view(g) for (_, p), g in storages)]
+        for (name, array), grad in zip(checked.items(), views, strict=True):
+            for index in np.ndindex(array.shape):
+                given = float(np.asarray(grad)[index])
+                numeric = _central_difference(array, index, eps, lambda: run(forward), weights)
+                excess = abs(given - numeric) / (atol + rtol * abs(numeric))
+                excess = np.inf if np.isnan(excess) else excess
+                worst = max(worst, (excess, f"{name}{list(index) or ''}", given, numeric))
+    finally:
+        random.state()[:] = state
     if worst[0] > 1:
-        raise AssertionError(f"{worst[1]}; atol={atol:g}, rtol={rtol:g}")
+        raise AssertionError(
+            f"gradient for {worst[1]}: {worst[2]:.12g}, by central differences {worst[3]:.12g}; "
+            f"atol={atol:g}, rtol={rtol:g}"
+        )
     return True
 
 
@@ -119,7 +124,9 @@ def _central_difference(
     finally:
         array[index] = value
     # Differences before the sum: outputs that do not depend on the element add no rounding error.
-    return float(sum(np.sum(w * (a - b)) for w, a, b in zip(weights, above, below, strict=True)) / step)
+    return float(
+        sum(np.sum(w * (a - b)) for w, a, b in zip(weights, above, below, strict=True)) / step
+    )
 
 
 def _parameters(function: Any) -> list[tuple[str, Parameter]]:
@@ -128,7 +135,9 @@ def _parameters(function: Any) -> list[tuple[str, Parameter]]:
     trained = [(name, p) for name, p in function.named_parameters() if p.requires_grad]
     for name, p in trained:
         if p.dtype != np.float64:
-            raise TypeError(f"{name} is {p.dtype}; gradients are checked in float64: call model.double() first")
+            raise TypeError(
+                f"{name} is {p.dtype}; gradients are checked in float64: call model.double() first"
+            )
     return trained
 
 
@@ -138,20 +147,27 @@ def _program(
     wrt: Sequence[int] | None,
     parameters: list[tuple[str, Parameter]],
 ) -> Program:
-    """What gives the outputs (wrt=None), or the gradients from weights of the outputs as further inputs."""
+    """The program of the outputs (wrt=None), or of gradients, which also takes their weights."""
 
     def finish(graph: Graph, result: Any) -> Program:
         tensors, _ = flatten_result(result, getattr(function, "__name__", type(function).__name__))
         if wrt is None:
             return Program(graph, [tensors])
-        leaves = [*(graph.inputs[i] for i in wrt), *(graph.memory(p._storage) for _, p in parameters)]
+        leaves = [
+            *(graph.inputs[i] for i in wrt),
+            *(graph.memory(p._storage) for _, p in parameters),
+        ]
         seeds: dict[Tensor, Tensor] = {}
         for k, tensor in enumerate(tensors):
-            seed = graph.add(INPUT, (), name=f"weight[{k}]", shape=tensor.shape, dtype=tensor.dtype).output
+            seed = graph.add(
+                INPUT, (), name=f"weight[{k}]", shape=tensor.shape, dtype=tensor.dtype
+            ).output
             graph.inputs.append(seed)
             seeds[tensor] = add(seeds[tensor], seed) if tensor in seeds else seed
         found = gradients(graph, seeds, leaves)
-        return Program(graph, [[zeros_like(t) if g is None else g for t, g in zip(leaves, found, strict=True)]])
+        return Program(
+            graph, [[zeros_like(t) if g is None else g for t, g in zip(leaves, found, strict=True)]]
+        )
 
     names = [f"input[{i}]" for i in range(len(arrays))]
     return build(function, arrays, names, finish)

@@ -160,7 +160,7 @@ def test_none_from_backward_is_a_zero_gradient():
         def backward(self, dy):
             return None
 
-    value, dx = value_and_grad(lambda x: Blind()(x).sum() + x.sum())(X)
+    _, dx = value_and_grad(lambda x: Blind()(x).sum() + x.sum())(X)
     np.testing.assert_array_equal(dx, np.ones_like(X))
 
 
@@ -337,13 +337,25 @@ def returning(value, shape=None):
 @pytest.mark.parametrize(
     ("function", "error", "message"),
     [
-        (returning(lambda x: x[:, :2]), ValueError, r"Returns.forward has shape \(4, 2\); expected \(4, 3\)"),
+        (
+            returning(lambda x: x[:, :2]),
+            ValueError,
+            r"Returns.forward has shape \(4, 2\); expected \(4, 3\)",
+        ),
         (returning(lambda x: x[0]), ValueError, r"shape \(3,\); expected \(4, 3\)"),
-        (returning(lambda x: x.astype(np.float32)), TypeError, "has dtype float32; expected float64"),
+        (
+            returning(lambda x: x.astype(np.float32)),
+            TypeError,
+            "has dtype float32; expected float64",
+        ),
         (returning(lambda x: None), TypeError, "Returns.forward has dtype object"),
         (returning(lambda x: (x, x)), ValueError, "returned 2 arrays; expected 1"),
         (returning(lambda x: (x,), ((4, 3), (4, 3))), ValueError, "returned 1 arrays; expected 2"),
-        (returning(lambda x: (x, x[0]), ((4, 3), (4, 3))), ValueError, r"forward: array 1 has shape \(3,\)"),
+        (
+            returning(lambda x: (x, x[0]), ((4, 3), (4, 3))),
+            ValueError,
+            r"forward: array 1 has shape \(3,\)",
+        ),
         (returning(lambda x: x, "ab"), TypeError, "output_shape must return"),
         (returning(lambda x: x, (4, 0)), TypeError, "output_shape must return"),
         (returning(lambda x: x, ((4, 3), 5)), TypeError, "output_shape must return"),
@@ -387,7 +399,11 @@ def test_a_function_without_backward_can_be_used_where_no_gradient_flows():
     [
         (lambda: Sine()(), TypeError, "Sine was called without an input"),
         (lambda: Sine()(np.arange(3)), TypeError, "Sine: at least one input must be a float"),
-        (lambda: trace(lambda x: PolarToPlane()(x, np.ones((4, 3), np.float32)))(X), TypeError, "input 0 is float64"),
+        (
+            lambda: trace(lambda x: PolarToPlane()(x, np.ones((4, 3), np.float32)))(X),
+            TypeError,
+            "input 0 is float64",
+        ),
         (lambda: Sine()(np.zeros((0, 3))), ValueError, "no elements"),
         (lambda: Sine()(X.astype(np.float16)), TypeError, "float16"),
         (lambda: Function()(*[X] * 15), ValueError, "at most 15"),
@@ -434,7 +450,9 @@ def test_two_python_threads_run_callbacks_of_two_models_at_once():
             if not np.array_equal(model(X), y):
                 wrong.append(1)
 
-    workers = [threading.Thread(target=work, args=pair) for pair in zip(models, expected, strict=True)]
+    workers = [
+        threading.Thread(target=work, args=pair) for pair in zip(models, expected, strict=True)
+    ]
     for w in workers:
         w.start()
     for w in workers:

@@ -94,7 +94,9 @@ def test_a_module_list_registers_parameters_and_is_walked_by_forward():
             return x
 
     net = Net()
-    assert list(net.state_dict()) == [f"layers.{i}.{n}" for i in range(3) for n in ("weight", "bias")]
+    assert list(net.state_dict()) == [
+        f"layers.{i}.{n}" for i in range(3) for n in ("weight", "bias")
+    ]
     assert net(X).shape == (4, 3)
     with pytest.raises(NotImplementedError, match="ModuleList has no forward"):
         net.layers(X)
@@ -138,7 +140,8 @@ def test_a_module_that_stands_twice_shares_its_parameters():
 
 def test_the_representation_is_pytorchs():
     torch = pytest.importorskip("torch")
-    code = "nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.LeakyReLU(0.1), nn.Flatten()), nn.Softmax(dim=1), nn.ELU())"
+    inner = "nn.Sequential(nn.LeakyReLU(0.1), nn.Flatten())"
+    code = f"nn.Sequential(nn.Linear(3, 4), {inner}, nn.Softmax(dim=1), nn.ELU())"
     ours, theirs = (eval(code, {"nn": module}) for module in (nn, torch.nn))
     assert repr(ours) == repr(theirs)
 
@@ -155,7 +158,11 @@ def test_the_representation_is_pytorchs():
         (lambda: nn.ModuleDict({"items": nn.ReLU()}), ValueError, "'items' is an attribute"),
         (lambda: nn.ModuleDict({1: nn.ReLU()}), ValueError, "text without dots"),
         (lambda: nn.ModuleList([None]), TypeError, "must be a Module, got NoneType"),
-        (lambda: nn.ModuleList([nn.ReLU()]).__setitem__(0, "x"), TypeError, "module must be a Module"),
+        (
+            lambda: nn.ModuleList([nn.ReLU()]).__setitem__(0, "x"),
+            TypeError,
+            "module must be a Module",
+        ),
         (lambda: nn.ModuleList([nn.ReLU()]).__setitem__(1, nn.ReLU()), IndexError, "index 1"),
     ],
 )

@@ -31,7 +31,11 @@ CALLS = [
     ("dropout", (X, 0.5, False), {}),
     ("flatten", (X,), {}),
     ("cross_entropy", (X, LABELS), {}),
-    ("cross_entropy", (X, LABELS), {"reduction": "none", "ignore_index": 1, "label_smoothing": 0.2}),
+    (
+        "cross_entropy",
+        (X, LABELS),
+        {"reduction": "none", "ignore_index": 1, "label_smoothing": 0.2},
+    ),
     ("cross_entropy", (X, LABELS, abs(W[0])), {}),
     ("mse_loss", (X, X * 0.5), {"reduction": "sum"}),
     ("binary_cross_entropy_with_logits", (X, abs(np.tanh(X))), {}),
@@ -46,7 +50,10 @@ def test_called_with_arrays_they_give_what_pytorch_and_a_trace_give(name, args, 
     if name == "flatten":
         theirs = torch.flatten(torch.tensor(X))
     else:
-        as_torch = lambda v: torch.tensor(v) if isinstance(v, np.ndarray) else v
+
+        def as_torch(v):
+            return torch.tensor(v) if isinstance(v, np.ndarray) else v
+
         theirs = getattr(torch.nn.functional, name)(
             *map(as_torch, args), **{k: as_torch(v) for k, v in settings.items()}
         )
@@ -58,7 +65,9 @@ def test_called_with_arrays_they_give_what_pytorch_and_a_trace_give(name, args, 
     np.testing.assert_array_equal(traced(*arrays), ours)
 
 
-@pytest.mark.parametrize(("name", "args", "settings"), [c for c in CALLS if c[2].get("reduction") != "none"])
+@pytest.mark.parametrize(
+    ("name", "args", "settings"), [c for c in CALLS if c[2].get("reduction") != "none"]
+)
 def test_gradients_agree_with_central_differences(name, args, settings):
     arrays = [a for a in args if isinstance(a, np.ndarray)]
     others = args[len(arrays) :]
@@ -130,7 +139,11 @@ def test_programs_that_were_not_used_for_long_are_let_go():
         (lambda: F.relu(X.astype(np.float16)), TypeError, "input has dtype float16"),
         (lambda: F.relu(np.ones(3, complex)), TypeError, "input has dtype complex128"),
         (lambda: F.relu(np.ones(3, bool)), TypeError, "input has dtype bool"),
-        (lambda: F.relu(np.arange(3)), TypeError, "relu expects a float32 or float64 tensor, got int64"),
+        (
+            lambda: F.relu(np.arange(3)),
+            TypeError,
+            "relu expects a float32 or float64 tensor, got int64",
+        ),
         (lambda: F.relu(np.zeros((0, 3))), ValueError, "input has shape"),
         (lambda: F.relu(), TypeError, "input"),
         (lambda: F.leaky_relu(X, "a"), TypeError, "negative_slope"),
@@ -158,14 +171,22 @@ def test_programs_that_were_not_used_for_long_are_let_go():
         (lambda: F.concat([X, None]), TypeError, r"tensors\[1\]"),
         (lambda: F.concat([X, X], 5), ValueError, "dim 5"),
         (lambda: F.cross_entropy(X, LABELS[:5]), ValueError, "target"),
-        (lambda: F.cross_entropy(X, LABELS + 4), ValueError, r"target\[\d\] is \d; labels must lie in 0 ... 3"),
+        (
+            lambda: F.cross_entropy(X, LABELS + 4),
+            ValueError,
+            r"target\[\d\] is \d; labels must lie in 0 ... 3",
+        ),
         (lambda: F.cross_entropy(X, LABELS - 4), ValueError, "target"),
         (lambda: F.cross_entropy(X, LABELS * 1.0), TypeError, "target"),
         (lambda: F.cross_entropy(X, None), TypeError, "target"),
         (lambda: F.cross_entropy(LABELS, LABELS), TypeError, "input"),
         (lambda: F.cross_entropy(X, LABELS, W[0, :3]), ValueError, "weight has shape"),
         (lambda: F.cross_entropy(X, LABELS, abs(W[0]).astype(np.float32)), TypeError, "weight"),
-        (lambda: F.cross_entropy(X, LABELS, reduction="avg"), ValueError, "reduction must be one of"),
+        (
+            lambda: F.cross_entropy(X, LABELS, reduction="avg"),
+            ValueError,
+            "reduction must be one of",
+        ),
         (lambda: F.cross_entropy(X, LABELS, reduction=None), ValueError, "reduction"),
         (lambda: F.cross_entropy(X, LABELS, label_smoothing=2), ValueError, "label_smoothing"),
         (lambda: F.cross_entropy(X, LABELS, ignore_index=0.5), TypeError, "ignore_index"),
@@ -174,10 +195,26 @@ def test_programs_that_were_not_used_for_long_are_let_go():
         (lambda: F.mse_loss(X, X, "sums"), ValueError, "reduction"),
         (lambda: F.binary_cross_entropy_with_logits(X, X[0]), ValueError, "target"),
         (lambda: F.binary_cross_entropy_with_logits(X, X, X[0, :3]), ValueError, "weight"),
-        (lambda: F.binary_cross_entropy_with_logits(X, X, [1.0]), TypeError, "the weight is float32"),
-        (lambda: F.binary_cross_entropy_with_logits(X, X, weight=X[:2]), ValueError, "weight has shape"),
-        (lambda: F.binary_cross_entropy_with_logits(X, X, pos_weight=X[0, :3]), ValueError, "pos_weight"),
-        (lambda: F.binary_cross_entropy_with_logits(X, X, pos_weight=[1.0] * 4), TypeError, "the pos_weight is float32"),
+        (
+            lambda: F.binary_cross_entropy_with_logits(X, X, [1.0]),
+            TypeError,
+            "the weight is float32",
+        ),
+        (
+            lambda: F.binary_cross_entropy_with_logits(X, X, weight=X[:2]),
+            ValueError,
+            "weight has shape",
+        ),
+        (
+            lambda: F.binary_cross_entropy_with_logits(X, X, pos_weight=X[0, :3]),
+            ValueError,
+            "pos_weight",
+        ),
+        (
+            lambda: F.binary_cross_entropy_with_logits(X, X, pos_weight=[1.0] * 4),
+            TypeError,
+            "the pos_weight is float32",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(call, error, message):
@@ -194,7 +231,7 @@ def test_one_target_cannot_serve_losses_over_different_numbers_of_classes():
 def test_labels_are_checked_behind_a_reshape_and_refused_behind_a_computation():
     function = trace(lambda x, y: F.cross_entropy(x, y.flatten()))
     assert np.isfinite(function(X, LABELS[:, None]))
-    with pytest.raises(ValueError, match="labels must lie in 0 ... 3"):
+    with pytest.raises(ValueError, match=r"labels must lie in 0 \.\.\. 3"):
         function(X, LABELS[:, None] + 4)
     with pytest.raises(TypeError, match="target must be an argument of the traced function"):
         trace(lambda x, y: F.cross_entropy(x, y[:, 0]))(X, np.stack([LABELS, LABELS], 1))

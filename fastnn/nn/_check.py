@@ -28,7 +28,9 @@ def integer(name: str, value: Any, minimum: int | None = None) -> int:
 def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     """`value` as a finite float in low ... high."""
     wanted = "a finite number" if low == -math.inf else f"a number in {low:g} ... {high:g}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
         raise TypeError(f"{name} must be {wanted}, got {value!r}")
     number = float(value)
     if not math.isfinite(number) or not low <= number <= high:

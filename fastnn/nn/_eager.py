@@ -37,7 +37,11 @@ def eager(*names: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
             if is_tracing():
                 return function(*args, **kwargs)
             given = signature.bind(*args, **kwargs).arguments
-            absent = {n for n in names if given.get(n, 0) is None and signature.parameters[n].default is None}
+            absent = {
+                n
+                for n in names
+                if given.get(n, 0) is None and signature.parameters[n].default is None
+            }
             arrays = {n: given.pop(n) for n in names if n in given and n not in absent}
             return run_function(function, arrays, **given)
 
@@ -47,7 +51,7 @@ def eager(*names: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
 
 
 def run_function(function: Callable[..., Any], inputs: Mapping[str, Any], **settings: Any) -> Any:
-    """Run `function(**inputs, **settings)` on arrays; the program is kept for the next call alike."""
+    """Run `function(**inputs, **settings)` on arrays, and keep the program for the next time."""
     arrays = [to_array(value, name) for name, value in inputs.items()]
     forms = tuple((a.shape, a.dtype) for a in arrays)
     try:
@@ -70,7 +74,9 @@ def make(
         return function(**dict(zip(names, tensors, strict=True)), **dict(settings))
 
     def finish(graph: Graph, result: Any) -> Entry:
-        tensors, rebuild = flatten_result(result, getattr(function, "__name__", type(function).__name__))
+        tensors, rebuild = flatten_result(
+            result, getattr(function, "__name__", type(function).__name__)
+        )
         return Program(graph, [tensors]), rebuild
 
     # Only shape and dtype of the inputs matter here.

@@ -57,7 +57,7 @@ class _Ordered(Module):
         return list(self._modules)[i]
 
     def _part(self, items: list[tuple[str, Module]]) -> Module:
-        return type(self)(module for _, module in items)
+        raise NotImplementedError
 
 
 class Sequential(_Ordered):
@@ -92,6 +92,9 @@ class ModuleList(_Ordered):
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
         self.extend(modules)
+
+    def _part(self, items: list[tuple[str, Module]]) -> Module:
+        return type(self)(module for _, module in items)
 
 
 class ModuleDict(Module):
@@ -134,5 +137,7 @@ class ModuleDict(Module):
 def _add(container: Module, name: str, module: Any) -> None:
     """add_module, but a name may not hide an attribute such as `training`."""
     if isinstance(name, str) and name not in container._modules and hasattr(container, name):
-        raise ValueError(f"{name!r} is an attribute of {type(container).__name__}; choose another name")
+        raise ValueError(
+            f"{name!r} is an attribute of {type(container).__name__}; choose another name"
+        )
     container.add_module(name, module)

@@ -10,11 +10,11 @@ from fastnn.nn.module import Module
 
 
 class Dropout(Module):
-    """In training mode, zeroes each element with probability p and scales the others by 1 / (1 - p).
+    """In training mode, zeroes each element with probability p and scales the rest by 1 / (1 - p).
 
     In evaluation mode it does nothing (Srivastava et al., 2014; "inverted", as PyTorch's). The mask
-    follows from the seed that `fn.manual_seed` sets, the step and the element's position, whatever the
-    number of threads.
+    follows from the seed that `fn.manual_seed` sets, the step and the element's position, whatever
+    the number of threads.
     """
 
     def __init__(self, p: float = 0.5) -> None:

@@ -15,20 +15,20 @@ from fastnn.ops.callback import callback
 class Function:
     """Base of operations written in NumPy, which take their place in a program.
 
-    A subclass writes `forward` and, if it is to be trained through, `backward`; both take and return
-    arrays. Called with tensors, in a module's `forward`, an instance becomes a node of the graph; called
-    with arrays, it is run at once.
+    A subclass writes `forward` and, if it is to be trained through, `backward`; both take and
+    return arrays. Called with tensors, in a module's `forward`, an instance becomes a node of the
+    graph; called with arrays, it is run at once.
 
     The arrays that the two methods get are copies, theirs to keep or change. What they return is
     checked and copied. What they raise comes out of the run; parameters are then as they were.
 
-    In every run, `forward` gets as `self` a fresh shallow copy of the instance, and `backward` the same
-    one: attributes that `forward` sets are there in `backward`, apart from those of any other place
-    where the instance is used, and gone thereafter. What is to outlast a run must lie in an object that
-    an attribute holds, such as a list or an array.
+    In every run, `forward` gets as `self` a fresh shallow copy of the instance, and `backward` the
+    same one: attributes that `forward` sets are there in `backward`, apart from those of any other
+    place where the instance is used, and gone thereafter. What is to outlast a run must lie in an
+    object that an attribute holds, such as a list or an array.
 
-    Python computes it on one thread, and the program waits: keep it for what matters little, or will
-    become a kernel.
+    Python computes it on one thread, and the program waits: keep it for what matters little, or
+    will become a kernel.
 
     Examples
     --------
@@ -47,12 +47,16 @@ class Function:
     saved: tuple[Any, ...] = ()
 
     def forward(self, *inputs: Any) -> Any:
-        """The output, an array, or a tuple of them: of the shapes that output_shape gives, and of the
-        inputs' floating dtype."""
+        """Compute the output: an array of the shape that output_shape gives, or a tuple of them.
+
+        Its dtype is that of the floating inputs.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, *grads: Any) -> Any:
-        """The gradient for the input, or a tuple with one for each: of its shape and dtype; None for zero.
+        """Compute the gradient for the input, of its shape and dtype; a tuple with one for each.
+
+        None stands for zero.
 
         Parameters
         ----------
@@ -64,8 +68,8 @@ class Function:
     def output_shape(self, *shapes: tuple[int, ...]) -> Any:
         """The output's shape, or a tuple of shapes, from the inputs'; the first input's by default.
 
-        Sizes that follow the batch may be passed on and multiplied; what else is done with them ties the
-        program to one batch size.
+        Sizes that follow the batch may be passed on and multiplied; what else is done with them
+        ties the program to one batch size.
         """
         return shapes[0]
 
@@ -74,7 +78,7 @@ class Function:
         self.saved = arrays
 
     def __call__(self, *inputs: Any) -> Any:
-        """Apply it to tensors (in a trace) or to arrays; returns a tensor or array, or a tuple of them."""
+        """Apply it to tensors (in a trace) or arrays; returns one of them, or a tuple."""
         if not is_tracing():
             return trace(self)(*inputs)
         name = type(self).__name__
@@ -85,9 +89,14 @@ class Function:
         single = _is_shape(result)
         shapes = [result] if single else result
         if not (isinstance(shapes, (tuple, list)) and shapes and all(map(_is_shape, shapes))):
-            raise TypeError(f"{name}.output_shape must return a tuple of positive ints, or of such, got {result!r}")
+            raise TypeError(
+                f"{name}.output_shape must return a tuple of positive ints, or of such tuples, got "
+                f"{result!r}"
+            )
         use = _Use(self)
-        outputs = callback(tensors, [tuple(shape) for shape in shapes], name, use.forward, use.backward)
+        outputs = callback(
+            tensors, [tuple(shape) for shape in shapes], name, use.forward, use.backward
+        )
         return outputs[0] if single else tuple(outputs)
 
 
@@ -109,11 +118,14 @@ class _Use:
         grads = returned if isinstance(returned, (tuple, list)) else (returned,)
         if len(grads) != len(self.forms):
             return grads
-        return [np.zeros(*form) if g is None else g for g, form in zip(grads, self.forms, strict=True)]
+        return [
+            np.zeros(*form) if g is None else g for g, form in zip(grads, self.forms, strict=True)
+        ]
 
 
 def _is_shape(value: Any) -> bool:
     return isinstance(value, (tuple, list)) and all(
-        isinstance(size, Dim) or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0)
+        isinstance(size, Dim)
+        or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0)
         for size in value
     )

@@ -1,7 +1,7 @@
 """Functions of tensors without state, under PyTorch's names.
 
-Inside a trace they take and return tensors; called with arrays they run as programs of their own and
-return new arrays. The arguments' names, order and defaults are PyTorch's.
+Inside a trace they take and return tensors; called with arrays they run as programs of their own
+and return new arrays. The arguments' names, order and defaults are PyTorch's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,26 @@ from fastnn.nn import _check
 from fastnn.nn._eager import eager, run_function
 from fastnn.ops import gemm, loss, random, shape
 from fastnn.ops.activation import activation
+
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "cat",
+    "concat",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "flatten",
+    "gelu",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "tanh",
+]
 
 # ---- layers -------------------------------------------------------------------------------------
 
@@ -37,7 +57,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 
 @eager("input")
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
-    """Each element is zeroed with probability p, else scaled by 1 / (1 - p); nothing if not training.
+    """Zero each element with probability p and scale the rest by 1 / (1 - p), if training.
 
     The mask is drawn anew at each run, from the seed that `fn.manual_seed` sets.
     """
@@ -147,7 +167,8 @@ def cross_entropy(
         Targets of this value count for nothing.
     reduction : {"mean", "sum", "none"}
     label_smoothing : float
-        The part of the target that is spread evenly over all classes, 0 ... 1 (Szegedy et al., 2016).
+        The part of the target that is spread evenly over all classes, 0 ... 1 (Szegedy et al.,
+        2016).
     """
     return loss.cross_entropy(
         input,

@@ -1,7 +1,7 @@
 """Initial values of parameters: PyTorch's names, arguments and formulas.
 
-Each fills a Parameter or an array of float32 or float64 in place, and returns it. `seed` is an int, a
-NumPy generator, or None for the default one, which `fn.manual_seed` sets.
+Each fills a Parameter or an array of float32 or float64 in place, and returns it. `seed` is an int,
+a NumPy generator, or None for the default one, which `fn.manual_seed` sets.
 """
 
 from __future__ import annotations
@@ -15,6 +15,21 @@ from fastnn.graph import FLOATS
 from fastnn.nn import _check
 from fastnn.nn.parameter import Parameter
 from fastnn.random import generator
+
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
 
 Array = TypeVar("Array", Parameter, np.ndarray[Any, Any])
 Seed = int | np.random.Generator | None
@@ -78,7 +93,12 @@ def normal_(tensor: Array, mean: float = 0.0, std: float = 1.0, seed: Seed = Non
 
 
 def trunc_normal_(
-    tensor: Array, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, seed: Seed = None
+    tensor: Array,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    seed: Seed = None,
 ) -> Array:
     """Normal, but drawn from a ... b alone."""
     mean, std = _check.real("mean", mean), _check.real("std", std, 0)
@@ -86,7 +106,9 @@ def trunc_normal_(
     # Beyond 8 deviations lies less than 1e-15 of the distribution.
     low, high = max(low, mean - 8 * std), min(high, mean + 8 * std)
     if low > high or std == 0:
-        raise ValueError(f"a ... b must hold a part of the distribution {mean} +- {std}, got {a} ... {b}")
+        raise ValueError(
+            f"a ... b must hold a part of the distribution {mean} +- {std}, got {a} ... {b}"
+        )
     rng = generator(seed)
     mode = min(max(mean, low), high)
     shape = _shape(tensor)
@@ -108,12 +130,16 @@ def xavier_uniform_(tensor: Array, gain: float = 1.0, seed: Seed = None) -> Arra
 
 
 def xavier_normal_(tensor: Array, gain: float = 1.0, seed: Seed = None) -> Array:
-    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
+    """Normal, with the variance of xavier_uniform_: gain**2 * 2 / (fan_in + fan_out)."""
     return normal_(tensor, 0.0, _xavier_std(tensor, gain), seed)
 
 
 def kaiming_uniform_(
-    tensor: Array, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", seed: Seed = None
+    tensor: Array,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    seed: Seed = None,
 ) -> Array:
     """Uniform in +-gain * sqrt(3 / fan) (He et al., 2015).
 
@@ -133,14 +159,18 @@ def kaiming_uniform_(
 
 
 def kaiming_normal_(
-    tensor: Array, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", seed: Seed = None
+    tensor: Array,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    seed: Seed = None,
 ) -> Array:
     """Normal with standard deviation gain / sqrt(fan); arguments as in kaiming_uniform_."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), seed)
 
 
 def orthogonal_(tensor: Array, gain: float = 1.0, seed: Seed = None) -> Array:
-    """gain times a matrix (out, in * kernel) with orthonormal rows or columns (Saxe et al., 2014)."""
+    """gain times a matrix (out, in * kernel) of orthonormal rows or columns (Saxe et al., 2014)."""
     gain = _check.real("gain", gain)
     _fans(tensor)
     rows, cols = tensor.shape[0], math.prod(tensor.shape[1:])
@@ -175,7 +205,9 @@ def _fans(tensor: Any) -> tuple[int, int]:
     """fan_in and fan_out of a shape (out, in, *kernel)."""
     shape = _shape(tensor)
     if len(shape) < 2:
-        raise ValueError(f"tensor must have the shape (out, in, ...) for its fans to be known, got {shape}")
+        raise ValueError(
+            f"tensor must have the shape (out, in, ...) for its fans to be known, got {shape}"
+        )
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 

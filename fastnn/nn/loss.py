@@ -56,7 +56,9 @@ class Loss(Module):
     def _finish(self, graph: Graph, value: Any) -> tuple[Program, Callable[[Any], Any]]:
         name = type(self).__name__
         if not isinstance(value, Tensor) or value.shape != ():
-            raise ValueError(f"{name} gives {value!r}, no scalar to differentiate; use reduction='mean' or 'sum'")
+            raise ValueError(
+                f"{name} gives {value!r}, no scalar to differentiate; use reduction='mean' or 'sum'"
+            )
         (grad,) = gradients(graph, {value: one(value.dtype)}, graph.inputs[:1])
         if grad is None:
             raise ValueError(f"{name} does not depend on its input")
@@ -131,7 +133,9 @@ class BCEWithLogitsLoss(Loss):
         self.reduction = check_reduction(reduction)
 
     def forward(self, input: Any, target: Any) -> Any:
-        return F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
+        return F.binary_cross_entropy_with_logits(
+            input, target, self.weight, self.reduction, self.pos_weight
+        )
 
 
 def _register(module: Module, name: str, value: Any, ndim: int | None = None) -> None:
@@ -140,7 +144,11 @@ def _register(module: Module, name: str, value: Any, ndim: int | None = None) ->
         module.register_parameter(name, None)
         return
     array = np.asarray(value)
-    if not isinstance(value, np.ndarray) and array.dtype.kind in "fiu" and not hasattr(value, "dtype"):
+    if (
+        not isinstance(value, np.ndarray)
+        and array.dtype.kind in "fiu"
+        and not hasattr(value, "dtype")
+    ):
         array = array.astype(np.float32)
     _check.floating(name, array.dtype)
     if ndim is not None and array.ndim != ndim:

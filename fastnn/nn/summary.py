@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,9 @@ def summary(module: Module, shape: tuple[Any, ...], batch_size: int = 1) -> str:
         size = sum(p.size for p in layer._parameters.values() if id(p) not in counted)
         counted.update(id(p) for p in layer._parameters.values())
         shapes = ", ".join(describe(t.shape) for t in _tensors(result))
-        rows.append((names.get(id(layer), ""), type(layer).__name__, shapes, f"{size:,}" if size else ""))
+        rows.append(
+            (names.get(id(layer), ""), type(layer).__name__, shapes, f"{size:,}" if size else "")
+        )
 
     total = sum(p.size for p in parameters)
     trained = sum(p.size for p in parameters if p.requires_grad)
@@ -47,7 +49,8 @@ def summary(module: Module, shape: tuple[Any, ...], batch_size: int = 1) -> str:
         [
             *_table(rows),
             f"parameters: {total:,}, of which trained: {trained:,}",
-            f"memory: parameters {_bytes(held)}, inference of a batch of {program.batch} {_bytes(program.arena_bytes)}",
+            f"memory: parameters {_bytes(held)}, "
+            f"inference of a batch of {program.batch} {_bytes(program.arena_bytes)}",
         ]
     )
 
@@ -55,7 +58,9 @@ def summary(module: Module, shape: tuple[Any, ...], batch_size: int = 1) -> str:
 def _shapes(shape: tuple[Any, ...]) -> list[tuple[int, ...]]:
     """The inputs' shapes from (784,), ((1, 28, 28),) or ((3,), (4,))."""
     if not shape:
-        raise ValueError("shape is missing: give the sizes of one sample's input, such as summary(784)")
+        raise ValueError(
+            "shape is missing: give the sizes of one sample's input, such as summary(784)"
+        )
     each = shape if all(isinstance(s, (tuple, list)) for s in shape) else (shape,)
     return [tuple(_check.integer("shape", size, 1) for size in sizes) for sizes in each]
 
@@ -70,10 +75,15 @@ def _tensors(result: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row[:-1], widths, strict=False)), row[-1].rjust(widths[-1])])
+        "  ".join(
+            [
+                *(cell.ljust(w) for cell, w in zip(row[:-1], widths, strict=False)),
+                row[-1].rjust(widths[-1]),
+            ]
+        )
         for row in rows
     ]
     rule = "-" * len(lines[0])

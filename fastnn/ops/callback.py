@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import fastnn_ext.callback as native
 import numpy as np
 
-import fastnn_ext.callback as native
 from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor
 from fastnn.ops.base import Op, Signature
 
 if TYPE_CHECKING:
     from fastnn.lowering.builder import Builder
 
-#: Shape of the last output of a callback, which is the last input of its gradient. Nobody reads it, but
-#: it makes the gradient run after the call whose saved values it uses, even where it needs no result.
+#: Shape of the last output of a callback, which is the last input of its gradient. Nobody reads it,
+#: but it makes the gradient run after the call whose saved values it uses, even where it needs no
+#: result.
 TOKEN: Shape = (1,)
 
 
@@ -63,8 +64,10 @@ class Callback(Op):
 
 
 class CallbackGrad(Op):
-    """inputs: gradients for the outputs of the callback attrs["of"], and its token. Outputs: gradients
-    for those of its inputs that attrs["wrt"] numbers."""
+    """inputs: gradients for the outputs of the callback attrs["of"], and its token.
+
+    outputs: gradients for those of its inputs that attrs["wrt"] numbers.
+    """
 
     name = "callback_grad"
 
@@ -117,7 +120,9 @@ def callback(
         raise TypeError(f"{name}: at least one input must be a float32 or float64 tensor")
     for i, t in floats[1:]:
         if t.dtype != floats[0][1].dtype:
-            raise TypeError(f"{name}: input {floats[0][0]} is {floats[0][1].dtype}, input {i} is {t.dtype}")
+            raise TypeError(
+                f"{name}: input {floats[0][0]} is {floats[0][1].dtype}, input {i} is {t.dtype}"
+            )
     buffers = len(tensors) + len(shapes) + 1
     sizes = sum(t.ndim for t in tensors) + sum(len(shape) for shape in shapes)
     if buffers > native.MAX_BUFFERS or sizes > native.MAX_SIZES:
@@ -161,15 +166,22 @@ class Call:
         self.inputs = tuple((first_input + i, str(t.dtype), t.ndim) for i, t in enumerate(inputs))
         self.sizes = [size for t in (*outputs, *inputs) for size in t.shape]
 
-    def __call__(self, arrays: list[Any], shapes: list[tuple[int, ...]]) -> list[np.ndarray[Any, Any]]:
+    def __call__(
+        self, arrays: list[Any], shapes: list[tuple[int, ...]]
+    ) -> list[np.ndarray[Any, Any]]:
         returned = self.function(*arrays)
         values = returned if isinstance(returned, (tuple, list)) else (returned,)
         if len(values) != self.count:
             raise ValueError(f"{self.name} returned {len(values)} arrays; expected {self.count}")
         dtype = self.outputs[0][1]
-        return [self._checked(i, values[i], shape, dtype) for i, shape in zip(self.chosen, shapes, strict=True)]
+        return [
+            self._checked(i, values[i], shape, dtype)
+            for i, shape in zip(self.chosen, shapes, strict=True)
+        ]
 
-    def _checked(self, i: int, value: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+    def _checked(
+        self, i: int, value: Any, shape: tuple[int, ...], dtype: str
+    ) -> np.ndarray[Any, Any]:
         what = self.name if self.count == 1 else f"{self.name}: array {i}"
         array = np.asarray(value, dtype) if isinstance(value, (int, float)) else np.asarray(value)
         if array.dtype != dtype:
