@@ -8,7 +8,7 @@ from fastnn_ext import runtime
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests marked slow run only when a -m expression is given: -m slow, or -m "slow or not slow"."""
+    """Tests marked slow run only when -m is given: -m slow, or -m "slow or not slow"."""
     if not config.option.markexpr:
         for item in items:
             if item.get_closest_marker("slow"):

@@ -8,7 +8,7 @@ import numpy as np
 
 def guarded(array):
     """A writeable copy of `array` whose last byte is the last before a page without access."""
-    array = np.ascontiguousarray(array)
+    array = np.array(array, order="C")
     size = max(1, -(-array.nbytes // mmap.PAGESIZE)) * mmap.PAGESIZE
     memory = mmap.mmap(-1, size + mmap.PAGESIZE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
@@ -16,6 +16,8 @@ def guarded(array):
         ctypes.c_void_p(address + size), ctypes.c_size_t(mmap.PAGESIZE), 0
     ):
         raise OSError(ctypes.get_errno(), "mprotect")
-    result = np.frombuffer(memory, array.dtype, array.size, size - array.nbytes).reshape(array.shape)
+    result = np.frombuffer(memory, array.dtype, array.size, size - array.nbytes).reshape(
+        array.shape
+    )
     result[...] = array
     return result

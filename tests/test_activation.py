@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from fastnn_ext.activation import ACTIVATIONS, SAVES, activation, activation_backward
 from reference import activation as twin
 
 from fastnn_ext import runtime
-from fastnn_ext.activation import ACTIVATIONS, SAVES, activation, activation_backward
 
 DTYPES = (np.float32, np.float64)
 ALPHA = {"leaky_relu": 0.25, "elu": 1.5}
@@ -21,12 +21,30 @@ def eps(dtype):
 
 
 def saved_for(kind, x, alpha):
-    return x if SAVES[kind] == "input" or (kind in ALPHA and alpha <= 0) else activation(kind, x, alpha)
+    return (
+        x
+        if SAVES[kind] == "input" or (kind in ALPHA and alpha <= 0)
+        else activation(kind, x, alpha)
+    )
 
 
 def special(dtype):
     tiny = np.finfo(dtype).smallest_subnormal
-    return [0.0, -0.0, math.inf, -math.inf, math.nan, tiny, -tiny, 1e-30, -1e-30, 30.0, -30.0, 1e30, -1e30]
+    return [
+        0.0,
+        -0.0,
+        math.inf,
+        -math.inf,
+        math.nan,
+        tiny,
+        -tiny,
+        1e-30,
+        -1e-30,
+        30.0,
+        -30.0,
+        1e30,
+        -1e30,
+    ]
 
 
 def test_there_are_seven_kinds_in_a_fixed_order():
@@ -104,7 +122,7 @@ def test_special_values_pass_in_every_lane_and_leave_the_others_alone(isa, dtype
 def test_special_values_and_their_gradients_are_pytorchs(isa, dtype, kind, alpha):
     torch = pytest.importorskip("torch")
     f = torch.nn.functional
-    x = np.array(special(dtype) + [0.3, -0.3, 3.0, -3.0], dtype)
+    x = np.array([*special(dtype), 0.3, -0.3, 3.0, -3.0], dtype)
     t = torch.tensor(x, requires_grad=True)
     y = {
         "relu": f.relu,
@@ -189,7 +207,13 @@ REFUSED = [
     ("saved", ValueError, lambda: activation_backward("relu", X, X[:3])),
     ("saved", TypeError, lambda: activation_backward("relu", X, X.astype(np.float64))),
     ("dy", TypeError, lambda: activation_backward("relu", 1.0, X)),
-    ("out", ValueError, lambda: activation_backward("relu", X.ravel()[:9], X.ravel()[:9].copy(), out=X.ravel()[3:12])),
+    (
+        "out",
+        ValueError,
+        lambda: activation_backward(
+            "relu", X.ravel()[:9], X.ravel()[:9].copy(), out=X.ravel()[3:12]
+        ),
+    ),
 ]
 
 

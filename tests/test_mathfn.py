@@ -1,10 +1,9 @@
-"""The accuracy and the special values of simd/mathfn.h, through the ops that are made of its words."""
+"""Accuracy and special values of simd/mathfn.h, through the ops that are made of its words."""
 
 import math
 
 import numpy as np
 import pytest
-
 from fastnn_ext.activation import activation
 from fastnn_ext.elementwise import unary
 
@@ -33,7 +32,7 @@ def function(name, x):
 
 
 def errors(name, x, wide):
-    """Errors in units of the last place of the exact result, after a check of what is not finite."""
+    """Errors in units of the exact result's last place, after a check of what is not finite."""
     with np.errstate(all="ignore"):
         got, want = function(name, x), EXACT[name](x.astype(wide))
         rounded = want.astype(x.dtype)
@@ -68,7 +67,9 @@ def test_every_float32_input_is_within_the_bound(isa, name):
     worst = 0.0
     for start in range(0, 2**32, 2**22):
         x = float32_range(start, start + 2**22)
-        if name == "erf":  # a slow twin: erf is 1 from 4 on, and 2 / sqrt(pi) x to the last bit near 0
+        if (
+            name == "erf"
+        ):  # a slow twin: erf is 1 from 4 on, and 2 / sqrt(pi) x to the last bit near 0
             x = x[(np.abs(x) < 4.5) & (np.abs(x) > 1e-5)]
         if x.size:
             worst = max(worst, errors(name, x, np.float64).max(initial=0))
@@ -80,14 +81,16 @@ def test_every_float32_input_is_within_the_bound(isa, name):
 def test_float64_is_within_the_bound(isa, name):
     rng = np.random.default_rng(7)
     n = 40_000
-    x = np.concatenate([
-        rng.integers(0, 2**64, n, dtype=np.uint64).view(np.float64),
-        rng.uniform(-750, 750, n),
-        rng.uniform(-40, 40, n),
-        rng.uniform(-2, 2, n),
-        rng.uniform(0.4, 2.5, n),
-        rng.standard_normal(n) * 10.0 ** rng.integers(-12, 1, n),
-    ])
+    x = np.concatenate(
+        [
+            rng.integers(0, 2**64, n, dtype=np.uint64).view(np.float64),
+            rng.uniform(-750, 750, n),
+            rng.uniform(-40, 40, n),
+            rng.uniform(-2, 2, n),
+            rng.uniform(0.4, 2.5, n),
+            rng.standard_normal(n) * 10.0 ** rng.integers(-12, 1, n),
+        ]
+    )
     # Where long double is no wider, or erf is libm's, the twin's own last place counts too.
     slack = 1 if name == "erf" or np.finfo(np.longdouble).nmant < 60 else 0
     assert errors(name, x, np.longdouble).max() <= BOUND[name][1] + slack
@@ -95,13 +98,61 @@ def test_float64_is_within_the_bound(isa, name):
 
 INF, NAN = math.inf, math.nan
 SPECIAL = {
-    "exp": [(0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, 0.0), (NAN, NAN), (1e30, INF), (-1e30, 0.0)],
-    "expm1": [(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -1.0), (NAN, NAN), (1e30, INF), (-1e30, -1.0)],
-    "log": [(0.0, -INF), (-0.0, -INF), (1.0, 0.0), (INF, INF), (-INF, NAN), (-1.0, NAN), (NAN, NAN)],
+    "exp": [
+        (0.0, 1.0),
+        (-0.0, 1.0),
+        (INF, INF),
+        (-INF, 0.0),
+        (NAN, NAN),
+        (1e30, INF),
+        (-1e30, 0.0),
+    ],
+    "expm1": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (INF, INF),
+        (-INF, -1.0),
+        (NAN, NAN),
+        (1e30, INF),
+        (-1e30, -1.0),
+    ],
+    "log": [
+        (0.0, -INF),
+        (-0.0, -INF),
+        (1.0, 0.0),
+        (INF, INF),
+        (-INF, NAN),
+        (-1.0, NAN),
+        (NAN, NAN),
+    ],
     "log1pexp": [(INF, 0.0), (-INF, 0.0), (NAN, NAN), (1e30, 0.0)],
-    "sigmoid": [(0.0, 0.5), (-0.0, 0.5), (INF, 1.0), (-INF, 0.0), (NAN, NAN), (1e30, 1.0), (-1e30, 0.0)],
-    "tanh": [(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (NAN, NAN), (1e30, 1.0), (20.0, 1.0)],
-    "erf": [(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (NAN, NAN), (1e30, 1.0), (-6.0, -1.0)],
+    "sigmoid": [
+        (0.0, 0.5),
+        (-0.0, 0.5),
+        (INF, 1.0),
+        (-INF, 0.0),
+        (NAN, NAN),
+        (1e30, 1.0),
+        (-1e30, 0.0),
+    ],
+    "tanh": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (INF, 1.0),
+        (-INF, -1.0),
+        (NAN, NAN),
+        (1e30, 1.0),
+        (20.0, 1.0),
+    ],
+    "erf": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (INF, 1.0),
+        (-INF, -1.0),
+        (NAN, NAN),
+        (1e30, 1.0),
+        (-6.0, -1.0),
+    ],
 }
 
 
