@@ -291,6 +291,19 @@ def test_an_exception_comes_out_unchanged_and_the_model_goes_on(where):
     np.testing.assert_array_equal(run(), expected)
 
 
+def test_a_backward_that_fails_adds_to_no_gradient():
+    model = Net(Fails("backward")).double()
+    model.forward_train(X)
+    model.backward(np.ones((4, 2)))
+    before = [p.grad.copy() for p in model.parameters()]
+    model.function.armed[0] = True
+    model.forward_train(X)
+    with pytest.raises(Trouble):
+        model.backward(np.ones((4, 2)))
+    for p, grad_before in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(p.grad, grad_before)
+
+
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_training_step_that_fails_updates_nothing(where, threads):
