@@ -41,14 +41,14 @@ def test_threads_are_as_many_as_were_set():
 @pytest.mark.parametrize("call", [fn.set_num_threads, lambda n: fn.threads(n).__enter__()])
 def test_a_wrong_number_of_threads_is_refused(call, n, error):
     fn.set_num_threads(2)
-    with pytest.raises(error, match="^n: "):
+    with pytest.raises(error, match=r"^n: "):
         call(n)
     assert fn.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("n", [True, None, "2"])
 def test_what_is_no_number_of_threads_is_refused(n):
-    with pytest.raises(TypeError, match="^n: "):
+    with pytest.raises(TypeError, match=r"^n: "):
         fn.set_num_threads(n)
 
 
@@ -132,7 +132,7 @@ def test_show_versions_gives_none_for_what_is_not_installed(monkeypatch):
 
 @pytest.mark.parametrize("show", [fn.show_config, fn.show_versions])
 def test_an_unknown_mode_is_refused(show):
-    with pytest.raises(ValueError, match="mode: .*'json'"):
+    with pytest.raises(ValueError, match=r"mode: .*'json'"):
         show("json")
 
 

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from test_train_trainer import XV, YV, Recorder, X, Y, make, weights
 
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.train import callbacks
-from test_train_trainer import XV, YV, Recorder, X, Y, make, weights
 
 
 class Logs(callbacks.Callback):
@@ -203,7 +203,7 @@ def test_the_best_weights_return_when_training_ends_in_time_too():
 
 
 def test_a_log_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(ValueError, match="'val_loss'.*loss, accuracy"):
+    with pytest.raises(ValueError, match=r"'val_loss'.*loss, accuracy"):
         make().fit((X, Y), callbacks=[callbacks.EarlyStopping()], verbose=False)
 
 
@@ -248,6 +248,20 @@ def test_a_rate_of_zero_leaves_the_weights():
 def test_a_schedule_must_be_callable():
     with pytest.raises(TypeError, match="schedule"):
         callbacks.LearningRateScheduler(0.1)
+
+
+def test_the_line_of_an_epoch_is_printed_when_all_is_saved(tmp_path):
+    path, epochs = tmp_path / "c.safetensors", []
+
+    class Out(io.StringIO):
+        def write(self, text):
+            if text.startswith("epoch"):
+                epochs.append(fn.train.checkpoint.read_checkpoint(path)[0]["epoch"])
+            return super().write(text)
+
+    chain = [callbacks.ProgressBar(Out()), callbacks.ModelCheckpoint(path)]
+    make().fit((X, Y), epochs=2, callbacks=chain)
+    assert epochs == [1, 2]
 
 
 # ---- ModelCheckpoint ---------------------------------------------------------------------------

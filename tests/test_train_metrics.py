@@ -81,7 +81,7 @@ def test_an_ignored_label_is_never_right():
 
 @pytest.mark.parametrize(("k", "error"), [(0, ValueError), (1.5, TypeError), (True, TypeError)])
 def test_top_k_refuses_a_wrong_k(k, error):
-    with pytest.raises(error, match="^k: "):
+    with pytest.raises(error, match=r"^k: "):
         top_k(k)
 
 
@@ -121,5 +121,5 @@ def test_metrics_have_the_names_of_their_functions():
 )
 def test_unknown_metrics_are_refused(metrics, error):
     model = fn.nn.Linear(2, 2)
-    with pytest.raises(error, match="^metrics: "):
+    with pytest.raises(error, match=r"^metrics: "):
         fn.Trainer(model, fn.nn.CrossEntropyLoss(), fn.optim.SGD(model.parameters()), metrics)

@@ -314,7 +314,7 @@ class EarlyStopping(_Monitor):
 class ModelCheckpoint(_Monitor):
     """Save a checkpoint at the beginning and after each epoch, or after the best ones alone.
 
-    It is saved when all other callbacks have seen the epoch's end, and holds their state.
+    It is saved when the other callbacks have seen the epoch's end, and holds their state.
 
     Parameters
     ----------

@@ -158,7 +158,7 @@ def load_checkpoint(
         raise ValueError(f"{name} holds no position of a loader")
 
     before = random.get_rng_state()
-    position = None if loader is None else loader.state_dict()
+    position = {} if loader is None else loader.state_dict()
     try:
         random.set_rng_state(content["random"])
         if loader is not None:
@@ -205,7 +205,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Array
 
 def _is_complete(content: dict[str, Any]) -> bool:
     """Whether each entry is there and of its kind, so that what follows need not ask."""
-    kinds = {
+    kinds: dict[str, Any] = {
         "step": int,
         "epoch": int,
         "history": dict,
@@ -269,7 +269,7 @@ def _checksum(text: str, tensors: Arrays) -> str:
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         crc = zlib.crc32(f"{name} {array.dtype} {tensors[name].shape}".encode(), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8), crc)
+        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
     return f"{crc:08x}"
 
 

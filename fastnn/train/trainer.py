@@ -169,9 +169,10 @@ class Trainer:
         validation = validation_data
         if validation is not None:
             validation = in_order("validation_data", validation)
-        chain = [History(), *_chain(callbacks, _check.flag("verbose", verbose))]
+        history = History()
+        chain = [history, *_chain(callbacks, _check.flag("verbose", verbose))]
 
-        self.history = chain[0]
+        self.history = history
         self.epochs, self.batches, self.stop_training = epochs, len(loader), False
         self._position = (first, self.step - int(loader.state_dict()["batch"]))
         self._loader_lead = loader.epoch - first
@@ -256,8 +257,8 @@ class Trainer:
         saved = load_checkpoint(path, self.model, self.optimizer, loader=loader)
         self._position = (saved["epoch"], self.step - int(loader.state_dict()["batch"]))
         self._loader_lead = loader.epoch - self.epoch
-        self.history.history = dict(saved["history"])
-        self.history.epoch = self.history.history.pop("epoch", [])
+        history = dict(saved["history"])
+        self.history.epoch, self.history.history = history.pop("epoch", []), history
         extra = saved["extra"]
         self._means = Means(extra.get("means"))
         for name, callback in _named(self._callbacks):
@@ -320,8 +321,11 @@ def _chain(callbacks: Sequence[Callback], verbose: bool) -> list[Callback]:
     chain = list(callbacks)
     if verbose and not any(isinstance(c, ProgressBar) for c in callbacks):
         chain.append(ProgressBar())
-    # Checkpoints last: they hold what the others have made of the epoch.
-    return sorted(chain, key=lambda callback: isinstance(callback, ModelCheckpoint))
+    # Checkpoints hold what the other callbacks have made of the epoch, so they come after them. The
+    # epoch's line is printed last: what has been seen is on the disk.
+    return sorted(
+        chain, key=lambda c: 2 * isinstance(c, ProgressBar) + isinstance(c, ModelCheckpoint)
+    )
 
 
 def _follows_batches(callback: Callback) -> bool:

@@ -1,0 +1,53 @@
+"""The command line: ``fastnn train``, ``eval``, ``predict`` and ``info``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Default: the arguments of this process.
+
+    Returns
+    -------
+    int
+        0 if all went well; 2 after wrong options, or missing or damaged files, which one line on
+        standard error explains; 130 after Ctrl-C.
+    """
+    from fastnn.cli.options import parser
+
+    args = parser().parse_args(argv)
+    try:
+        if args.threads is not None:
+            from fastnn.config import set_num_threads
+
+            set_num_threads(args.threads)
+        status: int = args.command(args)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt as interrupt:
+        print(f"fastnn: interrupted{interrupt}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has gone (`| head`); the interpreter must not flush into the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error}")
+    except OSError as error:
+        named = error.filename is not None and error.strerror is not None
+        return _fail(f"{error.filename}: {error.strerror}" if named else str(error))
+    except ValueError as error:
+        return _fail(str(error))
+
+
+def _fail(message: str) -> int:
+    print(f"fastnn: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

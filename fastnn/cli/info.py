@@ -1,0 +1,31 @@
+"""``fastnn info``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from fastnn.cli.output import describe_model, print_json
+from fastnn.cli.run import Run
+from fastnn.config import show_config, show_versions
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what fastnn was built with and runs on, or what a run is."""
+    if args.run is None:
+        if args.json:
+            print_json({"versions": show_versions("dicts"), "config": show_config("dicts")})
+        else:
+            show_versions()
+            show_config()
+        return 0
+    place = Run.open(args.run)
+    config = asdict(place.config)
+    if args.json:
+        print_json({"run": place.folder, "config": config})
+        return 0
+    print(f"{place.folder}: {describe_model(place.config)}")
+    for name, value in config.items():
+        print(f"  {name}: {value}")
+    print(place.config.make_model().eval().summary(*place.config.set.shape))
+    return 0

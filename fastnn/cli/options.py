@@ -1,0 +1,143 @@
+"""What the command line understands."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from fastnn.cli import evaluate, info, predict, train
+from fastnn.cli.run import DEFAULTS, SETS
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that says what is wrong in one line, and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"fastnn: error: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> Parser:
+    """The parser of all commands; a parsed command is in ``args.command``."""
+    import fastnn
+
+    top = Parser(prog="fastnn", description="Trains and runs neural networks on CPUs.")
+    top.add_argument("--version", action="version", version=f"fastnn {fastnn.__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _train(commands)
+    _eval(commands)
+    _predict(commands)
+    _info(commands)
+    return top
+
+
+def _command(commands: Any, name: str, run: Any, text: str) -> Parser:
+    command: Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    command.set_defaults(command=run)
+    command.add_argument(
+        "--threads", type=_at_least(1), metavar="N", help="default: all cores of this process"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return command
+
+
+def _train(commands: Any) -> None:
+    text = "Train a network and leave a run folder; without options, on embedded digits."
+    command = _command(commands, "train", train.run, text)
+    each = "; ".join(
+        f"{name}: " + ", ".join(f"{k} {_text(v)}" for k, v in values.items())
+        for name, values in DEFAULTS.items()
+    )
+    command.epilog = f"Defaults by data set: {each}. Learning rate: sgd 0.1, adam and adamw 0.001."
+    add = command.add_argument
+    add("--model", choices=["mlp"], help="default: mlp")
+    add("--hidden", type=_sizes, metavar="N,N,...", help="sizes of the hidden layers")
+    add("--data", choices=list(SETS), help="default: digits, which come with fastnn")
+    add("--data-dir", metavar="DIR", help="folder of the data files (default: $FASTNN_DATA)")
+    add("--epochs", type=_at_least(1), metavar="N")
+    add("--batch-size", type=_at_least(1), metavar="N")
+    add("--optimizer", choices=["sgd", "adam", "adamw"])
+    add("--lr", type=float, metavar="X", help="learning rate at the beginning")
+    add("--schedule", choices=["cosine", "constant"], help="of the learning rate; default: cosine")
+    add("--momentum", type=float, metavar="X", help="of sgd; default: 0.9")
+    add("--weight-decay", type=float, metavar="X")
+    add("--dropout", type=float, metavar="P", help="probability of dropping a hidden value")
+    add(
+        "--shifts",
+        action=argparse.BooleanOptionalAction,
+        help="train on copies moved by a pixel to each side, too",
+    )
+    add("--seed", type=_at_least(0), metavar="N", help="default: 0")
+    add("--resume", metavar="RUN", help="go on with an interrupted run, to the same bits")
+    add("--out", metavar="DIR", help="run folder to make; default: runs/DATA-MODEL-NUMBER")
+
+
+def _eval(commands: Any) -> None:
+    command = _command(commands, "eval", evaluate.run, "Loss and accuracy of a run.")
+    _add_run(command)
+    command.add_argument("--split", choices=["train", "test"], default="test", help="default: test")
+
+
+def _predict(commands: Any) -> None:
+    text = "Print the class of each sample and its probability, a line each."
+    command = _command(commands, "predict", predict.run, text)
+    _add_run(command)
+    command.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="samples as .npy or IDX (.gz or not): floats as the network takes them, or integers, "
+        "which are scaled as the run's data set is; default: the test set",
+    )
+    command.add_argument(
+        "--samples", type=_range, metavar="FIRST:END", help="only these, such as 0:10"
+    )
+
+
+def _info(commands: Any) -> None:
+    text = "Describe this installation and machine, or a run."
+    command = _command(commands, "info", info.run, text)
+    command.add_argument("run", nargs="?", metavar="RUN", help="folder that `fastnn train` left")
+
+
+def _add_run(command: Parser) -> None:
+    command.add_argument("run", metavar="RUN", help="folder that `fastnn train` left")
+    command.add_argument(
+        "--data-dir", metavar="DIR", help="folder of the data files (default: the run's)"
+    )
+
+
+def _at_least(minimum: int) -> Any:
+    def integer(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = minimum - 1
+        if not minimum <= number < 2**63:
+            raise argparse.ArgumentTypeError(f"expected an integer from {minimum}, got {text!r}")
+        return number
+
+    return integer
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        sizes = [int(part) for part in text.split(",")]
+        if min(sizes) < 1:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected sizes such as 225,144; got {text!r}") from None
+    return sizes
+
+
+def _range(text: str) -> slice:
+    try:
+        first, end = (int(part) for part in text.split(":"))
+        if not 0 <= first < end:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a range such as 0:10; got {text!r}") from None
+    return slice(first, end)
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

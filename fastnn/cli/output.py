@@ -1,0 +1,28 @@
+"""What several commands print."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from fastnn.cli.run import Config
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line; NaN and infinities, which JSON lacks, become null."""
+    print(json.dumps(_finite(value), allow_nan=False))
+
+
+def describe_model(config: Config) -> str:
+    """The network's layers in a few characters, such as "mlp 784-225-144-10"."""
+    sizes = [math.prod(config.set.shape), *config.hidden, config.set.classes]
+    return f"{config.model} {'-'.join(map(str, sizes))}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,75 @@
+"""``fastnn predict``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from typing import Any
+
+import numpy as np
+
+from fastnn import nn
+from fastnn.cli.output import print_json
+from fastnn.cli.run import Config, Run
+from fastnn.data import read_idx
+from fastnn.train.evaluation import predict
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a class and its probability for each sample of a file or of the test set."""
+    place = Run.open(args.run)
+    model = nn.Sequential(place.load_model(), nn.Softmax(dim=1))
+    labels = None
+    if args.file is None:
+        images, labels = place.config.load_data("test", args.data_dir)
+    else:
+        images = _samples(args.file, place.config)
+    if args.samples is not None:
+        if args.samples.stop > len(images):
+            raise ValueError(
+                f"--samples: {args.samples.start}:{args.samples.stop} of {len(images)} samples"
+            )
+        images = images[args.samples]
+        labels = None if labels is None else labels[args.samples]
+    probabilities = predict(model, images)
+    classes = probabilities.argmax(1).tolist()
+    chances = probabilities.max(1).tolist()
+    if args.json:
+        result = {"run": place.folder, "classes": classes, "probabilities": chances}
+        print_json(result if labels is None else {**result, "labels": labels.tolist()})
+    elif labels is None:
+        print("\n".join(f"{c} {p:.4f}" for c, p in zip(classes, chances, strict=True)))
+    else:
+        rows = zip(classes, chances, labels.tolist(), strict=True)
+        print("\n".join(f"{c} {p:.4f} label {label}" for c, p, label in rows))
+    return 0
+
+
+def _samples(path: str, config: Config) -> np.ndarray[Any, Any]:
+    """Samples of a file as float32, (N, ...); one sample alone makes N = 1."""
+    array = _read(path)
+    shape, size = config.set.shape, math.prod(config.set.shape)
+    if array.shape in (shape, (1, *shape), (size,)):
+        array = array[np.newaxis]
+    if array.ndim < 2 or math.prod(array.shape[1:]) != size or len(array) == 0:
+        raise ValueError(
+            f"{path}: holds an array of shape {array.shape}; {config.data} has samples of shape "
+            f"{shape}, so expected (N, {', '.join(map(str, shape))}) or (N, {size})"
+        )
+    if array.dtype.kind in "iu":
+        return np.divide(array, config.set.scale, dtype=np.float32)
+    if array.dtype.kind != "f":
+        raise ValueError(f"{path}: holds {array.dtype}; expected numbers")
+    return array.astype(np.float32)
+
+
+def _read(path: str) -> np.ndarray[Any, Any]:
+    if not path.endswith(".npy"):
+        return read_idx(path)
+    with open(path, "rb") as file:
+        try:
+            array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, EOFError, OverflowError) as error:
+            raise ValueError(f"{os.fspath(path)}: no intact .npy file: {error}") from None
+    return array

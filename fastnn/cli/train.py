@@ -1,0 +1,121 @@
+"""``fastnn train``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import shlex
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import fastnn
+from fastnn import nn, optim, random
+from fastnn.cli.output import describe_model, print_json
+from fastnn.cli.run import Config, Run
+from fastnn.config import get_num_threads
+from fastnn.optim.optimizer import Optimizer
+from fastnn.train import Trainer, callbacks
+from fastnn.train.checkpoint import read_checkpoint
+from fastnn_ext import runtime
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, evaluate on the test set, and leave a run folder."""
+    given = {field.name: getattr(args, field.name, None) for field in fields(Config)}
+    resumed = None if args.resume is None else _resume(args, given)
+    config = resumed.config if resumed else Config.of(given)
+    random.manual_seed(config.seed)
+    model = config.make_model()
+    trainer = Trainer(model, nn.CrossEntropyLoss(), make_optimizer(config, model))
+    train, test = config.load_training_data(), config.load_data("test")
+    place = resumed or Run.make(args.out, config)
+    place.save_config()
+
+    count = len(train[0]) if isinstance(train, tuple) else len(train)
+    out = sys.stderr if args.json else sys.stdout
+    print(
+        f"fastnn {fastnn.__version__}: {describe_model(config)} on {config.data}, "
+        f"{count} samples to train, {len(test[0])} to test; {get_num_threads()} "
+        f"thread{'s' if get_num_threads() > 1 else ''}, {runtime.get_isa()}; {place.folder}",
+        file=out,
+        flush=True,
+    )
+    with _hint(place):
+        history = trainer.fit(
+            train,
+            validation_data=test,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            resume=place.checkpoint if resumed else None,
+            callbacks=[
+                callbacks.LearningRateScheduler(schedule(config)),
+                callbacks.CSVLogger(place.history),
+                callbacks.ProgressBar(out),
+                callbacks.LambdaCallback(on_epoch_end=lambda *_: model.save(place.weights)),
+                callbacks.ModelCheckpoint(place.checkpoint),
+            ],
+        ).history
+    error = 1 - history["val_accuracy"][-1]
+    speed = statistics.median(history["samples_per_second"])
+    result = {
+        "run": place.folder,
+        "epochs": trainer.epoch,
+        "steps": trainer.step,
+        "samples_per_second": speed,
+        "train": {"loss": history["loss"][-1], "accuracy": history["accuracy"][-1]},
+        "test": {"loss": history["val_loss"][-1], "accuracy": history["val_accuracy"][-1]},
+    }
+    if args.json:
+        print_json(result)
+    else:
+        print(
+            f"test error {100 * error:.2f}%, {speed:,.0f} samples/s (median); "
+            f"the run is in {place.folder}"
+        )
+    return 0
+
+
+def make_optimizer(config: Config, model: nn.Module) -> Optimizer:
+    """The optimizer that a configuration names."""
+    if config.optimizer == "sgd":
+        return optim.SGD(
+            model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
+        )
+    kind = {"adam": optim.Adam, "adamw": optim.AdamW}[config.optimizer]
+    return kind(model.parameters(), config.lr, weight_decay=config.weight_decay)
+
+
+def schedule(config: Config) -> Callable[[int], float]:
+    """The learning rate of each epoch: constant, or along a half cosine (Loshchilov and Hutter,
+    2017, eq. 5, without restarts) that would reach zero one epoch after the last."""
+    if config.schedule == "constant":
+        return lambda epoch: config.lr
+    return lambda epoch: config.lr * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+
+
+def _resume(args: argparse.Namespace, given: dict[str, Any]) -> Run:
+    for name, value in {**given, "out": args.out}.items():
+        if value is not None and name not in ("epochs", "data_dir"):
+            raise ValueError(f"--{name.replace('_', '-')}: the run of --resume has its own already")
+    run = Run.open(args.resume)
+    changes = {name: given[name] for name in ("epochs", "data_dir") if given[name] is not None}
+    run.config = replace(run.config, **changes)
+    done = read_checkpoint(run.checkpoint)[0]["epoch"]
+    if done >= run.config.epochs:
+        raise ValueError(f"{run.folder} has done its {done} epochs; a larger --epochs goes on")
+    return run
+
+
+@contextlib.contextmanager
+def _hint(place: Run) -> Any:
+    """Tell who interrupts how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        folder = shlex.quote(place.folder)
+        raise KeyboardInterrupt(f"; go on with: fastnn train --resume {folder}") from None

@@ -1,0 +1,493 @@
+"""Checkpoints: all is in them, nothing is half loaded, and resumed runs have the same bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn import nn, optim
+from fastnn.data import DataLoader
+from fastnn.files import load_arrays, save_arrays
+from fastnn.train import callbacks
+
+X, Y = fn.data.moons(90, seed=0)
+
+OPTIMIZERS = {
+    "sgd": lambda params: optim.SGD(params, lr=0.05, momentum=0.9, nesterov=True),
+    "adam": lambda params: optim.Adam(params, lr=0.01, weight_decay=1e-3),
+    "amsgrad": lambda params: optim.AdamW(params, lr=0.01, amsgrad=True),
+    "groups": lambda params: optim.Adam(
+        [{"params": params[:2]}, {"params": params[2:], "lr": 0.02, "betas": (0.8, 0.9)}]
+    ),
+}
+
+
+def make(kind="adam", seed=0, width=8):
+    fn.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, 2))
+    optimizer = OPTIMIZERS[kind](list(model.parameters()))
+    return model, optimizer
+
+
+def trainer_of(kind="adam", seed=0):
+    model, optimizer = make(kind, seed)
+    return fn.Trainer(model, nn.CrossEntropyLoss(), optimizer)
+
+
+def state(model, optimizer, loader=None):
+    """All that a checkpoint holds, as bytes and plain values."""
+    saved = optimizer.state_dict()
+    return (
+        {name: array.tobytes() for name, array in model.state_dict().items()},
+        [{name: array.tobytes() for name, array in states.items()} for states in saved["state"]],
+        json.dumps(saved["groups"]),
+        fn.get_rng_state(),
+        None if loader is None else loader.state_dict(),
+    )
+
+
+def fit(trainer, epochs=3, **arguments):
+    return trainer.fit((X, Y), epochs=epochs, batch_size=20, seed=4, verbose=False, **arguments)
+
+
+# ---- round trips -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_checkpoint_holds_model_optimizer_random_state_and_position(tmp_path, kind):
+    path = tmp_path / "c.safetensors"
+    model, optimizer = make(kind)
+    loader = DataLoader((X, Y), batch_size=20, shuffle=True, seed=1)
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), optimizer)
+    for _, (xb, yb) in zip(range(3), loader, strict=False):
+        step(xb, yb)
+    optimizer.param_groups[-1]["lr"] = 0.005
+    saved = state(model, optimizer, loader)
+    arrays = {"best": np.arange(3.0), "empty": np.zeros((0, 2), np.float32)}
+    fn.save_checkpoint(
+        path,
+        model,
+        optimizer,
+        step=3,
+        epoch=1,
+        history={"loss": [0.5, float("nan")]},
+        loader=loader,
+        extra={"note": ["ä", 1, None]},
+        arrays=arrays,
+    )
+
+    model, optimizer = make(kind, seed=9)
+    loader = DataLoader((X, Y), batch_size=20, shuffle=True, seed=2)
+    fn.manual_seed(123)
+    assert state(model, optimizer, loader) != saved
+    info = fn.load_checkpoint(path, model, optimizer, loader=loader)
+    assert state(model, optimizer, loader) == saved
+    assert (info["step"], info["epoch"], info["extra"]) == (3, 1, {"note": ["ä", 1, None]})
+    np.testing.assert_array_equal(info["history"]["loss"], [0.5, np.nan])
+    assert info["arrays"].keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(info["arrays"][name], array)
+        assert info["arrays"][name].dtype == array.dtype
+
+
+def test_a_checkpoint_is_one_safetensors_file_with_named_tensors(tmp_path):
+    model, optimizer = make()
+    fn.save_checkpoint(tmp_path / "c.safetensors", model, optimizer)
+    assert os.listdir(tmp_path) == ["c.safetensors"]
+    arrays, metadata = load_arrays(tmp_path / "c.safetensors")
+    names = {f"model/{name}" for name in model.state_dict()}
+    assert names | {"optimizer/0/exp_avg", "optimizer/0/exp_avg_sq"} == set(arrays)
+    np.testing.assert_array_equal(arrays["model/0.weight"], model[0].weight)
+    assert json.loads(metadata["checkpoint"])["optimizer"]["kind"] == "Adam"
+
+
+def test_the_model_alone_can_be_saved_and_loaded(tmp_path):
+    path = tmp_path / "c.safetensors"
+    model, optimizer = make()
+    fn.save_checkpoint(path, model)
+    other, _ = make(seed=5)
+    fn.load_checkpoint(path, other)
+    np.testing.assert_array_equal(other[0].weight, model[0].weight)
+    with pytest.raises(ValueError, match="holds no optimizer state"):
+        fn.load_checkpoint(path, model, optimizer)
+    with pytest.raises(ValueError, match="holds no position"):
+        fn.load_checkpoint(path, model, loader=DataLoader(X))
+
+
+def test_equal_states_make_equal_files(tmp_path):
+    model, optimizer = make()
+    for name in ("a", "b"):
+        fn.save_checkpoint(tmp_path / name, model, optimizer, step=7)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+# ---- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "c.safetensors"
+    model, optimizer = make("adam", width=2)
+    loader = DataLoader((X, Y), batch_size=20, seed=1)
+    fn.save_checkpoint(path, model, optimizer, step=3, loader=loader, extra={"a": 1})
+    return path
+
+
+def test_every_flipped_bit_is_noticed_or_harmless(saved):
+    """Some bits mean nothing, such as those of the spaces that fill the header."""
+    data = saved.read_bytes()
+    content = fn.train.checkpoint.read_checkpoint(saved)
+    refused = 0
+    for position in range(len(data)):
+        bit = 1 << (position % 8)
+        damaged = data[:position] + bytes([data[position] ^ bit]) + data[position + 1 :]
+        saved.write_bytes(damaged)
+        try:
+            read = fn.train.checkpoint.read_checkpoint(saved)
+        except ValueError:
+            refused += 1
+        else:
+            assert json.dumps(read[0]) == json.dumps(content[0])
+            assert {k: (v.dtype, v.shape, v.tobytes()) for k, v in read[1].items()} == {
+                k: (v.dtype, v.shape, v.tobytes()) for k, v in content[1].items()
+            }
+    assert refused > 0.95 * len(data)
+
+
+@pytest.mark.parametrize("size", [0, 7, 8, 100, -4, -1])
+def test_a_truncated_file_changes_nothing(saved, size):
+    saved.write_bytes(saved.read_bytes()[:size])
+    assert_refused(saved, "is no intact safetensors file")
+
+
+def test_other_files_change_nothing(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("not a checkpoint" * 100)
+    assert_refused(text, "is no intact safetensors file")
+    weights = tmp_path / "weights"
+    make(width=2)[0].save(weights)
+    assert_refused(weights, "is no checkpoint of fastnn")
+    for content in ("[]", "{}", "{", "null", '{"crc32": 5}'):
+        save_arrays(weights, {}, {"checkpoint": content})
+        assert_refused(weights, "damaged")
+
+
+def rewritten(path, change):
+    """The checkpoint with other content, and a checksum that fits it."""
+    content, arrays = fn.train.checkpoint.read_checkpoint(path)
+    change(content, arrays)
+    content["crc32"] = fn.train.checkpoint._checksum(json.dumps(content), arrays)
+    save_arrays(path, arrays, {"checkpoint": json.dumps(content)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c, a: c.pop("random"),
+        lambda c, a: c.pop("history"),
+        lambda c, a: c.update(version=2),
+        lambda c, a: c.update(step=-1),
+        lambda c, a: c.update(step="3"),
+        lambda c, a: c.update(history={"loss": 1}),
+        lambda c, a: c.update(random={}),
+        lambda c, a: c["random"].update(plan=[1]),
+        lambda c, a: c["random"]["generator"].update(bit_generator="MT19937"),
+        lambda c, a: c.update(loader=5),
+        lambda c, a: c["loader"].update(batch=10**6),
+        lambda c, a: c["loader"].update(samples=7),
+        lambda c, a: c["loader"].pop("epoch"),
+        lambda c, a: c.update(optimizer=[]),
+        lambda c, a: c["optimizer"].pop("kind"),
+        lambda c, a: c["optimizer"].update(kind="SGD"),
+        lambda c, a: c["optimizer"].update(groups=None),
+        lambda c, a: c["optimizer"].update(groups=[]),
+        lambda c, a: c["optimizer"]["groups"].append(c["optimizer"]["groups"][0]),
+        lambda c, a: c["optimizer"]["groups"][0].pop("steps"),
+        lambda c, a: c["optimizer"]["groups"][0].pop("eps"),
+        lambda c, a: c["optimizer"]["groups"][0].update(lr=-1),
+        lambda c, a: c["optimizer"]["groups"][0].update(lr="fast"),
+        lambda c, a: c["optimizer"]["groups"][0].update(betas=[0.9]),
+        lambda c, a: a.pop("model/0.weight"),
+        lambda c, a: a.update({"model/0.weight": a["model/0.weight"].T[:1]}),
+        lambda c, a: a.update({"model/0.weight": a["model/0.weight"].astype(np.float64)}),
+        lambda c, a: a.update({"model/9.weight": a["model/0.weight"]}),
+        lambda c, a: a.pop("optimizer/0/exp_avg"),
+        lambda c, a: a.update({"optimizer/0/exp_avg": np.zeros(3, np.float32)}),
+        lambda c, a: a.update({"optimizer/0/exp_avg": a["optimizer/0/exp_avg"].astype(float)}),
+        lambda c, a: a.update({"optimizer/0/more": np.zeros(3, np.float32)}),
+    ],
+)
+def test_a_file_that_does_not_fit_changes_nothing(saved, change):
+    rewritten(saved, change)
+    assert_refused(saved, "c.safetensors")
+
+
+def assert_refused(path, message):
+    model, optimizer = make("adam", seed=3, width=2)
+    loader = DataLoader((X, Y), batch_size=20, seed=6)
+    next(iter(loader))
+    before = state(model, optimizer, loader)
+    with pytest.raises(ValueError, match=message):
+        fn.load_checkpoint(path, model, optimizer, loader=loader)
+    assert state(model, optimizer, loader) == before
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    model, _ = make()
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        fn.load_checkpoint(tmp_path / "none.safetensors", model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": None}, "model"),
+        ({"optimizer": "adam"}, "optimizer"),
+        ({"loader": 3}, "loader"),
+    ],
+)
+@pytest.mark.parametrize("call", [fn.save_checkpoint, fn.load_checkpoint])
+def test_arguments_of_another_kind_are_refused(saved, call, arguments, message):
+    before = saved.read_bytes()
+    with pytest.raises(TypeError, match=message):
+        call(saved, **{"model": make()[0], **arguments})
+    assert saved.read_bytes() == before
+
+
+@pytest.mark.parametrize("extra", [{"a": np.zeros(2)}, {"a": {1, 2}}, {(1, 2): 3}])
+def test_what_json_cannot_hold_is_refused(saved, extra):
+    before = saved.read_bytes()
+    with pytest.raises(TypeError, match="extra"):
+        fn.save_checkpoint(saved, make()[0], extra=extra)
+    assert saved.read_bytes() == before
+
+
+def test_a_folder_that_is_missing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fn.save_checkpoint(tmp_path / "none" / "c", make()[0])
+
+
+# ---- resumed training --------------------------------------------------------------------------
+
+
+class Stop(Exception):
+    pass
+
+
+class SaveAt(callbacks.Callback):
+    """Saves after one step, and ends training there as a crash would."""
+
+    def __init__(self, path, step):
+        self.path, self.step = path, step
+
+    def on_batch_end(self, batch, logs):
+        if self.trainer.step == self.step:
+            self.trainer.save_checkpoint(self.path)
+            raise Stop
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_training_resumed_after_any_step_has_the_same_bits(tmp_path, kind):
+    """3 epochs of 5 batches, the last of them smaller; dropout and shuffling go on, too."""
+    path = tmp_path / "c.safetensors"
+    whole = trainer_of(kind)
+    history = fit(whole).history
+    for step in range(1, 16):
+        first = trainer_of(kind)
+        with pytest.raises(Stop):
+            fit(first, callbacks=[SaveAt(path, step)])
+        second = trainer_of(kind, seed=77)
+        resumed = fit(second, resume=path)
+        assert state(second.model, second.optimizer) == state(whole.model, whole.optimizer)
+        assert resumed.epoch == [0, 1, 2]
+        for name in ("loss", "accuracy"):
+            assert resumed.history[name] == history[name]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_run_resumed_on_other_threads_has_the_same_bits(tmp_path, threads):
+    path = tmp_path / "c.safetensors"
+    whole = trainer_of()
+    fit(whole)
+    with pytest.raises(Stop), fn.threads(2):
+        fit(trainer_of(), callbacks=[SaveAt(path, 7)])
+    second = trainer_of(seed=5)
+    with fn.threads(threads):
+        fit(second, resume=path)
+    assert state(second.model, second.optimizer) == state(whole.model, whole.optimizer)
+
+
+@pytest.mark.parametrize("where", ["batch", "validation", "epoch"])
+def test_a_checkpoint_written_after_ctrl_c_resumes_to_the_same_bits(tmp_path, where):
+    path = tmp_path / "c.safetensors"
+    whole = trainer_of()
+    fit(whole, validation_data=(X, Y))
+
+    def interrupt(*_):
+        if first.epoch >= 1 and first.step >= 7:
+            signal.raise_signal(signal.SIGINT)
+
+    class Slow:
+        """A data set that is interrupted when it is read."""
+
+        def __len__(self):
+            return len(X)
+
+        def __getitem__(self, index):
+            interrupt()
+            return X[index], Y[index]
+
+    first = trainer_of()
+    validation = DataLoader(Slow(), 30, prefetch=0) if where == "validation" else (X, Y)
+    hooks = {"batch": {"on_batch_end": interrupt}, "epoch": {"on_epoch_begin": interrupt}}
+    chain = [callbacks.LambdaCallback(**hooks.get(where, {}))]
+    with pytest.raises(KeyboardInterrupt):
+        fit(first, validation_data=validation, callbacks=chain)
+    first.save_checkpoint(path)
+
+    second = trainer_of(seed=5)
+    fit(second, validation_data=(X, Y), resume=path)
+    assert state(second.model, second.optimizer) == state(whole.model, whole.optimizer)
+
+
+def test_a_finished_run_goes_on_for_more_epochs(tmp_path):
+    path = tmp_path / "c.safetensors"
+    whole = trainer_of()
+    history = fit(whole, epochs=5).history
+    first = trainer_of()
+    fit(first, epochs=2)
+    first.save_checkpoint(path)
+    second = trainer_of(seed=5)
+    assert fit(second, epochs=5, resume=path).history["loss"] == history["loss"]
+    assert state(second.model, second.optimizer) == state(whole.model, whole.optimizer)
+    assert fit(trainer_of(), epochs=2, resume=path).epoch == [0, 1]
+
+
+def test_a_loader_of_ones_own_resumes_too(tmp_path):
+    path = tmp_path / "c.safetensors"
+
+    def train(trainer, **arguments):
+        loader = DataLoader((X, Y), batch_size=20, shuffle=True, seed=3, drop_last=True)
+        for _ in loader:  # its epochs are one ahead of the trainer's
+            pass
+        trainer.fit(loader, epochs=3, verbose=False, **arguments)
+        return state(trainer.model, trainer.optimizer, loader)
+
+    whole = train(trainer_of())
+    with pytest.raises(Stop):
+        train(trainer_of(), callbacks=[SaveAt(path, 6)])
+    assert train(trainer_of(seed=5), resume=path) == whole
+
+
+def test_callbacks_resume_where_they_were(tmp_path):
+    path = tmp_path / "c.safetensors"
+    values = [5, 3, 4, 4, 4, 4]
+
+    class Logs(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["val_loss"] = values[epoch]
+
+    def train(trainer, epochs, **arguments):
+        stopping = callbacks.EarlyStopping(patience=3, restore_best=True)
+        chain = [
+            callbacks.ModelCheckpoint(path),  # first in the list, and still the last to be called
+            callbacks.CSVLogger(tmp_path / "h.csv"),
+            Logs(),
+            stopping,
+            callbacks.LearningRateScheduler(lambda epoch: 0.01 / (1 + epoch)),
+        ]
+        history = fit(trainer, epochs=epochs, callbacks=chain, **arguments)
+        return history.epoch, stopping.best, stopping.wait
+
+    whole = trainer_of()
+    expected = train(whole, 6)
+    assert expected == ([0, 1, 2, 3, 4], 3, 3)
+    for epochs in (1, 2, 3, 4):
+        first = trainer_of()
+        train(first, epochs)
+        second = trainer_of(seed=5)
+        assert train(second, 6, resume=path) == expected
+        assert state(second.model, second.optimizer) == state(whole.model, whole.optimizer)
+        lines = (tmp_path / "h.csv").read_text().splitlines()
+        assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3", "4", "5"]
+    # Early stopping had ended it: so it stays, unless with more patience.
+    assert train(trainer_of(), 6, resume=path) == expected
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"batch_size": 10},
+        {"shuffle": False},
+        {"data": (X[:50], Y[:50])},
+    ],
+)
+def test_other_data_are_refused_and_nothing_changes(tmp_path, other):
+    path = tmp_path / "c.safetensors"
+    first = trainer_of()
+    fit(first)
+    first.save_checkpoint(path)
+    second = trainer_of(seed=5)
+    before = state(second.model, second.optimizer)
+    arguments = {"data": (X, Y), "batch_size": 20, "seed": 4, **other}
+    with pytest.raises(ValueError, match="loader"):
+        second.fit(**arguments, epochs=5, resume=path, verbose=False)
+    assert state(second.model, second.optimizer) == before
+
+
+# ---- crashes -----------------------------------------------------------------------------------
+
+SAVING_LOOP = """
+import sys
+import numpy as np
+import fastnn as fn
+fn.set_num_threads(1)
+model = fn.nn.Linear(300, 200)
+optimizer = fn.optim.Adam(model.parameters())
+print("ready", flush=True)
+for step in range(10**9):
+    model.weight.data[...] = step
+    fn.save_checkpoint(sys.argv[1], model, optimizer, step=step)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_process_killed_while_it_saves_leaves_a_whole_file(tmp_path):
+    """The old file or the new one, at 12 random moments of a saving loop."""
+    path = tmp_path / "c.safetensors"
+    model = nn.Linear(300, 200)
+    fn.save_checkpoint(path, model, optim.Adam(model.parameters()), step=0)
+    rng = np.random.default_rng(0)
+    steps = []
+    for _ in range(12):
+        child = subprocess.Popen(
+            [sys.executable, "-c", SAVING_LOOP, str(path)], stdout=subprocess.PIPE
+        )
+        assert child.stdout.readline() == b"ready\n"
+        time.sleep(rng.uniform(0, 0.1))
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        steps.append(fn.load_checkpoint(path, model)["step"])
+        if steps[-1]:
+            assert (model.weight.data == steps[-1]).all()
+    assert max(steps) > 0
+
+
+def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):
+    before = saved.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        fn.save_checkpoint(saved, make()[0])
+    assert saved.read_bytes() == before
+    assert os.listdir(saved.parent) == [saved.name]

@@ -1,0 +1,504 @@
+"""The command line: train, eval, predict, info; wrong options, damaged files, Ctrl-C, resuming."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn.cli import main
+from fastnn.data import write_idx
+from fastnn.files import load_arrays
+
+SMALL = ["--hidden", "16", "--epochs", "3", "--no-shifts"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Each test works in an empty folder, and leaves the threads and the seed as they were."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FASTNN_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    threads = fn.get_num_threads()
+    state = fn.get_rng_state()
+    yield tmp_path
+    fn.set_num_threads(threads)
+    fn.set_rng_state(state)
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command that succeeds; returns its standard output."""
+
+    def succeed(*argv):
+        status = main([str(a) for a in argv])
+        out, err = capsys.readouterr()
+        assert status == 0, err
+        return out
+
+    return succeed
+
+
+@pytest.fixture
+def fails(capsys):
+    """Runs a command that fails with 2; returns the one line it prints."""
+
+    def fail(*argv):
+        try:
+            status = main([str(a) for a in argv])
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        assert status == 2
+        assert out == ""
+        assert err.startswith("fastnn: error: ") and err.count("\n") == 1 and err.endswith("\n")
+        return err
+
+    return fail
+
+
+def digest(run_folder):
+    arrays, _ = load_arrays(os.path.join(run_folder, "weights.safetensors"))
+    return {name: array.tobytes() for name, array in arrays.items()}
+
+
+def history(run_folder):
+    with open(os.path.join(run_folder, "history.csv"), newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def tiny_mnist(folder):
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 50), ("t10k", 20)):
+        labels = np.arange(count, dtype=np.uint8) % 10
+        images = rng.integers(0, 50, (count, 28, 28), np.uint8)
+        images[np.arange(count), labels] = 255
+        write_idx(folder / f"{name}-images-idx3-ubyte", images)
+        write_idx(folder / f"{name}-labels-idx1-ubyte", labels)
+    return folder
+
+
+# ---- train -------------------------------------------------------------------------------------
+
+
+def test_training_without_options_reaches_97_percent_on_held_out_digits(run):
+    out = run("train").splitlines()
+    epochs = [line for line in out if line.startswith("epoch ")]
+    for line in epochs:
+        assert "loss" in line and "accuracy" in line and line.endswith("samples/s")
+    assert len(epochs) == len(out) - 2
+    rows = history("runs/digits-mlp-1")
+    assert len(rows) == len(epochs)
+    assert float(rows[-1]["val_accuracy"]) >= 0.97
+    assert sorted(os.listdir("runs/digits-mlp-1")) == [
+        "checkpoint.safetensors",
+        "config.json",
+        "history.csv",
+        "weights.safetensors",
+    ]
+
+
+def test_json_is_all_there_is_on_standard_output(run):
+    result = json.loads(run("train", *SMALL, "--json"))
+    assert result["run"] == os.path.join("runs", "digits-mlp-1")
+    assert (result["epochs"], result["steps"]) == (3, 3 * 23)
+    assert result["samples_per_second"] > 0
+    assert 0.5 < result["test"]["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_seed_decides_the_weights_and_the_threads_do_not(run, threads):
+    run("train", *SMALL, "--threads", 1, "--seed", 3, "--out", "a")
+    run("train", *SMALL, "--threads", threads, "--seed", 3, "--out", "b")
+    run("train", *SMALL, "--threads", 1, "--seed", 4, "--out", "c")
+    assert digest("a") == digest("b")
+    assert digest("a") != digest("c")
+
+
+def test_options_are_in_the_configuration(run):
+    run(
+        *[
+            "train",
+            "--hidden",
+            "8,4",
+            "--epochs",
+            2,
+            "--batch-size",
+            100,
+            "--lr",
+            0.02,
+            "--seed",
+            9,
+        ],
+        *[
+            "--optimizer",
+            "adamw",
+            "--weight-decay",
+            0.1,
+            "--dropout",
+            0.25,
+            "--schedule",
+            "constant",
+        ],
+    )
+    config = json.loads(open("runs/digits-mlp-1/config.json").read())
+    expected = {
+        "data": "digits",
+        "data_dir": None,
+        "model": "mlp",
+        "hidden": [8, 4],
+        "dropout": 0.25,
+        "epochs": 2,
+        "batch_size": 100,
+        "optimizer": "adamw",
+        "lr": 0.02,
+        "schedule": "constant",
+        "momentum": 0.0,
+        "weight_decay": 0.1,
+        "shifts": True,
+        "seed": 9,
+        "version": fn.__version__,
+    }
+    assert config == expected
+    arrays, _ = load_arrays("runs/digits-mlp-1/weights.safetensors")
+    assert sorted(a.shape for a in arrays.values() if a.ndim == 2) == [(4, 8), (8, 64), (10, 4)]
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.1), ("adam", 0.01), ("adamw", 0.01)])
+def test_each_optimizer_learns(run, optimizer, rate):
+    result = json.loads(run("train", *SMALL, "--optimizer", optimizer, "--lr", rate, "--json"))
+    assert result["test"]["accuracy"] > 0.5
+
+
+def test_runs_are_numbered(run):
+    for number in (1, 2):
+        assert json.loads(run("train", *SMALL, "--json"))["run"].endswith(f"digits-mlp-{number}")
+
+
+def test_shifted_copies_are_the_image_moved_by_a_pixel():
+    from fastnn.cli.run import Shifted
+
+    images = np.arange(2 * 9, dtype=np.float32).reshape(2, 1, 3, 3) + 1
+    data = Shifted(images, np.array([4, 5]))
+    assert len(data) == 10
+    x, y = data[np.arange(10)]
+    np.testing.assert_array_equal(y, [4] * 5 + [5] * 5)
+    np.testing.assert_array_equal(x[5], images[1])
+    down, up, right, left = x[1, 0], x[2, 0], x[3, 0], x[4, 0]
+    np.testing.assert_array_equal(down, [[0, 0, 0], [1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(up, [[4, 5, 6], [7, 8, 9], [0, 0, 0]])
+    np.testing.assert_array_equal(right, [[0, 1, 2], [0, 4, 5], [0, 7, 8]])
+    np.testing.assert_array_equal(left, [[2, 3, 0], [5, 6, 0], [8, 9, 0]])
+    picked, labels = data[np.array([7, 0])]
+    np.testing.assert_array_equal(picked, x[[7, 0]])
+    np.testing.assert_array_equal(labels, [5, 4])
+
+
+def test_the_learning_rate_follows_half_a_cosine():
+    from fastnn.cli.run import Config
+    from fastnn.cli.train import schedule
+
+    rate = schedule(Config.of({"lr": 0.4, "epochs": 4}))
+    assert [rate(e) for e in range(4)] == pytest.approx([0.4, 0.3414214, 0.2, 0.0585786])
+    rate = schedule(Config.of({"lr": 0.4, "schedule": "constant"}))
+    assert [rate(e) for e in (0, 99)] == [0.4, 0.4]
+
+
+# ---- MNIST -------------------------------------------------------------------------------------
+
+
+def test_mnist_is_read_from_a_folder_and_found_again(run, tmp_path):
+    tiny_mnist(tmp_path / "data")
+    out = run("train", "--data", "mnist", "--data-dir", "data", "--epochs", 20, "--out", "r")
+    assert "mlp 784-225-144-10 on mnist, 50 samples to train, 20 to test" in out
+    os.chdir("/")
+    assert "20 samples" in run("eval", tmp_path / "r")
+    os.rename(tmp_path / "data", tmp_path / "moved")
+    assert "50 samples" in run(
+        "eval", tmp_path / "r", "--data-dir", tmp_path / "moved", "--split", "train"
+    )
+
+
+def test_bytes_are_scaled_as_the_runs_data_are(run, tmp_path):
+    data = tiny_mnist(tmp_path / "data")
+    run("train", "--data", "mnist", "--data-dir", "data", "--epochs", 2, "--out", "r")
+    of_set = json.loads(run("predict", "r", "--json"))
+    of_file = json.loads(run("predict", "r", data / "t10k-images-idx3-ubyte", "--json"))
+    assert of_set["probabilities"] == of_file["probabilities"]
+    images = fn.data.read_idx(data / "t10k-images-idx3-ubyte")
+    np.save("flat.npy", (images.reshape(20, 784) / 255).astype(np.float32))
+    np.save("one.npy", images[3])
+    flat = json.loads(run("predict", "r", "flat.npy", "--json"))
+    assert flat["probabilities"] == of_file["probabilities"]
+    assert json.loads(run("predict", "r", "one.npy", "--json"))["classes"] == [of_set["classes"][3]]
+
+
+@pytest.mark.slow
+def test_mnist_ends_below_two_and_a_half_percent_error_in_two_epochs(run):
+    root = os.environ.get("FASTNN_TEST_MNIST")
+    if not root:
+        pytest.skip("FASTNN_TEST_MNIST names no folder of MNIST")
+    result = json.loads(
+        run("train", "--data", "mnist", "--data-dir", root, "--epochs", 2, "--json")
+    )
+    assert result["test"]["accuracy"] > 0.975
+
+
+# ---- eval, predict, info -----------------------------------------------------------------------
+
+
+def test_eval_agrees_with_the_last_line_of_training(run):
+    result = json.loads(run("train", *SMALL, "--json"))
+    measured = json.loads(run("eval", result["run"], "--json"))
+    assert measured["samples"] == 360
+    assert {k: measured[k] for k in ("loss", "accuracy")} == result["test"]
+    text = run("eval", result["run"])
+    assert text.startswith("test: 360 samples, loss ") and text.count("\n") == 1
+
+
+def test_predict_prints_a_class_and_its_probability_a_line(run):
+    run("train", *SMALL, "--out", "r")
+    model = fn.models.mlp(64, [16], 10, dropout=0.3).load("r/weights.safetensors").eval()
+    images, labels = fn.data.digits("test")
+    logits = model(images)[5:9].astype(float)
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+    lines = run("predict", "r", "--samples", "5:9").splitlines()
+    for line, row, label in zip(lines, chances, labels[5:9], strict=True):
+        assert line == f"{row.argmax()} {row.max():.4f} label {label}"
+    np.save("some.npy", images[5:9])
+    assert run("predict", "r", "some.npy").splitlines() == [
+        line.split(" label")[0] for line in lines
+    ]
+    assert len(run("predict", "r").splitlines()) == 360
+
+
+def test_info_describes_the_installation_or_a_run(run):
+    text = run("info")
+    assert "used: " in text and f"fastnn: {fn.__version__}" in text
+    assert set(json.loads(run("info", "--json"))) == {"versions", "config"}
+    run("train", *SMALL, "--out", "r")
+    text = run("info", "r")
+    assert "mlp 64-16-10" in text and "lr: 0.1" in text and "parameters: 1,210" in text
+    assert json.loads(run("info", "r", "--json"))["config"]["hidden"] == [16]
+
+
+def test_the_module_is_the_command(folder):
+    result = subprocess.run(
+        [sys.executable, "-m", "fastnn", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == f"fastnn {fn.__version__}\n"
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(run):
+    run("train", *SMALL, "--out", "r")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        result = subprocess.run(
+            [sys.executable, "-m", "fastnn", "predict", "r"], stdout=pipe, stderr=subprocess.PIPE
+        )
+    assert (result.returncode, result.stderr) == (1, b"")
+
+
+# ---- resuming ----------------------------------------------------------------------------------
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", [1, 23, 24, 40])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_crashed_run_resumes_to_the_same_bits(run, monkeypatch, step, optimizer):
+    options = ["train", *SMALL, "--optimizer", optimizer, "--dropout", 0.2]
+    run(*options, "--out", "whole")
+
+    def crash(self, *batch, made=fn.TrainStep.__call__):
+        if self.optimizer.param_groups[0].steps == step:
+            raise Crash
+        return made(self, *batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fn.TrainStep, "__call__", crash)
+        with pytest.raises(Crash):
+            run(*options, "--out", "part")
+    run("train", "--resume", "part", "--threads", 2)
+    assert digest("part") == digest("whole")
+    names = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
+    for mine, other in zip(history("part"), history("whole"), strict=True):
+        assert [mine[name] for name in names] == [other[name] for name in names]
+
+
+def test_a_finished_run_goes_on_to_more_epochs(run, fails):
+    run("train", *SMALL, "--schedule", "constant", "--out", "r")
+    assert "larger --epochs" in fails("train", "--resume", "r")
+    assert "larger --epochs" in fails("train", "--resume", "r", "--epochs", 2)
+    run("train", "--resume", "r", "--epochs", 5)
+    assert len(history("r")) == 5
+    run("train", *SMALL, "--schedule", "constant", "--epochs", 5, "--out", "whole")
+    assert digest("r") == digest("whole")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no SIGINT to send")
+def test_ctrl_c_exits_with_130_and_the_run_resumes_to_the_same_bits(run, folder):
+    options = ["train", "--hidden", "128", "--epochs", "8", "--threads", "1"]
+    run(*options, "--out", "whole")
+    command = [sys.executable, "-m", "fastnn", *options, "--out", "part"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not child.stdout.readline().startswith("epoch 1/8"):
+        pass
+    child.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    _, err = child.communicate(timeout=30)
+    assert time.monotonic() - start < 10
+    assert child.returncode == 130
+    assert err == "fastnn: interrupted; go on with: fastnn train --resume part\n"
+    run("eval", "part")
+    run("train", "--resume", "part")
+    assert digest("part") == digest("whole")
+
+
+# ---- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "COMMAND"),
+        (["fit"], "fit"),
+        (["train", "--epoch", "3"], "--epoch"),
+        (["train", "--epochs", "0"], "--epochs"),
+        (["train", "--epochs", "x"], "--epochs"),
+        (["train", "--batch-size", "-1"], "--batch-size"),
+        (["train", "--hidden", "10,,5"], "--hidden"),
+        (["train", "--hidden", "0"], "--hidden"),
+        (["train", "--model", "resnet"], "--model"),
+        (["train", "--data", "cifar"], "--data"),
+        (["train", "--optimizer", "lbfgs"], "--optimizer"),
+        (["train", "--lr", "fast"], "--lr"),
+        (["train", "--lr", "-1"], "lr"),
+        (["train", "--lr", "nan"], "lr"),
+        (["train", "--momentum", "-0.1"], "momentum"),
+        (["train", "--optimizer", "adam", "--momentum", "0.9"], "--momentum"),
+        (["train", "--weight-decay", "-1"], "weight_decay"),
+        (["train", "--dropout", "1.5"], "p"),
+        (["train", "--threads", "0"], "--threads"),
+        (["train", "--seed", "-1"], "--seed"),
+        (["train", "--seed", str(2**63)], "--seed"),
+        (["train", "--data", "mnist"], "FASTNN_DATA"),
+        (["train", "--data", "mnist", "--data-dir", "nowhere"], "nowhere"),
+        (["train", "--resume", "nowhere"], "nowhere"),
+        (["eval"], "RUN"),
+        (["eval", "nowhere"], "nowhere"),
+        (["predict", "nowhere"], "nowhere"),
+        (["predict", "nowhere", "--samples", "5:2"], "--samples"),
+        (["info", "nowhere"], "nowhere"),
+        (["eval", "."], "config.json"),
+    ],
+)
+def test_wrong_options_give_one_clear_line_and_no_run(fails, argv, message):
+    assert message in fails(*argv)
+    assert not os.path.exists("runs")
+
+
+def test_an_option_of_the_run_cannot_be_changed_by_resuming(run, fails):
+    run("train", *SMALL, "--out", "r")
+    for option in (["--lr", 0.1], ["--seed", 0], ["--out", "x"], ["--hidden", 16], ["--no-shifts"]):
+        assert option[0].replace("no-", "") in fails("train", "--resume", "r", *option)
+
+
+def test_a_folder_that_holds_something_is_not_written_to(fails, folder):
+    (folder / "r").mkdir()
+    (folder / "r" / "file").write_text("mine")
+    assert "r exists already" in fails("train", *SMALL, "--out", "r")
+    assert "file exists already" in fails("train", *SMALL, "--out", "r/file")
+    assert os.listdir("r") == ["file"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"data": "digits"}', "\x00\xff", None],
+)
+def test_a_damaged_configuration_is_named(run, fails, folder, text):
+    run("train", *SMALL, "--out", "r")
+    config = json.loads((folder / "r" / "config.json").read_text())
+    (folder / "r" / "config.json").write_text(
+        json.dumps({**config, "hidden": "16"}) if text is None else text
+    )
+    for command in ("eval", "predict", "info"):
+        assert "config.json" in fails(command, "r")
+    assert "config.json" in fails("train", "--resume", "r")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": "other"},
+        {"model": "resnet"},
+        {"optimizer": "lbfgs"},
+        {"schedule": 3},
+        {"epochs": "3"},
+        {"batch_size": 0},
+        {"hidden": [0]},
+        {"hidden": [True]},
+        {"lr": None},
+        {"seed": 1.5},
+        {"shifts": 1},
+        {"data_dir": 5},
+        {"more": 1},
+    ],
+)
+def test_a_configuration_with_a_wrong_value_is_named(run, fails, folder, change):
+    path = folder / "r" / "config.json"
+    run("train", *SMALL, "--out", "r")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert "config.json" in fails("info", "r")
+
+
+def test_damaged_and_missing_weights_are_named(run, fails, folder):
+    run("train", *SMALL, "--out", "r")
+    weights = folder / "r" / "weights.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-10])
+    assert "weights.safetensors" in fails("eval", "r")
+    weights.unlink()
+    assert "weights.safetensors" in fails("predict", "r")
+
+
+def test_a_damaged_checkpoint_is_named_and_the_run_stays_as_it_was(run, fails, folder):
+    run("train", *SMALL, "--out", "r")
+    checkpoint = folder / "r" / "checkpoint.safetensors"
+    data = bytearray(checkpoint.read_bytes())
+    data[-5] ^= 1
+    checkpoint.write_bytes(data)
+    before = {p.name: p.read_bytes() for p in (folder / "r").iterdir()}
+    assert "damaged" in fails("train", "--resume", "r", "--epochs", 9)
+    assert {p.name: p.read_bytes() for p in (folder / "r").iterdir()} == before
+    checkpoint.unlink()
+    assert "checkpoint.safetensors" in fails("train", "--resume", "r", "--epochs", 9)
+
+
+def test_samples_that_do_not_fit_are_named(run, fails, folder):
+    run("train", *SMALL, "--out", "r")
+    np.save("shape.npy", np.zeros((3, 7, 7), np.float32))
+    np.save("none.npy", np.zeros((0, 64), np.float32))
+    np.save("text.npy", np.array([["a"] * 64]))
+    np.save("objects.npy", np.array([{}], object), allow_pickle=True)
+    (folder / "empty.npy").write_bytes(b"")
+    np.save("cut.npy", np.zeros((3, 64)))
+    (folder / "cut.npy").write_bytes((folder / "cut.npy").read_bytes()[:-9])
+    (folder / "file.idx").write_bytes(b"no such format")
+    for name in os.listdir():
+        if os.path.isfile(name):
+            assert name in fails("predict", "r", name)
+    assert "missing.npy" in fails("predict", "r", "missing.npy")
+    assert "missing.idx" in fails("predict", "r", "missing.idx")
+    assert "--samples" in fails("predict", "r", "--samples", "0:361")
