@@ -50,6 +50,11 @@ BUILT = [(f"FNN_BUILT_{isa.upper()}", "1") for isa in ISAS if isa != "baseline"]
 class BuildExt(build_ext):
     """build_ext that compiles a stem's kernels for each ISA and finds the OpenMP flags."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        if not self.parallel:
+            self.parallel = os.cpu_count()
+
     def build_extensions(self):
         openmp = self.find_openmp()
         if openmp is None:
