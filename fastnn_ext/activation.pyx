@@ -47,10 +47,11 @@ ALPHA = {"leaky_relu": 0.01, "elu": 1.0}  # PyTorch's defaults
 cdef enum: N, KIND, CHUNK
 cdef enum: CHUNK_NS = 10000
 
-# Nanoseconds for a float32 on AVX2, by kind; and how much longer each ISA takes.
-cdef double[7] FORWARD_NS = [0.1, 0.1, 0.6, 0.7, 0.7, 0.8, 0.7]
-cdef double[7] BACKWARD_NS = [0.15, 0.15, 0.15, 0.15, 0.15, 1.4, 0.9]
-cdef double[3] ISA_FACTOR = [2.5, 1.0, 0.6]
+# Nanoseconds for a byte read or written, and for a float32's arithmetic on AVX2, by kind.
+cdef double BYTE_NS = 0.04
+cdef double[7] FORWARD_NS = [0, 0, 0.4, 0.6, 0.6, 0.8, 0.6]
+cdef double[7] BACKWARD_NS = [0, 0, 0, 0, 0, 1.4, 0.8]
+cdef double[3] ISA_FACTOR = [3.0, 1.0, 0.6]
 
 
 cdef act_forward forward_kernel(int kind, int isa, int dtype) noexcept nogil:
@@ -61,9 +62,10 @@ cdef act_backward backward_kernel(int kind, int isa, int dtype) noexcept nogil:
     return NULL if kind < 0 else activation_table(isa, dtype).backward[kind]
 
 
-cdef void cut(fnn_op *op, double ns) noexcept nogil:
+cdef void cut(fnn_op *op, int arrays, double ns) noexcept nogil:
     """Chunks of CHUNK_NS or so, whole vectors and cache lines on every ISA."""
-    ns *= ISA_FACTOR[op.isa] * (1 if op.dtype == 0 else 2)
+    ns *= ISA_FACTOR[op.isa] * (1 if op.dtype == 0 else 3)
+    ns += arrays * BYTE_NS * (4 if op.dtype == 0 else 8)
     op.kernels = activation_table(op.isa, op.dtype)
     op.dim[CHUNK] = max(<int64_t> 1, <int64_t> (CHUNK_NS / ns) // 1024) * 1024
     op.chunks = (op.dim[N] + op.dim[CHUNK] - 1) // op.dim[CHUNK]
@@ -71,11 +73,11 @@ cdef void cut(fnn_op *op, double ns) noexcept nogil:
 
 
 cdef void prepare_forward(fnn_op *op) noexcept nogil:
-    cut(op, FORWARD_NS[op.dim[KIND]])
+    cut(op, 2, FORWARD_NS[op.dim[KIND]])
 
 
 cdef void prepare_backward(fnn_op *op) noexcept nogil:
-    cut(op, BACKWARD_NS[op.dim[KIND]])
+    cut(op, 3, BACKWARD_NS[op.dim[KIND]])
 
 
 cdef int run_forward(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:

@@ -73,11 +73,12 @@ cdef enum:
     C_BLOCKS = 29  # and how many blocks, in order, make a chunk
 
 cdef enum: CHUNK_NS = 10000
-cdef double BYTE_NS = 0.06  # reading or writing a byte that is not in the innermost cache
-cdef double ROW_NS = 5.0    # starting on a new row
-cdef double EXP_NS = 0.7    # a float32 of exp and its kin on AVX2
-cdef double POW_NS = 15.0   # libm's pow
-cdef double[3] ISA_FACTOR = [2.5, 1.0, 0.6]
+cdef double BYTE_NS = 0.04   # reading or writing a byte that is not in the innermost cache
+cdef double ROW_NS = 5.0     # starting on a new row
+cdef double STRIDED_NS = 0.5 # an element by itself
+cdef double EXP_NS = 0.5     # a float32 of exp and its kin on AVX2
+cdef double POW_NS = 10.0    # libm's pow
+cdef double[3] ISA_FACTOR = [3.0, 1.0, 0.6]
 
 
 cdef inline int64_t size_of(const fnn_op *op) noexcept nogil:
@@ -99,7 +100,7 @@ cdef void prepare_unary(fnn_op *op) noexcept nogil:
     cdef double ns = 2 * size_of(op) * BYTE_NS, a = op.scalar[0]
     cdef int64_t kind = op.dim[KIND]
     if kind == UNARY_EXP or kind == UNARY_LOG or kind >= UNARY_EXPM1:
-        ns += EXP_NS * ISA_FACTOR[op.isa] * (1 if op.dtype == 0 else 2)
+        ns += EXP_NS * ISA_FACTOR[op.isa] * (1 if op.dtype == 0 else 3)
     elif kind == UNARY_POWER and a != 0.5 and a != 1 and a != 2 and a != 3 and a != -1 and a != -0.5:
         ns += POW_NS
     op.kernels = elementwise_table(op.isa, op.dtype)
@@ -180,7 +181,7 @@ cdef void prepare_binary(fnn_op *op) noexcept nogil:
     if op.dim[B_KIND] == BINARY_POWER:
         ns += POW_NS
     elif op.dim[B_A + i] > 1 or op.dim[B_B + i] > 1:
-        ns += 1.5  # gathered
+        ns += 2 * STRIDED_NS
     ns += ROW_NS / shape[i]
     op.dim[B_CHUNK] = elements_in_chunk(ns)
     op.chunks = ceil_div(total, op.dim[B_CHUNK])
@@ -240,7 +241,7 @@ cdef void prepare_copy(fnn_op *op) noexcept nogil:
     cdef int64_t *shape = &op.dim[C_SHAPE]
     cdef int64_t *y = &op.dim[C_Y]
     cdef int64_t *x = &op.dim[C_X]
-    cdef int64_t i, j, last, rows, n, aim, total = 1
+    cdef int64_t i, j, last, rows, n, aim, block, total = 1
     cdef double ns = 2 * size_of(op) * BYTE_NS
     op.kernels = elementwise_table(op.isa, op.dtype)
     for i in range(dim[C_NDIM]):
@@ -263,6 +264,7 @@ cdef void prepare_copy(fnn_op *op) noexcept nogil:
         dim[C_NDIM] = 2
     last = dim[C_NDIM] - 1
     aim = elements_in_chunk(ns)
+    block = aim
     n = shape[last]
     dim[C_SPAN] = min(n, aim)
     if x[last] > 1:
@@ -270,13 +272,14 @@ cdef void prepare_copy(fnn_op *op) noexcept nogil:
             if x[i] == 1:
                 for j in range(i, last - 1):
                     swap(dim, j, j + 1)
-                # A block is some way square: each cache line of x and of y is touched once.
+                # A block's pages, one a row of x and one a row of y, must not overflow the TLB.
                 dim[C_SPAN] = min(n, <int64_t> 256)
+                block = 64 * 256
                 break
     if x[last] > 1 or y[last] != 1:
-        ns += 0.5
+        ns += STRIDED_NS
     rows = shape[last - 1]
-    dim[C_BAND] = aim // dim[C_SPAN]
+    dim[C_BAND] = min(aim, block) // dim[C_SPAN]
     if dim[C_BAND] > 16:
         dim[C_BAND] -= dim[C_BAND] % 16
     dim[C_BAND] = min(dim[C_BAND], rows)

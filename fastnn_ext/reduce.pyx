@@ -46,8 +46,8 @@ cdef enum:
 cdef enum:
     COLUMNS = 128
     CHUNK_NS = 10000
-cdef double BYTE_NS = 0.06
-cdef double UNIT_NS = 15.0  # the last few additions of a result, or of a vector of them
+cdef double BYTE_NS = 0.04
+cdef double UNIT_NS = 10.0  # the last few additions of a result, or of a vector of them
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:

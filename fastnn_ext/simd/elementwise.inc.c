@@ -163,14 +163,15 @@ INLINE void NAME(transpose_tile)(real *y, const real *x, int64_t y_row, int64_t 
     UNROLL for (int i = 0; i < W; i++) NAME(vput)(y + i * y_row, t[i], add);
 }
 
-/* By blocks of a cache line each way, so that a line is done with before it is dropped. */
+/* By blocks of a cache line each way, and in a block x's lines first: where strides are multiples of
+ * 4 KiB, all of them fall into one set of the cache, and what is left there half used is lost. */
 INLINE void NAME(transpose)(real *y, const real *x, int64_t rows, int64_t n, int64_t y_row, int64_t x_col, int add) {
     enum { LINE = 64 / sizeof(real) };
     int64_t full_rows = rows / LINE * LINE, full_n = n / LINE * LINE;
     for (int64_t i0 = 0; i0 < full_rows; i0 += LINE)
         for (int64_t j0 = 0; j0 < full_n; j0 += LINE)
-            for (int64_t i = i0; i < i0 + LINE; i += W)
-                for (int64_t j = j0; j < j0 + LINE; j += W)
+            for (int64_t j = j0; j < j0 + LINE; j += W)
+                for (int64_t i = i0; i < i0 + LINE; i += W)
                     NAME(transpose_tile)(y + i * y_row + j, x + i + j * x_col, y_row, x_col, add);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = i < full_rows ? full_n : 0; j < n; j++) NAME(put)(y + i * y_row + j, x[i + j * x_col], add);

@@ -269,9 +269,6 @@ INLINE real vsum(vec v) {
     return t[0];
 }
 INLINE real vhmax(vec v) {
-    real t[W];
-    memcpy(t, &v, sizeof v);
-    UNROLL for (int half = W / 2; half > 0; half /= 2)
-        UNROLL for (int i = 0; i < half; i++) t[i] = (t[i] > t[i + half] || t[i] != t[i]) ? t[i] : t[i + half];
-    return t[0];
+    UNROLL for (int folded = 1; folded < W; folded *= 2) v = vmax(vzip_low(v, v), vzip_high(v, v));
+    return v[0];
 }
