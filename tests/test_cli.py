@@ -224,6 +224,10 @@ def test_mnist_is_read_from_a_folder_and_found_again(run, tmp_path):
     assert "50 samples" in run(
         "eval", tmp_path / "r", "--data-dir", tmp_path / "moved", "--split", "train"
     )
+    os.chdir(tmp_path)
+    run("train", "--resume", "r", "--epochs", 21, "--data-dir", "moved")
+    os.chdir("/")
+    assert "20 samples" in run("eval", tmp_path / "r")
 
 
 def test_bytes_are_scaled_as_the_runs_data_are(run, tmp_path):

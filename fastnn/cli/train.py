@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 import shlex
 import statistics
 import sys
@@ -103,8 +104,10 @@ def _resume(args: argparse.Namespace, given: dict[str, Any]) -> Run:
         if value is not None and name not in ("epochs", "data_dir"):
             raise ValueError(f"--{name.replace('_', '-')}: the run of --resume has its own already")
     run = Run.open(args.resume)
-    changes = {name: given[name] for name in ("epochs", "data_dir") if given[name] is not None}
-    run.config = replace(run.config, **changes)
+    if given["epochs"] is not None:
+        run.config = replace(run.config, epochs=given["epochs"])
+    if given["data_dir"] is not None:
+        run.config = replace(run.config, data_dir=os.path.abspath(given["data_dir"]))
     done = read_checkpoint(run.checkpoint)[0]["epoch"]
     if done >= run.config.epochs:
         raise ValueError(f"{run.folder} has done its {done} epochs; a larger --epochs goes on")
