@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,8 @@ import numpy as np
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write to a temporary name in the same folder, fsync, rename over `path`, fsync the folder."""
+    import tempfile
+
     target = os.path.abspath(os.fspath(path))
     folder = os.path.dirname(target)
     handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=folder)

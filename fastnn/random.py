@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 _state = np.zeros(2, np.uint64)  # seed and step of the counter-based generator that plans draw from
-_generator = np.random.Generator(np.random.Philox(0))
+_seed = 0
+_default: np.random.Generator | None = None  # made at its first use: numpy.random takes 15 ms to import
 
 
 def manual_seed(seed: int) -> None:
@@ -24,7 +25,7 @@ def manual_seed(seed: int) -> None:
     TypeError, ValueError
         If seed is no such integer.
     """
-    global _generator
+    global _seed, _default
     if isinstance(seed, bool):
         raise TypeError("seed must be an int, got bool")
     try:
@@ -34,13 +35,16 @@ def manual_seed(seed: int) -> None:
     if not 0 <= number < 2**63:
         raise ValueError(f"seed must lie in 0 ... 2**63 - 1, got {number}")
     _state[:] = (number, 0)
-    _generator = np.random.Generator(np.random.Philox(number))
+    _seed, _default = number, None
 
 
 def generator(seed: int | np.random.Generator | None = None) -> np.random.Generator:
     """A NumPy generator: the default one for None, a new one for an int, a given one as it is."""
+    global _default
     if seed is None:
-        return _generator
+        if _default is None:
+            _default = np.random.Generator(np.random.Philox(_seed))
+        return _default
     if isinstance(seed, np.random.Generator):
         return seed
     if isinstance(seed, bool):
@@ -60,7 +64,7 @@ def state() -> np.ndarray[Any, Any]:
 
 def get_rng_state() -> dict[str, Any]:
     """Everything that random numbers depend on, as plain numbers and lists (JSON can hold it)."""
-    bits: Any = _generator.bit_generator.state
+    bits: Any = generator().bit_generator.state
     return {"plan": [int(word) for word in _state], "generator": _plain(bits)}
 
 
@@ -72,7 +76,7 @@ def set_rng_state(saved: dict[str, Any]) -> None:
     ValueError
         If it is no such state; the present one is then kept.
     """
-    global _generator
+    global _default
     try:
         plan = [int(word) for word in saved["plan"]]
         bits = dict(saved["generator"])
@@ -87,7 +91,7 @@ def set_rng_state(saved: dict[str, Any]) -> None:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"not a random state of fastnn: {error}") from None
     _state[:] = words
-    _generator = fresh
+    _default = fresh
 
 
 def _plain(value: Any) -> Any:
