@@ -13,6 +13,7 @@ from fastnn.nn.activation import (
     Tanh,
 )
 from fastnn.nn.container import ModuleDict, ModuleList, Sequential
+from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose2d
 from fastnn.nn.dropout import Dropout
 from fastnn.nn.flatten import Flatten
 from fastnn.nn.linear import Identity, Linear
@@ -24,6 +25,9 @@ __all__ = [
     "ELU",
     "GELU",
     "BCEWithLogitsLoss",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",

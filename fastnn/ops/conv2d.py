@@ -1,4 +1,4 @@
-"""2-D convolution, channels-last inside: the functions take PyTorch's NCHW and wrap it in transposes,
+"""Convolution, channels-last inside: the functions take PyTorch's NCHW and wrap it in transposes,
 which cancel between neighbouring layers and remain only at a plan's edges."""
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import fastnn_ext.activation as native_activation
 import fastnn_ext.conv2d as native
 from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, linear
 from fastnn.ops.base import Op, Signature, check_dtypes, check_float
+from fastnn.ops.elementwise import add
 
 if TYPE_CHECKING:
     from fastnn.lowering.builder import Builder, Temporary
@@ -32,14 +33,16 @@ class Geometry:
         for axis, extent, reach in zip(("height", "width"), padded, span, strict=True):
             if reach > extent:
                 raise ValueError(
-                    f"conv2d: the kernel spans {reach} along the {axis}, the padded input only {extent}"
+                    f"conv2d: the kernel spans {reach} along the {axis}, the padded input only "
+                    f"{extent}"
                 )
         return tuple((p - s) // t + 1 for p, s, t in zip(padded, span, self.stride, strict=True))  # type: ignore[return-value]
 
     def dims(self, x: tuple[int, ...], y: tuple[int, ...]) -> list[int]:
         """n, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, dh, dw, groups"""
         return [
-            *x, *y[1:], *self.kernel, *self.stride, self.padding[0], self.padding[2], *self.dilation, self.groups
+            *x, *y[1:], *self.kernel, *self.stride, self.padding[0], self.padding[2],
+            *self.dilation, self.groups,
         ]  # fmt: skip
 
 
@@ -57,8 +60,9 @@ def _flops(node: Node, y: Tensor, w: Tensor) -> int:
 
 
 class Conv2d(Op):
-    """inputs: x (N, H, W, IC), w (groups, KH, KW, IC/groups, OC/groups), then bias (OC,) and a residual
-    of the output's shape where attrs["bias"] and attrs["residual"] say so. attrs: geometry, act."""
+    """inputs: x (N, H, W, IC), w (groups, KH, KW, IC/groups, OC/groups), then bias (OC,) and a
+    residual of the output's shape where attrs["bias"] and attrs["residual"] say so.
+    attrs: geometry, act."""
 
     name = "conv2d"
     epilogue = ("act",)
@@ -74,7 +78,11 @@ class Conv2d(Op):
         geometry = node.attrs["geometry"]
         dx = dw = None
         if needs[0]:
-            dx = active_graph().add(INPUT_GRAD, [dy, w], geometry=geometry, shape=x.shape, grad=None).output
+            dx = (
+                active_graph()
+                .add(INPUT_GRAD, [dy, w], geometry=geometry, shape=x.shape, grad=None)
+                .output
+            )
         result = [dx]
         if needs[1]:
             dw = active_graph().add(WEIGHT_GRAD, [x, dy], geometry=geometry, shape=w.shape)
@@ -110,8 +118,8 @@ class Conv2d(Op):
 
 
 class InputGrad(Op):
-    """dx from dy and w; the forward of a transposed convolution. inputs: dy, w, then what an activation's
-    gradient was saved from if attrs["grad"]. attrs: geometry, shape (of x), grad."""
+    """dx from dy and w; the forward of a transposed convolution. inputs: dy, w, then what an
+    activation's gradient was saved from if attrs["grad"]. attrs: geometry, shape (of x), grad."""
 
     name = "conv2d_input_grad"
     epilogue = ("grad",)
@@ -125,9 +133,17 @@ class InputGrad(Op):
         geometry = node.attrs["geometry"]
         ddy = dw = None
         if needs[0]:
-            ddy = active_graph().add(CONV2D, [g, w], geometry=geometry, bias=False, residual=False, act=None).output
+            ddy = (
+                active_graph()
+                .add(CONV2D, [g, w], geometry=geometry, bias=False, residual=False, act=None)
+                .output
+            )
         if needs[1]:
-            dw = active_graph().add(WEIGHT_GRAD, [g, dy], geometry=geometry, shape=w.shape).outputs[0]
+            dw = (
+                active_graph()
+                .add(WEIGHT_GRAD, [g, dy], geometry=geometry, shape=w.shape)
+                .outputs[0]
+            )
         return [ddy, dw]
 
     def lower(self, node: Node, to: Builder) -> None:
@@ -169,9 +185,19 @@ class WeightGrad(Op):
             return
         partial = to.temporary((pieces, elements), x.dtype)
         to.emit(
-            "conv2d_weight_grad", [None, dbias], [x, dy, partial], [*dims, 0, pieces], dtype=x.dtype, writes=(2,)
+            "conv2d_weight_grad",
+            [None, dbias],
+            [x, dy, partial],
+            [*dims, 0, pieces],
+            dtype=x.dtype,
+            writes=(2,),
         )
-        to.emit("conv2d_weight_grad_sum", [dw, dbias], [partial], [count(dw.shape), dy.shape[3], pieces, 0])
+        to.emit(
+            "conv2d_weight_grad_sum",
+            [dw, dbias],
+            [partial],
+            [count(dw.shape), dy.shape[3], pieces, 0],
+        )
 
     def flops(self, node: Node) -> int:
         return _flops(node, node.inputs[1], node.outputs[0])
@@ -192,7 +218,20 @@ def pair(value: Any, what: str, low: int) -> tuple[int, int]:
     return values
 
 
-def padding_of(padding: Any, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int, int, int]:
+def single(value: Any, what: str, low: int) -> int:
+    """An int, alone or in a tuple, at least `low`."""
+    if isinstance(value, (tuple, list)) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} must be an int, got {value!r}")
+    if value < low:
+        raise ValueError(f"{what} must be at least {low}, got {value!r}")
+    return value
+
+
+def padding_of(
+    padding: Any, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int, int, int]:
     """(top, bottom, left, right) from an int, a pair, four ints, "same" or "valid"."""
     if isinstance(padding, str):
         if padding == "valid":
@@ -211,6 +250,16 @@ def padding_of(padding: Any, kernel: tuple[int, int], stride: tuple[int, int], d
     return (height, height, width, width)
 
 
+def ends_of(padding: Any, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """(left, right) from an int, two of them, "same" or "valid"."""
+    if not isinstance(padding, str) and not (
+        isinstance(padding, (tuple, list)) and len(padding) == 2
+    ):
+        padding = [single(padding, "padding", 0)] * 2
+    sides = padding if isinstance(padding, str) else (0, 0, *padding)
+    return padding_of(sides, (1, kernel), (1, stride), (1, dilation))[2:]
+
+
 def to_nhwc(x: Tensor) -> Tensor:
     from fastnn.ops.shape import transpose
 
@@ -224,8 +273,8 @@ def to_nchw(x: Tensor) -> Tensor:
 
 
 def kernel_layout(weight: Tensor, groups: int) -> Tensor:
-    """(OC, IC/groups, KH, KW) as (groups, KH, KW, IC/groups, OC/groups); no copy without groups, if the
-    parameter is kept as (KH, KW, IC, OC)."""
+    """(OC, IC/groups, KH, KW) as (groups, KH, KW, IC/groups, OC/groups); no copy without groups, if
+    the parameter is kept as (KH, KW, IC, OC)."""
     from fastnn.ops.shape import reshape, transpose
 
     oc, ic, kh, kw = weight.shape
@@ -234,33 +283,117 @@ def kernel_layout(weight: Tensor, groups: int) -> Tensor:
     return transpose(reshape(weight, (groups, oc // groups, ic, kh, kw)), (0, 3, 4, 2, 1))
 
 
-def conv2d(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
-    """See fastnn.nn.functional.conv2d."""
+def _operands(
+    what: str, x: Any, weight: Any, bias: Any, groups: int, sizes: str, transposed: bool = False
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Input, weight and bias as tensors that fit each other; `sizes` names the spatial ones."""
     x = as_tensor(x)
     weight = as_tensor(weight, like=x)
-    check_float("conv2d: input", x)
-    check_dtypes("conv2d", x, weight, ("the input", "the weight"))
-    if x.ndim != 4 or weight.ndim != 4:
+    check_float(f"{what}: input", x)
+    check_dtypes(what, x, weight, ("the input", "the weight"))
+    ndim = 2 + sizes.count(",") + 1
+    if x.ndim != ndim or weight.ndim != ndim:
+        kernel = ", ".join("K" + size for size in sizes.split(", "))
+        expected = f"(in, out/groups, {kernel})" if transposed else f"(out, in/groups, {kernel})"
         raise ValueError(
-            f"conv2d: input has shape {describe(x.shape)}, weight {describe(weight.shape)}; expected "
-            "(N, C, H, W) and (out, in/groups, KH, KW)"
+            f"{what}: input has shape {describe(x.shape)}, weight {describe(weight.shape)}; "
+            f"expected (N, C, {sizes}) and {expected}"
         )
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
-        raise ValueError(f"conv2d: groups must be an int of at least 1, got {groups!r}")
-    oc, ic = weight.shape[:2]
-    if linear(x.shape[1]) != linear(ic * groups) or oc % groups:
+        raise ValueError(f"{what}: groups must be an int of at least 1, got {groups!r}")
+    first, second = weight.shape[:2]
+    ic, oc = (first, second * groups) if transposed else (second * groups, first)
+    if linear(x.shape[1]) != linear(ic) or first % groups:
         raise ValueError(
-            f"conv2d: input has {x.shape[1]} channels, weight {describe(weight.shape)} with groups={groups} "
-            f"takes {ic * groups} and gives {oc}; both must be multiples of the groups"
+            f"{what}: input has {x.shape[1]} channels, weight {describe(weight.shape)} with "
+            f"groups={groups} takes {ic} and gives {oc}; both must be multiples of the groups"
         )
-    kernel = (weight.shape[2], weight.shape[3])
-    strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-    geometry = Geometry(kernel, strides, padding_of(padding, kernel, strides, dilations), dilations, groups)
-    inputs = [to_nhwc(x), kernel_layout(weight, groups)]
     if bias is not None:
         bias = as_tensor(bias, like=x)
+        check_dtypes(what, x, bias, ("the input", "the bias"))
         if bias.ndim != 1 or linear(bias.shape[0]) != linear(oc):
-            raise ValueError(f"conv2d: bias has shape {describe(bias.shape)}; expected ({oc},)")
-        inputs.append(bias)
-    node = active_graph().add(CONV2D, inputs, geometry=geometry, bias=bias is not None, residual=False, act=None)
-    return to_nchw(node.output)
+            raise ValueError(f"{what}: bias has shape {describe(bias.shape)}; expected ({oc},)")
+    return x, weight, bias
+
+
+def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """x (N, H, W, IC), w in the layout of kernels -> (N, OH, OW, OC)"""
+    inputs = [x, w] if bias is None else [x, w, bias]
+    return (
+        active_graph()
+        .add(CONV2D, inputs, geometry=geometry, bias=bias is not None, residual=False, act=None)
+        .output
+    )
+
+
+def conv2d(
+    x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tensor:
+    """See fastnn.nn.functional.conv2d."""
+    x, weight, bias = _operands("conv2d", x, weight, bias, groups, "H, W")
+    kernel = (weight.shape[2], weight.shape[3])
+    strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
+    geometry = Geometry(
+        kernel, strides, padding_of(padding, kernel, strides, dilations), dilations, groups
+    )
+    return to_nchw(_convolve(to_nhwc(x), kernel_layout(weight, groups), bias, geometry))
+
+
+def conv1d(
+    x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tensor:
+    """See fastnn.nn.functional.conv1d: images one pixel high."""
+    from fastnn.ops.shape import reshape, transpose
+
+    x, weight, bias = _operands("conv1d", x, weight, bias, groups, "L")
+    oc, ic, width = weight.shape
+    step, spread = single(stride, "stride", 1), single(dilation, "dilation", 1)
+    ends = ends_of(padding, width, step, spread)
+    geometry = Geometry((1, width), (1, step), (0, 0, *ends), (1, spread), groups)
+    if groups == 1:
+        w = reshape(transpose(weight, (2, 1, 0)), (1, 1, width, ic, oc))
+    else:
+        w = kernel_layout(reshape(weight, (oc, ic, 1, width)), groups)
+    y = _convolve(
+        reshape(transpose(x, (0, 2, 1)), (x.shape[0], 1, x.shape[2], x.shape[1])), w, bias, geometry
+    )
+    return transpose(reshape(y, (y.shape[0], *y.shape[2:])), (0, 2, 1))
+
+
+def conv_transpose2d(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> Tensor:
+    """See fastnn.nn.functional.conv_transpose2d: the gradient of a convolution for its input."""
+    x, weight, bias = _operands(
+        "conv_transpose2d", x, weight, bias, groups, "H, W", transposed=True
+    )
+    kernel = (weight.shape[2], weight.shape[3])
+    strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
+    before, extra = pair(padding, "padding", 0), pair(output_padding, "output_padding", 0)
+    size = []
+    for axis in (0, 1):
+        if extra[axis] >= max(strides[axis], dilations[axis]):
+            raise ValueError(
+                f"conv_transpose2d: output_padding {extra} must be less than stride {strides} or "
+                f"dilation {dilations}"
+            )
+        span = (kernel[axis] - 1) * dilations[axis] + 1
+        size.append((x.shape[2 + axis] - 1) * strides[axis] - 2 * before[axis] + span + extra[axis])
+    if min(size) < 1:
+        raise ValueError(
+            f"conv_transpose2d: the output would be {size[0]} x {size[1]}; use less padding"
+        )
+    # The convolution that goes back from the output leaves out what output_padding put at its end.
+    ends = (before[0], before[0] - extra[0], before[1], before[1] - extra[1])
+    geometry = Geometry(kernel, strides, ends, dilations, groups)
+    shape = (x.shape[0], *size, weight.shape[1] * groups)
+    inputs = [to_nhwc(x), kernel_layout(weight, groups)]
+    y = active_graph().add(INPUT_GRAD, inputs, geometry=geometry, shape=shape, grad=None).output
+    return to_nchw(y if bias is None else add(y, bias))
