@@ -272,6 +272,20 @@ def to_nchw(x: Tensor) -> Tensor:
     return transpose(x, (0, 3, 1, 2))
 
 
+def to_nwc(x: Tensor) -> Tensor:
+    """Sequences (N, C, L) as images (N, 1, L, C)."""
+    from fastnn.ops.shape import reshape, transpose
+
+    return reshape(transpose(x, (0, 2, 1)), (x.shape[0], 1, x.shape[2], x.shape[1]))
+
+
+def from_nwc(x: Tensor) -> Tensor:
+    """Images (N, 1, L, C) as sequences (N, C, L)."""
+    from fastnn.ops.shape import reshape, transpose
+
+    return transpose(reshape(x, (x.shape[0], *x.shape[2:])), (0, 2, 1))
+
+
 def kernel_layout(weight: Tensor, groups: int) -> Tensor:
     """(OC, IC/groups, KH, KW) as (groups, KH, KW, IC/groups, OC/groups); no copy without groups, if
     the parameter is kept as (KH, KW, IC, OC)."""
@@ -354,10 +368,7 @@ def conv1d(
         w = reshape(transpose(weight, (2, 1, 0)), (1, 1, width, ic, oc))
     else:
         w = kernel_layout(reshape(weight, (oc, ic, 1, width)), groups)
-    y = _convolve(
-        reshape(transpose(x, (0, 2, 1)), (x.shape[0], 1, x.shape[2], x.shape[1])), w, bias, geometry
-    )
-    return transpose(reshape(y, (y.shape[0], *y.shape[2:])), (0, 2, 1))
+    return from_nwc(_convolve(to_nwc(x), w, bias, geometry))
 
 
 def conv_transpose2d(

@@ -1,0 +1,213 @@
+"""Max and average pooling, windowed and adaptive, channels-last inside as convolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import fastnn_ext.pool2d  # noqa: F401  (registers the native ops)
+from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor, count, describe
+from fastnn.ops.base import Op, Signature, check_float
+from fastnn.ops.conv2d import from_nwc, pair, single, to_nchw, to_nhwc, to_nwc
+
+if TYPE_CHECKING:
+    from fastnn.lowering.builder import Builder
+
+#: Taps of a window of maxima: which one it was is kept in a byte.
+MAX_TAPS = 255
+
+
+class Pool(Op):
+    """inputs: x (N, H, W, C). outputs: y (N, OH, OW, C) and, of maxima, where they were.
+    attrs: size (OH, OW); settings, the native op's sizes that follow it."""
+
+    def __init__(self, name: str, index: type[np.integer[Any]] | None = None) -> None:
+        self.name = name
+        self.index = index
+        self.grad = PoolGrad(name + "_backward")
+
+    def infer(self, node: Node) -> Signature:
+        (x,) = node.inputs
+        shape = (x.shape[0], *node.attrs["size"], x.shape[3])
+        outputs: Signature = [(shape, x.dtype)]
+        return outputs if self.index is None else [*outputs, (shape, np.dtype(self.index))]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        assert grads[0] is not None
+        settings, shape = node.attrs["settings"], node.inputs[0].shape
+        operands = [grads[0], *node.outputs[1:]]
+        return [active_graph().add(self.grad, operands, shape=shape, settings=settings).output]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        outputs = [node.output, *to.wanted(node.outputs[1:])]
+        dims = [*node.inputs[0].shape, *node.attrs["size"], *node.attrs["settings"]]
+        to.emit(self.name, outputs, node.inputs, dims)
+
+    def flops(self, node: Node) -> int:
+        return _flops(node.inputs[0].shape, node.output.shape, node.attrs["settings"])
+
+
+class PoolGrad(Op):
+    """inputs: dy, then where the maxima were. attrs: shape (of x), settings."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.attrs["shape"], node.inputs[0].dtype)]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        dims = [*node.output.shape, *node.inputs[0].shape[1:3], *node.attrs["settings"]]
+        to.emit(self.name, node.outputs, node.inputs, dims)
+
+    def flops(self, node: Node) -> int:
+        return _flops(node.output.shape, node.inputs[0].shape, node.attrs["settings"])
+
+
+def _flops(x: Shape, y: Shape, settings: tuple[int, ...]) -> int:
+    """One operation a tap."""
+    return count(y) * settings[0] * settings[1] if settings else max(count(x), count(y), key=int)
+
+
+MAX_POOL2D = Pool("max_pool2d", np.uint8)
+AVG_POOL2D = Pool("avg_pool2d")
+ADAPTIVE_MAX_POOL2D = Pool("adaptive_max_pool2d", np.int32)
+ADAPTIVE_AVG_POOL2D = Pool("adaptive_avg_pool2d")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where windows lie in an image."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    ceil_mode: bool
+
+    def output_size(self, what: str, size: tuple[int, int]) -> tuple[int, ...]:
+        """PyTorch's; in ceil mode the last window begins in the image or the padding before it."""
+        result = []
+        for i, extent in enumerate(size):
+            k, s, p, d = self.kernel[i], self.stride[i], self.padding[i], self.dilation[i]
+            span = (k - 1) * d + 1
+            if 2 * p > span:
+                raise ValueError(
+                    f"{what}: padding {p} is more than half of the kernel, which spans {span}"
+                )
+            if span > extent + 2 * p:
+                raise ValueError(
+                    f"{what}: the kernel spans {span}, the padded input only {extent + 2 * p}"
+                )
+            windows = (extent + 2 * p - span + (s - 1 if self.ceil_mode else 0)) // s + 1
+            if self.ceil_mode and (windows - 1) * s >= extent + p:
+                windows -= 1
+            result.append(windows)
+        return tuple(result)
+
+    def dims(self) -> tuple[int, ...]:
+        """kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w"""
+        return (*self.kernel, *self.stride, *self.padding, *self.dilation)
+
+
+def _pool(what: str, op: Pool, x: Tensor, windows: Windows, *settings: int) -> Tensor:
+    """x (N, H, W, C)"""
+    size = windows.output_size(what, (x.shape[1], x.shape[2]))
+    return active_graph().add(op, [x], size=size, settings=(*windows.dims(), *settings)).output
+
+
+def _image(what: str, x: Any, sizes: str) -> Tensor:
+    x = as_tensor(x)
+    check_float(f"{what}: input", x)
+    if x.ndim != 2 + sizes.count(",") + 1:
+        raise ValueError(f"{what}: input has shape {describe(x.shape)}; expected (N, C, {sizes})")
+    return x
+
+
+def _windows(kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Windows:
+    size = pair(kernel, "kernel_size", 1)
+    return Windows(
+        size,
+        size if stride is None else pair(stride, "stride", 1),
+        pair(padding, "padding", 0),
+        pair(dilation, "dilation", 1),
+        ceil_mode,
+    )
+
+
+def _windows_1d(kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Windows:
+    size = single(kernel, "kernel_size", 1)
+    return Windows(
+        (1, size),
+        (1, size if stride is None else single(stride, "stride", 1)),
+        (0, single(padding, "padding", 0)),
+        (1, single(dilation, "dilation", 1)),
+        ceil_mode,
+    )
+
+
+def _check_taps(what: str, windows: Windows) -> None:
+    taps = windows.kernel[0] * windows.kernel[1]
+    if taps > MAX_TAPS:
+        raise ValueError(
+            f"{what}: a window of {taps} taps; at most {MAX_TAPS} are supported "
+            f"(adaptive_{what} takes windows of any size)"
+        )
+
+
+def max_pool2d(
+    x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> Tensor:
+    """See fastnn.nn.functional.max_pool2d."""
+    x = _image("max_pool2d", x, "H, W")
+    windows = _windows(kernel, stride, padding, dilation, ceil_mode)
+    _check_taps("max_pool2d", windows)
+    return to_nchw(_pool("max_pool2d", MAX_POOL2D, to_nhwc(x), windows))
+
+
+def max_pool1d(
+    x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> Tensor:
+    """See fastnn.nn.functional.max_pool1d."""
+    x = _image("max_pool1d", x, "L")
+    windows = _windows_1d(kernel, stride, padding, dilation, ceil_mode)
+    _check_taps("max_pool1d", windows)
+    return from_nwc(_pool("max_pool1d", MAX_POOL2D, to_nwc(x), windows))
+
+
+def avg_pool2d(
+    x: Any,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int | None,
+) -> Tensor:
+    """See fastnn.nn.functional.avg_pool2d."""
+    x = _image("avg_pool2d", x, "H, W")
+    windows = _windows(kernel, stride, padding, 1, ceil_mode)
+    settings = (int(count_include_pad), divisor or 0)
+    return to_nchw(_pool("avg_pool2d", AVG_POOL2D, to_nhwc(x), windows, *settings))
+
+
+def avg_pool1d(
+    x: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool
+) -> Tensor:
+    """See fastnn.nn.functional.avg_pool1d."""
+    x = _image("avg_pool1d", x, "L")
+    windows = _windows_1d(kernel, stride, padding, 1, ceil_mode)
+    return from_nwc(_pool("avg_pool1d", AVG_POOL2D, to_nwc(x), windows, int(count_include_pad), 0))
+
+
+def adaptive_pool2d(x: Any, output_size: Any, kind: str) -> Tensor:
+    """See fastnn.nn.functional.adaptive_avg_pool2d; kind is "avg" or "max"."""
+    what = f"adaptive_{kind}_pool2d"
+    x = _image(what, x, "H, W")
+    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    filled = [old if new is None else new for new, old in zip(given, x.shape[2:], strict=False)]
+    size = pair(filled if len(given) == 2 else given, "output_size", 1)
+    op = ADAPTIVE_MAX_POOL2D if kind == "max" else ADAPTIVE_AVG_POOL2D
+    return to_nchw(active_graph().add(op, [to_nhwc(x)], size=size, settings=()).output)

@@ -1,0 +1,160 @@
+"""Pooling layers: windows, ties, NaN, refusals, and PyTorch's results."""
+
+import itertools
+
+import numpy as np
+import pytest
+from torch_twin import assert_same_as_torch
+
+import fastnn as fn
+import fastnn.nn.functional as F
+from fastnn import nn
+
+KERNELS = (2, 3, (3, 2))
+STRIDES = (None, 1, 2, 3)
+WINDOWS = list(itertools.product(KERNELS, STRIDES, (0, 1), (False, True)))
+ONES = np.ones((1, 1, 4, 5), np.float32)
+
+
+def kernels_of(model, x):
+    return [op.kernel for phase in model.plan(x).phases for op in phase]
+
+
+def test_the_first_of_equal_maxima_gets_the_gradient():
+    x = np.array([[[[3.0, 3.0], [1.0, 3.0]]]])
+    np.testing.assert_array_equal(
+        fn.grad(lambda x: F.max_pool2d(x, 2).sum())(x), [[[[1, 0], [0, 0]]]]
+    )
+
+
+def test_nan_is_larger_than_all():
+    x = np.ones((1, 1, 4, 4), np.float32)
+    x[0, 0, 1, 0] = np.nan
+    np.testing.assert_array_equal(F.max_pool2d(x, 2), [[[[np.nan, 1], [1, 1]]]])
+
+
+def test_a_window_of_ceil_mode_begins_inside():
+    x = np.arange(25, dtype=np.float32).reshape(1, 1, 5, 5)
+    assert F.max_pool2d(x, 2).shape == (1, 1, 2, 2)
+    np.testing.assert_array_equal(
+        F.max_pool2d(x, 2, ceil_mode=True), [[[[6, 8, 9], [16, 18, 19], [21, 23, 24]]]]
+    )
+    assert F.max_pool2d(x, 1, 5, ceil_mode=True).shape == (1, 1, 1, 1)
+
+
+def test_adaptive_windows_cover_the_image_evenly():
+    x = np.arange(7, dtype=np.float64).reshape(1, 1, 7, 1)
+    np.testing.assert_array_equal(F.adaptive_avg_pool2d(x, (3, 1)).ravel(), [1, 3, 5])
+    np.testing.assert_array_equal(F.adaptive_max_pool2d(x, (3, None)).ravel(), [2, 4, 6])
+    assert F.adaptive_avg_pool2d(x, 1).ravel() == 3
+
+
+def test_where_the_maxima_are_is_kept_for_training_alone():
+    model = nn.MaxPool2d(2)
+    x = np.ones((2, 3, 4, 4), np.float32)
+    (op,) = [op for phase in model.plan(x).phases for op in phase if op.kernel == "max_pool2d"]
+    assert op.buffers[1] is None
+    np.testing.assert_array_equal(model.forward_train(x), model(x))
+
+
+def test_pooling_between_convolutions_changes_no_layout():
+    x = np.ones((2, 3, 16, 16), np.float32)
+    images = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3), nn.AvgPool2d(2))
+    assert kernels_of(images, x).count("copy") == 2
+    sequences = nn.Sequential(
+        nn.Conv1d(3, 4, 3), nn.MaxPool1d(2), nn.Conv1d(4, 4, 2), nn.AvgPool1d(2)
+    )
+    assert kernels_of(sequences, x[:, :, 0]).count("copy") == 2
+
+
+def test_global_pooling_flattens_without_a_copy():
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    assert kernels_of(model, np.ones((2, 3, 6, 6), np.float32)).count("copy") == 1
+
+
+def test_layers_print_their_windows():
+    assert repr(nn.MaxPool2d(2)) == (
+        "MaxPool2d(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1), "
+        "ceil_mode=False)"
+    )
+    assert (
+        repr(nn.AvgPool1d(3, 1)) == "AvgPool1d(kernel_size=3, stride=1, padding=0, ceil_mode=False)"
+    )
+    assert repr(nn.AdaptiveAvgPool2d((None, 2))) == "AdaptiveAvgPool2d(output_size=(None, 2))"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: nn.MaxPool2d(0), ValueError, "kernel_size must be at least 1"),
+        (lambda: nn.MaxPool2d(2, 0), ValueError, "stride must be at least 1"),
+        (lambda: nn.MaxPool2d(2.0), TypeError, "kernel_size must be an int or a pair"),
+        (lambda: nn.MaxPool2d(2, ceil_mode=1), TypeError, "ceil_mode must be True or False"),
+        (lambda: nn.AvgPool2d(2, divisor_override=0), ValueError, "divisor_override must be"),
+        (lambda: nn.AvgPool1d((2, 2)), TypeError, "kernel_size must be an int"),
+        (lambda: nn.AdaptiveAvgPool2d(0), ValueError, "output_size must be at least 1"),
+        (
+            lambda: nn.AdaptiveAvgPool2d((1, 2, 3)),
+            TypeError,
+            "output_size must be an int or a pair",
+        ),
+        (
+            lambda: F.adaptive_avg_pool2d(ONES, (1, 2, 3)),
+            TypeError,
+            "output_size must be an int or a",
+        ),
+        (
+            lambda: F.max_pool2d(ONES, 2, padding=2),
+            ValueError,
+            "padding 2 is more than half of the",
+        ),
+        (lambda: F.max_pool2d(ONES, (5, 1)), ValueError, "kernel spans 5, the padded input only 4"),
+        (
+            lambda: F.max_pool2d(np.ones((1, 1, 20, 20)), 16),
+            ValueError,
+            "a window of 256 taps; at most",
+        ),
+        (lambda: F.max_pool2d(ONES[0], 2), ValueError, r"expected \(N, C, H, W\)"),
+        (lambda: F.max_pool1d(ONES, 2), ValueError, r"expected \(N, C, L\)"),
+        (lambda: F.avg_pool2d(np.ones((1, 1, 4, 4), np.int64), 2), TypeError, "float32 or float64"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize(("kernel", "stride", "padding", "ceil"), WINDOWS)
+def test_max_pool2d_follows_torch(kernel, stride, padding, ceil, dilation):
+    torch = pytest.importorskip("torch")
+    settings = (kernel, stride, padding, dilation)
+    ours, theirs = nn.MaxPool2d(*settings, ceil), torch.nn.MaxPool2d(*settings, ceil_mode=ceil)
+    assert_same_as_torch(torch, ours, theirs, 2, 3, 8, 7)
+
+
+@pytest.mark.parametrize(("include", "divisor"), [(True, None), (False, None), (True, 5)])
+@pytest.mark.parametrize(("kernel", "stride", "padding", "ceil"), WINDOWS)
+def test_avg_pool2d_follows_torch(kernel, stride, padding, ceil, include, divisor):
+    torch = pytest.importorskip("torch")
+    settings = (kernel, stride, padding, ceil, include, divisor)
+    assert_same_as_torch(torch, nn.AvgPool2d(*settings), torch.nn.AvgPool2d(*settings), 2, 3, 8, 7)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "ceil"), WINDOWS[:32])
+def test_pooling_of_sequences_follows_torch(kernel, stride, padding, ceil):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.MaxPool1d(kernel, stride, padding, ceil_mode=ceil)
+    assert_same_as_torch(torch, nn.MaxPool1d(kernel, stride, padding, 1, ceil), theirs, 2, 3, 11)
+    settings = (kernel, stride, padding, ceil, False)
+    assert_same_as_torch(torch, nn.AvgPool1d(*settings), torch.nn.AvgPool1d(*settings), 2, 3, 11)
+
+
+@pytest.mark.parametrize("kind", ["Avg", "Max"])
+@pytest.mark.parametrize("size", [1, 2, 5, (3, 1), (None, 2), 9])
+def test_adaptive_pooling_follows_torch(size, kind):
+    torch = pytest.importorskip("torch")
+    name = f"Adaptive{kind}Pool2d"
+    assert_same_as_torch(torch, getattr(nn, name)(size), getattr(torch.nn, name)(size), 2, 3, 7, 6)
