@@ -64,7 +64,7 @@ def _train(commands: Any) -> None:
     add(
         "--shifts",
         action=argparse.BooleanOptionalAction,
-        help="train on copies moved by a pixel to each side, too",
+        help="train on copies moved by a pixel to each side, too (default)",
     )
     add("--seed", type=_at_least(0), metavar="N", help="default: 0")
     add("--resume", metavar="RUN", help="go on with an interrupted run, to the same bits")

@@ -44,12 +44,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "mnist": {
         "hidden": [225, 144],
-        "epochs": 20,
-        "batch_size": 64,
+        "epochs": 5,
+        "batch_size": 128,
         "optimizer": "sgd",
-        "dropout": 0.2,
+        "dropout": 0.1,
         "weight_decay": 1e-5,
-        "shifts": False,
+        "shifts": True,
     },
 }
 RATES = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}

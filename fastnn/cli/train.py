@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     place = resumed or Run.make(args.out, config)
     place.save_config()
 
-    count = len(train[0]) if isinstance(train, tuple) else len(train)
+    count = f"{len(train)} shifted" if config.shifts else len(train[0])
     out = sys.stderr if args.json else sys.stdout
     print(
         f"fastnn {fastnn.__version__}: {describe_model(config)} on {config.data}, "
