@@ -14,7 +14,7 @@ from fastnn.nn.activation import (
 )
 from fastnn.nn.container import ModuleDict, ModuleList, Sequential
 from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose2d
-from fastnn.nn.dropout import Dropout
+from fastnn.nn.dropout import Dropout, Dropout2d
 from fastnn.nn.flatten import Flatten
 from fastnn.nn.linear import Identity, Linear
 from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
@@ -28,6 +28,7 @@ from fastnn.nn.pool import (
     MaxPool1d,
     MaxPool2d,
 )
+from fastnn.nn.resize import Upsample, ZeroPad2d
 
 __all__ = [
     "ELU",
@@ -42,6 +43,7 @@ __all__ = [
     "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout2d",
     "Flatten",
     "Identity",
     "LeakyReLU",
@@ -61,6 +63,8 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "Upsample",
+    "ZeroPad2d",
     "functional",
     "init",
 ]

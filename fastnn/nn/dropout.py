@@ -26,3 +26,10 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class Dropout2d(Dropout):
+    """Dropout of whole channels of images (N, C, H, W) (Tompson et al., 2015)."""
+
+    def forward(self, input: Any) -> Any:
+        return F.dropout2d(input, self.p, self.training)

@@ -29,15 +29,18 @@ __all__ = [
     "conv_transpose2d",
     "cross_entropy",
     "dropout",
+    "dropout2d",
     "elu",
     "flatten",
     "gelu",
+    "interpolate",
     "leaky_relu",
     "linear",
     "log_softmax",
     "max_pool1d",
     "max_pool2d",
     "mse_loss",
+    "pad",
     "relu",
     "sigmoid",
     "silu",
@@ -73,6 +76,13 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """
     p = _check.real("p", p, 0, 1)
     return random.dropout(input, p if _check.flag("training", training) else 0.0)
+
+
+@eager("input")
+def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
+    """dropout of whole channels of images (N, C, H, W) (Tompson et al., 2015)."""
+    p = _check.real("p", p, 0, 1)
+    return random.dropout2d(input, p if _check.flag("training", training) else 0.0)
 
 
 @eager("input")
@@ -331,6 +341,56 @@ def adaptive_avg_pool2d(input: Any, output_size: int | tuple[int | None, int | N
 def adaptive_max_pool2d(input: Any, output_size: int | tuple[int | None, int | None]) -> Any:
     """The largest values of the windows of adaptive_avg_pool2d."""
     return pool2d.adaptive_pool2d(input, output_size, "max")
+
+
+# ---- sizes of images ----------------------------------------------------------------------------
+
+
+@eager("input")
+def pad(
+    input: Any, pad: tuple[int, ...], mode: str = "constant", value: float | None = None
+) -> Any:
+    """Zeros around the last dimensions.
+
+    Parameters
+    ----------
+    input : (...)
+    pad : tuple of int
+        Before and after the last dimension, then the last but one, ...: (left, right, top, bottom)
+        for images.
+    mode : "constant"
+    value : 0
+    """
+    if mode != "constant" or value not in (None, 0):
+        raise ValueError(f"pad: only zeros are supported, got mode={mode!r}, value={value!r}")
+    return shape.zero_pad(input, pad)
+
+
+@eager("input")
+def interpolate(
+    input: Any,
+    size: int | tuple[int, int] | None = None,
+    scale_factor: float | tuple[float, float] | None = None,
+    mode: str = "nearest",
+) -> Any:
+    """Larger images (N, C, H, W), each pixel repeated.
+
+    Parameters
+    ----------
+    input : (N, C, H, W)
+    size : int or (height, width), optional
+        The new size, a multiple of the old one.
+    scale_factor : number or (height, width), optional
+        How often each pixel is repeated along a side; give this or size.
+    mode : "nearest"
+
+    Returns
+    -------
+    (N, C, H * scale_factor, W * scale_factor)
+    """
+    if mode != "nearest":
+        raise ValueError(f"interpolate: mode must be 'nearest', got {mode!r}")
+    return shape.upsample(input, size, scale_factor)
 
 
 # ---- activations --------------------------------------------------------------------------------

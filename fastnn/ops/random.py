@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import fastnn_ext.random  # noqa: F401  (registers the native ops)
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count
+from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe
 from fastnn.ops.base import Op, Signature, check_float
 
 if TYPE_CHECKING:
@@ -40,10 +40,27 @@ class Dropout(Op):
 DROPOUT = Dropout()
 
 
-def dropout(x: Any, p: float, inner: int = 1, period: int = 0) -> Tensor:
+def dropout(x: Any, p: float) -> Tensor:
     """x with each element kept with probability 1 - p and scaled by 1 / (1 - p), else 0."""
+    from fastnn.ops.shape import behind_transpose
+
     x = as_tensor(x)
     check_float("dropout", x)
+    return behind_transpose(lambda t: _drop(t, p, 1, 0), x)
+
+
+def dropout2d(x: Any, p: float) -> Tensor:
+    """Dropout of whole channels of x (N, C, H, W)."""
+    from fastnn.ops.conv2d import to_nchw, to_nhwc
+
+    x = as_tensor(x)
+    check_float("dropout2d", x)
+    if x.ndim != 4:
+        raise ValueError(f"dropout2d: input has shape {describe(x.shape)}; expected (N, C, H, W)")
+    return to_nchw(_drop(to_nhwc(x), p, count(x.shape[2:]), x.shape[1]))
+
+
+def _drop(x: Tensor, p: float, inner: int, period: int) -> Tensor:
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout: p must lie in 0 ... 1, got {p}")
     if p == 0.0:

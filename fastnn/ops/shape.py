@@ -22,7 +22,7 @@ from fastnn.graph import (
     linear,
     same_shape,
 )
-from fastnn.ops.base import Op, Signature, check_dtypes, normalize_dim
+from fastnn.ops.base import Op, Signature, check_dtypes, check_float, normalize_dim
 from fastnn.ops.elementwise import broadcast_strides, padded, strides_of, sum_to
 
 if TYPE_CHECKING:
@@ -105,14 +105,9 @@ class Slice(Op):
         return [(node.attrs["shape"], node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        grad = active_graph().add(
-            UNSLICE,
-            [grads[0]],  # type: ignore[list-item]
-            starts=node.attrs["starts"],
-            steps=node.attrs["steps"],
-            shape=node.inputs[0].shape,
-        )
-        return [grad.output]
+        assert grads[0] is not None
+        starts, steps = node.attrs["starts"], node.attrs["steps"]
+        return [unslice(grads[0], starts, steps, node.inputs[0].shape)]
 
     def lower(self, node: Node, to: Builder) -> None:
         x, y = node.inputs[0], node.output
@@ -129,14 +124,9 @@ class Unslice(Op):
         return [(node.attrs["shape"], node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        grad = active_graph().add(
-            SLICE,
-            [grads[0]],  # type: ignore[list-item]
-            starts=node.attrs["starts"],
-            steps=node.attrs["steps"],
-            shape=node.inputs[0].shape,
-        )
-        return [grad.output]
+        assert grads[0] is not None
+        starts, steps = node.attrs["starts"], node.attrs["steps"]
+        return [_slice(grads[0], starts, steps, node.inputs[0].shape)]
 
     def lower(self, node: Node, to: Builder) -> None:
         x, y = node.inputs[0], node.output
@@ -354,6 +344,49 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     return x if same_shape(x.shape, target) else active_graph().add(BROADCAST, [x], shape=target).output
 
 
+def zero_pad(x: Any, pad: Any) -> Tensor:
+    """See fastnn.nn.functional.pad."""
+    x = as_tensor(x)
+    check_float("pad: input", x)
+    if not isinstance(pad, (tuple, list)) or not all(type(p) is int for p in pad):
+        raise TypeError(f"pad must be a tuple of ints, got {pad!r}")
+    if len(pad) % 2 or len(pad) > 2 * x.ndim:
+        raise ValueError(
+            f"pad must hold two numbers for each of the last dimensions of {describe(x.shape)}, got {tuple(pad)}"
+        )
+    if min(pad, default=0) < 0:
+        raise ValueError(f"pad must not be negative, got {tuple(pad)}; index the tensor to crop it")
+    starts, sizes = [0] * x.ndim, list(x.shape)
+    for i in range(len(pad) // 2):
+        starts[-1 - i] = pad[2 * i]
+        if pad[2 * i] or pad[2 * i + 1]:
+            sizes[-1 - i] += pad[2 * i] + pad[2 * i + 1]
+    return unslice(x, starts, (1,) * x.ndim, tuple(sizes))
+
+
+def upsample(x: Any, size: Any, scale: Any) -> Tensor:
+    """See fastnn.nn.functional.interpolate."""
+    x = as_tensor(x)
+    check_float("interpolate: input", x)
+    if x.ndim != 4:
+        raise ValueError(f"interpolate: input has shape {describe(x.shape)}; expected (N, C, H, W)")
+    if (size is None) == (scale is None):
+        raise ValueError("interpolate: give either size or scale_factor")
+    wanted = scale if size is None else size
+    sides = tuple(wanted) if isinstance(wanted, (tuple, list)) else (wanted, wanted)
+    old = x.shape[2:]
+    factors = sides if size is None else tuple(new / side for new, side in zip(sides, old, strict=True))
+    if len(sides) != 2 or any(isinstance(f, bool) or not f >= 1 or f != int(f) for f in factors):
+        raise ValueError(
+            f"interpolate: pixels can be repeated a whole number of times alone; got size={size}, "
+            f"scale_factor={scale} for an image of {old[0]} x {old[1]}"
+        )
+    (n, c, h, w), (fh, fw) = x.shape, (int(f) for f in factors)
+    pixels = reshape(transpose(x, (0, 2, 3, 1)), (n, h, 1, w, 1, c))
+    repeated = reshape(broadcast_to(pixels, (n, h, fh, w, fw, c)), (n, h * fh, w * fw, c))
+    return transpose(repeated, (0, 3, 1, 2))
+
+
 def concat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     """Join tensors along a dimension; all other sizes must agree."""
     if isinstance(tensors, Tensor) or not isinstance(tensors, (tuple, list)):
@@ -373,7 +406,12 @@ def concat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
             raise ValueError(
                 f"concat along {d}: operand {i} has shape {describe(t.shape)}, the first {describe(first.shape)}"
             )
-    return first if len(parts) == 1 else active_graph().add(CONCAT, parts, dim=d).output
+    if len(parts) == 1:
+        return first
+    if all(t.node.op is TRANSPOSE and t.node.attrs["axes"] == first.node.attrs["axes"] for t in parts):
+        axes = first.node.attrs["axes"]
+        return transpose(concat([t.node.inputs[0] for t in parts], axes[d]), axes)
+    return active_graph().add(CONCAT, parts, dim=d).output
 
 
 def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
@@ -384,7 +422,23 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
 def _slice(x: Tensor, starts: Sequence[int], steps: Sequence[int], shape: Shape) -> Tensor:
     if same_shape(shape, x.shape):
         return x
-    return active_graph().add(SLICE, [x], starts=tuple(starts), steps=tuple(steps), shape=tuple(shape)).output
+    return _moved(SLICE, x, starts, steps, shape)
+
+
+def unslice(x: Tensor, starts: Sequence[int], steps: Sequence[int], shape: Shape) -> Tensor:
+    """Zeros of `shape`, with x at the places starts, starts + steps, ..."""
+    return x if same_shape(shape, x.shape) else _moved(UNSLICE, x, starts, steps, shape)
+
+
+def _moved(op: Op, x: Tensor, starts: Sequence[int], steps: Sequence[int], shape: Shape) -> Tensor:
+    """SLICE or UNSLICE, before the transpose that x comes from, if there is one."""
+    if x.node.op is TRANSPOSE:
+        axes = x.node.attrs["axes"]
+        order = [axes.index(d) for d in range(x.ndim)]
+        sizes = ([values[i] for i in order] for values in (starts, steps, shape))
+        return transpose(_moved(op, x.node.inputs[0], *sizes), axes)
+    settings = dict(starts=tuple(starts), steps=tuple(steps), shape=tuple(shape))
+    return active_graph().add(op, [x], **settings).output
 
 
 def getitem(x: Any, index: Any) -> Tensor:
