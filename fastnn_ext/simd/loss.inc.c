@@ -14,11 +14,12 @@
 #define row_max NAME(row_max)
 #define vsoftplus NAME(vsoftplus)
 
-/* v in the first n lanes, `rest` in the others. */
+/* v in the first n lanes, `rest` in the others. By bits, not vsel: gcc 12 cannot select by a mask
+ * that it finds to be constant, as it does where W is 2. */
 INLINE vec first_lanes(vec v, int n, vec rest) {
-    real lane[W];
-    UNROLL for (int i = 0; i < W; i++) lane[i] = (real)i;
-    return vsel(vlt(vload(lane), vset((real)n)), v, rest);
+    static const ireal window[2 * W] = {[0 ... W - 1] = -1};
+    veci mask = vasi(vload((const real *)window + W - n));
+    return vasf((mask & vasi(v)) | (~mask & vasi(rest)));
 }
 
 /* t[c * W + r] = x[r * cols + c]: a vector holds a column of `rows` rows, zeros in the other lanes. */
