@@ -29,9 +29,9 @@ def integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> 
     return number
 
 
-def real(name: str, value: Any, minimum: float, maximum: float = math.inf) -> float:
+def real(name: str, value: Any, minimum: float = -math.inf, maximum: float = math.inf) -> float:
     """`value` as a finite float in [minimum, maximum]."""
-    wanted = f"a number of at least {minimum:g}"
+    wanted = f"a number of at least {minimum:g}" if minimum > -math.inf else "a finite number"
     if maximum < math.inf:
         wanted = f"a number from {minimum:g} to {maximum:g}"
     if isinstance(value, (bool, np.bool_, str)):
@@ -43,6 +43,16 @@ def real(name: str, value: Any, minimum: float, maximum: float = math.inf) -> fl
     if not (minimum <= number <= maximum and math.isfinite(number)):
         raise ValueError(f"{name}: expected {wanted}, got {value!r}")
     return number
+
+
+def height_and_width(name: str, value: Any) -> tuple[int, int]:
+    """Two positive sizes, from a pair of ints or one int for both."""
+    if not isinstance(value, (tuple, list)):
+        side = integer(name, value, 1)
+        return side, side
+    if len(value) != 2:
+        raise ValueError(f"{name}: expected a height and a width, got {value!r}")
+    return integer(f"{name}[0]", value[0], 1), integer(f"{name}[1]", value[1], 1)
 
 
 def flag(name: str, value: Any) -> bool:

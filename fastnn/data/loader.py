@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -19,8 +19,8 @@ class DataLoader:
     """Iterate over a dataset in batches; every ``for`` over the loader is one epoch.
 
     The order of epoch e depends on `seed` and e alone. Each batch is a tuple of C-contiguous arrays
-    in native byte order, fresh memory that belongs to the consumer. The next batches are made in a
-    background thread meanwhile.
+    in native byte order, fresh memory that belongs to the consumer. The next batches are made, and
+    augmented, in a background thread meanwhile.
 
     Parameters
     ----------
@@ -38,6 +38,10 @@ class DataLoader:
         Leave out the last batch of an epoch if it is smaller than `batch_size`.
     prefetch : int, default 2
         Batches made in advance; 0 makes each when it is asked for, without a thread.
+    augment : callable, optional
+        Called as ``augment(batch, generator)`` with a tuple of arrays and a NumPy Generator, and
+        returns a tuple of arrays of as many rows; see `Compose` and its neighbours. It leaves its
+        arguments as they are, and takes chance from `generator` alone.
 
     Attributes
     ----------
@@ -51,6 +55,13 @@ class DataLoader:
         At once, naming the argument; also for a dataset without rows, and for one that
         `drop_last` leaves without a batch. What the dataset or its transform raises is raised in
         the loop, at the batch it concerns.
+
+    Notes
+    -----
+    The Generator that `augment` gets for batch b of epoch e is a new one over
+    ``numpy.random.Philox(key=[seed, e], counter=[0, 0, b + 1, 0])``, so that its numbers depend on
+    these three alone: not on threads, on what was drawn for other batches, or on where a run was
+    resumed. The order of the epoch comes from the same key and counter 0.
 
     Examples
     --------
@@ -67,6 +78,7 @@ class DataLoader:
         seed: int | np.random.Generator | None = None,
         drop_last: bool = False,
         prefetch: int = 2,
+        augment: Callable[[Batch, np.random.Generator], Batch] | None = None,
     ) -> None:
         self.dataset = _as_dataset(dataset)
         self.batch_size = _check.integer("batch_size", batch_size, 1)
@@ -74,6 +86,9 @@ class DataLoader:
         self.seed = _as_seed(seed)
         self.drop_last = _check.flag("drop_last", drop_last)
         self.prefetch = _check.integer("prefetch", prefetch, 0)
+        if augment is not None and not callable(augment):
+            raise TypeError(f"augment: expected a callable or None, got {augment!r}")
+        self.augment = augment
         self._samples = len(self.dataset)
         if self._samples == 0:
             raise ValueError("dataset: expected at least one row, got none")
@@ -99,7 +114,9 @@ class DataLoader:
         if self._iteration is not None:  # left early
             self._epoch, self._batch = self._epoch + 1, 0
         self._iteration = iteration = object()
-        return self._batches(iteration, self._order(self._epoch), self._epoch, self._batch)
+        # A state loaded midway leaves this iteration alone: it takes along what it needs.
+        load = self._loading(self._epoch, self._order(self._epoch))
+        return self._batches(iteration, load, self._epoch, self._batch)
 
     def state_dict(self) -> dict[str, int | bool]:
         """Return where the loader stands, as plain numbers.
@@ -156,13 +173,22 @@ class DataLoader:
             "drop_last": self.drop_last,
         }
 
-    def _batches(
-        self, iteration: object, order: NDArray[np.int64], epoch: int, first: int
-    ) -> Iterator[Batch]:
+    def _loading(self, epoch: int, order: NDArray[np.int64]) -> Callable[[int], Batch]:
+        seed, augment = self.seed, self.augment
+
         def load(number: int) -> Batch:
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
-            return as_batch(self.dataset[rows], len(rows), "dataset[indices]")
+            batch = as_batch(self.dataset[rows], len(rows), "dataset[indices]")
+            if augment is None:
+                return batch
+            generator = np.random.Generator(_stream(seed, epoch, number + 1))
+            return as_batch(augment(batch, generator), len(rows), "augment(batch, generator)")
 
+        return load
+
+    def _batches(
+        self, iteration: object, load: Callable[[int], Batch], epoch: int, first: int
+    ) -> Iterator[Batch]:
         with closing(ahead(load, range(first, len(self)), self.prefetch)) as batches:
             for batch in batches:
                 if self._iteration is iteration:
@@ -176,9 +202,16 @@ class DataLoader:
             return np.arange(self._samples, dtype=np.int64)
         # The rank of raw random words, not Generator.permutation: NumPy promises the words for
         # all its versions (NEP 19), so that a run resumes after an upgrade.
-        key = np.array([self.seed, epoch], dtype=np.uint64)
-        words = np.random.Philox(key=key).random_raw(self._samples)
+        words = _stream(self.seed, epoch, 0).random_raw(self._samples)
         return np.argsort(words, kind="stable").astype(np.int64, copy=False)
+
+
+def _stream(seed: int, epoch: int, number: int) -> np.random.Philox:
+    """The random words of an epoch: number 0 for its order, b + 1 for its batch b."""
+    # Two words of the counter are left to each number: 2**128 blocks, so that none meets another.
+    return np.random.Philox(
+        key=np.array([seed, epoch], np.uint64), counter=np.array([0, 0, number, 0], np.uint64)
+    )
 
 
 def _as_dataset(value: Any) -> Dataset:
