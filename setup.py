@@ -79,7 +79,8 @@ class BuildExt(build_ext):
         """The object of one stem for one ISA, newly compiled if any file it reads is newer."""
         output = Path(self.build_temp) / "simd" / isa / stem
         target = output / EXT / "simd" / "unit.o"
-        newest = max(Path(name).stat().st_mtime for name in ext.depends)
+        reads = [*(EXT / "simd").glob("*.h"), EXT / "simd" / "unit.c", EXT / "simd" / f"{stem}.inc.c"]
+        newest = max(path.stat().st_mtime for path in reads)
         if self.force or not target.exists() or target.stat().st_mtime < newest:
             self.compiler.compile(
                 [str(EXT / "simd" / "unit.c")],
@@ -119,16 +120,17 @@ class BuildExt(build_ext):
 
 
 def extensions():
-    headers = [str(p) for pattern in ("*.h", "simd/*.h", "simd/*.c") for p in sorted(EXT.glob(pattern))]
+    headers = [str(p) for pattern in ("*.h", "simd/*.h", "simd/unit.c") for p in sorted(EXT.glob(pattern))]
     for source in sorted(EXT.glob("*.pyx")):
         sources = [str(source)]
         if source.stem == "runtime":
             sources.append(str(EXT / "runtime_team.c"))
+        kernels = EXT / "simd" / f"{source.stem}.inc.c"
         yield Extension(
             f"fastnn_ext.{source.stem}",
             sources,
             include_dirs=[str(EXT), str(EXT / "simd")],
-            depends=headers,
+            depends=[*headers, *([str(kernels)] if kernels.exists() else [])],
         )
 
 

@@ -21,6 +21,7 @@ cdef extern from "runtime_team.h" nogil:
     void fnn_set_threads(int n, int cap)
     int fnn_best_isa()
     void fnn_fail_allocation(int64_t nth)
+    void fnn_always_share(int yes)
 
 
 cdef extern from *:
@@ -188,6 +189,11 @@ def compiler():
 def fail_allocation(int64_t nth):
     """Make the nth native allocation from now fail; 0 lifts it. For tests of behaviour without memory."""
     fnn_fail_allocation(nth)
+
+
+def always_share(bint yes):
+    """Open a team even where one thread measures faster. For tests of what teams do."""
+    fnn_always_share(yes)
 
 
 cdef int cgroup_quota():

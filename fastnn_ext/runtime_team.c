@@ -18,13 +18,6 @@
  * TEAM_NS together does not open a parallel region at all. */
 #define PHASE_NS 2500.0
 #define TEAM_NS 25000.0
-/* A region cannot end before each of its threads has had a core. Where the caller waited for that
- * longer than LOST_SHARE of the region, a neighbour has taken a core: programs then run alone for
- * LOST_PATIENCE times what was lost, so that trying again costs a few percent at most. The bits do
- * not depend on it. */
-#define LOST_SHARE 0.25
-#define LOST_PATIENCE 25.0
-#define LOST_PATIENCE_SECONDS 0.5
 #define POLL_SECONDS 0.01
 #define POLL_NS 500000.0
 #define SPINS 4000
@@ -112,7 +105,9 @@ struct fnn_team {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     int threads, capacity;
-    double alone_until; /* no region before this time: a core seems to be lost to others */
+    int runs;                     /* that could be shared, up to WARM_UP */
+    double shared_time, alone_time; /* recent seconds a run, over the estimate; 0: unknown */
+    double probe_at;              /* when the other way is to be tried again */
     char *scratch; /* capacity * scratch_bytes */
     size_t scratch_bytes;
     share *shares; /* capacity */
@@ -375,21 +370,51 @@ void fnn_prepare(fnn_program *program) {
     }
 }
 
+/* Whether a team helps depends on the neighbours: a region ends only when each of its threads has had
+ * a core, and with a busy one small steps ran 20 times slower on two threads than on one. So a program
+ * measures both ways, takes the faster, and tries the other again from time to time, seldom enough to
+ * cost a percent. The bits do not depend on it. */
+#define WARM_UP 3
+#define PROBE_PATIENCE 100.0
+
+static _Atomic int always_share = 0;
+
+void fnn_always_share(int yes) { atomic_store(&always_share, yes); }
+
+static int shared_is_better(fnn_team *team, double now, int *probing) {
+    if (team->runs < WARM_UP || atomic_load(&always_share)) return 1;
+    int better = team->alone_time > 0 && team->shared_time <= team->alone_time;
+    *probing = now >= team->probe_at;
+    return *probing ? !better : better;
+}
+
+static void remember(fnn_team *team, int shared, int probing, double begun, double estimate) {
+    double now = fnn_seconds(), time = (now - begun) / estimate;
+    double *recent = shared ? &team->shared_time : &team->alone_time;
+    if (team->runs < WARM_UP) { /* page faults and threads being made */
+        team->runs++;
+        *recent = time;
+        return;
+    }
+    *recent = probing || *recent == 0 ? time : 0.8 * *recent + 0.2 * time;
+    if (probing) team->probe_at = now + PROBE_PATIENCE * (now - begun);
+}
+
 int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_seconds) {
     int op_stride = threads;
     if (threads < 2 || program->shared_cost < TEAM_NS) threads = 1;
-    double now = threads > 1 || poll ? fnn_seconds() : 0;
-    if (threads > 1 && program->team && now < program->team->alone_until) threads = 1;
+    double begun = threads > 1 || poll ? fnn_seconds() : 0;
+    int sharable = threads > 1, probing = 0;
+    if (sharable && program->team && !shared_is_better(program->team, begun, &probing)) threads = 1;
     fnn_team *team = team_for(program, threads);
     if (!team) return FNN_NO_MEMORY;
     atomic_store(&team->status, FNN_OK);
-    worker caller = {program, team, poll, now, 0, op_seconds, team->scratch, 0, op_stride, 0};
+    worker caller = {program, team, poll, begun, 0, op_seconds, team->scratch, 0, op_stride, 0};
     int32_t begin = threads > 1 ? program->first_shared : program->n_phases;
     int32_t end = threads > 1 ? program->end_shared : program->n_phases;
     for (int32_t p = 0; p < begin && enter(&caller, p); p++) run_phase_alone(&caller, p);
 #ifdef _OPENMP
     if (begin < end && enter(&caller, begin)) {
-        double opened = fnn_seconds(), left = opened;
         open_phase(team, (uint32_t)begin);
         atomic_store(&team->phase, (uint32_t)begin);
 #pragma omp parallel num_threads(threads)
@@ -397,22 +422,17 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_
             int thread = omp_get_thread_num();
             if (thread == 0) {
                 work(&caller);
-                left = fnn_seconds();
             } else {
                 char *scratch = team->scratch + (size_t)thread * team->scratch_bytes;
                 worker member = {program, team, NULL, 0, 0, op_seconds, scratch, thread, op_stride, 0};
                 work(&member);
             }
         }
-        double closed = fnn_seconds(), lost = closed - left;
-        if (lost > LOST_SHARE * (closed - opened)) {
-            double patience = LOST_PATIENCE * lost;
-            team->alone_until = closed + (patience < LOST_PATIENCE_SECONDS ? patience : LOST_PATIENCE_SECONDS);
-        }
     }
 #endif
     for (int32_t p = end; p < program->n_phases && enter(&caller, p); p++) run_phase_alone(&caller, p);
     if (stopped(&caller)) return FNN_FAILED;
+    if (sharable) remember(team, threads > 1, probing, begun, program->shared_cost);
     return caller.late ? FNN_LATE : FNN_OK;
 }
 

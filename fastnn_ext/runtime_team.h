@@ -79,6 +79,7 @@ void fnn_prepare(fnn_program *program); /* after a change of sizes */
 /* Runs all phases on up to `threads` threads. op_seconds, if given, is (n_ops, threads), added to. */
 int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_seconds);
 void fnn_release(fnn_program *program);
+void fnn_always_share(int yes); /* for tests: a team even where one thread measures faster */
 
 /* 64-byte aligned, zeroed; NULL when there is no memory. The one allocator of the native floor:
  * fnn_fail_allocation(n) makes the n-th call from now fail (n < 1: none), for tests. */

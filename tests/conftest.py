@@ -41,3 +41,11 @@ def guarded():
     from guarded import guarded
 
     return guarded
+
+
+@pytest.fixture(autouse=True)
+def always_share():
+    """Tests are about what teams do, also where a busy machine makes one thread the faster choice."""
+    runtime.always_share(True)
+    yield
+    runtime.always_share(False)
