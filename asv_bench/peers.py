@@ -9,6 +9,7 @@ over turns, and a ratio above 1 means that fastnn is faster.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -90,7 +91,7 @@ def mlp_contenders(sizes: tuple[int, ...], batch: int, compiled: bool) -> Conten
     x = rng.standard_normal((batch, sizes[0]), dtype=np.float32)
     y = rng.integers(0, sizes[-1], batch)
     layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         layers += [nn.Linear(fan_in, fan_out)] + ([nn.ReLU()] if i < len(sizes) - 2 else [])
     model = nn.Sequential(*layers)
     step = fn.TrainStep(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()))
@@ -102,7 +103,7 @@ def mlp_contenders(sizes: tuple[int, ...], batch: int, compiled: bool) -> Conten
 
     def torch_step(compile_model: bool) -> Callable[[], object]:
         parts: list[Any] = []
-        for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
             parts += [torch.nn.Linear(fan_in, fan_out)] + ([torch.nn.ReLU()] if i < len(sizes) - 2 else [])
         net = torch.nn.Sequential(*parts)
         opt = torch.optim.Adam(net.parameters(), fused=True)
@@ -160,7 +161,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
                     add("gemm", name, threads, 2.0 * m * n * k, contenders, args.seconds)
             if "mlp" in args.rows:
                 for name, sizes, batch in MLP_STEPS:
-                    weights = sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+                    weights = sum(a * b for a, b in itertools.pairwise(sizes))
                     flops = 2.0 * batch * (3 * weights - sizes[0] * sizes[1])
                     contenders = mlp_contenders(sizes, batch, args.compile)
                     add("mlp", name, threads, flops, contenders, 3 * args.seconds)

@@ -14,7 +14,7 @@ from fastnn.ops.elementwise import abs, exp, log, maximum, minimum, sqrt
 from fastnn.ops.gemm import matmul
 from fastnn.ops.shape import broadcast_to, concat, stack
 from fastnn.random import get_rng_state, manual_seed, set_rng_state
-from fastnn.train import TrainStep, Trainer, callbacks, load_checkpoint, save_checkpoint
+from fastnn.train import Trainer, TrainStep, callbacks, load_checkpoint, save_checkpoint
 
 __version__ = "0.1.0"
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from fastnn_ext import runtime
+import fastnn_ext.runtime as runtime
 
 
 def set_num_threads(n: int) -> None:

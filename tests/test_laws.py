@@ -286,7 +286,7 @@ def test_two_python_threads_train_two_models_at_once():
     # Dropout draws from the one default generator, so these models have none.
     results = []
     data = list(batches(40))
-    model, _, step = make(dropout=0.0)
+    _model, _, step = make(dropout=0.0)
     alone = [step(xb, yb) for xb, yb in data]
     models = [make(dropout=0.0) for _ in range(3)]
 
@@ -302,7 +302,7 @@ def test_two_python_threads_train_two_models_at_once():
 
 
 def test_nothing_is_allocated_after_the_second_step():
-    model, _, step = make(width=512)
+    _model, _, step = make(width=512)
     data = list(batches(2, 512))
     for xb, yb in data:
         step(xb, yb)
@@ -368,7 +368,7 @@ def test_a_step_without_memory_changes_nothing():
 def test_time_between_steps_does_not_matter():
     """A team that has gone to sleep wakes up again."""
     _, _, step = make(width=512)
-    data = list(batches(1, 512))[0]
+    data = next(iter(batches(1, 512)))
     for pause in (0, 0.05, 0.3):
         time.sleep(pause)
         assert np.isfinite(step(*data))

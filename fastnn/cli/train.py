@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import fastnn
+import fastnn_ext.runtime as runtime
 from fastnn import nn, optim, random
 from fastnn.cli.output import describe_model, print_json
 from fastnn.cli.run import Config, Run
@@ -21,7 +22,6 @@ from fastnn.config import get_num_threads
 from fastnn.optim.optimizer import Optimizer
 from fastnn.train import Trainer, callbacks
 from fastnn.train.checkpoint import read_checkpoint
-from fastnn_ext import runtime
 
 
 def run(args: argparse.Namespace) -> int:

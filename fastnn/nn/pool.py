@@ -161,7 +161,7 @@ class AdaptiveAvgPool2d(Module):
         super().__init__()
         sides = list(output_size) if isinstance(output_size, (tuple, list)) else [output_size] * 2
         pair([1 if side is None else side for side in sides], "output_size", 1)
-        self.output_size = tuple(sides)
+        self.output_size: tuple[int | None, int | None] = (sides[0], sides[1])
 
     def forward(self, input: Any) -> Any:
         return F.adaptive_avg_pool2d(input, self.output_size)

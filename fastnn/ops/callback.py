@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import fastnn_ext.callback as native
 import numpy as np
 
+import fastnn_ext.callback as native
 from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor
 from fastnn.ops.base import Op, Signature
 

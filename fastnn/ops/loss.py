@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-
 import fastnn_ext.loss as native
 from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, same_shape
 from fastnn.ops.base import Op, Signature, check_dtypes, check_float, normalize_dim

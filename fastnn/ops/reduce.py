@@ -10,7 +10,7 @@ from fastnn.graph import Dim, Node, Tensor, active_graph, as_tensor, count, is_o
 from fastnn.ops.base import Op, Signature, check_float, normalize_dim
 
 if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+    from fastnn.lowering.builder import Builder, Temporary
 
 #: From this many elements an output on, a reduction to few outputs is cut into pieces.
 LONG = 8192
@@ -54,6 +54,7 @@ class Reduce(Op):
 
     def lower(self, node: Node, to: Builder) -> None:
         x, y, kind = node.inputs[0], node.output, native.REDUCE.index(node.attrs["kind"])
+        source: Tensor | Temporary = x
         first, last = node.attrs["first"], node.attrs["last"]
         outer, length = count(x.shape[:first]), count(x.shape[first : last + 1])
         inner = count(x.shape[last + 1 :])
@@ -61,8 +62,8 @@ class Reduce(Op):
             partial = to.temporary((outer, native.PIECES, inner), x.dtype)
             to.emit("reduce", [partial], [x], [kind, outer, length, inner, native.PIECES], [0.0])
             combine = "sum" if node.attrs["kind"] == "mean" else node.attrs["kind"]
-            kind, length, x = native.REDUCE.index(combine), native.PIECES, partial
-        to.emit("reduce", [y], [x], [kind, outer, length, inner, 1], [0.0])
+            kind, length, source = native.REDUCE.index(combine), native.PIECES, partial
+        to.emit("reduce", [y], [source], [kind, outer, length, inner, 1], [0.0])
 
     def flops(self, node: Node) -> int:
         return count(node.inputs[0].shape)

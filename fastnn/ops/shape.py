@@ -435,8 +435,8 @@ def _moved(op: Op, x: Tensor, starts: Sequence[int], steps: Sequence[int], shape
     if x.node.op is TRANSPOSE:
         axes = x.node.attrs["axes"]
         order = [axes.index(d) for d in range(x.ndim)]
-        sizes = ([values[i] for i in order] for values in (starts, steps, shape))
-        return transpose(_moved(op, x.node.inputs[0], *sizes), axes)
+        first, step, size = (tuple(values[i] for i in order) for values in (starts, steps, shape))
+        return transpose(_moved(op, x.node.inputs[0], first, step, size), axes)
     settings = dict(starts=tuple(starts), steps=tuple(steps), shape=tuple(shape))
     return active_graph().add(op, [x], **settings).output
 

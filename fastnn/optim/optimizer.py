@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+import fastnn_ext.optimizer as native
 from fastnn.graph import Graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.program import Program
 from fastnn.nn import parameter as parameters_
 from fastnn.nn.parameter import Parameter
-from fastnn_ext import optimizer as native
 
 ALIGN = 16  # elements: a parameter starts at a cache line
 
