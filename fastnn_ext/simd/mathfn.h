@@ -1,17 +1,29 @@
 /* Elementary functions on the vec vocabulary. unit.c reads this after vec.h, once for each type.
  *
- *   vexp(x)        e^x                       vexpm1(x)      e^x - 1
- *   vlog(x)        natural logarithm         vlog1pexp(x)   log(1 + e^-|x|)
- *   vsigmoid(x)    1 / (1 + e^-x)            vtanh(x)
- *   verf(x)
+ * Largest error in units of the last place: over all 2^32 floats with FMA (AVX2) and without
+ * (baseline), and over 18 million doubles (the worse of both).
+ *
+ *                                    float: FMA  baseline   double
+ *   vexp(x)       e^x                     1.04      1.01     0.98
+ *   vexpm1(x)     e^x - 1                 1.50      1.56     1.93
+ *   vlog(x)       natural logarithm       0.84      0.84     0.85
+ *   vlog1pexp(x)  log(1 + e^-|x|)         1.5       1.5      1.5
+ *   vsigmoid(x)   1 / (1 + e^-x)          1.48      1.49     1.49
+ *   vtanh(x)                              1.67      1.71     1.91
+ *   verf(x)                               1.06      1.35     1.15
+ *
+ * Special values are libm's: NaN stays NaN, e^Inf = Inf, e^-Inf = 0, log 0 = -Inf, log of a negative
+ * number is NaN, tanh, erf and sigmoid saturate to exactly 1 (and -1, 0), odd functions keep -0.
+ * Results become denormal gradually, and denormal arguments count for what they are.
  *
  * Method
  * ------
- * exp: x = n ln2 + r with n = round(x / ln2), |r| <= ln2 / 2 (Cody and Waite 1980). ln2 stands as
- * high + low, where n * high is exact in the type for every n that occurs (16 of 24 bits of float,
- * 42 of 53 of double), so the reduction needs no FMA. p(r) = r + r^2 q(r) approximates e^r - 1 with
- * a small relative error; e^x = 2^n + 2^n p. Where n reaches past the exponents of the type, 2^n is
- * applied as two factors, so that results become denormal gradually, and overflow, as IEEE does.
+ * exp: x = n ln2 + r with n = round(x / ln2), |r| <= ln2 / 2 (Cody and Waite, "Software Manual for the
+ * Elementary Functions", 1980). ln2 stands as high + low, where n * high is exact in the type for
+ * every n that occurs (16 of 24 bits of float, 42 of 53 of double), so the reduction needs no FMA.
+ * p(r) = r + r^2 q(r) approximates e^r - 1 with a small relative error; e^x = 2^n + 2^n p. Where n
+ * reaches past the exponents of the type, 2^n is applied as two factors: results become denormal
+ * gradually and overflow as IEEE rounding does.
  * tanh |x| = t / (t + 2) with t = e^(2|x|) - 1 = 2^n p + (2^n - 1): one formula serves tiny and
  * large x, as p loses nothing near 0. The sign is put back last, so -0 stays.
  * sigmoid = (x < 0 ? z : 1) / (1 + z) with z = e^-|x|: no overflow, and gradual towards 0.
@@ -22,10 +34,13 @@
  * erf: |x| < 1: x + x Q(x^2). Else 1 - e^T(|x|), T a polynomial for log erfc, which must be good only
  * to the error that erf >= 0.84 can show; above 4 (float) or 6 (double) erf rounds to 1.
  *
+ * Quotients whose denominator rounds away bits of the numerator get one step of refinement:
+ * y += (numerator - y * denominator) / denominator, the difference taken without cancellation.
+ *
  * Coefficients: weighted minimax fits of our own (Remez exchange in 60 digits with mpmath, on the
  * interval a bit widened), each coefficient rounded to the type from the lowest on and the rest
  * fitted anew. Relative errors of the fits, as powers of two, float / double: e^r - 1: -25.8 / -61.3;
- * log: -30.2 / -59.5; log1p: -27.7 / -57.5; erf below 1: -29.4 / -56.0, above -29.8 / -57.0.
+ * log: -30.2 / -59.5; log1p: -27.7 / -57.5; erf below 1: -29.4 / -56.0, above: -29.8 / -57.0.
  */
 #define vexp NAME(vexp)
 #define vexpm1 NAME(vexpm1)
@@ -195,8 +210,10 @@ INLINE vec vsigmoid(vec x) {
 
 INLINE vec vlog1pexp(vec x) {
     vec z = NAME(exp_neg_abs)(x);
-    vec d = z / vfma(z, vset((real)0.5), vset(1)), square = d * d;
-    return vfma(d * square, POLY(NAME(log1p_s), square), d);
+    vec half = z * vset((real)0.5), d = z / (half + vset(1)), square = d * d;
+    /* A step of refinement here too: 1 / (1 + z/2) = 1 - d/2. */
+    vec rest = vfma(vneg(d), half, z - d) * vfma(d, vset((real)-0.5), vset(1));
+    return vfma(d * square, POLY(NAME(log1p_s), square), rest) + d;
 }
 
 INLINE vec vlog(vec x) {
