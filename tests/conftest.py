@@ -1,10 +1,17 @@
 """Fixtures that several test modules share."""
 
 import mmap
+import signal
 
 import pytest
 
 from fastnn_ext import runtime
+
+
+def pytest_configure(config):
+    """A runner started in the background ignores SIGINT, and so would Python and all children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):

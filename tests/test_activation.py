@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from fastnn_ext.activation import ACTIVATIONS, SAVES, activation, activation_backward
-from reference import activation as twin
 
 from fastnn_ext import runtime
+from fastnn_ext.activation import ACTIVATIONS, SAVES, activation, activation_backward
+
+from reference import activation as twin
 
 DTYPES = (np.float32, np.float64)
 ALPHA = {"leaky_relu": 0.25, "elu": 1.5}

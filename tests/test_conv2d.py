@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from native_op import on_threads, run_op
-from reference import conv2d as twin
 
 from fastnn_ext import activation, conv2d
+
+from native_op import on_threads, run_op
+from reference import conv2d as twin
 
 DTYPES = (np.float32, np.float64)
 UNIT = {np.float32: 2.0**-24, np.float64: 2.0**-53}

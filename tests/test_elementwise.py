@@ -5,12 +5,13 @@ import math
 
 import numpy as np
 import pytest
-from fastnn_ext.elementwise import BINARY, UNARY, binary, copy, fill, unary
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import elementwise as twin
 
 from fastnn_ext import runtime
+from fastnn_ext.elementwise import BINARY, UNARY, binary, copy, fill, unary
+
+from reference import elementwise as twin
 
 DTYPES = (np.float32, np.float64)
 # 0 ... 70 has every tail of every vector, with and without whole vectors before it.

@@ -4,10 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from native_op import on_threads, run_op
-from reference import loss as twin
 
 from fastnn_ext import loss
+
+from native_op import on_threads, run_op
+from reference import loss as twin
 
 DTYPES = (np.float32, np.float64)
 UNIT = {np.float32: 2.0**-24, np.float64: 2.0**-53}
@@ -23,9 +24,10 @@ def numbers(shape, dtype, seed=0, scale=2.0):
 
 
 def labels_for(rows, cols, ignore=None, seed=0):
+    """With `ignore`: every third row and more are ignored, but not the first."""
     labels = np.random.default_rng(seed).integers(0, cols, rows)
     if ignore is not None:
-        labels[1::3] = ignore
+        labels[0], labels[1::3] = (ignore + 1) % cols, ignore
     return labels
 
 
@@ -84,14 +86,14 @@ def test_rows_with_nan_or_inf_are_nan_as_in_pytorch(isa, dtype, cols):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_nan_in_any_column_is_found(isa, dtype):
+def test_nan_and_the_maximum_are_found_in_any_column(isa, dtype):
     for cols in (1, 2, 9, 32, 33, 70, 131):
         for place in range(cols):
             x = numbers((2, cols), dtype)
-            x[0, place] = NAN
+            x[0, place], x[1, place] = NAN, 1e30
             y = loss.softmax(x)
             assert np.isnan(y[0]).all()
-            assert np.isfinite(y[1]).all()
+            np.testing.assert_array_equal(y[1], np.arange(cols) == place)
 
 
 def test_special_rows_agree_with_pytorch(isa):
@@ -136,9 +138,9 @@ def test_softmax_stops_at_the_end_of_its_buffers_and_works_in_place(isa, guarded
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 def test_cross_entropy_and_its_gradient_are_the_twins(isa, dtype, shape, smoothing):
     rows, cols = shape
-    x, labels = numbers(shape, dtype), labels_for(rows, cols, ignore=-100)
+    x, labels = numbers(shape, dtype), labels_for(rows, cols, ignore=1)
     for weight, reduction in itertools.product((None, positive(cols, dtype)), loss.REDUCTIONS):
-        how = (weight, -100, reduction, smoothing)
+        how = (weight, 1, reduction, smoothing)
         row_loss, dx = loss.cross_entropy(x, labels, *how)
         expected, gradient = twin.cross_entropy(x, labels, *how)
         # A row's weight in the loss: all logits alike give it times log(cols).
@@ -214,6 +216,15 @@ def test_an_ignored_row_has_no_loss_and_no_gradient_whatever_it_holds(isa, cols)
     assert (dx[1] == 0).all()
     assert np.isfinite(row_loss).all()
     assert np.isfinite(dx).all()
+
+
+@pytest.mark.parametrize("cols", [4, 40])
+def test_a_mean_over_ignored_rows_is_nan_and_their_sum_is_0(isa, cols):
+    x, labels = numbers((3, cols), np.float32), np.full(3, -100)
+    assert np.isnan(loss.cross_entropy(x, labels)[0].sum())
+    assert loss.cross_entropy(x, labels, reduction="sum")[0].sum() == 0
+    for reduction in loss.REDUCTIONS:
+        assert (loss.cross_entropy(x, labels, reduction=reduction)[1] == 0).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -311,9 +322,12 @@ def test_losses_and_gradients_agree_with_pytorch_on_special_values(isa, reductio
             ours = value.ravel() if reduction == "none" else value.sum() * scale
         message = f"case {k}"
         np.testing.assert_allclose(ours, expected.detach().numpy().ravel(), 1e-13, err_msg=message)
-        np.testing.assert_allclose(
-            dx.ravel() * scale, theirs.grad.numpy(), 1e-13, 1e-16, err_msg=message
-        )
+        np.testing.assert_allclose(dx.ravel() * scale, theirs.grad.numpy(), 1e-13, 1e-16, err_msg=message)
+
+
+def test_the_slope_of_the_absolute_error_is_0_without_a_difference_and_at_nan(isa):
+    x = np.array([3.0, NAN, 3.0, 3.0])
+    np.testing.assert_array_equal(loss.l1(x, np.array([3.0, 0.0, NAN, 5.0]), "sum")[1], [0, 0, 0, -1])
 
 
 def test_pieces_past_the_end_are_zero(isa):

@@ -4,11 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from torch_twin import assert_same_as_torch
 
 import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn
+
+from torch_twin import assert_same_as_torch
 
 SIZES = dict(
     kernel=(1, 3, (2, 3)), stride=(1, 2), padding=(0, 1, "same"), dilation=(1, 2), groups=(1, 2, 4)

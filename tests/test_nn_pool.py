@@ -4,11 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from torch_twin import assert_same_as_torch
 
 import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn
+
+from torch_twin import assert_same_as_torch
 
 KERNELS = (2, 3, (3, 2))
 STRIDES = (None, 1, 2, 3)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from torch_twin import assert_same_as_torch
 
 import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn
+
+from torch_twin import assert_same_as_torch
 
 ONES = np.ones((2, 3, 4, 5), np.float32)
 

@@ -4,10 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from native_op import on_threads, run_op
-from reference import optimizer as twin
 
 from fastnn_ext import optimizer
+
+from native_op import on_threads, run_op
+from reference import optimizer as twin
 
 DTYPES = (np.float32, np.float64)
 UNIT = {np.float32: 2.0**-24, np.float64: 2.0**-53}
@@ -41,9 +42,7 @@ def adam_hyper(lr=1e-2, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, step
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("momentum", "dampening", "weight_decay", "nesterov", "maximize"), SGD)
-def test_a_step_of_sgd_is_that_of_the_twin(
-    isa, dtype, momentum, dampening, weight_decay, nesterov, maximize
-):
+def test_a_step_of_sgd_is_that_of_the_twin(isa, dtype, momentum, dampening, weight_decay, nesterov, maximize):
     n = 1031
     param, buffer = numbers(n, dtype), np.full(n, np.nan, dtype)
     if momentum == 0:
@@ -51,9 +50,7 @@ def test_a_step_of_sgd_is_that_of_the_twin(
     for step in range(3):
         grad = numbers(n, dtype, seed=step + 1)
         before = [None if a is None else a.astype(np.float64) for a in (param, grad, buffer)]
-        expected, expected_buffer = twin.sgd(
-            *before, 0.1, momentum, dampening, weight_decay, step, nesterov, maximize
-        )
+        expected, expected_buffer = twin.sgd(*before, 0.1, momentum, dampening, weight_decay, step, nesterov, maximize)
         hyper = sgd_hyper(0.1, momentum, dampening, weight_decay, step)
         optimizer.sgd(param, grad, buffer, hyper, nesterov, maximize)
         size = abs(before[0]) + abs(grad) + (0 if step == 0 or buffer is None else abs(before[2]))
@@ -63,21 +60,15 @@ def test_a_step_of_sgd_is_that_of_the_twin(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("beta1", "beta2", "weight_decay", "decoupled", "amsgrad", "maximize"), ADAM
-)
-def test_a_step_of_adam_is_that_of_the_twin(
-    isa, dtype, beta1, beta2, weight_decay, decoupled, amsgrad, maximize
-):
+@pytest.mark.parametrize(("beta1", "beta2", "weight_decay", "decoupled", "amsgrad", "maximize"), ADAM)
+def test_a_step_of_adam_is_that_of_the_twin(isa, dtype, beta1, beta2, weight_decay, decoupled, amsgrad, maximize):
     n = 1031
     param, m, v = numbers(n, dtype), np.zeros(n, dtype), np.zeros(n, dtype)
     vmax = np.zeros(n, dtype) if amsgrad else None
     for step in range(3):
         grad = numbers(n, dtype, seed=step + 1)
         before = [None if a is None else a.astype(np.float64) for a in (param, grad, m, v, vmax)]
-        expected = twin.adam(
-            *before, 1e-2, beta1, beta2, 1e-8, weight_decay, step, decoupled, maximize
-        )
+        expected = twin.adam(*before, 1e-2, beta1, beta2, 1e-8, weight_decay, step, decoupled, maximize)
         hyper = adam_hyper(1e-2, beta1, beta2, 1e-8, weight_decay, step)
         optimizer.adam(param, grad, m, v, vmax, hyper, decoupled, maximize)
         gate = 8 * UNIT[dtype]
@@ -198,9 +189,7 @@ LIMIT = {np.float32: 1e-4, np.float64: 1e-9}
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("momentum", "dampening", "weight_decay", "nesterov", "maximize"), SGD)
-def test_sgd_follows_pytorch_over_100_steps(
-    isa, dtype, momentum, dampening, weight_decay, nesterov, maximize
-):
+def test_sgd_follows_pytorch_over_100_steps(isa, dtype, momentum, dampening, weight_decay, nesterov, maximize):
     buffer = np.empty(30, dtype)
 
     def make(torch, params):
@@ -216,12 +205,8 @@ def test_sgd_follows_pytorch_over_100_steps(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("beta1", "beta2", "weight_decay", "decoupled", "amsgrad", "maximize"), ADAM
-)
-def test_adam_follows_pytorch_over_100_steps(
-    isa, dtype, beta1, beta2, weight_decay, decoupled, amsgrad, maximize
-):
+@pytest.mark.parametrize(("beta1", "beta2", "weight_decay", "decoupled", "amsgrad", "maximize"), ADAM)
+def test_adam_follows_pytorch_over_100_steps(isa, dtype, beta1, beta2, weight_decay, decoupled, amsgrad, maximize):
     m, v, vmax = np.zeros((3, 30), dtype)
 
     def make(torch, params):

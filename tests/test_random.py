@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from native_op import on_threads, run_op
-from reference import random as twin
 
 from fastnn_ext import random, runtime
+
+from native_op import on_threads, run_op
+from reference import random as twin
 
 DTYPES = (np.float32, np.float64)
 EVERY_BIT = 2**64 - 1

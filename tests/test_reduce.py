@@ -5,12 +5,13 @@ import math
 
 import numpy as np
 import pytest
-from fastnn_ext.reduce import PIECES, REDUCE, reduce
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import reduce as twin
 
 from fastnn_ext import runtime
+from fastnn_ext.reduce import PIECES, REDUCE, reduce
+
+from reference import reduce as twin
 
 DTYPES = (np.float32, np.float64)
 # Each number of whole vectors, chains and blocks, with and without a rest, on every ISA.

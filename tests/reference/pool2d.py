@@ -36,7 +36,7 @@ def windows(x_shape, kernel, stride, padding=(0, 0), dilation=(1, 1), ceil_mode=
 
 
 def adaptive_windows(x_shape, output_size):
-    """Windows [floor(o * in / out), ceil((o + 1) * in / out)) alike; a place is row * W + column."""
+    """Windows [floor(o * in / out), ceil((o + 1) * in / out)) alike; place: row * W + column."""
     axes = [
         [range(o * size // out, -(-(o + 1) * size // out)) for o in range(out)]
         for size, out in zip(x_shape[1:3], output_size, strict=True)

@@ -1,0 +1,172 @@
+"""Matrix products: exact on small integers, within rounding on real data, any strides, any threads."""
+
+import numpy as np
+import pytest
+
+from fastnn_ext import runtime
+from fastnn_ext.gemm import gemm
+
+from guarded import guarded
+from reference import gemm as twin
+
+DTYPES = [np.float32, np.float64]
+UNIT = {np.float32: 2.0**-24, np.float64: 2.0**-53}
+# Every remainder of every tile, and sizes that cross the blocks of k and of columns.
+SHAPES = [
+    *((m, n, k) for m in (1, 2, 5, 6, 7, 13, 14, 15) for n in (1, 7, 8, 9, 16, 31, 33) for k in (1, 3, 17)),
+    (32, 512, 784), (70, 70, 70), (3, 600, 513), (257, 10, 300), (1, 300, 700), (300, 1, 700), (129, 65, 257),
+]  # fmt: skip
+
+
+def integers(rng, shape, dtype, largest=4):
+    return rng.integers(-largest, largest + 1, shape).astype(dtype)
+
+
+def operands(rng, shape, dtype, ta, tb, make):
+    m, n, k = shape
+    return make(rng, (k, m) if ta else (m, k), dtype), make(rng, (n, k) if tb else (k, n), dtype)
+
+
+def plain(a, b, ta, tb):
+    return a.T if ta else a, b.T if tb else b
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("ta", "tb"), [(False, False), (False, True), (True, False), (True, True)])
+def test_small_integers_are_exact_in_every_transpose_and_shape(isa, dtype, ta, tb):
+    rng = np.random.default_rng(0)
+    for shape in SHAPES:
+        a, b = operands(rng, shape, dtype, ta, tb, integers)
+        bias = integers(rng, shape[1], dtype)
+        expected = twin.gemm(*plain(a, b, ta, tb), bias=bias)
+        np.testing.assert_array_equal(gemm(a, b, bias=bias, transpose_a=ta, transpose_b=tb), expected, str(shape))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("ta", "tb"), [(False, False), (False, True), (True, False)])
+def test_real_data_stay_within_eight_roundings(isa, dtype, ta, tb):
+    rng = np.random.default_rng(1)
+
+    def normal(rng, shape, dtype):
+        return rng.standard_normal(shape).astype(dtype)
+
+    for shape in SHAPES[-7:]:
+        a, b = operands(rng, shape, dtype, ta, tb, normal)
+        bias, out = normal(rng, shape[1], dtype), normal(rng, shape[:2], dtype)
+        left, right = plain(a, b, ta, tb)
+        expected = twin.gemm(left, right, bias=bias, out=out)
+        bound = 8 * UNIT[dtype] * twin.magnitude(left, right, bias=bias, out=out)
+        result = gemm(a, b, bias=bias, out=out.copy(), accumulate=True, transpose_a=ta, transpose_b=tb)
+        if dtype == np.float64:  # the twin itself rounds
+            bound = 2 * bound
+        assert (np.abs(result - expected) <= bound).all(), shape
+
+
+@pytest.mark.parametrize("shape", [(32, 512, 784), (784, 512, 32), (1024, 256, 512), (200, 10, 300), (1, 2000, 500)])
+def test_the_bits_do_not_depend_on_the_threads(isa, shape):
+    rng = np.random.default_rng(2)
+    m, n, k = shape
+    a, b = rng.standard_normal((m, k), np.float32), rng.standard_normal((k, n), np.float32)
+    before = runtime.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            runtime.set_num_threads(threads)
+            results.append(gemm(a, b, activation="tanh"))
+    finally:
+        runtime.set_num_threads(before)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu"])
+def test_every_activation_is_the_one_of_its_stem(isa, dtype, kind):
+    from fastnn_ext.activation import activation, activation_backward
+
+    rng = np.random.default_rng(3)
+    a, b = rng.standard_normal((13, 21)).astype(dtype), rng.standard_normal((21, 37)).astype(dtype)
+    saved = rng.standard_normal((13, 37)).astype(dtype)
+    plain_product = gemm(a, b)
+    np.testing.assert_array_equal(
+        gemm(a, b, activation=kind, alpha=0.3), activation(kind, plain_product, alpha=0.3)
+    )
+    np.testing.assert_array_equal(
+        gemm(a, b, saved=saved, activation_grad=kind, alpha=0.3),
+        activation_backward(kind, plain_product, saved, alpha=0.3),
+    )
+
+
+def test_stacks_of_matrices_are_multiplied_one_by_one(isa):
+    rng = np.random.default_rng(4)
+    a, b = integers(rng, (5, 9, 11), np.float32), integers(rng, (5, 11, 7), np.float32)
+    np.testing.assert_array_equal(gemm(a, b), twin.gemm(a, b))
+    np.testing.assert_array_equal(gemm(a, b[:1]), twin.gemm(a, b[:1]))
+    np.testing.assert_array_equal(gemm(a[:1], b), twin.gemm(a[:1], b))
+
+
+def test_any_strides_of_the_operands_are_read(isa):
+    rng = np.random.default_rng(5)
+    a, b = integers(rng, (40, 60), np.float32), integers(rng, (80, 90), np.float32)
+    left, right = a[::2, 5:45:2], b[3:63:3, ::4]
+    np.testing.assert_array_equal(gemm(left, right), twin.gemm(left, right))
+    row = np.broadcast_to(a[0, :20], (6, 20))
+    np.testing.assert_array_equal(gemm(row, right), twin.gemm(row, right))
+
+
+def test_a_product_over_nothing_is_the_bias_and_what_was_there(isa):
+    a, b = np.zeros((3, 0), np.float32), np.zeros((0, 4), np.float32)
+    bias = np.arange(4, dtype=np.float32)
+    np.testing.assert_array_equal(gemm(a, b, bias=bias), np.tile(bias, (3, 1)))
+    out = np.ones((3, 4), np.float32)
+    np.testing.assert_array_equal(gemm(a, b, bias=bias, out=out, accumulate=True), 1 + np.tile(bias, (3, 1)))
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 2), (3, 0, 2)])
+def test_an_empty_result_is_returned(shape):
+    m, n, k = shape
+    assert gemm(np.zeros((m, k), np.float32), np.zeros((k, n), np.float32)).shape == (m, n)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("ta", "tb"), [(False, False), (False, True), (True, False), (True, True)])
+def test_nothing_beyond_the_operands_is_touched(isa, dtype, ta, tb):
+    rng = np.random.default_rng(6)
+    for m, n, k in [(1, 1, 1), (5, 9, 3), (7, 17, 33), (13, 31, 5), (1, 33, 7), (15, 1, 9)]:
+        a, b = (guarded(x) for x in operands(rng, (m, n, k), dtype, ta, tb, integers))
+        bias, out = guarded(integers(rng, n, dtype)), guarded(np.zeros((m, n), dtype))
+        gemm(a, b, bias=bias, out=out, transpose_a=ta, transpose_b=tb)
+        np.testing.assert_array_equal(out, twin.gemm(*plain(a, b, ta, tb), bias=bias))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_reach_the_results_that_depend_on_them(isa, bad):
+    rng = np.random.default_rng(7)
+    a, b = rng.standard_normal((9, 20)), rng.standard_normal((20, 19)) + 5
+    for i in range(9):
+        spoiled = a.copy()
+        spoiled[i, 11] = bad
+        result = gemm(spoiled, b)
+        assert not np.isfinite(result[i]).any()
+        assert np.isfinite(np.delete(result, i, axis=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda a: gemm(a, a), ValueError, "b must have 4 rows"),
+        (lambda a: gemm(a, a.T.astype(np.float64)), TypeError, "b must be float32"),
+        (lambda a: gemm([1.0], a), TypeError, "a must be a NumPy array"),
+        (lambda a: gemm(a.astype(np.int32), a), TypeError, "a must be float32 or float64"),
+        (lambda a: gemm(a[0], a), ValueError, "a must have 2 or 3 dimensions"),
+        (lambda a: gemm(a[:, ::-1], a.T), ValueError, "a must have non-negative strides"),
+        (lambda a: gemm(a, a.T, bias=a[0, :2]), ValueError, "bias must be contiguous with shape"),
+        (lambda a: gemm(a, a.T, accumulate=True), ValueError, "out must be given"),
+        (lambda a: gemm(a, a.T, out=a), ValueError, "out must have shape"),
+        (lambda a: gemm(a, a.T, activation="swoosh"), ValueError, "activation must be None or one of"),
+        (lambda a: gemm(a, a.T, activation_grad="relu"), ValueError, "saved and activation_grad"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call(np.ones((3, 4), np.float32))
