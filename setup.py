@@ -26,7 +26,7 @@ DEBUG = os.environ.get("FASTNN_DEBUG") == "1"
 SANITIZE = os.environ.get("FASTNN_SANITIZE", "")
 
 # Contraction of a * b + c is off so that what a kernel says is what is computed, on every ISA.
-CFLAGS = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+CFLAGS = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fwrapv"]
 CFLAGS += ["-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-parameter", "-fvisibility=hidden"]
 CFLAGS += ["-g"] if DEBUG or SANITIZE else ["-g0", "-DNDEBUG"]
 LDFLAGS = [] if DEBUG or SANITIZE or sys.platform == "darwin" else ["-Wl,--strip-all"]
