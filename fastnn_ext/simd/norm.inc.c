@@ -1,0 +1,825 @@
+/* Batch, group, layer and local response norm.
+ *
+ * Lines
+ * -----
+ * Most kernels here treat every channel alike and look along the rows. Rows of few channels would
+ * leave lanes empty, so `fold` rows are read as one line of fold * channels columns, a whole number
+ * of vectors; rows left over are the front of one more line. What belongs to a channel (its mean,
+ * scale, sums) is laid out once for each column before, and columns are joined afterwards.
+ *
+ * Mean and variance
+ * -----------------
+ * One pass over memory. Within a block of BLOCK lines, s = sum(x - c) and q = sum((x - c)^2) are taken
+ * in vectors about a shift c near the mean (the mean so far, rounded; at first the first line). Each
+ * block then joins the mean m and the sum of squared deviations M of the n lines before it, in double:
+ *
+ *     e = m - c, t = s - nb e = sum(x - m)
+ *     M += q - e (s + t) - t^2 / (n + nb),    m += t / (n + nb)
+ *
+ * which is Chan, Golub and LeVeque's pairwise formula (1979) with the shift put in. As c is close to
+ * the data, x - c is exact where |mean| >> deviation, and t^2 / (n + nb) takes at most the share
+ * nb / (n + nb) of q, so nothing cancels; that holds from the second block on, and the first has FIRST
+ * lines only, which bounds its loss by that factor for the worst data. Sums in the element type are
+ * BLOCK lines long, the rest is double: the error does not grow with the number of rows. NORM_FEW rows are
+ * read twice instead, first for a mean and then for the moments about it. A piece's mean is handed on
+ * as its distance from a row that all pieces know, which has no digits to lose.
+ * An infinity makes its channel's variance NaN, and its mean infinite or NaN.
+ */
+#define STEP 4 /* lines that are worked on side by side, so that a column's state is loaded once for all */
+#define FIRST 8
+#define BLOCK 64
+/* A few rows: vectors whose sums stay in registers, so that whole cache lines are read; and elements up
+ * to which this is faster with three arrays, before their rows lie too far apart for the prefetchers. */
+#define WIDE 4
+#define NEAR (32768 / (int64_t)sizeof(real))
+/* Layer norm: elements of a row that are summed in the element type, and rows that are worked on together. */
+#define RUN (64 * W)
+#define ROWS 4
+
+#define first_lanes NAME(first_lanes)
+#define get NAME(get)
+#define put NAME(put)
+
+/* v in the first n lanes, 0 in the others. */
+INLINE vec first_lanes(vec v, int n) {
+    if (n == W) return v;
+    real lane[W];
+    UNROLL for (int i = 0; i < W; i++) lane[i] = (real)i;
+    return vsel(vlt(vload(lane), vset((real)n)), v, vzero());
+}
+
+INLINE vec get(const real *p, int n) { return n == W ? vload(p) : vload_n(p, n); }
+INLINE void put(real *p, vec v, int n) {
+    if (n == W) vstore(p, v);
+    else vstore_n(p, v, n);
+}
+
+struct NAME(lines) {
+    int64_t fold, count, cols, padded; /* padded: cols, up to whole cache lines */
+    int64_t rest;                      /* columns of the line after the last */
+};
+
+static int64_t NAME(fold)(int64_t channels) {
+    if (channels >= 4 * W) return 1;
+    int64_t unit = W, fold;
+    while (unit > 1 && unit / 2 * channels % W == 0) unit /= 2;
+    for (fold = unit; fold * channels < 8 * W;) fold += unit;
+    return fold;
+}
+
+static int64_t NAME(pad)(int64_t cols) { return (cols + 15) / 16 * 16; }
+
+static int64_t NAME(columns)(int64_t channels) { return NAME(pad)(NAME(fold)(channels) * channels); }
+
+static struct NAME(lines) NAME(cut)(int64_t rows, int64_t channels, int64_t fold) {
+    struct NAME(lines) l = {.fold = fold, .count = rows / fold, .cols = fold * channels};
+    l.padded = NAME(pad)(l.cols);
+    l.rest = rows % fold * channels;
+    return l;
+}
+
+/* Joining columns is not worth it for a handful of lines. */
+static struct NAME(lines) NAME(cut_reduction)(int64_t rows, int64_t channels) {
+    int64_t fold = NAME(fold)(channels);
+    return NAME(cut)(rows, channels, rows < 4 * fold ? 1 : fold);
+}
+
+/* column[c] = x[c / per], or `missing` where x is NULL. */
+static void NAME(spread)(real *column, const real *x, real missing, int64_t channels, int64_t per) {
+    if (!x)
+        for (int64_t c = 0; c < channels; c++) column[c] = missing;
+    else if (per == 1)
+        memcpy(column, x, (size_t)channels * sizeof *x);
+    else
+        for (int64_t c = 0; c < channels; c += per)
+            for (int64_t i = c; i < c + per; i++) column[i] = x[c / per];
+}
+
+/* From the first row of a line to the others; 0 in the padding. */
+static void NAME(repeat)(real *column, struct NAME(lines) l, int64_t channels) {
+    for (int64_t i = channels; i < l.cols; i++) column[i] = column[i - channels];
+    for (int64_t i = l.cols; i < l.padded; i++) column[i] = 0;
+}
+
+/* ---- statistics over rows ------------------------------------------------------------------ */
+
+INLINE void NAME(stats_at)(const int lines, const int n, const real *x, int64_t stride, const real *shift_, real *sum_,
+                           real *square_) {
+    vec shift = vload(shift_), sum = vload(sum_), square = vload(square_);
+    UNROLL for (int i = 0; i < lines; i++) {
+        vec d = get(x + i * stride, n) - shift;
+        sum = sum + d;
+        square = vfma(d, d, square);
+    }
+    vstore(sum_, sum);
+    vstore(square_, square);
+}
+
+INLINE void NAME(stats_lines)(const int lines, const real *x, int64_t stride, int64_t cols, const real *shift,
+                              real *sum, real *square) {
+    int64_t c = 0;
+    for (; c + W <= cols; c += W) NAME(stats_at)(lines, W, x + c, stride, shift + c, sum + c, square + c);
+    if (c < cols) NAME(stats_at)(lines, (int)(cols - c), x + c, stride, shift + c, sum + c, square + c);
+}
+
+/* See "Mean and variance" above. */
+static void NAME(join)(double *restrict mean, double *restrict m2, const real *restrict shift,
+                       const real *restrict sum, const real *restrict square, int64_t cols, double n, double nb) {
+    const double inverse = 1 / (n + nb);
+    for (int64_t c = 0; c < cols; c++) {
+        double s = (double)sum[c], e = mean[c] - (double)shift[c], t = s - nb * e;
+        m2[c] += (double)square[c] - e * (s + t) - t * t * inverse;
+        mean[c] += t * inverse;
+    }
+}
+
+INLINE void NAME(few_stats_at)(const int v, const int n, real *mean, real *m2, const real *x, const real *about,
+                               int rows, int64_t stride) {
+    const vec share = vset((real)1 / (real)rows);
+    vec near[WIDE], sum[WIDE], square[WIDE];
+    UNROLL for (int k = 0; k < v; k++) near[k] = get(x + k * W, n), sum[k] = square[k] = vzero();
+    for (int i = 1; i < rows; i++)
+        UNROLL for (int k = 0; k < v; k++) sum[k] = sum[k] + (get(x + i * stride + k * W, n) - near[k]);
+    UNROLL for (int k = 0; k < v; k++) near[k] = vfma(sum[k], share, near[k]), sum[k] = vzero();
+    for (int i = 0; i < rows; i++)
+        UNROLL for (int k = 0; k < v; k++) {
+            vec d = get(x + i * stride + k * W, n) - near[k];
+            sum[k] = sum[k] + d;
+            square[k] = vfma(d, d, square[k]);
+        }
+    UNROLL for (int k = 0; k < v; k++) {
+        const vec rest = sum[k] * share;
+        put(mean + k * W, (near[k] - get(about + k * W, n)) + rest, n);
+        put(m2 + k * W, vfma(vneg(sum[k]), rest, square[k]), n);
+    }
+}
+
+static void NAME(few_stats)(real *mean, real *m2, const real *x, const real *about, int rows, int64_t cols) {
+    int64_t c = 0;
+    for (; c + WIDE * W <= cols; c += WIDE * W)
+        NAME(few_stats_at)(WIDE, W, mean + c, m2 + c, x + c, about + c, rows, cols);
+    for (; c < cols; c += W)
+        NAME(few_stats_at)(1, cols - c < W ? (int)(cols - c) : W, mean + c, m2 + c, x + c, about + c, rows, cols);
+}
+
+static void NAME(stats)(void *mean_, void *m2_, const void *x_, const void *about_, int64_t rows, int64_t channels,
+                        void *scratch) {
+    const real *x = x_, *about = about_;
+    if (rows <= NORM_FEW) {
+        NAME(few_stats)(mean_, m2_, x, about, (int)rows, channels);
+        return;
+    }
+    const struct NAME(lines) l = NAME(cut_reduction)(rows, channels);
+    double *mean = scratch, *m2 = mean + l.padded;
+    real *shift = (real *)(m2 + l.padded), *sum = shift + l.padded, *square = sum + l.padded;
+    memset(mean, 0, (size_t)(2 * l.padded) * sizeof *mean);
+    for (int64_t c = 0; c < l.cols; c++) mean[c] = (double)x[c];
+    const int64_t total = l.count + (l.rest > 0);
+    for (int64_t begin = 0, lines; begin < total; begin += lines) {
+        const int64_t cols = begin < l.count ? l.cols : l.rest, left = begin < l.count ? l.count - begin : 1;
+        const int64_t most = begin == 0 ? FIRST : BLOCK;
+        const real *row = x + begin * l.cols;
+        lines = left < most ? left : most;
+        for (int64_t c = 0; c < l.padded; c++) shift[c] = (real)mean[c];
+        memset(sum, 0, (size_t)(2 * l.padded) * sizeof *sum);
+        int64_t i = 0;
+        for (; i + STEP <= lines; i += STEP)
+            NAME(stats_lines)(STEP, row + i * l.cols, l.cols, cols, shift, sum, square);
+        for (; i < lines; i++) NAME(stats_lines)(1, row + i * l.cols, l.cols, cols, shift, sum, square);
+        NAME(join)(mean, m2, shift, sum, square, cols, (double)begin, (double)lines);
+    }
+    for (int64_t c = 0; c < channels; c++) {
+        double n = (double)l.count + (c < l.rest);
+        for (int64_t i = c + channels; i < l.cols; i += channels) {
+            double ni = (double)l.count + (i < l.rest), delta = mean[i] - mean[c], share = ni / (n + ni);
+            mean[c] += delta * share;
+            m2[c] += m2[i] + delta * delta * n * share;
+            n += ni;
+        }
+    }
+    real *restrict mean_out = mean_, *restrict m2_out = m2_;
+    for (int64_t c = 0; c < channels; c++) {
+        mean_out[c] = (real)(mean[c] - (double)about[c]);
+        m2_out[c] = (real)m2[c];
+    }
+}
+
+INLINE void NAME(grad_at)(const int lines, const int n, const int relu, const real *dy, const real *x, const real *y,
+                          int64_t stride, const real *mean_, real *sum_, real *dot_) {
+    vec mean = vload(mean_), sum = vload(sum_), dot = vload(dot_);
+    UNROLL for (int i = 0; i < lines; i++) {
+        vec g = get(dy + i * stride, n);
+        if (relu) g = vsel(vle(get(y + i * stride, n), vzero()), vzero(), g);
+        sum = sum + g;
+        dot = vfma(g, get(x + i * stride, n) - mean, dot);
+    }
+    vstore(sum_, sum);
+    vstore(dot_, dot);
+}
+
+INLINE void NAME(grad_lines)(const int lines, const int relu, const real *dy, const real *x, const real *y,
+                             int64_t stride, int64_t cols, const real *mean, real *sum, real *dot) {
+    int64_t c = 0;
+    for (; c + W <= cols; c += W)
+        NAME(grad_at)(lines, W, relu, dy + c, x + c, y + c, stride, mean + c, sum + c, dot + c);
+    if (c < cols)
+        NAME(grad_at)(lines, (int)(cols - c), relu, dy + c, x + c, y + c, stride, mean + c, sum + c, dot + c);
+}
+
+INLINE void NAME(few_grad_at)(const int v, const int n, const int relu, real *sum_, real *dot_, const real *dy,
+                              const real *x, const real *y, const real *mean_, const real *invstd, int rows,
+                              int64_t stride) {
+    vec mean[WIDE], sum[WIDE], dot[WIDE];
+    UNROLL for (int k = 0; k < v; k++) mean[k] = get(mean_ + k * W, n), sum[k] = dot[k] = vzero();
+    for (int i = 0; i < rows; i++, dy += stride, x += stride, y += stride)
+        UNROLL for (int k = 0; k < v; k++) {
+            vec g = get(dy + k * W, n);
+            if (relu) g = vsel(vle(get(y + k * W, n), vzero()), vzero(), g);
+            sum[k] = sum[k] + g;
+            dot[k] = vfma(g, get(x + k * W, n) - mean[k], dot[k]);
+        }
+    UNROLL for (int k = 0; k < v; k++) {
+        put(sum_ + k * W, sum[k], n);
+        put(dot_ + k * W, dot[k] * get(invstd + k * W, n), n);
+    }
+}
+
+INLINE void NAME(few_grad)(const int relu, real *sum, real *dot, const real *dy, const real *x, const real *y,
+                           const real *mean, const real *invstd, int rows, int64_t cols) {
+    int64_t c = 0;
+    for (; c + WIDE * W <= cols; c += WIDE * W)
+        NAME(few_grad_at)(WIDE, W, relu, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c, rows, cols);
+    for (; c < cols; c += W)
+        NAME(few_grad_at)
+        (1, cols - c < W ? (int)(cols - c) : W, relu, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c,
+         rows, cols);
+}
+
+/* Sums of a block, in the element type, go to their totals, and start again from 0. */
+static void NAME(flush)(double *restrict total, real *restrict sum, int64_t cols) {
+    for (int64_t c = 0; c < cols; c++) total[c] += (double)sum[c];
+    memset(sum, 0, (size_t)cols * sizeof *sum);
+}
+
+static void NAME(grad_stats)(void *sum_, void *dot_, const void *dy_, const void *x_, const void *y_,
+                             const void *mean_, const void *invstd_, int64_t rows, int64_t channels, int64_t per,
+                             int relu, act_backward act, double alpha, void *scratch) {
+    /* Where there is no y, nothing reads it, but an offset is added. */
+    const real *dy = dy_, *x = x_, *y = y_ ? y_ : dy_, *invstd = invstd_;
+    if (rows <= NORM_FEW && rows * channels <= NEAR && per == 1 && !act) {
+        if (relu) NAME(few_grad)(1, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels);
+        else NAME(few_grad)(0, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels);
+        return;
+    }
+    const struct NAME(lines) l = NAME(cut_reduction)(rows, channels);
+    double *totals = scratch; /* of sums, then of dots */
+    real *mean = (real *)(totals + 2 * l.padded), *sum = mean + l.padded, *dot = sum + l.padded, *g = dot + l.padded;
+    NAME(spread)(mean, mean_, 0, channels, per);
+    NAME(repeat)(mean, l, channels);
+    memset(totals, 0, (size_t)(2 * l.padded) * sizeof *totals);
+    memset(sum, 0, (size_t)(2 * l.padded) * sizeof *sum);
+    const int64_t total = l.count + (l.rest > 0);
+    for (int64_t i = 0, lines; i < total; i += lines) {
+        const int64_t cols = i < l.count ? l.cols : l.rest, at = i * l.cols;
+        const real *from = dy + at;
+        lines = i + STEP <= l.count ? STEP : 1;
+        if (act) {
+            act(g, from, y + at, lines * cols, alpha);
+            from = g;
+        }
+        if (lines == STEP && relu) NAME(grad_lines)(STEP, 1, from, x + at, y + at, l.cols, cols, mean, sum, dot);
+        else if (lines == STEP) NAME(grad_lines)(STEP, 0, from, x + at, y + at, l.cols, cols, mean, sum, dot);
+        else if (relu) NAME(grad_lines)(1, 1, from, x + at, y + at, l.cols, cols, mean, sum, dot);
+        else NAME(grad_lines)(1, 0, from, x + at, y + at, l.cols, cols, mean, sum, dot);
+        if ((i + lines) % BLOCK == 0 || i + lines == total) NAME(flush)(totals, sum, 2 * l.padded);
+    }
+    double *dots = totals + l.padded;
+    for (int64_t i = channels; i < l.cols; i += channels)
+        for (int64_t c = 0; c < channels; c++) {
+            totals[c] += totals[i + c];
+            dots[c] += dots[i + c];
+        }
+    NAME(spread)(mean, invstd, 1, channels, per);
+    real *restrict sum_out = sum_, *restrict dot_out = dot_;
+    for (int64_t c = 0; c < channels; c++) {
+        sum_out[c] = (real)totals[c];
+        dot_out[c] = (real)(dots[c] * (double)mean[c]);
+    }
+}
+
+INLINE void NAME(row_grad_at)(const int rows, const int n, const real *dy, const real *x, int64_t stride,
+                              const real *mean, const real *invstd, real *sum_, real *dot_) {
+    vec sum = vload(sum_), dot = vload(dot_);
+    UNROLL for (int i = 0; i < rows; i++) {
+        vec g = get(dy + i * stride, n);
+        sum = sum + g;
+        dot = vfma(g, (get(x + i * stride, n) - vset(mean[i])) * vset(invstd[i]), dot);
+    }
+    vstore(sum_, sum);
+    vstore(dot_, dot);
+}
+
+INLINE void NAME(row_grad_lines)(const int rows, const real *dy, const real *x, int64_t cols, const real *mean,
+                                 const real *invstd, real *sum, real *dot) {
+    int64_t c = 0;
+    for (; c + W <= cols; c += W) NAME(row_grad_at)(rows, W, dy + c, x + c, cols, mean, invstd, sum + c, dot + c);
+    if (c < cols)
+        NAME(row_grad_at)(rows, (int)(cols - c), dy + c, x + c, cols, mean, invstd, sum + c, dot + c);
+}
+
+INLINE void NAME(few_row_grad_at)(const int v, const int n, real *sum_, real *dot_, const real *dy, const real *x,
+                                  const real *mean, const real *invstd, int rows, int64_t stride) {
+    vec sum[WIDE], dot[WIDE];
+    UNROLL for (int k = 0; k < v; k++) sum[k] = dot[k] = vzero();
+    for (int i = 0; i < rows; i++, dy += stride, x += stride) {
+        const vec about = vset(mean[i]), scale = vset(invstd[i]);
+        UNROLL for (int k = 0; k < v; k++) {
+            vec g = get(dy + k * W, n);
+            sum[k] = sum[k] + g;
+            dot[k] = vfma(g, (get(x + k * W, n) - about) * scale, dot[k]);
+        }
+    }
+    UNROLL for (int k = 0; k < v; k++) {
+        put(sum_ + k * W, sum[k], n);
+        put(dot_ + k * W, dot[k], n);
+    }
+}
+
+static void NAME(few_row_grad)(real *sum, real *dot, const real *dy, const real *x, const real *mean,
+                               const real *invstd, int rows, int64_t cols) {
+    int64_t c = 0;
+    for (; c + WIDE * W <= cols; c += WIDE * W)
+        NAME(few_row_grad_at)(WIDE, W, sum + c, dot + c, dy + c, x + c, mean, invstd, rows, cols);
+    for (; c < cols; c += W)
+        NAME(few_row_grad_at)
+        (1, cols - c < W ? (int)(cols - c) : W, sum + c, dot + c, dy + c, x + c, mean, invstd, rows, cols);
+}
+
+static void NAME(row_grad_stats)(void *sum_, void *dot_, const void *dy_, const void *x_, const void *mean_,
+                                 const void *invstd_, int64_t rows, int64_t cols, void *scratch) {
+    const real *dy = dy_, *x = x_, *mean = mean_, *invstd = invstd_;
+    if (rows <= NORM_FEW) {
+        NAME(few_row_grad)(sum_, dot_, dy, x, mean, invstd, (int)rows, cols);
+        return;
+    }
+    const int64_t padded = NAME(pad)(cols);
+    double *totals = scratch;
+    real *sum = (real *)(totals + 2 * padded), *dot = sum + padded, *sum_out = sum_, *dot_out = dot_;
+    memset(totals, 0, (size_t)(2 * padded) * sizeof *totals);
+    memset(sum, 0, (size_t)(2 * padded) * sizeof *sum);
+    for (int64_t i = 0, n; i < rows; i += n) {
+        n = i + STEP <= rows ? STEP : 1;
+        const int64_t at = i * cols;
+        if (n == STEP) NAME(row_grad_lines)(STEP, dy + at, x + at, cols, mean + i, invstd + i, sum, dot);
+        else NAME(row_grad_lines)(1, dy + at, x + at, cols, mean + i, invstd + i, sum, dot);
+        if ((i + n) % BLOCK == 0 || i + n == rows) NAME(flush)(totals, sum, 2 * padded);
+    }
+    for (int64_t c = 0; c < cols; c++) {
+        sum_out[c] = (real)totals[c];
+        dot_out[c] = (real)totals[padded + c];
+    }
+}
+
+/* ---- pieces -------------------------------------------------------------------------------- */
+
+/* The mean, less the shift, and M of n channels from `first` on, in double, over all pieces. */
+static void NAME(join_pieces)(double *restrict mean, double *restrict m2, const real *restrict pieces, int64_t rows,
+                              int64_t piece, int64_t channels, int64_t first, int64_t n) {
+    memset(mean, 0, (size_t)n * sizeof *mean);
+    memset(m2, 0, (size_t)n * sizeof *m2);
+    const real *p = pieces + first;
+    for (int64_t row = 0; row < rows; row += piece, p += 2 * channels) {
+        const double share = (double)(rows - row < piece ? rows - row : piece) / (double)rows;
+        for (int64_t c = 0; c < n; c++) mean[c] += share * (double)p[c];
+    }
+    p = pieces + first;
+    for (int64_t row = 0; row < rows; row += piece, p += 2 * channels) {
+        const double count = (double)(rows - row < piece ? rows - row : piece);
+        for (int64_t c = 0; c < n; c++) {
+            double delta = (double)p[c] - mean[c];
+            m2[c] += (double)p[channels + c] + count * delta * delta;
+        }
+    }
+}
+
+static void NAME(finish)(void *mean_, void *invstd_, void *var_, const void *pieces, const void *shift_, int64_t rows,
+                         int64_t piece, int64_t channels, int64_t first, int64_t n, double eps, void *scratch) {
+    real *mean = mean_, *invstd = invstd_, *var = var_;
+    const real *shift = shift_;
+    double *sum = scratch, *m2 = sum + n;
+    NAME(join_pieces)(sum, m2, pieces, rows, piece, channels, first, n);
+    for (int64_t c = 0; c < n; c++) {
+        double v = m2[c] < 0 ? 0 : m2[c] / (double)rows;
+        mean[first + c] = (real)((double)shift[first + c] + sum[c]);
+        invstd[first + c] = (real)(1 / sqrt(v + eps));
+        if (var) var[first + c] = (real)v;
+    }
+}
+
+static void NAME(group_finish)(void *mean_, void *invstd_, const void *pieces, const void *shift_, int64_t rows,
+                               int64_t piece, int64_t channels, int64_t per, double eps, void *scratch) {
+    real *mean = mean_, *invstd = invstd_;
+    const real *shift = shift_;
+    double *means = scratch, *m2s = means + channels;
+    NAME(join_pieces)(means, m2s, pieces, rows, piece, channels, 0, channels);
+    for (int64_t c = 0; c < channels; c++) means[c] += (double)shift[c];
+    for (int64_t c = 0; c < channels; c += per) {
+        double m = 0, m2 = 0;
+        for (int64_t i = c; i < c + per; i++) m += means[i];
+        m /= (double)per;
+        for (int64_t i = c; i < c + per; i++) m2 += m2s[i] + (double)rows * (means[i] - m) * (means[i] - m);
+        mean[c / per] = (real)m;
+        invstd[c / per] = (real)(1 / sqrt(m2 / ((double)rows * (double)per) + eps));
+    }
+}
+
+/* The sums and dots of n channels from `first` on, in double. */
+static void NAME(add_pieces)(double *restrict sum, double *restrict dot, const real *restrict pieces, int64_t count,
+                             int64_t channels, int64_t first, int64_t n) {
+    memset(sum, 0, (size_t)n * sizeof *sum);
+    memset(dot, 0, (size_t)n * sizeof *dot);
+    const real *p = pieces + first;
+    for (int64_t i = 0; i < count; i++, p += 2 * channels)
+        for (int64_t c = 0; c < n; c++) {
+            sum[c] += (double)p[c];
+            dot[c] += (double)p[channels + c];
+        }
+}
+
+static void NAME(grad_finish)(void *dweight_, void *dbias_, void *sums_, const void *pieces, int64_t count,
+                              int64_t channels, int64_t first, int64_t n, void *scratch) {
+    real *dweight = dweight_, *dbias = dbias_, *sums = sums_;
+    double *sum = scratch, *dot = sum + n;
+    NAME(add_pieces)(sum, dot, pieces, count, channels, first, n);
+    for (int64_t c = 0; c < n; c++) {
+        if (dweight) dweight[first + c] = (real)dot[c];
+        if (dbias) dbias[first + c] = (real)sum[c];
+        if (sums) {
+            sums[first + c] = (real)sum[c];
+            sums[channels + first + c] = (real)dot[c];
+        }
+    }
+}
+
+static void NAME(group_grad_finish)(void *sums_, const void *pieces, const void *weight_, int64_t count,
+                                    int64_t channels, int64_t per, void *scratch) {
+    real *sums = sums_;
+    const real *weight = weight_;
+    double *sum = scratch, *dot = sum + channels;
+    NAME(add_pieces)(sum, dot, pieces, count, channels, 0, channels);
+    for (int64_t c = 0; c < channels; c += per) {
+        double s = 0, d = 0;
+        for (int64_t i = c; i < c + per; i++) {
+            double w = weight ? (double)weight[i] : 1;
+            s += w * sum[i];
+            d += w * dot[i];
+        }
+        sums[c / per] = (real)s;
+        sums[(channels + c) / per] = (real)d;
+    }
+}
+
+/* ---- statistics of channels ---------------------------------------------------------------- */
+
+static void NAME(running)(void *running_mean_, void *running_var_, const void *mean_, const void *var_, int64_t rows,
+                          int64_t channels, double gain) {
+    real *running_mean = running_mean_, *running_var = running_var_;
+    const real *mean = mean_, *var = var_;
+    const double unbiased = rows > 1 ? (double)rows / (double)(rows - 1) : 1;
+    for (int64_t c = 0; c < channels; c++) {
+        running_mean[c] = (real)((1 - gain) * (double)running_mean[c] + gain * (double)mean[c]);
+        running_var[c] = (real)((1 - gain) * (double)running_var[c] + gain * unbiased * (double)var[c]);
+    }
+}
+
+static void NAME(inverse)(void *invstd_, const void *var_, int64_t channels, double eps) {
+    real *invstd = invstd_;
+    const real *var = var_;
+    for (int64_t c = 0; c < channels; c++) invstd[c] = (real)(1 / sqrt((double)var[c] + eps));
+}
+
+/* ---- maps ---------------------------------------------------------------------------------- */
+
+/* Columns of mean, scale and bias. */
+static void NAME(forward_columns)(void *columns, const void *mean_, const void *spread_, const void *weight_,
+                                  const void *bias_, int64_t channels, int64_t per, double eps) {
+    const struct NAME(lines) l = NAME(cut)(0, channels, NAME(fold)(channels));
+    const real *weight = weight_;
+    real *mean = columns, *scale = mean + l.padded, *bias = scale + l.padded;
+    NAME(spread)(mean, mean_, 0, channels, per);
+    NAME(spread)(scale, spread_, 1, channels, per);
+    NAME(spread)(bias, bias_, 0, channels, 1);
+    if (eps >= 0) NAME(inverse)(scale, scale, channels, eps);
+    if (weight)
+        for (int64_t c = 0; c < channels; c++) scale[c] *= weight[c];
+    NAME(repeat)(mean, l, channels);
+    NAME(repeat)(scale, l, channels);
+    NAME(repeat)(bias, l, channels);
+}
+
+INLINE void NAME(apply_at)(const int lines, const int n, const int add, const int relu, real *y, const real *x,
+                           const real *residual, int64_t stride, const real *column, int64_t padded) {
+    vec mean = vload(column), scale = vload(column + padded), bias = vload(column + 2 * padded);
+    UNROLL for (int i = 0; i < lines; i++) {
+        vec z = vfma(get(x + i * stride, n) - mean, scale, bias);
+        if (add) z = z + get(residual + i * stride, n);
+        if (relu) z = vsel(vlt(z, vzero()), vzero(), z);
+        put(y + i * stride, z, n);
+    }
+}
+
+INLINE void NAME(apply_lines)(const int lines, const int add, const int relu, real *y, const real *x,
+                              const real *residual, int64_t stride, int64_t cols, const real *column, int64_t padded) {
+    int64_t c = 0;
+    for (; c + W <= cols; c += W)
+        NAME(apply_at)(lines, W, add, relu, y + c, x + c, residual + c, stride, column + c, padded);
+    if (c < cols)
+        NAME(apply_at)(lines, (int)(cols - c), add, relu, y + c, x + c, residual + c, stride, column + c, padded);
+}
+
+INLINE void NAME(apply_as)(const int add, const int relu, real *y, const real *x, const real *residual,
+                           const real *column, struct NAME(lines) l) {
+    int64_t at = 0, i = 0;
+    for (; i + STEP <= l.count; i += STEP, at += STEP * l.cols)
+        NAME(apply_lines)(STEP, add, relu, y + at, x + at, residual + at, l.cols, l.cols, column, l.padded);
+    for (; i < l.count + (l.rest > 0); i++, at += l.cols)
+        NAME(apply_lines)
+        (1, add, relu, y + at, x + at, residual + at, l.cols, i < l.count ? l.cols : l.rest, column, l.padded);
+}
+
+static void NAME(apply)(void *y, const void *x, const void *residual, const void *columns, int64_t rows,
+                        int64_t channels, int relu) {
+    const struct NAME(lines) l = NAME(cut)(rows, channels, NAME(fold)(channels));
+    if (residual && relu) NAME(apply_as)(1, 1, y, x, residual, columns, l);
+    else if (residual) NAME(apply_as)(1, 0, y, x, residual, columns, l);
+    else if (relu) NAME(apply_as)(0, 1, y, x, x, columns, l);
+    else NAME(apply_as)(0, 0, y, x, x, columns, l);
+}
+
+/* Columns of a, mean, b, c: dx = a g + (b (x - mean) + c), with a = weight invstd. */
+static void NAME(backward_columns)(void *columns, const void *mean_, const void *invstd_, const void *weight_,
+                                   const void *sums_, int64_t channels, int64_t per, double count, int weighted) {
+    const struct NAME(lines) l = NAME(cut)(0, channels, NAME(fold)(channels));
+    const real *invstd = invstd_, *weight = weight_, *sum = sums_, *dot = sum ? sum + channels / per : NULL;
+    real *a = columns, *mean = a + l.padded, *b = mean + l.padded, *c = b + l.padded;
+    NAME(spread)(mean, mean_, 0, channels, per);
+    for (int64_t i = 0; i < channels; i++) {
+        double s = (double)invstd[i / per], w = weight ? (double)weight[i] : 1, f = weighted ? s : s * w;
+        a[i] = (real)(s * w);
+        b[i] = sum ? (real)(-f * s * (double)dot[i / per] / count) : 0;
+        c[i] = sum ? (real)(-f * (double)sum[i / per] / count) : 0;
+    }
+    for (int k = 0; k < 4; k++) NAME(repeat)(a + k * l.padded, l, channels);
+}
+
+INLINE void NAME(grad_apply_at)(const int lines, const int n, const int constant, const int relu, real *dx,
+                                real *dresidual, const real *dy, const real *x, const real *y, int64_t stride,
+                                const real *column, int64_t padded) {
+    vec a = vload(column), mean = vzero(), b = vzero(), c = vzero();
+    if (!constant) mean = vload(column + padded), b = vload(column + 2 * padded), c = vload(column + 3 * padded);
+    UNROLL for (int i = 0; i < lines; i++) {
+        vec g = get(dy + i * stride, n);
+        if (relu) g = vsel(vle(get(y + i * stride, n), vzero()), vzero(), g);
+        vec d = constant ? a * g : vfma(a, g, vfma(b, get(x + i * stride, n) - mean, c));
+        if (dresidual) put(dresidual + i * stride, g, n);
+        put(dx + i * stride, d, n);
+    }
+}
+
+INLINE void NAME(grad_apply_lines)(const int lines, const int constant, const int relu, real *dx, real *dresidual,
+                                   const real *dy, const real *x, const real *y, int64_t stride, int64_t cols,
+                                   const real *column, int64_t padded) {
+    int64_t c = 0;
+    for (; c + W <= cols; c += W)
+        NAME(grad_apply_at)
+        (lines, W, constant, relu, dx + c, dresidual ? dresidual + c : NULL, dy + c, x + c, y + c, stride, column + c,
+         padded);
+    if (c < cols)
+        NAME(grad_apply_at)
+        (lines, (int)(cols - c), constant, relu, dx + c, dresidual ? dresidual + c : NULL, dy + c, x + c, y + c, stride,
+         column + c, padded);
+}
+
+INLINE void NAME(grad_apply_as)(const int constant, const int relu, real *dx, real *dresidual, const real *dy,
+                                const real *x, const real *y, const real *column, struct NAME(lines) l) {
+    int64_t at = 0, i = 0;
+    for (; i + STEP <= l.count; i += STEP, at += STEP * l.cols)
+        NAME(grad_apply_lines)
+        (STEP, constant, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols, l.cols,
+         column, l.padded);
+    for (; i < l.count + (l.rest > 0); i++, at += l.cols)
+        NAME(grad_apply_lines)
+        (1, constant, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols,
+         i < l.count ? l.cols : l.rest, column, l.padded);
+}
+
+static void NAME(grad_apply)(void *dx, void *dresidual, const void *dy, const void *x, const void *y_,
+                             const void *columns, int64_t rows, int64_t channels, int relu) {
+    const struct NAME(lines) l = NAME(cut)(rows, channels, NAME(fold)(channels));
+    const real *y = y_ ? y_ : dy;
+    if (x && relu) NAME(grad_apply_as)(0, 1, dx, dresidual, dy, x, y, columns, l);
+    else if (x) NAME(grad_apply_as)(0, 0, dx, dresidual, dy, x, y, columns, l);
+    else if (relu) NAME(grad_apply_as)(1, 1, dx, dresidual, dy, dy, y, columns, l);
+    else NAME(grad_apply_as)(1, 0, dx, dresidual, dy, dy, y, columns, l);
+}
+
+/* ---- layer norm ---------------------------------------------------------------------------- */
+
+/* The sums of x - shift and, where asked for, of its square. */
+INLINE void NAME(row_moments)(const int squares, double *sum_, double *square_, const real *x, int64_t n,
+                              real shift_) {
+    const vec shift = vset(shift_);
+    double sum = 0, square = 0;
+    for (int64_t begin = 0; begin < n; begin += RUN) {
+        int64_t i = begin, end = n - begin < RUN ? n : begin + RUN;
+        vec s[4], q[4];
+        UNROLL for (int k = 0; k < 4; k++) s[k] = q[k] = vzero();
+        for (; i + 4 * W <= end; i += 4 * W)
+            UNROLL for (int k = 0; k < 4; k++) {
+                vec d = vload(x + i + k * W) - shift;
+                s[k] = s[k] + d;
+                q[k] = vfma(d, d, q[k]);
+            }
+        for (; i < end; i += W) {
+            const int m = end - i < W ? (int)(end - i) : W;
+            vec d = first_lanes(get(x + i, m) - shift, m);
+            s[0] = s[0] + d;
+            q[0] = vfma(d, d, q[0]);
+        }
+        sum += (double)vsum((s[0] + s[1]) + (s[2] + s[3]));
+        if (squares) square += (double)vsum((q[0] + q[1]) + (q[2] + q[3]));
+    }
+    *sum_ = sum;
+    *square_ = square;
+}
+
+/* A row is read from cache twice more: a first mean, then both moments about it, which mend its
+ * rounding (the corrected two-pass algorithm of Chan, Golub and LeVeque 1983), then the map. Each
+ * pass is made for some rows before the next, so that their chains of operations overlap. */
+static void NAME(layer)(void *y_, void *mean_, void *invstd_, const void *x_, const void *weight_, const void *bias_,
+                        int64_t rows, int64_t cols, double eps) {
+    real *mean_out = mean_, *invstd_out = invstd_, *y = y_;
+    const real *x = x_, *weight = weight_, *bias = bias_;
+    const int64_t together = cols <= 1024 ? ROWS : 1;
+    const double share = 1 / (double)cols;
+    for (int64_t first = 0, n; first < rows; first += n, x += n * cols, y += n * cols) {
+        double sum[ROWS], square[ROWS];
+        real mean[ROWS], invstd[ROWS];
+        n = rows - first < together ? rows - first : together;
+        for (int64_t r = 0; r < n; r++) NAME(row_moments)(0, sum + r, square + r, x + r * cols, cols, 0);
+        for (int64_t r = 0; r < n; r++) mean[r] = (real)(sum[r] * share);
+        for (int64_t r = 0; r < n; r++) NAME(row_moments)(1, sum + r, square + r, x + r * cols, cols, mean[r]);
+        for (int64_t r = 0; r < n; r++) {
+            const double rest = sum[r] * share, var = square[r] * share - rest * rest;
+            mean[r] = (real)((double)mean[r] + rest);
+            invstd[r] = (real)(1 / sqrt((var < 0 ? 0 : var) + eps));
+            if (mean_out) mean_out[first + r] = mean[r];
+            if (invstd_out) invstd_out[first + r] = invstd[r];
+        }
+        for (int64_t r = 0; r < n; r++) {
+            const vec about = vset(mean[r]), scale = vset(invstd[r]);
+            for (int64_t c = 0; c < cols; c += W) {
+                const int m = cols - c < W ? (int)(cols - c) : W;
+                vec z = (get(x + r * cols + c, m) - about) * scale;
+                if (weight) z = z * get(weight + c, m);
+                if (bias) z = z + get(bias + c, m);
+                put(y + r * cols + c, z, m);
+            }
+        }
+    }
+}
+
+static void NAME(layer_grad)(void *dx_, const void *dy_, const void *x_, const void *mean_, const void *invstd_,
+                             const void *weight_, int64_t rows, int64_t cols) {
+    const real *weight = weight_;
+    const double n = (double)cols;
+    for (int64_t r = 0; r < rows; r++) {
+        real *dx = (real *)dx_ + r * cols;
+        const real *dy = (const real *)dy_ + r * cols, *x = (const real *)x_ + r * cols;
+        const real invstd = ((const real *)invstd_)[r];
+        const vec mean = vset(((const real *)mean_)[r]);
+        double sum = 0, dot = 0;
+        for (int64_t begin = 0; begin < cols; begin += RUN) {
+            const int64_t end = cols - begin < RUN ? cols : begin + RUN;
+            vec s[2] = {vzero(), vzero()}, d[2] = {vzero(), vzero()};
+            int64_t c = begin;
+            for (; c + 2 * W <= end; c += 2 * W)
+                UNROLL for (int k = 0; k < 2; k++) {
+                    vec g = vload(dy + c + k * W);
+                    if (weight) g = g * vload(weight + c + k * W);
+                    s[k] = s[k] + g;
+                    d[k] = vfma(g, vload(x + c + k * W) - mean, d[k]);
+                }
+            for (; c < end; c += W) {
+                const int m = end - c < W ? (int)(end - c) : W;
+                vec g = get(dy + c, m);
+                if (weight) g = g * get(weight + c, m);
+                s[0] = s[0] + g;
+                d[0] = vfma(g, get(x + c, m) - mean, d[0]);
+            }
+            sum += (double)vsum(s[0] + s[1]);
+            dot += (double)vsum(d[0] + d[1]);
+        }
+        const double i = (double)invstd;
+        const vec a = vset(invstd), b = vset((real)(-i * i * i * dot / n)), e = vset((real)(-i * sum / n));
+        for (int64_t c = 0; c < cols; c += W) {
+            const int m = cols - c < W ? (int)(cols - c) : W;
+            vec g = get(dy + c, m);
+            if (weight) g = g * get(weight + c, m);
+            put(dx + c, vfma(a, g, vfma(b, get(x + c, m) - mean, e)), m);
+        }
+    }
+}
+
+/* ---- local response norm ------------------------------------------------------------------- */
+
+/* The window of channel c reaches from c - size / 2 to c + (size - 1) / 2. A row of terms stands
+ * between as many zeros, with a vector to spare, so that a window is `size` unaligned loads. */
+static int64_t NAME(response_scratch)(int64_t channels, int64_t size) { return 2 * (channels + 2 * W) + size; }
+
+INLINE vec NAME(window_sum)(const real *terms, int64_t size) {
+    vec sum = vload(terms);
+    for (int64_t j = 1; j < size; j++) sum = sum + vload(terms + j);
+    return sum;
+}
+
+/* x / base^beta */
+INLINE vec NAME(divide_power)(vec x, vec base, double beta) {
+    if (beta == 0.75) {
+        vec root = vsqrt(base);
+        return x / (root * vsqrt(root));
+    }
+    return x * vexp(vset((real)-beta) * vlog(base));
+}
+
+static void NAME(response)(void *y_, void *base_, const void *x_, int64_t rows, int64_t channels, int64_t size,
+                           double alpha, double beta, double k_, void *scratch) {
+    real *squares = scratch, *y = y_, *base = base_;
+    const real *x = x_;
+    const vec scale = vset((real)(alpha / (double)size)), k = vset((real)k_);
+    memset(squares, 0, (size_t)(channels + 2 * W + size) * sizeof *squares);
+    for (int64_t r = 0; r < rows; r++, x += channels, y += channels) {
+        for (int64_t c = 0; c < channels; c += W) {
+            const int m = channels - c < W ? (int)(channels - c) : W;
+            vec v = get(x + c, m);
+            vstore(squares + size / 2 + c, v * v);
+        }
+        for (int64_t c = 0; c < channels; c += W) {
+            const int m = channels - c < W ? (int)(channels - c) : W;
+            vec b = vfma(NAME(window_sum)(squares + c, size), scale, k);
+            if (base) put(base + r * channels + c, b, m);
+            put(y + c, NAME(divide_power)(get(x + c, m), b, beta), m);
+        }
+    }
+}
+
+/* With p = base^-beta: dx = dy p - 2 alpha beta / size x sum(dy x p / base), the sum over the channels
+ * in whose window this one is, c - (size - 1) / 2 to c + size / 2. */
+static void NAME(response_grad)(void *dx_, const void *dy_, const void *x_, const void *base_, int64_t rows,
+                                int64_t channels, int64_t size, double alpha, double beta, void *scratch) {
+    real *scaled = scratch, *terms = scaled + channels + 2 * W, *dx = dx_;
+    const real *dy = dy_, *x = x_, *base = base_;
+    const vec factor = vset((real)(-2 * alpha * beta / (double)size));
+    memset(terms, 0, (size_t)(channels + 2 * W + size) * sizeof *terms);
+    for (int64_t r = 0; r < rows; r++, x += channels, dy += channels, dx += channels, base += channels) {
+        for (int64_t c = 0; c < channels; c += W) {
+            const int m = channels - c < W ? (int)(channels - c) : W;
+            vec b = get(base + c, m), g = NAME(divide_power)(get(dy + c, m), b, beta), t = g * get(x + c, m) / b;
+            vstore(scaled + c, g);
+            vstore(terms + (size - 1) / 2 + c, t);
+        }
+        /* The last vector has left 0 / 0 behind the row. */
+        memset(terms + (size - 1) / 2 + channels, 0, W * sizeof *terms);
+        for (int64_t c = 0; c < channels; c += W) {
+            const int m = channels - c < W ? (int)(channels - c) : W;
+            vec sum = NAME(window_sum)(terms + c, size);
+            put(dx + c, vfma(factor * get(x + c, m), sum, vload(scaled + c)), m);
+        }
+    }
+}
+
+#undef first_lanes
+#undef get
+#undef put
+
+static const struct norm_kernels NAME(table) = {
+    .columns = NAME(columns),
+    .stats = NAME(stats),
+    .grad_stats = NAME(grad_stats),
+    .row_grad_stats = NAME(row_grad_stats),
+    .finish = NAME(finish),
+    .group_finish = NAME(group_finish),
+    .grad_finish = NAME(grad_finish),
+    .group_grad_finish = NAME(group_grad_finish),
+    .running = NAME(running),
+    .inverse = NAME(inverse),
+    .forward_columns = NAME(forward_columns),
+    .apply = NAME(apply),
+    .backward_columns = NAME(backward_columns),
+    .grad_apply = NAME(grad_apply),
+    .layer = NAME(layer),
+    .layer_grad = NAME(layer_grad),
+    .response_scratch = NAME(response_scratch),
+    .response = NAME(response),
+    .response_grad = NAME(response_grad),
+};
