@@ -1,7 +1,7 @@
 """Graph to Plan, in passes that each do one thing.
 
 gradients   append the backward nodes
-fusion      activations into products, dead nodes away
+fusion      activations, residuals and norms into the ops before them, dead nodes away
 builder     nodes -> native ops over symbolic buffers
 schedule    native ops -> phases
 memory      buffers -> offsets in one arena

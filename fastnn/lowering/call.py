@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from fastnn.graph import Dim, Graph, SpecialiseError, Tensor, as_tensor, recording
+from fastnn.lowering.fusion import absorb
 from fastnn.ops.base import INPUT
 
 Built = TypeVar("Built")
@@ -82,7 +83,20 @@ def _trace(
             graph.inputs.append(
                 graph.add(INPUT, (), name=name, shape=shape, dtype=array.dtype, limit=0, ignore=-1).output
             )
-        return finish(graph, function(*graph.inputs))
+        result = function(*graph.inputs)
+        absorb(graph, tensors_in(result))
+        return finish(graph, result)
+
+
+def tensors_in(result: Any) -> Iterator[Tensor]:
+    """The tensors in a tensor, tuple, list or dict, and in what these hold."""
+    if isinstance(result, Tensor):
+        yield result
+    elif isinstance(result, dict):
+        yield from tensors_in(list(result.values()))
+    elif isinstance(result, (tuple, list)):
+        for part in result:
+            yield from tensors_in(part)
 
 
 def flatten_result(result: Any, what: str) -> tuple[list[Tensor], Callable[[Sequence[Any]], Any]]:

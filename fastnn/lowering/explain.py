@@ -93,8 +93,9 @@ def _details(op: NativeOp) -> tuple[str, str, str, str, str]:
     if op.node is not None:
         fused = [f"+{op.node.attrs[k][0]}" for k in ("act",) if op.node.attrs.get(k)]
         fused += [f"+{op.node.attrs[k][0]}'" for k in ("grad",) if op.node.attrs.get(k)]
-        if op.node.attrs.get("bias") is True:
-            fused.insert(0, "+bias")
+        for operand in ("residual", "bias"):
+            if op.node.attrs.get(operand) is True:
+                fused.insert(0, f"+{operand}")
         origin += "".join(fused)
     return (_shapes(op), origin, f"{flops / 1e6:.3f}", f"{nbytes / 1024:.1f}", place)
 

@@ -9,7 +9,12 @@ import numpy as np
 
 from fastnn.graph import Graph, Tensor, linear
 from fastnn.lowering.builder import DTYPE_CODES, Buffer, Builder, NativeOp, as_size
-from fastnn.lowering.fusion import fuse_activations, remove_dead
+from fastnn.lowering.fusion import (
+    fold_batch_norms,
+    fuse_activations,
+    mask_before_unpooling,
+    remove_dead,
+)
 from fastnn.lowering.memory import plan_memory
 from fastnn.lowering.schedule import schedule
 from fastnn_ext.plan import Plan
@@ -52,6 +57,8 @@ class Program:
                 targets.append((tensor, Buffer("output", 0, k)))
         wanted = [tensor for tensor, _ in targets] + [tensor for tensor, _, _ in sinks]
         remove_dead(graph, wanted)
+        fold_batch_norms(graph, wanted)
+        mask_before_unpooling(graph, wanted)
         fuse_activations(graph, wanted)
         builder = Builder(graph, set(wanted))
         for tensor, array, offset in sinks:

@@ -229,7 +229,7 @@ class Module:
         if wanted not in FLOATS:
             raise TypeError(f"a model is float32 or float64, not {wanted}")
         for value in (*self.parameters(), *self.buffers()):
-            if value.dtype != wanted:
+            if value.dtype != wanted and value.dtype in FLOATS:
                 value._convert(wanted)
         return self
 

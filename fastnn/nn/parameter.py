@@ -26,7 +26,8 @@ class Parameter(TensorMethods):
     Parameters
     ----------
     data : array
-        Initial values, float32 or float64, in PyTorch's shape; copied.
+        Initial values, float32 or float64, in PyTorch's shape; copied. Buffers, which are not
+        trained, may also be int64: they count.
     requires_grad : bool
         False freezes it: plans then skip its gradient and its update.
     order : sequence of int, optional
@@ -38,7 +39,8 @@ class Parameter(TensorMethods):
 
     def __init__(self, data: Any, requires_grad: bool = True, order: Sequence[int] | None = None) -> None:
         array = np.asarray(data)
-        if array.dtype not in FLOATS:
+        counts = array.dtype == np.int64 and not requires_grad
+        if array.dtype not in FLOATS and not counts:
             raise TypeError(f"a parameter holds float32 or float64 numbers, got dtype {array.dtype}")
         self._order = tuple(order) if order is not None else tuple(range(array.ndim))
         self._storage = np.array(array.transpose(self._order), order="C")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from fastnn.graph import Tensor, describe
+from fastnn.graph import describe
+from fastnn.lowering.call import tensors_in
 from fastnn.nn import _check
 from fastnn.nn.module import Module
 
@@ -37,7 +38,7 @@ def summary(module: Module, shape: tuple[Any, ...], batch_size: int = 1) -> str:
             continue  # a container: its layers have rows of their own
         size = sum(p.size for p in layer._parameters.values() if id(p) not in counted)
         counted.update(id(p) for p in layer._parameters.values())
-        shapes = ", ".join(describe(t.shape) for t in _tensors(result))
+        shapes = ", ".join(describe(t.shape) for t in tensors_in(result))
         rows.append(
             (names.get(id(layer), ""), type(layer).__name__, shapes, f"{size:,}" if size else "")
         )
@@ -63,16 +64,6 @@ def _shapes(shape: tuple[Any, ...]) -> list[tuple[int, ...]]:
         )
     each = shape if all(isinstance(s, (tuple, list)) for s in shape) else (shape,)
     return [tuple(_check.integer("shape", size, 1) for size in sizes) for sizes in each]
-
-
-def _tensors(result: Any) -> Iterator[Tensor]:
-    if isinstance(result, Tensor):
-        yield result
-    elif isinstance(result, dict):
-        yield from _tensors(list(result.values()))
-    elif isinstance(result, (tuple, list)):
-        for part in result:
-            yield from _tensors(part)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

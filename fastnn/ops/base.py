@@ -27,6 +27,9 @@ class Op:
     #: What fusion may put behind the op: "act" (attrs["act"] = (kind, alpha)), "grad" (attrs["grad"],
     #: and what the gradient was saved from as the last input), or both.
     epilogue: tuple[str, ...] = ()
+    #: What fusion may put behind the op before gradients are made, since `vjp` knows of it:
+    #: "residual" (attrs["residual"], and what is to be added as the last input), "act", or both.
+    absorbs: tuple[str, ...] = ()
 
     def infer(self, node: Node) -> Signature:
         raise NotImplementedError(self.name)

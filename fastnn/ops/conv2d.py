@@ -66,6 +66,7 @@ class Conv2d(Op):
 
     name = "conv2d"
     epilogue = ("act",)
+    absorbs = ("residual",)
 
     def infer(self, node: Node) -> Signature:
         x, w = node.inputs[:2]

@@ -1,0 +1,242 @@
+"""Normalisation layers: batch, layer, group and local response norm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastnn.nn import _check, init
+from fastnn.nn import functional as F
+from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter
+from fastnn.ops import norm
+
+
+class _Norm(Module):
+    """What norms share: eps, and weight and bias that start as 1 and 0."""
+
+    def __init__(
+        self, eps: Any, shape: tuple[int, ...], affine: bool, bias: bool, dtype: Any
+    ) -> None:
+        super().__init__()
+        self.eps = _check.real("eps", eps, 0)
+        dtype = _check.floating("dtype", dtype)
+        self.register_parameter("weight", Parameter(np.ones(shape, dtype)) if affine else None)
+        has_bias = affine and bias
+        self.register_parameter("bias", Parameter(np.zeros(shape, dtype)) if has_bias else None)
+
+    def reset_parameters(self) -> None:
+        """Set the weight to 1 and the bias to 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+
+class _BatchNorm(_Norm):
+    dimensions: ClassVar[tuple[int, ...]]
+    shapes: ClassVar[str]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        size = _check.integer("num_features", num_features, 1)
+        super().__init__(eps, (size,), _check.flag("affine", affine), True, dtype)
+        self.num_features = size
+        self.affine = bool(affine)
+        self.momentum = None if momentum is None else _check.real("momentum", momentum, 0, 1)
+        self.track_running_stats = _check.flag("track_running_stats", track_running_stats)
+        if self.track_running_stats:
+            dtype = _check.floating("dtype", dtype)
+            self.register_buffer("running_mean", np.zeros(size, dtype))
+            self.register_buffer("running_var", np.ones(size, dtype))
+            self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
+
+    def reset_running_stats(self) -> None:
+        """Forget what batches had: mean 0, variance 1."""
+        for name, value in self._buffers.items():
+            value.data = np.full(value.shape, float(name == "running_var"))
+
+    def forward(self, input: Any) -> Any:
+        if input.ndim not in self.dimensions:
+            raise ValueError(
+                f"{type(self).__name__}: input has {input.ndim} dimensions; expected {self.shapes}"
+            )
+        running = None
+        if self.track_running_stats:
+            running = tuple(value._storage for value in self._buffers.values())
+        momentum = -1.0 if self.momentum is None else self.momentum
+        return norm.batch_norm(
+            input, running, self.weight, self.bias, self.training, momentum, self.eps
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
+            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch norm over images (N, C, H, W) (Ioffe and Szegedy, 2015).
+
+    In training mode each channel is normalised by its mean and (biased) variance in the batch, and
+    running statistics move towards the batch's mean and unbiased variance; in evaluation mode it is
+    normalised by the running statistics. A ReLU and an addition that follow join the same pass.
+
+    Parameters
+    ----------
+    num_features : int
+        C.
+    eps : float, default 1e-5
+        Added to the variance.
+    momentum : float or None, default 0.1
+        How far running statistics move; None makes them the average over all batches.
+    affine : bool, default True
+        Whether there are weight and bias.
+    track_running_stats : bool, default True
+        False: the batch's statistics in evaluation mode, too.
+    dtype : float32 or float64, default float32
+
+    Attributes
+    ----------
+    weight, bias : Parameter (num_features,), or None
+        Start as 1 and 0.
+    running_mean, running_var, num_batches_tracked
+        Buffers of shapes (num_features,), (num_features,) and (); the last is an int64.
+    """
+
+    dimensions = (4,)
+    shapes = "(N, C, H, W)"
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch norm over (N, C), or over sequences (N, C, L); see BatchNorm2d."""
+
+    dimensions = (2, 3)
+    shapes = "(N, C) or (N, C, L)"
+
+
+class LayerNorm(_Norm):
+    """Normalises each sample over its last dimensions (Ba et al., 2016).
+
+    Parameters
+    ----------
+    normalized_shape : int or sequence of int
+        Sizes of the last dimensions, over which mean and (biased) variance are taken.
+    eps : float, default 1e-5
+        Added to the variance.
+    elementwise_affine : bool, default True
+        Whether there is a weight.
+    bias : bool, default True
+        Whether there is a bias beside the weight.
+    dtype : float32 or float64, default float32
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape normalized_shape, or None
+        Start as 1 and 0.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        shape = tuple(_check.integer("normalized_shape", size, 1) for size in sizes)
+        if not shape:
+            raise ValueError("normalized_shape must name at least one dimension")
+        affine = _check.flag("elementwise_affine", elementwise_affine)
+        super().__init__(eps, shape, affine, _check.flag("bias", bias), dtype)
+        self.normalized_shape = shape
+        self.elementwise_affine = affine
+
+    def forward(self, input: Any) -> Any:
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, "
+            f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        )
+
+
+class GroupNorm(_Norm):
+    """Normalises groups of channels of each sample (Wu and He, 2018).
+
+    Parameters
+    ----------
+    num_groups : int
+        As many as channels make it instance norm, 1 layer norm over the whole sample.
+    num_channels : int
+        A multiple of num_groups.
+    eps : float, default 1e-5
+        Added to the variance.
+    affine : bool, default True
+        Whether there are weight and bias.
+    dtype : float32 or float64, default float32
+
+    Attributes
+    ----------
+    weight, bias : Parameter (num_channels,), or None
+        Start as 1 and 0.
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        groups = _check.integer("num_groups", num_groups, 1)
+        channels = _check.integer("num_channels", num_channels, 1)
+        if channels % groups:
+            raise ValueError(f"num_channels {channels} must be a multiple of num_groups {groups}")
+        super().__init__(eps, (channels,), _check.flag("affine", affine), True, dtype)
+        self.num_groups = groups
+        self.num_channels = channels
+        self.affine = bool(affine)
+
+    def forward(self, input: Any) -> Any:
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+
+
+class LocalResponseNorm(Module):
+    """AlexNet's norm over neighbouring channels; see fastnn.nn.functional.local_response_norm.
+
+    Parameters
+    ----------
+    size : int
+        How many channels count.
+    alpha, beta, k : float, default 1e-4, 0.75, 1
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size = _check.integer("size", size, 1)
+        self.alpha = _check.real("alpha", alpha)
+        self.beta = _check.real("beta", beta)
+        self.k = _check.real("k", k)
+
+    def forward(self, input: Any) -> Any:
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

@@ -1,0 +1,510 @@
+"""Batch, group, layer and local response norm.
+
+All but layer norm work channels-last, as convolution does. Batch and group norm take an activation
+and a residual that follow them into their own pass over the data, and into their gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import fastnn_ext.activation as native_activation
+import fastnn_ext.norm as native
+from fastnn.graph import (
+    Node,
+    SpecialiseError,
+    Tensor,
+    active_graph,
+    as_tensor,
+    count,
+    describe,
+    linear,
+)
+from fastnn.ops.base import Op, Signature, check_dtypes, check_float
+from fastnn.ops.shape import permute
+
+if TYPE_CHECKING:
+    from fastnn.lowering.builder import Builder
+
+Array = np.ndarray[Any, Any]
+
+
+class BatchNorm(Op):
+    """Normalises by the statistics of the batch.
+
+    inputs: x (..., C), then weight and bias (C,) if attrs["affine"], then a tensor of x's shape to be
+    added if attrs["residual"]. outputs: y, mean (C,), 1 / deviation (C,). attrs: eps, momentum (-1:
+    cumulative), running (arrays: mean, variance and, or None, the count of batches; or None), act.
+    """
+
+    name = "batch_norm"
+    epilogue = ("act",)
+    absorbs = ("residual", "act")
+
+    def infer(self, node: Node) -> Signature:
+        x = node.inputs[0]
+        return [(x.shape, x.dtype), (x.shape[-1:], x.dtype), (x.shape[-1:], x.dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        _, mean, invstd = node.outputs
+        return _norm_vjp(BATCH_NORM_GRAD, node, grads[0], needs, mean, invstd, training=True)
+
+    def lower(self, node: Node, to: Builder) -> None:
+        x, dtype, (y, mean, invstd) = node.inputs[0], node.inputs[0].dtype, node.outputs
+        dims = _rows_and_channels(x)
+        running = node.attrs["running"]
+        partial = to.temporary((native.PIECES, 2, x.shape[-1]), dtype)
+        var = to.temporary(x.shape[-1:], dtype) if running else None
+        to.emit("batch_norm_stats", [partial], [x], dims)
+        to.emit("batch_norm_finish", [mean, invstd, var], [partial, x], dims, [node.attrs["eps"]])
+        operands = [x, mean, invstd, *_optional(node, 1, "affine", "affine", "residual")]
+        kind, alpha = _act(node)
+        # y may take the place of x, or of the residual.
+        to.emit("batch_norm_apply", [y], operands, [*dims, kind], [alpha], in_place=(0, 5))
+        if running:
+            arrays = [None if array is None else to.array(array) for array in running]
+            momentum = [node.attrs["momentum"]]
+            to.emit(
+                "batch_norm_running", arrays, [mean, var], dims, momentum, dtype=dtype, commit=True
+            )
+
+    def flops(self, node: Node) -> int:
+        return 5 * count(node.output.shape)
+
+
+class BatchNormEval(Op):
+    """Normalises by running statistics.
+
+    inputs: x (..., C), running mean and variance (C,), then as BatchNorm. attrs: eps, act.
+    """
+
+    name = "batch_norm_eval"
+    epilogue = ("act",)
+    absorbs = ("residual", "act")
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.inputs[0].shape, node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        _, mean, var = node.inputs[:3]
+        invstd = active_graph().add(BATCH_NORM_INVSTD, [var], eps=node.attrs["eps"]).output
+        needs = [needs[0], *needs[3:]]
+        dx, *rest = _norm_vjp(
+            BATCH_NORM_GRAD, node, grads[0], needs, mean, invstd, weight_at=3, training=False
+        )
+        return [dx, None, None, *rest]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        operands = [*node.inputs[:3], *_optional(node, 3, "affine", "affine", "residual")]
+        kind, alpha = _act(node)
+        to.emit(
+            "batch_norm_eval",
+            node.outputs,
+            operands,
+            [*_rows_and_channels(node.inputs[0]), kind],
+            [alpha, node.attrs["eps"]],
+            in_place=(0, 5),
+        )
+
+    def flops(self, node: Node) -> int:
+        return 2 * count(node.output.shape)
+
+
+class BatchNormInvstd(Op):
+    """1 / sqrt(variance + eps). attrs: eps."""
+
+    name = "batch_norm_invstd"
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.inputs[0].shape, node.inputs[0].dtype)]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        dims, eps = [count(node.output.shape)], node.attrs["eps"]
+        to.emit("batch_norm_invstd", node.outputs, node.inputs, dims, [eps])
+
+
+class BatchNormGrad(Op):
+    """inputs: dy, x, mean, 1 / deviation, then weight if attrs["affine"], then what the activation's
+    gradient is taken from if attrs["act"]. outputs: dx, dweight, dbias, dresidual. attrs: training
+    (False: mean and deviation are constants)."""
+
+    name = "batch_norm_grad"
+
+    def infer(self, node: Node) -> Signature:
+        x = node.inputs[1]
+        channels = (x.shape[-1:], x.dtype)
+        return [(x.shape, x.dtype), channels, channels, (x.shape, x.dtype)]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        dy, x, mean, invstd = node.inputs[:4]
+        weight, y = _optional(node, 4, "affine", "act")
+        dx, dweight, dbias, dresidual = to.wanted(node.outputs)
+        kind, alpha = _act(node)
+        dims = _rows_and_channels(x)
+        sums = None
+        if dx is not None and node.attrs["training"]:
+            sums = to.temporary((2, x.shape[-1]), x.dtype)
+        if any(t is not None for t in (dweight, dbias, sums)):
+            partial = to.temporary((native.PIECES, 2, x.shape[-1]), x.dtype)
+            operands = [dy, x, mean, invstd, y]
+            to.emit("batch_norm_grad_stats", [partial], operands, [*dims, kind], [alpha])
+            outputs = [dweight, dbias, sums]
+            to.emit("batch_norm_grad_finish", outputs, [partial], dims, dtype=x.dtype)
+        if dx is not None or dresidual is not None:
+            to.emit(
+                "batch_norm_grad_apply",
+                [dx, dresidual],
+                [dy, x, mean, invstd, weight, sums, y],
+                [*dims, kind],
+                [alpha],
+                in_place=(0,),
+                dtype=x.dtype,
+            )
+
+    def flops(self, node: Node) -> int:
+        return 9 * count(node.inputs[1].shape)
+
+
+class GroupNorm(Op):
+    """Normalises groups of channels of each sample by their own statistics.
+
+    inputs: x (N, ..., C), then as BatchNorm. outputs: y, mean (N, groups), 1 / deviation (N, groups).
+    attrs: groups, eps, affine, residual, act.
+    """
+
+    name = "group_norm"
+    epilogue = ("act",)
+    absorbs = ("residual", "act")
+
+    def infer(self, node: Node) -> Signature:
+        x = node.inputs[0]
+        statistics = ((x.shape[0], node.attrs["groups"]), x.dtype)
+        return [(x.shape, x.dtype), statistics, statistics]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        _, mean, invstd = node.outputs
+        groups = node.attrs["groups"]
+        return _norm_vjp(GROUP_NORM_GRAD, node, grads[0], needs, mean, invstd, groups=groups)
+
+    def lower(self, node: Node, to: Builder) -> None:
+        x, (y, mean, invstd) = node.inputs[0], node.outputs
+        sizes, groups = _sample_sizes(x), node.attrs["groups"]
+        partial = to.temporary(_group_partial(x), x.dtype)
+        to.emit("group_norm_stats", [partial], [x], sizes)
+        eps = [node.attrs["eps"]]
+        to.emit("group_norm_finish", [mean, invstd], [partial, x], [*sizes, groups], eps)
+        operands = [x, mean, invstd, *_optional(node, 1, "affine", "affine", "residual")]
+        kind, alpha = _act(node)
+        dims = [*sizes, groups, kind]
+        to.emit("group_norm_apply", [y], operands, dims, [alpha], in_place=(0, 5))
+
+    def flops(self, node: Node) -> int:
+        return 5 * count(node.output.shape)
+
+
+class GroupNormGrad(Op):
+    """inputs and outputs as BatchNormGrad's. attrs: groups, affine, act."""
+
+    name = "group_norm_grad"
+
+    def infer(self, node: Node) -> Signature:
+        return BATCH_NORM_GRAD.infer(node)
+
+    def lower(self, node: Node, to: Builder) -> None:
+        dy, x, mean, invstd = node.inputs[:4]
+        weight, y = _optional(node, 4, "affine", "act")
+        dx, dweight, dbias, dresidual = to.wanted(node.outputs)
+        kind, alpha = _act(node)
+        sizes, groups = _sample_sizes(x), node.attrs["groups"]
+        dims = [*sizes, groups, kind]
+        partial = to.temporary(_group_partial(x), x.dtype)
+        to.emit("group_norm_grad_stats", [partial], [dy, x, mean, invstd, y], dims, [alpha])
+        if dweight is not None or dbias is not None:
+            outputs = [dweight, dbias, None]
+            to.emit("group_norm_grad_params", outputs, [partial], sizes, dtype=x.dtype)
+        if dx is not None or dresidual is not None:
+            sums = to.temporary((x.shape[0], 2, groups), x.dtype)
+            to.emit("group_norm_grad_finish", [sums], [partial, weight], [*sizes, groups])
+            to.emit(
+                "group_norm_grad_apply",
+                [dx, dresidual],
+                [dy, x, mean, invstd, weight, sums, y],
+                dims,
+                [alpha],
+                in_place=(0,),
+                dtype=x.dtype,
+            )
+
+    def flops(self, node: Node) -> int:
+        return 9 * count(node.inputs[1].shape)
+
+
+class LayerNorm(Op):
+    """Normalises rows. inputs: x (rows, cols), then weight and bias (cols,) if attrs["affine"].
+    outputs: y, mean (rows,), 1 / deviation (rows,). attrs: eps."""
+
+    name = "layer_norm"
+
+    def infer(self, node: Node) -> Signature:
+        x = node.inputs[0]
+        return [(x.shape, x.dtype), (x.shape[:1], x.dtype), (x.shape[:1], x.dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        operands = [grads[0], node.inputs[0], *node.outputs[1:], *node.inputs[1:2]]
+        affine = node.attrs["affine"]
+        grad = active_graph().add(LAYER_NORM_GRAD, operands, affine=affine)  # type: ignore[arg-type]
+        result = grad.outputs if affine else grad.outputs[:1]
+        return [g if need else None for g, need in zip(result, needs, strict=True)]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        operands = [node.inputs[0], *_optional(node, 1, "affine", "affine")]
+        outputs = [node.output, *to.wanted(node.outputs[1:])]
+        to.emit("layer_norm", outputs, operands, node.inputs[0].shape, [node.attrs["eps"]])
+
+    def flops(self, node: Node) -> int:
+        return 5 * count(node.output.shape)
+
+
+class LayerNormGrad(Op):
+    """inputs: dy, x, mean, 1 / deviation, then weight if attrs["affine"]. outputs: dx, dweight, dbias."""
+
+    name = "layer_norm_grad"
+
+    def infer(self, node: Node) -> Signature:
+        return BATCH_NORM_GRAD.infer(node)[:3]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        x, (weight,) = node.inputs[1], _optional(node, 4, "affine")
+        dx, dweight, dbias = to.wanted(node.outputs)
+        if dx is not None:
+            to.emit("layer_norm_backward", [dx], [*node.inputs[:4], weight], x.shape)
+        if dweight is not None or dbias is not None:
+            partial = to.temporary((native.PIECES, 2, x.shape[1]), x.dtype)
+            to.emit("layer_norm_grad_params", [partial], node.inputs[:4], x.shape)
+            outputs = [dweight, dbias, None]
+            to.emit("batch_norm_grad_finish", outputs, [partial], x.shape, dtype=x.dtype)
+
+    def flops(self, node: Node) -> int:
+        return 9 * count(node.inputs[1].shape)
+
+
+class LocalResponseNorm(Op):
+    """inputs: x (..., C). outputs: y, and what x was divided by before it was raised to beta.
+    attrs: size, alpha, beta, k."""
+
+    name = "local_response_norm"
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.inputs[0].shape, node.inputs[0].dtype)] * 2
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        operands = [grads[0], node.inputs[0], node.outputs[1]]
+        return [active_graph().add(LOCAL_RESPONSE_NORM_GRAD, operands, **node.attrs).output]  # type: ignore[arg-type]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        dims = [*_rows_and_channels(node.inputs[0]), node.attrs["size"]]
+        outputs = [node.output, *to.wanted(node.outputs[1:])]
+        scalars = [node.attrs[name] for name in ("alpha", "beta", "k")]
+        to.emit(self.name, outputs, node.inputs, dims, scalars)
+
+    def flops(self, node: Node) -> int:
+        return (node.attrs["size"] + 4) * count(node.output.shape)
+
+
+class LocalResponseNormGrad(Op):
+    """inputs: dy, x, the base that LocalResponseNorm kept. attrs: its own."""
+
+    name = "local_response_norm_backward"
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.inputs[1].shape, node.inputs[1].dtype)]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        dims = [*_rows_and_channels(node.inputs[1]), node.attrs["size"]]
+        scalars = [node.attrs[name] for name in ("alpha", "beta")]
+        to.emit(self.name, node.outputs, node.inputs, dims, scalars)
+
+    def flops(self, node: Node) -> int:
+        return (node.attrs["size"] + 8) * count(node.output.shape)
+
+
+BATCH_NORM = BatchNorm()
+BATCH_NORM_EVAL = BatchNormEval()
+BATCH_NORM_INVSTD = BatchNormInvstd()
+BATCH_NORM_GRAD = BatchNormGrad()
+GROUP_NORM = GroupNorm()
+GROUP_NORM_GRAD = GroupNormGrad()
+LAYER_NORM = LayerNorm()
+LAYER_NORM_GRAD = LayerNormGrad()
+LOCAL_RESPONSE_NORM = LocalResponseNorm()
+LOCAL_RESPONSE_NORM_GRAD = LocalResponseNormGrad()
+
+
+def _optional(node: Node, first: int, *names: str) -> list[Tensor | None]:
+    """The inputs from `first` on, None for those that the attributes of these names deny."""
+    rest = iter(node.inputs[first:])
+    return [next(rest) if node.attrs[name] else None for name in names]
+
+
+def _act(node: Node) -> tuple[int, float]:
+    kind, alpha = node.attrs["act"] or (None, 0.0)
+    return (-1 if kind is None else native_activation.ACTIVATIONS.index(kind)), alpha
+
+
+def _rows_and_channels(x: Tensor) -> list[int]:
+    return [count(x.shape[:-1]), x.shape[-1]]
+
+
+def _sample_sizes(x: Tensor) -> list[int]:
+    """n, rows, channels"""
+    return [x.shape[0], count(x.shape[1:-1]), x.shape[-1]]
+
+
+def _group_partial(x: Tensor) -> tuple[int, ...]:
+    n, rows, channels = _sample_sizes(x)
+    return (n, native.group_pieces(int(rows)), 2, channels)
+
+
+def _norm_vjp(
+    op: Op,
+    node: Node,
+    dy: Tensor | None,
+    needs: Sequence[bool],
+    mean: Tensor,
+    invstd: Tensor,
+    weight_at: int = 1,
+    **attrs: Any,
+) -> list[Tensor | None]:
+    """Gradients for x, then weight and bias, then the residual, as far as they are inputs."""
+    assert dy is not None
+    affine, act = node.attrs["affine"], node.attrs["act"]
+    operands = [dy, node.inputs[0], mean, invstd]
+    if affine:
+        operands.append(node.inputs[weight_at])
+    if act:
+        operands.append(node.output)
+    grad = active_graph().add(op, operands, affine=affine, act=act, **attrs)
+    result = list(grad.outputs[:3] if affine else grad.outputs[:1])
+    if node.attrs["residual"]:
+        result.append(grad.outputs[3] if act else dy)
+    return [g if need else None for g, need in zip(result, needs, strict=True)]
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return permute(x, 0, *range(2, x.ndim), 1)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    return permute(x, 0, x.ndim - 1, *range(1, x.ndim - 1))
+
+
+def _operand(what: str, name: str, value: Any, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    tensor = as_tensor(value, like=x)
+    check_dtypes(what, x, tensor, ("the input", name))
+    if tuple(map(linear, tensor.shape)) != tuple(map(linear, shape)):
+        raise ValueError(
+            f"{what}: {name} has shape {describe(tensor.shape)}; expected {describe(shape)}"
+        )
+    return tensor
+
+
+def _affine(what: str, x: Tensor, weight: Any, bias: Any, shape: tuple[int, ...]) -> list[Tensor]:
+    """weight and bias as operands: both, or none."""
+    if weight is None and bias is None:
+        return []
+    weight = np.ones(shape, x.dtype) if weight is None else weight
+    bias = np.zeros(shape, x.dtype) if bias is None else bias
+    return [
+        _operand(what, "the weight", weight, x, shape),
+        _operand(what, "the bias", bias, x, shape),
+    ]
+
+
+def _input(what: str, x: Any, least: int) -> Tensor:
+    x = as_tensor(x)
+    check_float(f"{what}: input", x)
+    if x.ndim < least:
+        sizes = "N, C, ..." if least == 2 else "N, C, L, ..."
+        raise ValueError(f"{what}: input has shape {describe(x.shape)}; expected ({sizes})")
+    return x
+
+
+def batch_norm(
+    x: Any,
+    running: tuple[Array, Array, Array | None] | None,
+    weight: Any,
+    bias: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """See fastnn.nn.functional.batch_norm. running: arrays of mean, variance and count of batches, which
+    training updates; momentum < 0 stands for their cumulative average."""
+    x = _input("batch_norm", x, 2)
+    shape = (x.shape[1],)
+    affine = _affine("batch_norm", x, weight, bias, shape)
+    if running is not None:
+        for name, array in (("the running mean", running[0]), ("the running variance", running[1])):
+            if array.dtype != x.dtype or array.shape != shape:
+                raise (ValueError if array.dtype == x.dtype else TypeError)(
+                    f"batch_norm: {name} is {array.dtype} of shape {array.shape}; expected {x.dtype} of "
+                    f"shape {describe(shape)}"
+                )
+    attrs = dict(eps=eps, affine=bool(affine), residual=False, act=None)
+    rows = _channels_last(x)
+    if training or running is None:
+        values = count(rows.shape[:-1])
+        if linear(values) == (0, 1):
+            raise SpecialiseError  # a plan for any batch would run with a batch of one
+        if linear(values) == (1, 0):
+            raise ValueError(
+                f"batch_norm: input has shape {describe(x.shape)}: one value a channel, which has no "
+                "deviation; training needs more"
+            )
+        updated = running if training else None
+        node = active_graph().add(
+            BATCH_NORM, [rows, *affine], running=updated, momentum=momentum, **attrs
+        )
+    else:
+        statistics = [active_graph().memory(array) for array in running[:2]]
+        node = active_graph().add(BATCH_NORM_EVAL, [rows, *statistics, *affine], **attrs)
+    return _channels_first(node.output)
+
+
+def group_norm(x: Any, groups: int, weight: Any, bias: Any, eps: float) -> Tensor:
+    """See fastnn.nn.functional.group_norm."""
+    x = _input("group_norm", x, 2)
+    if x.shape[1] % groups:
+        raise ValueError(f"group_norm: {x.shape[1]} channels cannot be cut into {groups} groups")
+    affine = _affine("group_norm", x, weight, bias, (x.shape[1],))
+    attrs = dict(groups=groups, eps=eps, affine=bool(affine), residual=False, act=None)
+    return _channels_first(
+        active_graph().add(GROUP_NORM, [_channels_last(x), *affine], **attrs).output
+    )
+
+
+def layer_norm(x: Any, shape: tuple[int, ...], weight: Any, bias: Any, eps: float) -> Tensor:
+    """See fastnn.nn.functional.layer_norm."""
+    from fastnn.ops.shape import reshape
+
+    x = _input("layer_norm", x, 1)
+    first = x.ndim - len(shape)
+    if first < 0 or tuple(map(linear, x.shape[first:])) != tuple(map(linear, shape)):
+        raise ValueError(
+            f"layer_norm: input has shape {describe(x.shape)}; expected (..., {', '.join(map(str, shape))})"
+        )
+    affine = [reshape(t, (count(shape),)) for t in _affine("layer_norm", x, weight, bias, shape)]
+    rows = reshape(x, (count(x.shape[:first]), count(shape)))
+    node = active_graph().add(LAYER_NORM, [rows, *affine], eps=eps, affine=bool(affine))
+    return reshape(node.output, x.shape)
+
+
+def local_response_norm(x: Any, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    """See fastnn.nn.functional.local_response_norm."""
+    x = _input("local_response_norm", x, 3)
+    attrs = dict(size=size, alpha=alpha, beta=beta, k=k)
+    node = active_graph().add(LOCAL_RESPONSE_NORM, [_channels_last(x)], **attrs)
+    return _channels_first(node.output)
