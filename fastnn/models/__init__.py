@@ -1,5 +1,37 @@
 """Networks ready to use."""
 
+from fastnn.models.alexnet import AlexNet, alexnet
+from fastnn.models.lenet5 import LeNet5, lenet5
 from fastnn.models.mlp import mlp
+from fastnn.models.resnet import (
+    CifarResNet,
+    ResNet,
+    resnet18,
+    resnet20,
+    resnet32,
+    resnet34,
+    resnet50,
+    resnet56,
+    resnet110,
+)
+from fastnn.models.vgg import VGG, vgg11, vgg16
 
-__all__ = ["mlp"]
+__all__ = [
+    "VGG",
+    "AlexNet",
+    "CifarResNet",
+    "LeNet5",
+    "ResNet",
+    "alexnet",
+    "lenet5",
+    "mlp",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+    "resnet34",
+    "resnet50",
+    "resnet56",
+    "resnet110",
+    "vgg11",
+    "vgg16",
+]
