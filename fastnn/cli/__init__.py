@@ -1,4 +1,4 @@
-"""The command line: ``fastnn train``, ``eval``, ``predict`` and ``info``."""
+"""The command line: ``fastnn train``, ``eval``, ``predict``, ``plot`` and ``info``."""
 
 from __future__ import annotations
 

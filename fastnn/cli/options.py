@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
-from fastnn.cli import evaluate, info, predict, train
+from fastnn.cli import evaluate, info, plot, predict, train
 from fastnn.cli.run import DEFAULTS, SETS
 
 
@@ -26,6 +26,7 @@ def parser() -> Parser:
     _train(commands)
     _eval(commands)
     _predict(commands)
+    _plot(commands)
     _info(commands)
     return top
 
@@ -91,6 +92,16 @@ def _predict(commands: Any) -> None:
     command.add_argument(
         "--samples", type=_range, metavar="FIRST:END", help="only these, such as 0:10"
     )
+
+
+def _plot(commands: Any) -> None:
+    text = "Draw curves, filters, feature maps and mistakes of a run, as PNG files (matplotlib)."
+    command = _command(commands, "plot", plot.run, text)
+    _add_run(command)
+    add = command.add_argument
+    add("--out", metavar="DIR", help="folder of the pictures; default: the run's")
+    add("--sample", type=_at_least(0), default=0, metavar="N", help="test image to show maps of")
+    add("--layer", metavar="NAME", help="whose maps to show; default: the first that makes images")
 
 
 def _info(commands: Any) -> None:

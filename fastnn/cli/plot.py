@@ -1,0 +1,64 @@
+"""``fastnn plot``."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+from collections.abc import Callable
+from typing import Any
+
+from fastnn import data, plotting
+from fastnn.cli.output import print_json
+from fastnn.cli.run import Run
+from fastnn.files import write_atomically
+from fastnn.train.evaluation import predict
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw a run: its curves, its first layer, what that makes of an image, and its mistakes."""
+    try:
+        plotting.pyplot().switch_backend("Agg")  # a file needs no window
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+    place = Run.open(args.run)
+    model = place.load_model()
+    images, labels = place.config.load_data("test", args.data_dir)
+    if not 0 <= args.sample < len(images):
+        raise ValueError(f"--sample: {args.sample} of {len(images)} test images")
+    convolves = any(p.data.ndim == 4 for p in model.parameters())
+    shape = None if convolves else images.shape[1:]
+    names = {"cifar10": data.CIFAR10_CLASSES}.get(place.config.data)
+    pictures: dict[str, Callable[[], Any]] = {
+        "history": lambda: plotting.plot_history(place.history),
+        "filters": lambda: plotting.plot_filters(model, shape),
+        "confusion": lambda: plotting.plot_confusion(labels, predict(model, images), images, names),
+    }
+    if convolves:
+        pictures["feature_maps"] = lambda: plotting.plot_feature_maps(
+            model, images[args.sample], args.layer
+        )
+    elif args.layer is not None:
+        raise ValueError("--layer: the run's network has no layer that makes images")
+
+    folder = place.folder if args.out is None else args.out
+    os.makedirs(folder, exist_ok=True)
+    files = []
+    for name, draw in pictures.items():
+        files.append(os.path.join(folder, f"{name}.png"))
+        _write(files[-1], draw)
+    if args.json:
+        print_json({"run": place.folder, "files": files})
+    else:
+        print("\n".join(files))
+    return 0
+
+
+def _write(path: str, draw: Callable[[], Any]) -> None:
+    figure = draw()
+    image = io.BytesIO()
+    try:
+        figure.savefig(image, format="png", dpi=120)
+    finally:
+        plotting.pyplot().close(figure)
+    write_atomically(path, image.getvalue())
