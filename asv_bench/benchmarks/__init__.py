@@ -1,0 +1,1 @@
+"""The airspeed-velocity suite: one file a stem, then whole networks, overhead, memory, accuracy."""
