@@ -23,8 +23,12 @@ class Arena:
     param_names = ["network"]
     unit = "bytes"
 
+    def setup(self, network):
+        self.batch = batch(network, SIZES[network])
+        self.step, self.model = training_step(network), model(network).eval()
+
     def track_training(self, network):
-        return training_step(network).plan(*batch(network, SIZES[network])).arena_bytes
+        return self.step.plan(*self.batch).arena_bytes
 
     def track_inference(self, network):
-        return model(network).eval().plan(batch(network, SIZES[network])[0]).arena_bytes
+        return self.model.plan(self.batch[0]).arena_bytes

@@ -54,19 +54,22 @@ def timeraw_import():
     return "import fastnn", "import numpy"
 
 
-def track_wheel_bytes():
+class Wheel:
     """The installed files, compressed as a wheel is."""
-    try:
-        files = importlib.metadata.files("fastnn") or []
-    except importlib.metadata.PackageNotFoundError:
-        raise NotImplementedError("fastnn runs from its sources") from None
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
-        for file in files:
-            path = file.locate()
-            if path.is_file() and path.suffix != ".pyc":
-                wheel.write(path, str(file))
-    return len(packed.getvalue())
 
+    unit = "bytes"
 
-track_wheel_bytes.unit = "bytes"
+    def setup(self):
+        try:
+            self.files = importlib.metadata.files("fastnn") or []
+        except importlib.metadata.PackageNotFoundError:
+            raise NotImplementedError("fastnn runs from its sources") from None
+
+    def track_size(self):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
+            for file in self.files:
+                path = file.locate()
+                if path.is_file() and path.suffix != ".pyc":
+                    wheel.write(path, str(file))
+        return len(packed.getvalue())

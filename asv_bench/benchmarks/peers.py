@@ -21,7 +21,10 @@ def contender(name: str, row: str):
     if contenders.absent(name) or not contenders.offers(name, chosen):
         raise NotImplementedError(f"{name} is not installed, or does not do this")
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
-    return warm(contenders.library(name).make(name, chosen, threads))
+    try:
+        return warm(contenders.library(name).make(name, chosen, threads))
+    except AttributeError as error:
+        raise NotImplementedError(f"the commit under test lacks a layer: {error}") from None
 
 
 class Library:

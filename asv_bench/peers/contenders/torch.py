@@ -64,7 +64,7 @@ def training_step(model: Any, work: Training, x: Any, y: Any, compiled: bool) ->
         loss = compute(x, y)
         loss.backward()
         opt.step()
-        return float(loss)
+        return float(loss.item())
 
     return step
 
