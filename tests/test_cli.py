@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -164,6 +165,7 @@ def test_options_are_in_the_configuration(run):
         "momentum": 0.0,
         "weight_decay": 0.1,
         "shifts": True,
+        "crops": False,
         "seed": 9,
         "version": fn.__version__,
     }
@@ -243,6 +245,81 @@ def test_bytes_are_scaled_as_the_runs_data_are(run, tmp_path):
     flat = json.loads(run("predict", "r", "flat.npy", "--json"))
     assert flat["probabilities"] == of_file["probabilities"]
     assert json.loads(run("predict", "r", "one.npy", "--json"))["classes"] == [of_set["classes"][3]]
+
+
+# ---- convolutional networks ----------------------------------------------------------------------
+
+
+def tiny_cifar10(folder):
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        records = rng.integers(0, 256, (8, 1 + 3072), np.uint8)
+        records[:, 0] = rng.integers(0, 10, 8)
+        records.tofile(folder / f"{name}.bin")
+    return folder
+
+
+def test_lenet5_learns_images_of_mnist_and_says_how_long_an_epoch_takes(run, tmp_path):
+    data = tiny_mnist(tmp_path / "data")
+    out = run("train", "--model", "lenet5", "--data-dir", "data", "--epochs", 12, "--batch-size", 10)
+    assert "lenet5 on mnist, 50 samples to train, 20 to test" in out
+    assert re.search(r"epoch  1/12 .* \d+\.\d\d s  [\d,]+ samples/s$", out, re.MULTILINE)
+    assert re.search(r"error .*, \d+\.\d\d s an epoch, ", out)
+    place = "runs/mnist-lenet5-1"
+    assert float(history(place)[-1]["loss"]) < float(history(place)[0]["loss"])
+    assert "20 samples" in run("eval", place)
+    of_set = json.loads(run("predict", place, "--json"))
+    of_file = json.loads(run("predict", place, data / "t10k-images-idx3-ubyte", "--json"))
+    assert of_set["probabilities"] == of_file["probabilities"]
+    assert "parameters: 61,706" in run("info", place)
+
+
+def test_resnet20_trains_on_moved_and_mirrored_images_of_cifar10(run, tmp_path):
+    data = tiny_cifar10(tmp_path / "data")
+    options = ["--model", "resnet20", "--data", "cifar10", "--data-dir", "data", "--batch-size", 16]
+    out = run("train", *options, "--epochs", 2, "--out", "whole")
+    assert "resnet20 on cifar10, 40 samples to train, 8 to test" in out
+    assert json.loads(open("whole/config.json").read())["crops"] is True
+    run("train", *options, "--epochs", 2, "--no-crops", "--out", "plain")
+    assert digest("plain") != digest("whole")
+    run("train", *options, "--epochs", 1, "--schedule", "constant", "--out", "part")
+    run("train", "--resume", "part", "--epochs", 2)
+    run("train", *options, "--epochs", 2, "--schedule", "constant", "--out", "constant")
+    assert digest("part") == digest("constant")
+
+    of_set = json.loads(run("predict", "whole", "--json"))
+    images, _ = fn.data.cifar10(data, "test", normalize=False)
+    np.save("bytes.npy", images)
+    np.save("one.npy", images[3])
+    of_file = json.loads(run("predict", "whole", "bytes.npy", "--json"))
+    assert of_file["probabilities"] == of_set["probabilities"]
+    assert json.loads(run("predict", "whole", "one.npy", "--json"))["classes"] == [
+        of_set["classes"][3]
+    ]
+    measured = json.loads(run("eval", "whole", "--json"))
+    assert measured["accuracy"] == np.mean(np.equal(of_set["classes"], of_set["labels"]))
+
+
+def test_a_model_finds_its_data_and_data_their_model(run, fails):
+    from fastnn.cli.run import DEFAULTS, Config
+
+    assert Config.of({"model": "resnet56"}).data == "cifar10"
+    assert Config.of({"data": "cifar10"}).model == "resnet20"
+    assert Config.of({"data": "mnist"}).model == "mlp"
+    for model, data in DEFAULTS:
+        config = Config.of({"model": model, "data": data})
+        config.make_model()(np.zeros((2, *config.set.image), np.float32))
+
+
+@pytest.mark.slow
+def test_lenet5_reaches_99_percent_on_mnist_in_10_epochs(run):
+    if MNIST is None:
+        pytest.skip("FASTNN_DATA names no folder of MNIST")
+    options = ["--model", "lenet5", "--data", "mnist", "--data-dir", MNIST]
+    result = json.loads(run("train", *options, "--json"))
+    assert result["epochs"] <= 10
+    assert result["test"]["accuracy"] >= 0.99
 
 
 @pytest.mark.slow
@@ -385,6 +462,11 @@ def test_ctrl_c_exits_with_130_and_the_run_resumes_to_the_same_bits(run, folder)
         (["train", "--hidden", "0"], "--hidden"),
         (["train", "--model", "resnet"], "--model"),
         (["train", "--data", "cifar"], "--data"),
+        (["train", "--model", "lenet5", "--data", "digits"], "--model lenet5 goes with mnist"),
+        (["train", "--model", "lenet5", "--hidden", "3"], "--hidden"),
+        (["train", "--model", "resnet20", "--dropout", "0.1"], "--dropout"),
+        (["train", "--data", "mnist", "--crops"], "--crops"),
+        (["train", "--model", "resnet20", "--data-dir", "nowhere"], "nowhere"),
         (["train", "--optimizer", "lbfgs"], "--optimizer"),
         (["train", "--lr", "fast"], "--lr"),
         (["train", "--lr", "-1"], "lr"),
@@ -446,6 +528,7 @@ def test_a_damaged_configuration_is_named(run, fails, folder, text):
     [
         {"data": "other"},
         {"model": "resnet"},
+        {"model": "resnet20"},
         {"optimizer": "lbfgs"},
         {"schedule": 3},
         {"epochs": "3"},
@@ -455,6 +538,7 @@ def test_a_damaged_configuration_is_named(run, fails, folder, text):
         {"lr": None},
         {"seed": 1.5},
         {"shifts": 1},
+        {"crops": None},
         {"data_dir": 5},
         {"more": 1},
     ],

@@ -27,5 +27,5 @@ def run(args: argparse.Namespace) -> int:
     print(f"{place.folder}: {describe_model(place.config)}")
     for name, value in config.items():
         print(f"  {name}: {value}")
-    print(place.config.make_model().eval().summary(*place.config.set.shape))
+    print(place.config.make_model().eval().summary(*place.config.set.image))
     return 0

@@ -6,7 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from fastnn.cli import evaluate, info, plot, predict, train
-from fastnn.cli.run import DEFAULTS, SETS
+from fastnn.cli.run import DEFAULTS, MODELS, SETS
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,14 +45,18 @@ def _train(commands: Any) -> None:
     text = "Train a network and leave a run folder; without options, on embedded digits."
     command = _command(commands, "train", train.run, text)
     each = "; ".join(
-        f"{name}: " + ", ".join(f"{k} {_text(v)}" for k, v in values.items())
-        for name, values in DEFAULTS.items()
+        f"{model} on {name}: " + ", ".join(f"{k} {_text(v)}" for k, v in values.items())
+        for (model, name), values in DEFAULTS.items()
     )
-    command.epilog = f"Defaults by data set: {each}. Learning rate: sgd 0.1, adam and adamw 0.001."
+    command.epilog = f"Defaults: {each}. Learning rate, where not said: sgd 0.1, adam and adamw 0.001."
     add = command.add_argument
-    add("--model", choices=["mlp"], help="default: mlp")
-    add("--hidden", type=_sizes, metavar="N,N,...", help="sizes of the hidden layers")
-    add("--data", choices=list(SETS), help="default: digits, which come with fastnn")
+    add("--model", choices=MODELS, help="default: what goes with the data, or mlp")
+    add("--hidden", type=_sizes, metavar="N,N,...", help="sizes of the hidden layers of mlp")
+    add(
+        "--data",
+        choices=list(SETS),
+        help="default: what goes with the model, or digits, which come with fastnn",
+    )
     add("--data-dir", metavar="DIR", help="folder of the data files (default: $FASTNN_DATA)")
     add("--epochs", type=_at_least(1), metavar="N")
     add("--batch-size", type=_at_least(1), metavar="N")
@@ -61,11 +65,16 @@ def _train(commands: Any) -> None:
     add("--schedule", choices=["cosine", "constant"], help="of the learning rate; default: cosine")
     add("--momentum", type=float, metavar="X", help="of sgd; default: 0.9")
     add("--weight-decay", type=float, metavar="X")
-    add("--dropout", type=float, metavar="P", help="probability of dropping a hidden value")
+    add("--dropout", type=float, metavar="P", help="probability of dropping a value of mlp")
     add(
         "--shifts",
         action=argparse.BooleanOptionalAction,
-        help="train on copies moved by a pixel to each side, too (default)",
+        help="train on copies moved by a pixel to each side, too (default for mlp)",
+    )
+    add(
+        "--crops",
+        action=argparse.BooleanOptionalAction,
+        help="move images by up to four pixels and mirror them, by chance (default for cifar10)",
     )
     add("--seed", type=_at_least(0), metavar="N", help="default: 0")
     add("--resume", metavar="RUN", help="go on with an interrupted run, to the same bits")

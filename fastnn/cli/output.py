@@ -15,7 +15,9 @@ def print_json(value: Any) -> None:
 
 
 def describe_model(config: Config) -> str:
-    """The network's layers in a few characters, such as "mlp 784-225-144-10"."""
+    """The network in a few characters, such as "mlp 784-225-144-10"."""
+    if config.model != "mlp":
+        return config.model
     sizes = [math.prod(config.set.shape), *config.hidden, config.set.classes]
     return f"{config.model} {'-'.join(map(str, sizes))}"
 

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _samples(path: str, config: Config) -> np.ndarray[Any, Any]:
-    """Samples of a file as float32, (N, ...); one sample alone makes N = 1."""
+    """Samples of a file as float32, (N, C, H, W); one sample alone makes N = 1."""
     array = _read(path)
     shape, size = config.set.shape, math.prod(config.set.shape)
     if array.shape in (shape, (1, *shape), (size,)):
@@ -58,10 +58,10 @@ def _samples(path: str, config: Config) -> np.ndarray[Any, Any]:
             f"{shape}, so expected (N, {', '.join(map(str, shape))}) or (N, {size})"
         )
     if array.dtype.kind in "iu":
-        return np.divide(array, config.set.scale, dtype=np.float32)
+        return config.set.scaled(array)
     if array.dtype.kind != "f":
         raise ValueError(f"{path}: holds {array.dtype}; expected numbers")
-    return array.astype(np.float32)
+    return array.astype(np.float32).reshape(-1, *config.set.image)
 
 
 def _read(path: str) -> np.ndarray[Any, Any]:

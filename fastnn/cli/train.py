@@ -32,11 +32,12 @@ def run(args: argparse.Namespace) -> int:
     random.manual_seed(config.seed)
     model = config.make_model()
     trainer = Trainer(model, nn.CrossEntropyLoss(), make_optimizer(config, model))
-    train, test = config.load_training_data(), config.load_data("test")
+    train, test = config.training_loader(), config.load_data("test")
     place = resumed or Run.make(args.out, config)
     place.save_config()
 
-    count = f"{len(train)} shifted" if config.shifts else len(train[0])
+    samples = len(train.dataset)
+    count = f"{samples} shifted" if config.shifts else samples
     out = sys.stderr if args.json else sys.stdout
     print(
         f"fastnn {fastnn.__version__}: {describe_model(config)} on {config.data}, "
@@ -50,8 +51,6 @@ def run(args: argparse.Namespace) -> int:
             train,
             validation_data=test,
             epochs=config.epochs,
-            batch_size=config.batch_size,
-            seed=config.seed,
             resume=place.checkpoint if resumed else None,
             callbacks=[
                 callbacks.LearningRateScheduler(schedule(config)),
@@ -68,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         "epochs": trainer.epoch,
         "steps": trainer.step,
         "samples_per_second": speed,
+        "seconds_per_epoch": samples / speed,
         "train": {"loss": history["loss"][-1], "accuracy": history["accuracy"][-1]},
         "test": {"loss": history["val_loss"][-1], "accuracy": history["val_accuracy"][-1]},
     }
@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
         print_json(result)
     else:
         print(
-            f"test error {100 * error:.2f}%, {speed:,.0f} samples/s (median); "
-            f"the run is in {place.folder}"
+            f"test error {100 * error:.2f}%, {samples / speed:.2f} s an epoch, "
+            f"{speed:,.0f} samples/s (medians); the run is in {place.folder}"
         )
     return 0
 

@@ -170,6 +170,7 @@ class ProgressBar(Callback):
         width = len(str(self.trainer.epochs))
         parts = [f"epoch {epoch + 1:{width}}/{self.trainer.epochs}"]
         parts += [f"{k} {v:.4f}" for k, v in logs.items() if k != "samples_per_second"]
+        parts.append(f"{self.trainer.seconds:.2f} s")
         parts.append(f"{logs['samples_per_second']:,.0f} samples/s")
         print("  ".join(parts), file=self.file or sys.stdout, flush=True)
 

@@ -52,6 +52,8 @@ class Trainer:
         Whole epochs done, and after how many `fit` ends.
     batch, batches : int
         Batches done of this epoch, and batches an epoch.
+    seconds : float
+        That the steps of the latest epoch took, without evaluation.
     stop_training : bool
         Set it in a callback to end training after the epoch.
 
@@ -83,6 +85,7 @@ class Trainer:
         self.optimizer = optimizer
         self.history = History()
         self.epochs = self.batches = 0
+        self.seconds = 0.0
         self.stop_training = False
         # This epoch, and the updates made before its first batch. The optimizer counts updates as
         # it makes them, so wherever Ctrl-C strikes, the batches done are known.
@@ -283,11 +286,11 @@ class Trainer:
             means.add(loss, output, batch, self.metrics)
             for callback in each_batch:
                 callback.on_batch_end(self.batch - 1, means.logs())
-        seconds = max(time.perf_counter() - start, 1e-9)
+        self.seconds = max(time.perf_counter() - start, 1e-9)
         logs = means.logs()
         if validation is not None:
             logs |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
-        logs["samples_per_second"] = (means.samples - samples) / seconds
+        logs["samples_per_second"] = (means.samples - samples) / self.seconds
         # What a checkpoint written from here on says: this epoch is done.
         self._position, self._means = (epoch + 1, self.step), Means()
         for callback in chain:
