@@ -12,6 +12,7 @@ then f(C) if act >= 0, C * f'(saved) if act_grad >= 0: kinds of fastnn_ext.activ
 theirs, `saved` is laid out as C. Strides in elements; C's column stride is 1. `batch` products, a
 stride 0 of a_batch or b_batch gives all of them the same operand.
 """
+from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
@@ -32,54 +33,122 @@ cdef extern from "simd/gemm.h" nogil:
         const void *b
         int64_t b_row, b_col
         void *c
-        int64_t c_row
+        int64_t c_row, c_col
         const void *bias
-        int64_t accumulate
+        int64_t exchanged, accumulate, pack_a
         void *scratch
     struct gemm_kernels:
-        int64_t mr, nr, kc, scratch
+        int64_t mr, nr, kc
         double rate
+        int64_t (*scratch_bytes)(int64_t m, int64_t pack_a) noexcept nogil
         void (*multiply)(const gemm_block *block) noexcept nogil
     const gemm_kernels *gemm_table(int isa, int dtype)
 
 
-# Places in fnn_op.dim; those from ROWS on are set by prepare.
+# Places in fnn_op.dim; those from EXCHANGED on are set by prepare.
 cdef enum:
     BATCH, M, N, K, A_ROW, A_COL, A_BATCH, B_ROW, B_COL, B_BATCH, C_ROW, C_BATCH, BETA, ACT, ACT_GRAD
+    EXCHANGED   # C' = B' A' is computed: M to C_ROW are those of that product
+    C_COL
+    PACK_A
     ROWS, COLS  # how many pieces C's rows and columns are cut into
 
-# A chunk's aim in nanoseconds.
-cdef enum: CHUNK_NS = 30000
+cdef enum:
+    CHUNK_NS = 30000     # a chunk's aim; a long product's are longer, as more of them
+    MIN_CHUNKS = 16      # would read and pack the operands more often
+    MOST_NS = 1000000
+    MOST_ROWS = 192      # of A in a chunk: over a block of k they take part of a core's L2
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
     return (a + b - 1) // b
 
 
+cdef inline void swap(int64_t *a, int64_t *b) noexcept nogil:
+    cdef int64_t t = a[0]
+    a[0] = b[0]
+    b[0] = t
+
+
+cdef bint exchange_pays(const fnn_op *op, const gemm_kernels *kernels) noexcept nogil:
+    """Whether C' = B' A' is faster: the kernel's vectors run along n, here too short to fill them."""
+    cdef int64_t n = op.dim[N]
+    return n < kernels.nr and n % (kernels.nr // 2) != 0 and op.dim[M] > n
+
+
+cdef bint packing_pays(const fnn_op *op, const gemm_kernels *kernels) noexcept nogil:
+    """Whether A is better copied: read by many panels of B, and from lines that L1 cannot keep together.
+
+    Rows that are a multiple of 4 KiB apart share a set of L1, and columns lie in a line each.
+    """
+    cdef int64_t size = 4 if op.dtype == 0 else 8
+    if op.dim[M] < 2 * kernels.mr or op.dim[N] < 8 * kernels.nr:
+        return False
+    if op.dim[A_COL] == 1:
+        return op.dim[A_ROW] * size % 4096 == 0
+    return op.dim[K] >= 192 or op.dim[A_COL] * size % 1024 == 0
+
+
+cdef void cut(fnn_op *op, const gemm_kernels *kernels, double rate) noexcept nogil:
+    """Choose ROWS and COLS: pieces of a good size, and of the shape that copies least.
+
+    A piece of (rows, cols) over all of k copies k * (rows + cols) values, those of A at another price
+    than those of B, and they are cheapest where the prices of both sides are equal.
+    """
+    cdef int64_t m = op.dim[M], n = op.dim[N], panels = ceil_div(n, kernels.nr)
+    cdef double k = max(<int64_t> 1, op.dim[K])
+    cdef double area = max(<double> CHUNK_NS, min(<double> MOST_NS, m * n * k / rate / MIN_CHUNKS)) * rate / k
+    cdef double row_price = 0.3 if op.dim[PACK_A] else 0.05
+    cdef double col_price = 0.08 if op.dim[B_COL] == 1 else 0.25
+    cdef double most_rows = min(m, <int64_t> MOST_ROWS)
+    cdef double rows = min(most_rows, sqrt(area * col_price / row_price))
+    cdef double cols = min(<double> n, area / rows)
+    rows = min(most_rows, area / cols)
+    op.dim[ROWS] = max(<int64_t> 1, <int64_t> (m / rows + 0.5))
+    op.dim[COLS] = max(<int64_t> 1, min(panels, <int64_t> (n / cols + 0.5)))
+    # An odd number of pieces leaves one of two threads idle for the time of one.
+    if op.dim[ROWS] * op.dim[COLS] > 1 and op.dim[ROWS] % 2 and op.dim[COLS] % 2:
+        if op.dim[COLS] < panels and op.dim[COLS] > op.dim[ROWS]:
+            op.dim[COLS] += 1
+        else:
+            op.dim[ROWS] += 1
+
+
 cdef void prepare(fnn_op *op) noexcept nogil:
     cdef const gemm_kernels *kernels = gemm_table(op.isa, op.dtype)
-    cdef int64_t batch = op.dim[BATCH], m = op.dim[M], n = op.dim[N]
-    cdef double one  # cost of one product
-    cdef int64_t pieces
+    cdef double rate = kernels.rate, one
     op.kernels = kernels
-    op.scratch = kernels.scratch
-    one = m * n * (<double> op.dim[K] / kernels.rate + 0.5) + 20.0
-    op.cost = batch * one
-    pieces = max(<int64_t> 1, <int64_t> (one / CHUNK_NS + 0.5))
-    op.dim[COLS] = max(<int64_t> 1, min(pieces, n // kernels.nr))
-    op.dim[ROWS] = max(<int64_t> 1, min(ceil_div(pieces, op.dim[COLS]), m // kernels.mr))
-    op.chunks = batch * op.dim[ROWS] * op.dim[COLS] if m > 0 and n > 0 else 0
+    if op.dim[M] == 0 or op.dim[N] == 0 or op.dim[BATCH] == 0:
+        op.chunks = 0
+        op.cost = 0
+        return
+    op.dim[C_COL] = 1
+    op.dim[EXCHANGED] = exchange_pays(op, kernels)
+    if op.dim[EXCHANGED]:
+        swap(&op.dim[M], &op.dim[N])
+        swap(&op.dim[A_ROW], &op.dim[B_COL])
+        swap(&op.dim[A_COL], &op.dim[B_ROW])
+        swap(&op.dim[A_BATCH], &op.dim[B_BATCH])
+        swap(&op.dim[C_ROW], &op.dim[C_COL])
+    op.dim[PACK_A] = packing_pays(op, kernels)
+    if op.dim[M] < kernels.mr:  # few rows: each value of B serves few multiplications
+        rate *= (op.dim[M] + 1.0) / (kernels.mr + 1.0)
+    cut(op, kernels, rate)
+    one = op.dim[M] * op.dim[N] * (op.dim[K] / rate + 0.5) + 20.0  # nanoseconds for a product
+    op.cost = op.dim[BATCH] * one
+    op.chunks = op.dim[BATCH] * op.dim[ROWS] * op.dim[COLS]
+    op.scratch = kernels.scratch_bytes(ceil_div(op.dim[M], op.dim[ROWS]), op.dim[PACK_A])
 
 
-cdef void finish(const fnn_op *op, int64_t offset, int64_t rows, int64_t cols) noexcept nogil:
-    """The activation, or its gradient, over rows of C that are still in cache."""
+cdef void finish(const fnn_op *op, int64_t offset, int64_t rows, int64_t cols, int64_t row) noexcept nogil:
+    """The activation, or its gradient, over (rows, cols) of C that are still in cache."""
     cdef int64_t size = 4 if op.dtype == 0 else 8, i
     cdef act_forward forward = forward_kernel(<int> op.dim[ACT], op.isa, op.dtype)
     cdef act_backward backward = backward_kernel(<int> op.dim[ACT_GRAD], op.isa, op.dtype)
     cdef char *c = <char *> op.buf[0] + offset * size
     cdef char *saved = <char *> op.buf[4] + offset * size
-    cdef int64_t step = op.dim[C_ROW] * size
-    if cols == op.dim[C_ROW]:
+    cdef int64_t step = row * size
+    if cols == row:
         cols *= rows
         rows = 1
     if forward != NULL:
@@ -99,6 +168,10 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t panels = ceil_div(op.dim[N], kernels.nr)
     cdef int64_t i = op.dim[M] * row // op.dim[ROWS]
     cdef int64_t j = panels * col // op.dim[COLS] * kernels.nr
+    cdef bint exchanged = op.dim[EXCHANGED]
+    cdef char *a = <char *> op.buf[2 if exchanged else 1]
+    cdef char *b = <char *> op.buf[1 if exchanged else 2]
+    cdef int64_t offset
     cdef gemm_block block
     block.m = op.dim[M] * (row + 1) // op.dim[ROWS] - i
     block.n = min(op.dim[N], panels * (col + 1) // op.dim[COLS] * kernels.nr) - j
@@ -107,19 +180,26 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     block.b_row = op.dim[B_ROW]
     block.b_col = op.dim[B_COL]
     block.c_row = op.dim[C_ROW]
-    block.c = <char *> op.buf[0] + (batch * op.dim[C_BATCH] + i * block.c_row + j) * size
+    block.c_col = op.dim[C_COL]
+    block.exchanged = exchanged
+    block.pack_a = op.dim[PACK_A]
     block.scratch = scratch
     block.bias = NULL
+    offset = batch * op.dim[C_BATCH] + i * block.c_row + j * block.c_col
+    block.c = <char *> op.buf[0] + offset * size
     for p in range(k_blocks):
         at = k * p // k_blocks
         block.k = k * (p + 1) // k_blocks - at
-        block.a = <char *> op.buf[1] + (batch * op.dim[A_BATCH] + i * block.a_row + at * block.a_col) * size
-        block.b = <char *> op.buf[2] + (batch * op.dim[B_BATCH] + at * block.b_row + j * block.b_col) * size
+        block.a = a + (batch * op.dim[A_BATCH] + i * block.a_row + at * block.a_col) * size
+        block.b = b + (batch * op.dim[B_BATCH] + at * block.b_row + j * block.b_col) * size
         block.accumulate = p > 0 or op.dim[BETA]
         if p == k_blocks - 1 and op.buf[3] != NULL:
-            block.bias = <char *> op.buf[3] + j * size
+            block.bias = <char *> op.buf[3] + (i if exchanged else j) * size
         kernels.multiply(&block)
-    finish(op, batch * op.dim[C_BATCH] + i * block.c_row + j, block.m, block.n)
+    if exchanged:
+        finish(op, offset, block.n, block.m, block.c_col)
+    else:
+        finish(op, offset, block.m, block.n, block.c_row)
     return 0
 
 

@@ -1,13 +1,20 @@
-/* Matrix products: C = A B over a block of the output on the calling thread.
+/* Matrix products: C = A B over a block of C on the calling thread.
  *
- * A panel of B (k, NR) is copied so that its rows lie one after another, zero-padded to NR columns.
- * The micro-kernel then keeps a tile of C (up to MR rows, NR columns) in registers over all k.
+ * A tile of C, up to MR rows by two vectors, stays in registers over all of k: each step broadcasts a
+ * column of A and loads a row of B. The tiles of a block are computed panel by panel, a panel being two
+ * vectors' columns of B over all of k: the first tile reads it from B and leaves a copy in scratch, where
+ * its rows lie one after another in L1, and the other tiles read the copy. A block of a single tile copies
+ * nothing; with few rows, its tile is wider, to keep as many sums going. Columns that do not reach a
+ * panel's second vector are computed one vector wide, two tiles at a time.
  */
 
 #undef MR
 #undef NR
 #undef KC
+#undef PAD
+#undef TILE_SIZE
 #define NR (2 * W)
+#define KC 256
 #if VEC_BYTES == 64
 #define MR 14
 #elif VEC_BYTES == 32
@@ -15,84 +22,303 @@
 #else
 #define MR 4
 #endif
-#define KC 256
+/* A packed tile of A holds PAD values for each step of k, so that it can be written by vectors. */
+#define PAD ((MR + W - 1) / W * W)
+/* Reals between packed tiles; the extra line keeps them from sharing sets of L1. */
+#define TILE_SIZE(k) ((k) * PAD + 64 / (int64_t)sizeof(real))
 
-/* c (mr, n) = a (mr, k) panel (k, NR), n <= NR. */
-INLINE void NAME(tile)(const int mr, const struct gemm_block *t, const real *a, const real *panel, real *c,
-                       const real *bias, int64_t n) {
-    vec sum[MR][2];
-    UNROLL for (int i = 0; i < mr; i++) sum[i][0] = sum[i][1] = vzero();
-    const int64_t a_row = t->a_row, a_col = t->a_col;
-    for (int64_t k = t->k; k > 0; k--) {
-        vec b0 = vload(panel), b1 = vload(panel + W);
-        UNROLL for (int i = 0; i < mr; i++) {
-            vec x = vset(a[i * a_row]);
-            sum[i][0] = vfma(x, b0, sum[i][0]);
-            sum[i][1] = vfma(x, b1, sum[i][1]);
-        }
-        panel += NR;
-        a += a_col;
+#ifndef FNN_GEMM_MODES
+#define FNN_GEMM_MODES
+enum {
+    COPIED,  /* read the copy of B */
+    COPYING, /* read B and write the copy; every column is there */
+    DIRECT,  /* read B; the last vector may be partial */
+};
+#endif
+
+/* C (rows, n) from a tile (rows, wide) whose last columns may be none of C's, or where C is transposed. */
+static __attribute__((noinline)) void NAME(finish)(const struct gemm_block *t, real *tile, int rows, int wide,
+                                                   real *c, const real *bias, int64_t n) {
+    if (!t->exchanged) {
+        for (int i = 0; i < rows; i++, c += t->c_row)
+            for (int j = 0; j < wide && j < n; j += W, tile += W) {
+                const int width = (int)(n - j < W ? n - j : W);
+                vec v = vload(tile);
+                if (t->accumulate) v = vload_n(c + j, width) + v;
+                if (bias) v = v + vload_n(bias + j, width);
+                vstore_n(c + j, v, width);
+            }
+        return;
     }
-    const int64_t c_row = t->c_row;
-    const int left = (int)(n < W ? n : W), right = (int)(n - left);
-    UNROLL for (int i = 0; i < mr; i++) {
-        real *row = c + i * c_row;
-        if (t->accumulate) {
-            sum[i][0] = vload_n(row, left) + sum[i][0];
-            sum[i][1] = vload_n(row + left, right) + sum[i][1];
+    const int64_t c_col = t->c_col;
+    int whole_rows = rows / LANE * LANE, whole = (int)(n / W * W);
+    if (whole > wide) whole = wide;
+    for (int i = 0; i < whole_rows; i += LANE)
+        for (int j = 0; j < whole; j += W) {
+            vec v[LANE];
+            UNROLL for (int x = 0; x < LANE; x++) v[x] = vload(tile + (i + x) * wide + j);
+            vtranspose16(v);
+            UNROLL for (int x = 0; x < LANE; x++) {
+                real *to = c + i + (j + x) * c_col;
+                if (t->accumulate) v[x] = vload16(to, LANE * c_col) + v[x];
+                if (bias) v[x] = v[x] + vload16(bias + i, 0);
+                vstore16(to, LANE * c_col, v[x]);
+            }
         }
-        if (bias) {
-            sum[i][0] = sum[i][0] + vload_n(bias, left);
-            sum[i][1] = sum[i][1] + vload_n(bias + left, right);
+    for (int i = 0; i < rows; i++)
+        for (int j = i < whole_rows ? whole : 0; j < wide && j < n; j++) {
+            real *to = c + i + j * c_col, value = tile[i * wide + j];
+            if (t->accumulate) value = *to + value;
+            *to = bias ? value + bias[i] : value;
         }
-        vstore_n(row, sum[i][0], left);
-        vstore_n(row + left, sum[i][1], right);
+}
+
+/* Tiles of C, one below the other, each groups * mr rows by n <= nv * W columns. It lies in memory, not in
+ * arguments, to leave the registers to the inner loop. */
+struct NAME(strip) {
+    int64_t count;
+    const real *a;
+    int64_t a_row, a_col, a_group; /* a_group: from a group's rows of A to the next one's */
+    const real *b;
+    const real *next; /* what the panel after this one will read, a line a step */
+    int64_t next_row;
+    real *c;
+    const real *bias;
+    int64_t n;
+};
+
+INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int mode, const struct gemm_block *t,
+                        struct NAME(strip) *s) {
+    for (; s->count > 0; s->count--) {
+        vec sum[2 * MR][8];
+        UNROLL for (int i = 0; i < groups * mr; i++) UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vzero();
+        {
+            /* C's lines will be needed after k steps. */
+            const real *c = s->c;
+            const int64_t c_row = t->c_row;
+            UNROLL for (int i = 0; i < groups * mr; i++, c += c_row) {
+                __builtin_prefetch(c, 1);
+                if (nv == 2) __builtin_prefetch(c + NR - 1, 1);
+            }
+        }
+        {
+            /* A pointer for every third row: the two below it are at one and two times a_row, which an
+             * address can hold. The asm keeps the compiler from deriving one pointer from another. */
+            const int thirds = (mr + 2) / 3, last = (int)(s->n - (nv - 1) * W);
+            const int64_t a_row = s->a_row, a_col = s->a_col, b_row = mode == COPIED ? nv * W : t->b_row;
+            const int64_t next_row = s->next_row;
+            const real *x[2 * ((MR + 2) / 3)], *y = mode == COPIED ? t->scratch : s->b, *next = s->next;
+            real *copy = t->scratch;
+            UNROLL for (int i = 0; i < groups * thirds; i++) {
+                x[i] = s->a + i / thirds * s->a_group + i % thirds * 3 * a_row;
+                __asm__("" : "+r"(x[i]));
+            }
+            for (int64_t k = t->k; k > 0; k--) {
+                vec row[8];
+                UNROLL for (int j = 0; j < nv; j++)
+                    row[j] = mode == DIRECT && j == nv - 1 ? vload_n(y + j * W, last) : vload(y + j * W);
+                if (mode == COPYING) UNROLL for (int j = 0; j < nv; j++) vstore(copy + j * W, row[j]);
+                UNROLL for (int i = 0; i < mr; i++) UNROLL for (int g = 0; g < groups; g++) {
+                    const vec v = vset(x[g * thirds + i / 3][i % 3 * a_row]);
+                    UNROLL for (int j = 0; j < nv; j++) sum[g * mr + i][j] = vfma(v, row[j], sum[g * mr + i][j]);
+                }
+                if (mode == COPIED) {
+                    __builtin_prefetch(next);
+                    next += next_row;
+                }
+                UNROLL for (int i = 0; i < groups * thirds; i++) x[i] += a_col;
+                y += b_row;
+                copy += nv * W;
+            }
+        }
+        __asm__("" ::: "memory"); /* nothing below is read before or kept during the loop */
+        s->next = t->scratch;
+        s->next_row = 0;
+        real *c = s->c;
+        const real *bias = s->bias;
+        const int64_t c_row = t->c_row;
+        if (s->n == nv * W && !t->exchanged) {
+            if (t->accumulate)
+                UNROLL for (int i = 0; i < groups * mr; i++) UNROLL for (int j = 0; j < nv; j++)
+                    sum[i][j] = vload(c + i * c_row + j * W) + sum[i][j];
+            if (bias)
+                UNROLL for (int j = 0; j < nv; j++) {
+                    vec v = vload(bias + j * W);
+                    UNROLL for (int i = 0; i < groups * mr; i++) sum[i][j] = sum[i][j] + v;
+                }
+            UNROLL for (int i = 0; i < groups * mr; i++, c += c_row) UNROLL for (int j = 0; j < nv; j++)
+                vstore(c + j * W, sum[i][j]);
+        } else {
+            real tile[2 * MR * NR];
+            UNROLL for (int i = 0; i < groups * mr; i++) UNROLL for (int j = 0; j < nv; j++)
+                vstore(tile + (i * nv + j) * W, sum[i][j]);
+            NAME(finish)(t, tile, groups * mr, nv * W, c, bias, s->n);
+        }
+        s->a += groups * s->a_group;
+        s->c += groups * mr * c_row;
+        if (t->exchanged && bias) s->bias = bias + groups * mr;
     }
 }
 
-#define TILE(rows)                                                                                   \
-    static void NAME(tile_##rows)(const struct gemm_block *t, const real *a, const real *panel,      \
-                                  real *c, const real *bias, int64_t n) {                            \
-        NAME(tile)(rows, t, a, panel, c, bias, n);                                                   \
-    }
-TILE(1) TILE(2) TILE(3) TILE(4)
-#if VEC_BYTES >= 32
-TILE(5) TILE(6)
-#endif
-#if VEC_BYTES >= 64
-TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
-#endif
-#undef TILE
+typedef void (*NAME(tile_fn))(const struct gemm_block *t, struct NAME(strip) *s);
 
-typedef void (*NAME(tile_fn))(const struct gemm_block *t, const real *a, const real *panel, real *c,
-                              const real *bias, int64_t n);
-static const NAME(tile_fn) NAME(tiles)[MR + 1] = {
-    NULL, NAME(tile_1), NAME(tile_2), NAME(tile_3), NAME(tile_4),
+#define TILE(mr, groups, nv, mode)                                                                            \
+    static void NAME(tile_##mr##_##groups##nv##mode)(const struct gemm_block *t, struct NAME(strip) *s) {     \
+        NAME(tiles)(mr, groups, nv, mode, t, s);                                                              \
+    }
+#define TILES(mr)                                                                                             \
+    TILE(mr, 1, 1, COPIED) TILE(mr, 1, 1, DIRECT) TILE(mr, 2, 1, COPIED)                                      \
+    TILE(mr, 1, 2, COPIED) TILE(mr, 1, 2, COPYING) TILE(mr, 1, 2, DIRECT)
+TILES(1) TILES(2) TILES(3) TILES(4)
 #if VEC_BYTES >= 32
-    NAME(tile_5), NAME(tile_6),
+TILES(5) TILES(6)
 #endif
 #if VEC_BYTES >= 64
-    NAME(tile_7), NAME(tile_8), NAME(tile_9), NAME(tile_10), NAME(tile_11), NAME(tile_12), NAME(tile_13),
-    NAME(tile_14),
+TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12) TILES(13) TILES(14)
 #endif
+TILE(1, 1, 8, DIRECT) TILE(2, 1, 4, DIRECT) TILE(3, 1, 4, DIRECT)
+
+static const NAME(tile_fn) NAME(wide_tile)[] = {
+    NULL, NAME(tile_1_18DIRECT), NAME(tile_2_14DIRECT), NAME(tile_3_14DIRECT),
 };
 
-static void NAME(pack)(real *panel, const struct gemm_block *t, int64_t j, int64_t n) {
-    const real *b = (const real *)t->b + j * t->b_col;
-    for (int64_t k = 0; k < t->k; k++)
-        for (int64_t x = 0; x < NR; x++) panel[k * NR + x] = x < n ? b[k * t->b_row + x * t->b_col] : 0;
+/* tile[rows][vectors - 1][mode] */
+#define ROW(mr)                                                                                               \
+    {{NAME(tile_##mr##_11COPIED), NULL, NAME(tile_##mr##_11DIRECT)},                                          \
+     {NAME(tile_##mr##_12COPIED), NAME(tile_##mr##_12COPYING), NAME(tile_##mr##_12DIRECT)}}
+static const NAME(tile_fn) NAME(tile)[MR + 1][2][3] = {
+    {{NULL}}, ROW(1), ROW(2), ROW(3), ROW(4),
+#if VEC_BYTES >= 32
+    ROW(5), ROW(6),
+#endif
+#if VEC_BYTES >= 64
+    ROW(7), ROW(8), ROW(9), ROW(10), ROW(11), ROW(12), ROW(13), ROW(14),
+#endif
+};
+/* Two tiles at a time, one vector wide. */
+#define PAIR(mr) NAME(tile_##mr##_21COPIED)
+static const NAME(tile_fn) NAME(pair)[MR + 1] = {
+    NULL, PAIR(1), PAIR(2), PAIR(3), PAIR(4),
+#if VEC_BYTES >= 32
+    PAIR(5), PAIR(6),
+#endif
+#if VEC_BYTES >= 64
+    PAIR(7), PAIR(8), PAIR(9), PAIR(10), PAIR(11), PAIR(12), PAIR(13), PAIR(14),
+#endif
+};
+#undef TILE
+#undef TILES
+#undef ROW
+#undef PAIR
+
+/* panel[k][x] = B[k, x] for x < n, zero up to `wide`. */
+static void NAME(pack_panel)(real *panel, const struct gemm_block *t, const real *b, int64_t n, int wide) {
+    const int64_t b_row = t->b_row, b_col = t->b_col, depth = t->k;
+    int64_t k = 0;
+    if (b_col == 1) {
+        for (; k < depth; k++, b += b_row, panel += wide)
+            for (int x = 0; x < wide; x += W) {
+                const int64_t rest = n - x < 0 ? 0 : n - x < W ? n - x : W;
+                vstore(panel + x, vload_n(b + x, (int)rest));
+            }
+        return;
+    }
+    if (b_row == 1 && n == wide) {
+        /* A cache line of each column at a time: columns a multiple of 4 KiB apart would push each other
+         * out before a second visit. */
+        const int64_t line = 64 / (int64_t)sizeof(real);
+        for (; k + LANE <= depth; k += line)
+            for (int x = 0; x < wide; x += W)
+                for (int64_t q = k; q < k + line && q + LANE <= depth; q += LANE) {
+                    vec v[LANE];
+                    UNROLL for (int i = 0; i < LANE; i++) v[i] = vload16(b + (x + i) * b_col + q, LANE * b_col);
+                    vtranspose16(v);
+                    UNROLL for (int i = 0; i < LANE; i++) vstore(panel + (q + i) * wide + x, v[i]);
+                }
+        k = depth / LANE * LANE;
+    }
+    for (int64_t x = 0; x < wide; x++)
+        for (int64_t q = k; q < depth; q++) panel[q * wide + x] = x < n ? b[q * b_row + x * b_col] : 0;
+}
+
+/* Tile after tile, `tall` of them of `rows` rows and the others of rows - 1: to[k][i] = A[i, k]. */
+static void NAME(pack_tiles)(real *to, const struct gemm_block *t, int64_t tiles, int64_t tall, int64_t rows) {
+    if (t->a_row == 1) {
+        /* A few columns of A at a time over all tiles, as each column lies in one piece. */
+        for (int64_t begin = 0; begin < t->k; begin += 8) {
+            const int64_t end = begin + 8 < t->k ? begin + 8 : t->k;
+            for (int64_t p = 0, i = 0; p < tiles; p++) {
+                const int64_t r = p < tall ? rows : rows - 1;
+                const real *a = (const real *)t->a + i + begin * t->a_col;
+                real *tile = to + p * TILE_SIZE(t->k) + begin * PAD;
+                for (int64_t k = begin; k < end; k++, a += t->a_col, tile += PAD)
+                    UNROLL for (int x = 0; x < PAD; x += W)
+                        if (i + PAD <= t->m) { /* beyond the tile's rows lies the next one's */
+                            vstore(tile + x, vload(a + x));
+                        } else {
+                            const int64_t rest = r - x < 0 ? 0 : r - x < W ? r - x : W;
+                            vstore(tile + x, vload_n(a + x, (int)rest));
+                        }
+                i += r;
+            }
+        }
+        return;
+    }
+    const real *a = t->a, *end = a + t->m * t->a_row;
+    for (int64_t p = 0; p < tiles; p++, to += TILE_SIZE(t->k)) {
+        const int64_t r = p < tall ? rows : rows - 1;
+        int64_t k = 0;
+        if (t->a_col == 1 && a + PAD * t->a_row <= end) /* the rows below the tile are there to be read */
+            for (; k + LANE <= t->k; k += LANE)
+                UNROLL for (int x = 0; x < PAD; x += W) {
+                    vec v[LANE];
+                    UNROLL for (int i = 0; i < LANE; i++) v[i] = vload16(a + (x + i) * t->a_row + k, LANE * t->a_row);
+                    vtranspose16(v);
+                    UNROLL for (int i = 0; i < LANE; i++) vstore(to + (k + i) * PAD + x, v[i]);
+                }
+        for (; k < t->k; k++)
+            for (int64_t i = 0; i < r; i++) to[k * PAD + i] = a[i * t->a_row + k * t->a_col];
+        a += r * t->a_row;
+    }
+}
+
+static int64_t NAME(scratch_bytes)(int64_t m, int64_t pack_a) {
+    const int64_t tiles = pack_a ? (m + MR - 1) / MR : 0;
+    return (int64_t)sizeof(real) * (KC * NR + tiles * TILE_SIZE(KC));
 }
 
 static void NAME(multiply)(const struct gemm_block *t) {
-    const int64_t tiles = (t->m + MR - 1) / MR;
-    for (int64_t j = 0; j < t->n; j += NR) {
-        const int64_t n = t->n - j < NR ? t->n - j : NR;
-        NAME(pack)(t->scratch, t, j, n);
-        for (int64_t p = 0; p < tiles; p++) {
-            /* Equal rows for all tiles, rather than a short last one. */
-            const int64_t i = t->m * p / tiles, rows = t->m * (p + 1) / tiles - i;
-            NAME(tiles)[rows](t, (const real *)t->a + i * t->a_row, t->scratch, (real *)t->c + i * t->c_row + j,
-                              t->bias ? (const real *)t->bias + j : NULL, n);
+    /* `tall` tiles of `rows`, then `tiles - tall` of rows - 1. */
+    const int64_t tiles = (t->m + MR - 1) / MR, rows = (t->m + tiles - 1) / tiles, tall = tiles - (rows * tiles - t->m);
+    const int direct = tiles == 1 && t->b_col == 1;
+    real *packed = (real *)t->scratch + KC * NR;
+    struct NAME(strip) s = {.a_row = t->pack_a ? 1 : t->a_row, .a_col = t->pack_a ? PAD : t->a_col};
+    if (t->pack_a) NAME(pack_tiles)(packed, t, tiles, tall, rows);
+    for (int64_t j = 0, n; j < t->n; j += n) {
+        const int64_t rest = t->n - j;
+        const int wide = t->m == 1 ? 8 : 4, nv = direct && t->m <= 3 && rest >= wide * W ? wide : rest > W ? 2 : 1;
+        n = rest < nv * W ? rest : nv * W;
+        s.a = t->pack_a ? packed : t->a;
+        s.b = (const real *)t->b + j * t->b_col;
+        s.next = n < rest ? s.b + n * t->b_col : (const real *)t->b + t->k * t->b_row;
+        s.next_row = t->b_row;
+        s.c = (real *)t->c + j * t->c_col;
+        s.bias = t->bias && !t->exchanged ? (const real *)t->bias + j : t->bias;
+        s.n = n;
+        int copying = !direct && t->b_col == 1 && n == NR;
+        if (!direct && !copying) NAME(pack_panel)(t->scratch, t, s.b, n, nv * W);
+        int64_t left = tall, r = rows;
+        for (int part = 0; part < 2; part++, left = tiles - tall, r = rows - 1) {
+            s.a_group = t->pack_a ? TILE_SIZE(t->k) : r * t->a_row;
+            while (left > 0) {
+                const int groups = nv == 1 && left > 1 ? 2 : 1;
+                s.count = copying ? 1 : left / groups;
+                left -= s.count * groups;
+                const NAME(tile_fn) tile = nv > 2 ? NAME(wide_tile)[r] : groups == 2 ? NAME(pair)[r]
+                    : NAME(tile)[r][nv - 1][direct ? DIRECT : copying ? COPYING : COPIED];
+                tile(t, &s);
+                copying = 0;
+            }
         }
     }
 }
@@ -101,7 +327,7 @@ static const struct gemm_kernels NAME(table) = {
     .mr = MR,
     .nr = NR,
     .kc = KC,
-    .scratch = KC * NR * sizeof(real),
-    .rate = VEC_BYTES == 64 ? 3 * W : VEC_BYTES == 32 ? 5 * W : 2 * W,
+    .rate = VEC_BYTES == 64 ? 5 * W : VEC_BYTES == 32 ? 6 * W : 2 * W,
+    .scratch_bytes = NAME(scratch_bytes),
     .multiply = NAME(multiply),
 };

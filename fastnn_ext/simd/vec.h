@@ -18,6 +18,9 @@
  *   vitof(i)                 back to real, same range
  *   vasi(v) vasf(i)          the bits, reinterpreted; + - & | ^ << >> work on veci (>> is arithmetic)
  *   vzip_low(a, b)           a0 b0 a1 b1 ... of the lower halves of a and b; vzip_high of the upper
+ *   vload16(p, step)         16 bytes each from p, p + step, p + 2 step, ...; vstore16(p, step, v) writes so
+ *   vtranspose16(v)          LANE vectors, seen as columns of LANE x LANE blocks of 16 bytes' width: each
+ *                            block transposed; LANE is how many reals 16 bytes hold
  *   vsum(v)                  sum over lanes in a fixed tree order; vhmax(v): maximum (NaN wins)
  *
  * There is one body for every width, on GCC/Clang vector types; an ISA overrides only the words
@@ -32,6 +35,7 @@
 #undef ireal
 #undef W
 #undef NAME
+#undef LANE
 
 #if defined(__AVX512F__)
 #define VEC_BYTES 64
@@ -71,6 +75,7 @@ typedef veci_f64 vmask_f64;
 #define vmask vmask_f32
 #define NAME(f) f##_f32
 #define W (VEC_BYTES / 4)
+#define LANE 4
 #else
 #define real double
 #define ireal int64_t
@@ -80,6 +85,7 @@ typedef veci_f64 vmask_f64;
 #define vmask vmask_f64
 #define NAME(f) f##_f64
 #define W (VEC_BYTES / 8)
+#define LANE 2
 #endif
 
 #define vset NAME(vset)
@@ -112,6 +118,9 @@ typedef veci_f64 vmask_f64;
 #define viset NAME(viset)
 #define vzip_low NAME(vzip_low)
 #define vzip_high NAME(vzip_high)
+#define vload16 NAME(vload16)
+#define vstore16 NAME(vstore16)
+#define vtranspose16 NAME(vtranspose16)
 #define vsum NAME(vsum)
 #define vhmax NAME(vhmax)
 
@@ -260,6 +269,71 @@ INLINE vec vzip_high(vec a, vec b) { return VZIP(a, b, 2, 6, 3, 7); }
 INLINE vec vzip_low(vec a, vec b) { return VZIP(a, b, 0, 2); }
 INLINE vec vzip_high(vec a, vec b) { return VZIP(a, b, 1, 3); }
 #endif
+
+#undef PIECE
+#if REAL_IS_FLOAT
+typedef float piece_f32 __attribute__((vector_size(16), aligned(4), may_alias));
+#define PIECE piece_f32
+#else
+typedef double piece_f64 __attribute__((vector_size(16), aligned(8), may_alias));
+#define PIECE piece_f64
+#endif
+INLINE vec vload16(const real *p, int64_t step) {
+#if VEC_BYTES == 64
+    __m512 v = _mm512_castps128_ps512((__m128)*(const PIECE *)p);
+    v = _mm512_insertf32x4(v, (__m128)*(const PIECE *)(p + step), 1);
+    v = _mm512_insertf32x4(v, (__m128)*(const PIECE *)(p + 2 * step), 2);
+    return (vec)_mm512_insertf32x4(v, (__m128)*(const PIECE *)(p + 3 * step), 3);
+#elif VEC_BYTES == 32
+    __m256 v = _mm256_castps128_ps256((__m128)*(const PIECE *)p);
+    return (vec)_mm256_insertf128_ps(v, (__m128)*(const PIECE *)(p + step), 1);
+#else
+    return vload(p);
+#endif
+}
+INLINE void vstore16(real *p, int64_t step, vec v) {
+#if VEC_BYTES == 64
+    *(PIECE *)p = (PIECE)_mm512_extractf32x4_ps((__m512)v, 0);
+    *(PIECE *)(p + step) = (PIECE)_mm512_extractf32x4_ps((__m512)v, 1);
+    *(PIECE *)(p + 2 * step) = (PIECE)_mm512_extractf32x4_ps((__m512)v, 2);
+    *(PIECE *)(p + 3 * step) = (PIECE)_mm512_extractf32x4_ps((__m512)v, 3);
+#elif VEC_BYTES == 32
+    *(PIECE *)p = (PIECE)_mm256_castps256_ps128((__m256)v);
+    *(PIECE *)(p + step) = (PIECE)_mm256_extractf128_ps((__m256)v, 1);
+#else
+    vstore(p, v);
+#endif
+}
+/* Lanes x0, x1, ... of every 16 bytes of a (those below W) and of b (W and above). */
+#undef V16
+#if VEC_BYTES == 64 && REAL_IS_FLOAT
+#define V16(a, b, x, y, z, t)                                                                                 \
+    VZIP(a, b, x, y, z, t, x + 4, y + 4, z + 4, t + 4, x + 8, y + 8, z + 8, t + 8, x + 12, y + 12, z + 12, t + 12)
+#elif VEC_BYTES == 32 && REAL_IS_FLOAT
+#define V16(a, b, x, y, z, t) VZIP(a, b, x, y, z, t, x + 4, y + 4, z + 4, t + 4)
+#elif REAL_IS_FLOAT
+#define V16(a, b, x, y, z, t) VZIP(a, b, x, y, z, t)
+#elif VEC_BYTES == 64
+#define V16(a, b, x, y) VZIP(a, b, x, y, x + 2, y + 2, x + 4, y + 4, x + 6, y + 6)
+#elif VEC_BYTES == 32
+#define V16(a, b, x, y) VZIP(a, b, x, y, x + 2, y + 2)
+#else
+#define V16(a, b, x, y) VZIP(a, b, x, y)
+#endif
+INLINE void vtranspose16(vec *v) {
+#if REAL_IS_FLOAT
+    vec a = V16(v[0], v[1], 0, W, 1, W + 1), b = V16(v[0], v[1], 2, W + 2, 3, W + 3);
+    vec c = V16(v[2], v[3], 0, W, 1, W + 1), d = V16(v[2], v[3], 2, W + 2, 3, W + 3);
+    v[0] = V16(a, c, 0, 1, W, W + 1);
+    v[1] = V16(a, c, 2, 3, W + 2, W + 3);
+    v[2] = V16(b, d, 0, 1, W, W + 1);
+    v[3] = V16(b, d, 2, 3, W + 2, W + 3);
+#else
+    vec a = V16(v[0], v[1], 0, W), b = V16(v[0], v[1], 1, W + 1);
+    v[0] = a;
+    v[1] = b;
+#endif
+}
 
 INLINE real vsum(vec v) {
     real t[W];
