@@ -173,27 +173,27 @@ cdef inline void put_piece(const fnn_op *op, int64_t piece, double total) noexce
 
 # The kernels of a difference have one signature: op.kernels is the kernel itself.
 cdef void prepare_mse(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.4)
+    cut_pieces(op, 0.2)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).mse
 
 
 cdef void prepare_l1(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.4)
+    cut_pieces(op, 0.2)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).l1
 
 
 cdef void prepare_smooth_l1(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.8)
+    cut_pieces(op, 0.4)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).smooth_l1
 
 
 cdef void prepare_huber(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.5)
+    cut_pieces(op, 0.3)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).huber
 
 
 cdef void prepare_bce(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 3)
+    cut_pieces(op, 2.5)
     op.kernels = loss_table(op.isa, op.dtype)
 
 

@@ -54,11 +54,11 @@ cdef inline void cut(fnn_op *op, double ns) noexcept nogil:
 
 
 cdef void prepare_sgd(fnn_op *op) noexcept nogil:
-    cut(op, 0.5)
+    cut(op, 0.3)
 
 
 cdef void prepare_adam(fnn_op *op) noexcept nogil:
-    cut(op, 1.0)
+    cut(op, 0.5)
 
 
 cdef void prepare_tick(fnn_op *op) noexcept nogil:

@@ -68,12 +68,12 @@ cdef enum: N, INNER, STREAM, PERIOD, ROW
 
 
 cdef void prepare_dropout(fnn_op *op) noexcept nogil:
-    cdef double ns = 0.3 if op.dim[INNER] > 1 else 1.0
+    cdef double ns = 0.6 if op.dim[INNER] > 1 else 1.0
     op.kernels = random_table(op.isa, op.dtype)
     op.dim[ROW] = op.dim[PERIOD] if op.dim[PERIOD] > 0 else op.dim[INNER]
     cdef int64_t size = max(<int64_t> 1, CHUNK // op.dim[ROW]) * op.dim[ROW]
     op.chunks = (op.dim[N] + size - 1) // size
-    op.cost = ns * op.dim[N] * (1 if op.dtype == 0 else 1.5)
+    op.cost = ns * op.dim[N] * (1 if op.dtype == 0 else 1.25)
 
 
 cdef int run_dropout(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
@@ -128,7 +128,7 @@ cdef inline void prepare_fill(fnn_op *op, double ns) noexcept nogil:
 
 
 cdef void prepare_philox(fnn_op *op) noexcept nogil:
-    prepare_fill(op, 0.7)
+    prepare_fill(op, 0.8)
 
 
 cdef void prepare_uniform(fnn_op *op) noexcept nogil:
