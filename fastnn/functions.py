@@ -12,6 +12,9 @@ from fastnn.lowering.call import build, flatten_result, to_array
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
 
+#: Programs that a traced function keeps, one a combination of shapes and dtypes; the oldest goes first.
+KEPT = 128
+
 
 class Traced:
     """A function that runs as a program; made by `trace`, `value_and_grad` and `grad`.
@@ -50,6 +53,8 @@ class Traced:
         if entry is None:
             names = [f"argument {i}" for i in range(len(arrays))]
             entry = build(self.function, arrays, names, self._finish, batched=False)
+            if len(self._programs) == KEPT:
+                del self._programs[next(iter(self._programs))]
             self._programs[key] = entry
         return entry
 

@@ -83,6 +83,9 @@ CASES = {
     "adam: infinite weight decay": (lambda: adam(weight_decay=float("inf")), "weight_decay must be finite"),
     "optimizer: lr assigned NaN": (lambda: setattr(adam(), "lr", NAN), "lr must be"),
     "optimizer: another's state": (lambda: adam().load_state_dict(optim.SGD(model().parameters()).state_dict()), "SGD"),
+    "optimizer: a state without its steps": (lambda: load_state(lambda group, _: group.pop("steps")), "number of steps"),
+    "optimizer: steps as text": (lambda: load_state(lambda group, _: group.update(steps="many")), "steps must be"),
+    "optimizer: a state of text": (lambda: load_state(lambda _, states: spell(states)), "exp_avg must hold numbers"),
     # layers
     "Linear: no inputs": (lambda: nn.Linear(0, 3), "in_features"),
     "Linear: a fraction": (lambda: nn.Linear(2.5, 3), "in_features"),
@@ -139,6 +142,22 @@ CASES = {
     "manual_seed: text": (lambda: fn.manual_seed("x"), "seed must be an int"),
     "mlp: no hidden units": (lambda: fn.models.mlp(4, [0], 2), "got 0"),
 }
+
+
+def load_state(spoil):
+    """Load a state of Adam that is spoilt by spoil(settings, arrays) of its first group."""
+    optimizer = adam()
+    state = optimizer.state_dict()
+    spoil(state["groups"][0], state["state"][0])
+    before = optimizer.state_dict()
+    try:
+        optimizer.load_state_dict(state)
+    finally:
+        np.testing.assert_equal(optimizer.state_dict(), before)
+
+
+def spell(states):
+    states["exp_avg"] = np.full(states["exp_avg"].shape, "x")
 
 
 def forward_backward(dy):

@@ -304,7 +304,7 @@ class Module:
         """Write the state_dict as safetensors; the file is replaced as a whole or not at all."""
         from fastnn.files import save_arrays
 
-        save_arrays(path, self.state_dict(), {"format": "fastnn", "model": type(self).__name__})
+        save_arrays(path, self.state_dict(), {"fastnn.model": type(self).__name__})
 
     def load(self, path: str | os.PathLike[str], strict: bool = True) -> Module:
         """Read a state_dict from a safetensors file.

@@ -228,6 +228,8 @@ class Optimizer:
         ------
         ValueError
             If it comes from another kind of optimizer, or from other parameters.
+        TypeError
+            If a setting is of the wrong type, or a state's array does not hold numbers.
         """
         if state.get("kind") != type(self).__name__:
             raise ValueError(f"the state is that of {state.get('kind')}, not of {type(self).__name__}")
@@ -236,10 +238,14 @@ class Optimizer:
             raise ValueError(f"the state has {len(groups)} groups; the optimizer {len(self.param_groups)}")
         for group, settings, states in zip(self.param_groups, groups, arrays, strict=True):
             for name, value in settings.items():
-                if name != "steps":
-                    if name not in self.defaults:
-                        raise ValueError(f"the state has the unknown setting {name!r}")
+                if name == "steps":
+                    check_number(name, value)
+                elif name not in self.defaults:
+                    raise ValueError(f"the state has the unknown setting {name!r}")
+                else:
                     self.check(name, value)
+            if "steps" not in settings:
+                raise ValueError("the state lacks the number of steps made")
             if set(states) != set(group.states):
                 raise ValueError(f"the state holds {sorted(states)}; expected {sorted(group.states)}")
             for name, array in states.items():
@@ -248,6 +254,8 @@ class Optimizer:
                         f"{name} has shape {np.shape(array)}; expected {group.states[name].shape}: the "
                         "parameters differ"
                     )
+                if np.asarray(array).dtype.kind not in "fiu":
+                    raise TypeError(f"{name} must hold numbers, got {np.asarray(array).dtype}")
         for group, settings, states in zip(self.param_groups, groups, arrays, strict=True):
             for name, value in settings.items():
                 if name != "steps":
