@@ -1,5 +1,8 @@
 """Networks: names, sizes, plans, threads, and training next to PyTorch."""
 
+import ctypes
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -154,6 +157,53 @@ def test_weights_after_20_steps_do_not_depend_on_the_threads():
             assert value.tobytes() == other[name].tobytes(), name
 
 
+def heap_bytes():
+    """What malloc has handed out, in its heaps and as maps of their own; None where it does not say."""
+
+    class Info(ctypes.Structure):
+        _fields_ = [
+            (name, ctypes.c_size_t)
+            for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks used free keep".split()
+        ]
+
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo is None:
+        return None
+    mallinfo.restype = Info
+    info = mallinfo()
+    return info.used + info.hblkhd
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_step_allocates_nothing_after_the_second(threads):
+    model = models.resnet20()
+    opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), opt)
+    data = list(batches((3, 32, 32), np.float32, 2, 16))
+    with fn.threads(threads):
+        for x, y in data:
+            step(x, y)
+        heap = heap_bytes()
+        tracemalloc.start()
+        runtime.fail_allocation(1)  # raises MemoryError where a driver asks for memory
+        try:
+            for _ in range(3):
+                step(*data[0])
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            for _ in range(5):
+                step(*data[1])
+            current, peak = tracemalloc.get_traced_memory()
+        finally:
+            runtime.fail_allocation(0)
+            tracemalloc.stop()
+    # The smallest activation of this batch has 64 KiB, all together have 60 MiB.
+    assert peak - before < 20_000
+    assert current - before < 2_000
+    if heap is not None:
+        assert heap_bytes() - heap < 32_000
+
+
 # ---- next to PyTorch ----------------------------------------------------------------------------
 
 
@@ -204,7 +254,7 @@ def test_losses_and_statistics_of_resnet20_follow_torch(shortcut, dtype):
     torch.manual_seed(0)
     ours, theirs = models.resnet20(shortcut=shortcut), torch_models.resnet20(torch, shortcut)
     # At higher rates float32 goes astray within these steps, PyTorch's from float64's as far as ours.
-    settings = (0.002, 0.0, 16) if dtype == np.float32 else (0.01, 0.9, 4)
+    settings = (0.002, 0.0, 16) if dtype == np.float32 else (0.01, 0.9, 4 if shortcut == "A" else 8)
     assert_losses_follow(torch, ours, theirs, (3, 32, 32), dtype, *settings)
 
 
