@@ -185,10 +185,10 @@ def test_a_plan_serves_smaller_batches():
     np.testing.assert_array_equal(model(x[:2]), whole[:2])
 
 
-@pytest.mark.parametrize("layer", ["Conv2d", "Conv1d", "ConvTranspose2d"])
+@pytest.mark.parametrize("layer", ["Conv2d", "Conv1d", "ConvTranspose2d", "ConvTranspose1d"])
 def test_gradients_agree_with_differences(layer):
     model = getattr(nn, layer)(2, 4, 3, stride=2, padding=1, groups=2).double()
-    shape = (2, 2, 5) if layer == "Conv1d" else (2, 2, 5, 4)
+    shape = (2, 2, 5) if layer.endswith("1d") else (2, 2, 5, 4)
     x = np.random.default_rng(0).standard_normal(shape)
     assert fn.testing.gradcheck(model, x, eps=1.0)
 
@@ -223,4 +223,18 @@ def test_conv_transpose2d_follows_torch(kernel, stride, padding, dilation, group
     settings = (4, 8, kernel, stride, padding, output_padding, groups, True, dilation)
     assert_same_as_torch(
         torch, nn.ConvTranspose2d(*settings), torch.nn.ConvTranspose2d(*settings), 2, 4, 4, 5
+    )
+
+
+ONE_SIDED = [s for s in TRANSPOSED if all(isinstance(value, int) for value in s)]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation", "groups", "output_padding"), ONE_SIDED
+)
+def test_conv_transpose1d_follows_torch(kernel, stride, padding, dilation, groups, output_padding):
+    torch = pytest.importorskip("torch")
+    settings = (4, 8, kernel, stride, padding, output_padding, groups, True, dilation)
+    assert_same_as_torch(
+        torch, nn.ConvTranspose1d(*settings), torch.nn.ConvTranspose1d(*settings), 2, 4, 5
     )

@@ -159,3 +159,11 @@ def test_adaptive_pooling_follows_torch(size, kind):
     torch = pytest.importorskip("torch")
     name = f"Adaptive{kind}Pool2d"
     assert_same_as_torch(torch, getattr(nn, name)(size), getattr(torch.nn, name)(size), 2, 3, 7, 6)
+
+
+@pytest.mark.parametrize("kind", ["Avg", "Max"])
+@pytest.mark.parametrize("size", [1, 3, 11, 14])
+def test_adaptive_pooling_of_sequences_follows_torch(size, kind):
+    torch = pytest.importorskip("torch")
+    name = f"Adaptive{kind}Pool1d"
+    assert_same_as_torch(torch, getattr(nn, name)(size), getattr(torch.nn, name)(size), 2, 3, 11)

@@ -13,7 +13,7 @@ from fastnn.nn.activation import (
     Tanh,
 )
 from fastnn.nn.container import ModuleDict, ModuleList, Sequential
-from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose2d
+from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from fastnn.nn.dropout import Dropout, Dropout2d
 from fastnn.nn.flatten import Flatten
 from fastnn.nn.linear import Identity, Linear
@@ -22,7 +22,9 @@ from fastnn.nn.module import Module
 from fastnn.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.pool import (
+    AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
+    AdaptiveMaxPool1d,
     AdaptiveMaxPool2d,
     AvgPool1d,
     AvgPool2d,
@@ -34,7 +36,9 @@ from fastnn.nn.resize import Upsample, ZeroPad2d
 __all__ = [
     "ELU",
     "GELU",
+    "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AvgPool1d",
     "AvgPool2d",
@@ -43,6 +47,7 @@ __all__ = [
     "BatchNorm2d",
     "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",

@@ -1,4 +1,4 @@
-"""Convolution layers: Conv1d, Conv2d, ConvTranspose2d."""
+"""Convolution layers: Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d."""
 
 from __future__ import annotations
 
@@ -227,6 +227,62 @@ class ConvTranspose2d(_Conv):
 
     def forward(self, input: Any) -> Any:
         return F.conv_transpose2d(
+            input, self.weight, self.bias, self.stride, self.padding, self.output_padding,
+            self.groups, self.dilation,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        return self._repr(
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            dilation=self.dilation,
+        )
+
+
+class ConvTranspose1d(_Conv):
+    """Transposed 1-D convolution over sequences (N, C, L); see ConvTranspose2d.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size : int
+    stride, padding, dilation, output_padding : int
+    groups : int, default 1
+    bias : bool, default True
+    padding_mode : "zeros"
+    dtype : float32 or float64, default float32
+
+    Attributes
+    ----------
+    weight : Parameter (in_channels, out_channels / groups, K)
+    bias : Parameter (out_channels,), or None
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] = 1,
+        padding: int | tuple[int] = 0,
+        output_padding: int | tuple[int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | tuple[int] = 1,
+        padding_mode: str = "zeros",
+        dtype: Any = None,
+    ) -> None:
+        kernel = (single(kernel_size, "kernel_size", 1),)
+        super().__init__(
+            in_channels, out_channels, kernel, groups, bias, padding_mode, dtype, transposed=True
+        )
+        self.stride = (single(stride, "stride", 1),)
+        self.padding = (single(padding, "padding", 0),)
+        self.output_padding = (single(output_padding, "output_padding", 0),)
+        self.dilation = (single(dilation, "dilation", 1),)
+
+    def forward(self, input: Any) -> Any:
+        return F.conv_transpose1d(
             input, self.weight, self.bias, self.stride, self.padding, self.output_padding,
             self.groups, self.dilation,
         )  # fmt: skip

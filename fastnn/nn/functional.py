@@ -20,7 +20,9 @@ from fastnn.ops import gemm, loss, norm, pool2d, random, shape
 from fastnn.ops.activation import activation
 
 __all__ = [
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "avg_pool1d",
     "avg_pool2d",
@@ -30,6 +32,7 @@ __all__ = [
     "concat",
     "conv1d",
     "conv2d",
+    "conv_transpose1d",
     "conv_transpose2d",
     "cross_entropy",
     "dropout",
@@ -212,6 +215,35 @@ def conv_transpose2d(
     )
 
 
+@eager("input", "weight", "bias")
+def conv_transpose1d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int | tuple[int] = 1,
+    padding: int | tuple[int] = 0,
+    output_padding: int | tuple[int] = 0,
+    groups: int = 1,
+    dilation: int | tuple[int] = 1,
+) -> Any:
+    """The gradient of conv1d for its input, as a layer; see conv_transpose2d.
+
+    Parameters
+    ----------
+    input : (N, C, L)
+    weight : (C, out / groups, K)
+    bias : (out,), optional
+    stride, padding, dilation, output_padding, groups : int
+
+    Returns
+    -------
+    (N, out, OL)
+    """
+    return convolution.conv_transpose1d(
+        input, weight, bias, stride, padding, output_padding, groups, dilation
+    )
+
+
 # ---- pooling ------------------------------------------------------------------------------------
 
 
@@ -348,6 +380,18 @@ def adaptive_avg_pool2d(input: Any, output_size: int | tuple[int | None, int | N
 def adaptive_max_pool2d(input: Any, output_size: int | tuple[int | None, int | None]) -> Any:
     """The largest values of the windows of adaptive_avg_pool2d."""
     return pool2d.adaptive_pool2d(input, output_size, "max")
+
+
+@eager("input")
+def adaptive_avg_pool1d(input: Any, output_size: int | tuple[int]) -> Any:
+    """adaptive_avg_pool2d over sequences (N, C, L)."""
+    return pool2d.adaptive_pool1d(input, output_size, "avg")
+
+
+@eager("input")
+def adaptive_max_pool1d(input: Any, output_size: int | tuple[int]) -> Any:
+    """adaptive_max_pool2d over sequences (N, C, L)."""
+    return pool2d.adaptive_pool1d(input, output_size, "max")
 
 
 # ---- normalisation ------------------------------------------------------------------------------

@@ -175,3 +175,29 @@ class AdaptiveMaxPool2d(AdaptiveAvgPool2d):
 
     def forward(self, input: Any) -> Any:
         return F.adaptive_max_pool2d(input, self.output_size)
+
+
+class AdaptiveAvgPool1d(Module):
+    """AdaptiveAvgPool2d over sequences (N, C, L).
+
+    Parameters
+    ----------
+    output_size : int
+    """
+
+    def __init__(self, output_size: int | tuple[int]) -> None:
+        super().__init__()
+        self.output_size = single(output_size, "output_size", 1)
+
+    def forward(self, input: Any) -> Any:
+        return F.adaptive_avg_pool1d(input, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool1d(AdaptiveAvgPool1d):
+    """AdaptiveMaxPool2d over sequences (N, C, L)."""
+
+    def forward(self, input: Any) -> Any:
+        return F.adaptive_max_pool1d(input, self.output_size)

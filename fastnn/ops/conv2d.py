@@ -382,30 +382,86 @@ def conv_transpose2d(
     groups: int,
     dilation: Any,
 ) -> Tensor:
-    """See fastnn.nn.functional.conv_transpose2d: the gradient of a convolution for its input."""
+    """See fastnn.nn.functional.conv_transpose2d."""
     x, weight, bias = _operands(
         "conv_transpose2d", x, weight, bias, groups, "H, W", transposed=True
     )
-    kernel = (weight.shape[2], weight.shape[3])
-    strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-    before, extra = pair(padding, "padding", 0), pair(output_padding, "output_padding", 0)
-    size = []
+    geometry, size = _transposed(
+        "conv_transpose2d",
+        (x.shape[2], x.shape[3]),
+        (weight.shape[2], weight.shape[3]),
+        pair(stride, "stride", 1),
+        pair(padding, "padding", 0),
+        pair(output_padding, "output_padding", 0),
+        pair(dilation, "dilation", 1),
+        groups,
+    )
+    return to_nchw(_convolve_back(to_nhwc(x), weight, bias, geometry, size))
+
+
+def conv_transpose1d(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> Tensor:
+    """See fastnn.nn.functional.conv_transpose1d: images one pixel high."""
+    from fastnn.ops.shape import reshape
+
+    x, weight, bias = _operands("conv_transpose1d", x, weight, bias, groups, "L", transposed=True)
+    geometry, size = _transposed(
+        "conv_transpose1d",
+        (1, x.shape[2]),
+        (1, weight.shape[2]),
+        (1, single(stride, "stride", 1)),
+        (0, single(padding, "padding", 0)),
+        (0, single(output_padding, "output_padding", 0)),
+        (1, single(dilation, "dilation", 1)),
+        groups,
+    )
+    first, second, width = weight.shape
+    image = reshape(weight, (first, second, 1, width))
+    return from_nwc(_convolve_back(to_nwc(x), image, bias, geometry, size))
+
+
+def _transposed(
+    what: str,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    before: tuple[int, int],
+    extra: tuple[int, int],
+    dilations: tuple[int, int],
+    groups: int,
+) -> tuple[Geometry, tuple[int, int]]:
+    """The convolution whose gradient for its input is meant, and the size of that input."""
+    result = []
     for axis in (0, 1):
         if extra[axis] >= max(strides[axis], dilations[axis]):
             raise ValueError(
-                f"conv_transpose2d: output_padding {extra} must be less than stride {strides} or "
+                f"{what}: output_padding {extra} must be less than stride {strides} or "
                 f"dilation {dilations}"
             )
         span = (kernel[axis] - 1) * dilations[axis] + 1
-        size.append((x.shape[2 + axis] - 1) * strides[axis] - 2 * before[axis] + span + extra[axis])
-    if min(size) < 1:
+        result.append((size[axis] - 1) * strides[axis] - 2 * before[axis] + span + extra[axis])
+    if min(result) < 1:
         raise ValueError(
-            f"conv_transpose2d: the output would be {size[0]} x {size[1]}; use less padding"
+            f"{what}: the output would be {result[0]} x {result[1]}; use less padding"
         )
     # The convolution that goes back from the output leaves out what output_padding put at its end.
     ends = (before[0], before[0] - extra[0], before[1], before[1] - extra[1])
-    geometry = Geometry(kernel, strides, ends, dilations, groups)
-    shape = (x.shape[0], *size, weight.shape[1] * groups)
-    inputs = [to_nhwc(x), kernel_layout(weight, groups)]
+    return Geometry(kernel, strides, ends, dilations, groups), (result[0], result[1])
+
+
+def _convolve_back(
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, size: tuple[int, int]
+) -> Tensor:
+    """x (N, H, W, IC) -> (N, *size, OC), by weight (IC, OC/groups, KH, KW)"""
+    shape = (x.shape[0], *size, weight.shape[1] * geometry.groups)
+    inputs = [x, kernel_layout(weight, geometry.groups)]
     y = active_graph().add(INPUT_GRAD, inputs, geometry=geometry, shape=shape, grad=None).output
-    return to_nchw(y if bias is None else add(y, bias))
+    return y if bias is None else add(y, bias)

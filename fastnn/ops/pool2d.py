@@ -211,3 +211,11 @@ def adaptive_pool2d(x: Any, output_size: Any, kind: str) -> Tensor:
     size = pair(filled if len(given) == 2 else given, "output_size", 1)
     op = ADAPTIVE_MAX_POOL2D if kind == "max" else ADAPTIVE_AVG_POOL2D
     return to_nchw(active_graph().add(op, [to_nhwc(x)], size=size, settings=()).output)
+
+
+def adaptive_pool1d(x: Any, output_size: Any, kind: str) -> Tensor:
+    """See fastnn.nn.functional.adaptive_avg_pool1d; kind is "avg" or "max"."""
+    x = _image(f"adaptive_{kind}_pool1d", x, "L")
+    size = (1, single(output_size, "output_size", 1))
+    op = ADAPTIVE_MAX_POOL2D if kind == "max" else ADAPTIVE_AVG_POOL2D
+    return from_nwc(active_graph().add(op, [to_nwc(x)], size=size, settings=()).output)
