@@ -32,8 +32,8 @@ from libc.stdlib cimport calloc, free
 
 from fastnn_ext cimport runtime
 from fastnn_ext.runtime cimport (
-    FNN_FAILED, FNN_LATE, FNN_MAX_BUF, FNN_MAX_DIM, FNN_MAX_SCALAR, FNN_NO_MEMORY, fnn_op, fnn_phase,
-    fnn_program,
+    FNN_FAILED, FNN_LATE, FNN_MAX_BUF, FNN_MAX_DIM, FNN_MAX_SCALAR, FNN_NO_MEMORY, fnn_event, fnn_op,
+    fnn_phase, fnn_profile, fnn_program,
 )
 
 
@@ -42,6 +42,7 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
 
 
+EVENT = np.dtype([("begin", "f8"), ("end", "f8"), ("op", "i4"), ("thread", "i4")])  # fnn_event
 DTYPES = ("float32", "float64", "int64")
 cdef int ITEMSIZE[3]
 ITEMSIZE[0] = 4
@@ -149,11 +150,14 @@ cdef class Plan:
     cdef unsigned forks
     cdef long owner
     cdef object seconds          # (n_ops, threads) while profiling
+    cdef object events           # (room,) of EVENT, of the latest profile
+    cdef int64_t n_events
     cdef readonly object kernels # names of the ops
 
     def __cinit__(self):
         self.lock = NULL
         self.batch = -1
+        self.events = np.zeros(0, EVENT)
 
     def __init__(self, list ops, list phases, int commit, int64_t arena_bytes, list fixed,
                  list inputs, list outputs, int64_t max_batch, Plan shared=None):
@@ -364,8 +368,8 @@ cdef class Plan:
         cdef int n_inputs = <int> len(self.inputs)
         cdef Py_ssize_t i
         cdef patch *p
-        cdef double *op_seconds = NULL
-        cdef Py_buffer seconds_view
+        cdef fnn_profile profile
+        cdef fnn_profile *profiled = NULL
         cdef tuple results
         if len(args) != n_inputs:
             if not insist:
@@ -398,11 +402,12 @@ cdef class Plan:
             threads = runtime.threads()
             if self.seconds is not None:
                 threads = self.seconds.shape[1]
-                PyObject_GetBuffer(self.seconds, &seconds_view, PyBUF_WRITABLE)
-                op_seconds = <double *> seconds_view.buf
-                PyBuffer_Release(&seconds_view)
+                self.open_profile(&profile)
+                profiled = &profile
             with nogil:
-                status = runtime.execute(&self.program, threads, poll_signals, op_seconds)
+                status = runtime.execute(&self.program, threads, poll_signals, profiled)
+            if profiled != NULL:
+                self.n_events = min(profile.count, profile.room)
             if status == FNN_NO_MEMORY:
                 raise MemoryError(f"no memory for {threads} threads' scratch of {self.program.scratch} bytes each")
             if status == FNN_FAILED or status == FNN_LATE:
@@ -453,9 +458,42 @@ cdef class Plan:
 
     # ---- what a reader wants to know ------------------------------------------------------------
 
-    def start_profile(self):
-        """Time each op from now on; see stop_profile."""
+    def start_profile(self, int64_t events=0):
+        """Time each op from now on; see stop_profile.
+
+        Parameters
+        ----------
+        events : int, default 0
+            For how many chunks their times are kept, too; see profile_events.
+        """
         self.seconds = np.zeros((self.program.n_ops, runtime.threads()))
+        self.events = np.zeros(events, EVENT)
+        self.n_events = 0
+
+    cdef int open_profile(self, fnn_profile *profile) except -1:
+        """Where the run that follows writes."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(self.seconds, &view, PyBUF_WRITABLE)
+        profile.op_seconds = <double *> view.buf
+        PyBuffer_Release(&view)
+        profile.threads = self.seconds.shape[1]
+        PyObject_GetBuffer(self.events, &view, PyBUF_WRITABLE)
+        profile.events = <fnn_event *> view.buf
+        PyBuffer_Release(&view)
+        profile.room = len(self.events)
+        profile.count = self.n_events
+        return 0
+
+    def profile_events(self):
+        """The chunks that ran since start_profile, as far as there was room for them.
+
+        Returns
+        -------
+        array of (begin, end, op, thread)
+            In the order in which they ended; begin and end in seconds of a clock that only goes
+            forward, op as an index in `kernels`.
+        """
+        return self.events[:self.n_events]
 
     def stop_profile(self):
         """Seconds spent in each op on each thread since start_profile, shape (ops, threads)."""

@@ -47,13 +47,27 @@ cdef extern from "runtime_team.h" nogil:
         void *team
 
 
+    ctypedef struct fnn_event:
+        double begin
+        double end
+        int32_t op
+        int32_t thread
+
+    ctypedef struct fnn_profile:
+        double *op_seconds
+        int threads
+        fnn_event *events
+        int64_t room
+        int64_t count
+
+
 cdef int isa() noexcept nogil
 cdef int threads() noexcept nogil
 cdef unsigned forks() noexcept nogil
 cdef void *allocate(size_t bytes) noexcept nogil
 cdef void deallocate(void *memory) noexcept nogil
 cdef void prepare(fnn_program *program) noexcept nogil
-cdef int execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_seconds) noexcept nogil
+cdef int execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile) noexcept nogil
 cdef void release(fnn_program *program) noexcept nogil
 cdef void register_op(str name, fnn_run_fn run, fnn_prepare_fn prepare) except *
 cdef int find_op(str name, fnn_op *op) except -1

@@ -14,7 +14,7 @@ cdef extern from "runtime_team.h" nogil:
     int fnn_threads()
     unsigned fnn_forks()
     void fnn_prepare(fnn_program *program)
-    int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_seconds)
+    int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile)
     void fnn_release(fnn_program *program)
     void fnn_runtime_init()
     int fnn_openmp()
@@ -121,8 +121,8 @@ cdef void prepare(fnn_program *program) noexcept nogil:
     fnn_prepare(program)
 
 
-cdef int execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_seconds) noexcept nogil:
-    return fnn_execute(program, threads, poll, op_seconds)
+cdef int execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile) noexcept nogil:
+    return fnn_execute(program, threads, poll, profile)
 
 
 cdef void release(fnn_program *program) noexcept nogil:

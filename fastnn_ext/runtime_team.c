@@ -133,9 +133,9 @@ typedef struct {
     fnn_team *team;
     fnn_poll_fn poll; /* NULL on all threads but the caller's */
     double polled, unpolled; /* when it last looked for signals; estimated work since it last thought of it */
-    double *op_seconds; /* (n_ops, op_stride) or NULL */
+    fnn_profile *profile; /* or NULL */
     char *scratch;
-    int thread, op_stride;
+    int thread;
     int late; /* a signal arrived, but the program had committed */
 } worker;
 
@@ -173,10 +173,14 @@ static void poll_signals(worker *w, int phase) {
 static void run_chunk(worker *w, int32_t op_index, int64_t chunk) {
     const fnn_op *op = &w->program->ops[op_index];
     w->unpolled += op->cost / (double)op->chunks;
-    if (w->op_seconds) {
-        double start = fnn_seconds();
+    fnn_profile *profile = w->profile;
+    if (profile) {
+        fnn_event event = {fnn_seconds(), 0, op_index, w->thread};
         if (op->run(op, chunk, w->scratch)) stop(w);
-        w->op_seconds[op_index * (int64_t)w->op_stride + w->thread] += fnn_seconds() - start;
+        event.end = fnn_seconds();
+        profile->op_seconds[op_index * (int64_t)profile->threads + w->thread] += event.end - event.begin;
+        int64_t place = atomic_fetch_add_explicit(&profile->count, 1, memory_order_relaxed);
+        if (profile->events && place < profile->room) profile->events[place] = event;
     } else if (op->run(op, chunk, w->scratch)) {
         stop(w);
     }
@@ -400,8 +404,7 @@ static void remember(fnn_team *team, int shared, int probing, double begun, doub
     if (probing) team->probe_at = now + PROBE_PATIENCE * (now - begun);
 }
 
-int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_seconds) {
-    int op_stride = threads;
+int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile) {
     if (threads < 2 || program->shared_cost < TEAM_NS) threads = 1;
     double begun = threads > 1 || poll ? fnn_seconds() : 0;
     int sharable = threads > 1, probing = 0;
@@ -409,7 +412,7 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_
     fnn_team *team = team_for(program, threads);
     if (!team) return FNN_NO_MEMORY;
     atomic_store(&team->status, FNN_OK);
-    worker caller = {program, team, poll, begun, 0, op_seconds, team->scratch, 0, op_stride, 0};
+    worker caller = {program, team, poll, begun, 0, profile, team->scratch, 0, 0};
     int32_t begin = threads > 1 ? program->first_shared : program->n_phases;
     int32_t end = threads > 1 ? program->end_shared : program->n_phases;
     for (int32_t p = 0; p < begin && enter(&caller, p); p++) run_phase_alone(&caller, p);
@@ -424,7 +427,7 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_
                 work(&caller);
             } else {
                 char *scratch = team->scratch + (size_t)thread * team->scratch_bytes;
-                worker member = {program, team, NULL, 0, 0, op_seconds, scratch, thread, op_stride, 0};
+                worker member = {program, team, NULL, 0, 0, profile, scratch, thread, 0};
                 work(&member);
             }
         }

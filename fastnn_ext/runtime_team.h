@@ -52,6 +52,21 @@ typedef struct {
     double cost;
 } fnn_phase;
 
+/* One chunk as it ran, in seconds of fnn_seconds(). */
+typedef struct {
+    double begin, end;
+    int32_t op, thread;
+} fnn_event;
+
+/* Where a profiled run writes. Chunks that find no room among the events are in op_seconds alone. */
+typedef struct {
+    double *op_seconds; /* (n_ops, threads), added to */
+    int threads;
+    fnn_event *events; /* (room,) or NULL */
+    int64_t room;
+    _Atomic int64_t count; /* chunks so far, room or not */
+} fnn_profile;
+
 typedef struct fnn_team fnn_team;
 
 typedef struct {
@@ -76,8 +91,8 @@ enum { FNN_OK = 0, FNN_LATE = 1, FNN_FAILED = -1, FNN_NO_MEMORY = -2 };
 typedef int (*fnn_poll_fn)(void);
 
 void fnn_prepare(fnn_program *program); /* after a change of sizes */
-/* Runs all phases on up to `threads` threads. op_seconds, if given, is (n_ops, threads), added to. */
-int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, double *op_seconds);
+/* Runs all phases on up to `threads` threads. `profile` may be NULL. */
+int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile);
 void fnn_release(fnn_program *program);
 void fnn_always_share(int yes); /* for tests: a team even where one thread measures faster */
 

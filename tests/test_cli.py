@@ -589,3 +589,48 @@ def test_samples_that_do_not_fit_are_named(run, fails, folder):
     assert "missing.npy" in fails("predict", "r", "missing.npy")
     assert "missing.idx" in fails("predict", "r", "missing.idx")
     assert "--samples" in fails("predict", "r", "--samples", "0:361")
+
+
+# ---- bench --------------------------------------------------------------------------------------
+
+
+def test_bench_times_training_and_inference_on_one_thread_and_on_all(run):
+    result = json.loads(run("bench", "--model", "mlp", "--batch-size", "8", "--seconds", "0.01", "--json"))
+    kinds = {(r["what"], r["batch"], r["threads"]) for r in result["results"]}
+    counts = {1, fn.get_num_threads()}
+    assert kinds == {(w, b, t) for w, b in (("training step", 8), ("inference", 8), ("inference", 1)) for t in counts}
+    assert all(0 < r["min"] <= r["median"] and r["gflops"] > 0 for r in result["results"])
+
+
+def test_bench_takes_a_network_of_ones_own(run, folder):
+    (folder / "mine.py").write_text("from fastnn import nn\ndef make():\n    return nn.Linear(5, 3)\n")
+    try:
+        text = run("bench", "--model", "mine:make", "--input", "5", "--seconds", "0.01", "--profile")
+    finally:
+        sys.modules.pop("mine", None)
+    assert "mine:make, 18 parameters" in text
+    assert "matmul" in text
+
+
+def test_bench_takes_a_run_and_writes_a_trace(run, folder):
+    run("train", *SMALL, "--epochs", "1", "--out", "r")
+    assert "r, " in run("bench", "r", "--seconds", "0.01", "--trace", "trace.json")
+    assert json.loads((folder / "trace.json").read_text())["traceEvents"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "nonsense"], "'nonsense' is none of alexnet"),
+        (["--model", "VGG"], "'VGG' is none of"),
+        (["--model", "math:sqrt", "--input", "3"], "math:sqrt"),
+        (["--model", "math:nothing", "--input", "3"], "nothing"),
+        (["--model", "math:sqrt"], "--input"),
+        (["--seconds", "0"], "--seconds"),
+        (["nowhere"], "nowhere"),
+        (["nowhere", "--model", "mlp"], "RUN"),
+        (["--model", "lenet5", "--input", "5"], "expected (N, C, H, W)"),
+    ],
+)
+def test_bench_says_what_is_wrong(fails, options, message):
+    assert message in fails("bench", *options)

@@ -11,7 +11,7 @@ from asv_bench.peers.rows import KINDS, Row
 Result = dict[str, Any]
 
 
-def result(row: Row, threads: int, timings: dict[str, Timing], failures: dict[str, str], peak: float | None) -> Result:
+def result(row: Row, threads: int, timings: dict[str, Timing], failures: dict[str, str], peak: float) -> Result:
     """One row as it stands in the JSON file; a ratio above 1 means that fastnn is faster."""
     ours = timings.get("fastnn")
     peers = {name: timing for name, timing in timings.items() if name != "fastnn"}
@@ -30,7 +30,7 @@ def result(row: Row, threads: int, timings: dict[str, Timing], failures: dict[st
         "ratio_min": peers[best].minimum / ours.minimum if both else None,
         "ratio_median": min(p.median for p in peers.values()) / ours.median if both else None,
         "gflops": row.flops / ours.minimum / 1e9 if ours else None,
-        "share_of_peak": row.flops / ours.minimum / peak if ours and peak else None,
+        "share_of_peak": row.flops / ours.minimum / peak if ours else None,
     }
 
 
@@ -119,7 +119,7 @@ def picture(run: Result, path: str) -> None:
     for y, r in enumerate(rows):
         axes.text(r["ratio_min"], y, f" {r['ratio_min']:.2f} {r['best_peer']}", va="center", fontsize=6)
     axes.invert_yaxis()
-    axes.margins(y=0.01)
+    axes.margins(x=0.25, y=0.01)
     axes.set_xscale("log")
     axes.set_xlabel("times as fast as the best peer (minimum against minimum)")
     axes.set_title(f"{run['machine']}, {run['date']}", fontsize=9)

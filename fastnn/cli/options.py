@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
-from fastnn.cli import evaluate, info, plot, predict, train
+from fastnn.cli import bench, evaluate, info, plot, predict, train
 from fastnn.cli.run import DEFAULTS, MODELS, SETS
 
 
@@ -27,6 +27,7 @@ def parser() -> Parser:
     _eval(commands)
     _predict(commands)
     _plot(commands)
+    _bench(commands)
     _info(commands)
     return top
 
@@ -111,6 +112,26 @@ def _plot(commands: Any) -> None:
     add("--out", metavar="DIR", help="folder of the pictures; default: the run's")
     add("--sample", type=_at_least(0), default=0, metavar="N", help="test image to show maps of")
     add("--layer", metavar="NAME", help="whose maps to show; default: the first that makes images")
+
+
+def _bench(commands: Any) -> None:
+    text = "Time training steps and inference of a network on this machine."
+    command = _command(commands, "bench", bench.run, text)
+    add = command.add_argument
+    add("run", nargs="?", metavar="RUN", help="folder that `fastnn train` left")
+    add(
+        "--model",
+        metavar="NAME",
+        help="a network of fastnn.models, such as resnet18; or MODULE:FUNCTION, a function of yours "
+        "that takes no arguments and returns a Module; default: lenet5",
+    )
+    add("--input", type=_sizes, metavar="N,N,...", help="sizes of one sample, such as 3,224,224")
+    add("--batch-size", type=_at_least(1), metavar="N", help="default: 64")
+    add("--optimizer", choices=["sgd", "adam", "adamw"], help="default: sgd, with momentum")
+    add("--seconds", type=float, default=1.0, metavar="X", help="a line; default: 1")
+    add("--profile", action="store_true", help="print the time of each op of a training step, too")
+    add("--trace", metavar="FILE", help="write some steps as a Chrome trace (ui.perfetto.dev)")
+    add("--plot", metavar="FILE", help="draw the profile (matplotlib)")
 
 
 def _info(commands: Any) -> None:

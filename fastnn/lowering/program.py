@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from fastnn.lowering.fusion import (
 from fastnn.lowering.memory import plan_memory
 from fastnn.lowering.schedule import schedule
 from fastnn_ext.plan import Plan
+
+if TYPE_CHECKING:
+    from fastnn.lowering.profile import Profile
 
 
 class Program:
@@ -125,9 +128,24 @@ class Program:
 
         return explain(self)
 
-    def profile(self, *args: Any, repeats: int = 20) -> str:
-        """Run `repeats` times on these arguments and print the time of each op."""
-        from fastnn.lowering.explain import profile
+    def profile(self, *args: Any, repeats: int = 20) -> Profile:
+        """Run `repeats` times on these arguments and time each op.
+
+        A training step's program trains: these are `repeats` steps.
+
+        Parameters
+        ----------
+        *args : array
+            As the call takes them.
+        repeats : int, default 20
+
+        Returns
+        -------
+        Profile
+            Printed, a table: time, rates and shares of this machine's peak by op. It can be drawn by
+            `fastnn.plotting.plot_profile`, and saved as a Chrome trace by `save_trace`.
+        """
+        from fastnn.lowering.profile import profile
 
         return profile(self, args, repeats)
 

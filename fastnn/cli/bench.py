@@ -1,0 +1,188 @@
+"""``fastnn bench``."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import io
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastnn import config, models, nn, optim
+from fastnn.cli.output import print_json
+from fastnn.cli.run import Run
+from fastnn.files import write_atomically
+from fastnn.lowering.explain import work
+from fastnn.lowering.profile import Profile
+from fastnn.lowering.program import Program
+from fastnn.lowering.roofline import roofline
+from fastnn.train import TrainStep
+from fastnn_ext import runtime
+
+Array = np.ndarray[Any, Any]
+
+#: Sizes of one sample of the networks of fastnn.models.
+INPUTS = {
+    "mlp": (784,),
+    "lenet5": (1, 28, 28),
+    **dict.fromkeys(("resnet20", "resnet32", "resnet56", "resnet110"), (3, 32, 32)),
+}
+OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
+    # Steps so small that thousands on one batch change nothing about the numbers' size.
+    "sgd": lambda p: optim.SGD(p, lr=1e-6, momentum=0.9),
+    "adam": lambda p: optim.Adam(p, lr=1e-6),
+    "adamw": lambda p: optim.AdamW(p, lr=1e-6),
+}
+TURN = 0.02  # seconds of calls that are timed together
+
+
+def run(args: argparse.Namespace) -> int:
+    """Time a network on one thread and on all, and hold it against what the machine gives."""
+    if not args.seconds > 0:
+        raise ValueError(f"--seconds: expected more than 0, got {args.seconds}")
+    name, model, shape = _model(args)
+    size = args.batch_size or 64
+    x = np.random.default_rng(0).standard_normal((size, *shape), dtype=np.float32)
+    target, loss = _target(model, x)
+    step = TrainStep(model, loss, OPTIMIZERS[args.optimizer or "sgd"](model.parameters()))
+    counts = sorted({1, config.get_num_threads()})
+    machine = [{"threads": n, **_roof(n)} for n in counts]
+    lines = []
+    for threads in counts:
+        with config.threads(threads):
+            lines.append(_measure("training step", size, threads, lambda: step(x, target), args.seconds))
+            lines[-1].update(_rates(lines[-1], step.plan(x, target)))
+            for batch in sorted({size, 1}, reverse=True):
+                model.eval()
+                part = x[:batch]
+                lines.append(_measure("inference", batch, threads, functools.partial(model, part), args.seconds))
+                lines[-1].update(_rates(lines[-1], model.plan(part)))
+                model.train()
+    profile = None
+    if args.profile or args.trace or args.plot:
+        profile = step.plan(x, target).profile(x, target)
+        _keep(profile, args)
+    if args.json:
+        print_json({"model": name, "isa": runtime.get_isa(), "machine": machine, "results": lines})
+        return 0
+    for m in machine:
+        print(f"{m['threads']} thread(s), {runtime.get_isa()}: {m['gflops']:.0f} GF/s, {m['gbytes']:.0f} GB/s")
+    parameters = sum(p.size for p in model.parameters())
+    print(f"{name}, {parameters:,} parameters, samples of {'x'.join(map(str, shape))}")
+    for entry in lines:
+        print(_line(entry))
+    if args.profile:
+        print(profile)
+    return 0
+
+
+def _model(args: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...]]:
+    """The network, in training mode, with its name and the sizes of one sample."""
+    if args.run is not None:
+        if args.model is not None or args.input is not None:
+            raise ValueError("RUN: it has a model and an input already; give --model and --input without one")
+        place = Run.open(args.run)
+        return place.folder, place.load_model().train(), place.config.set.image
+    name = args.model or "lenet5"
+    if ":" in name:
+        if args.input is None:
+            raise ValueError("--input: the sizes of one sample are needed for a model of your own")
+        model = _own(name)
+    else:
+        make = getattr(models, name, None)
+        if not callable(make) or not name.islower():
+            known = ", ".join(n for n in models.__all__ if n.islower())
+            raise ValueError(f"--model: {name!r} is none of {known}, nor MODULE:FUNCTION")
+        model = models.mlp(784, (512, 256), 10) if name == "mlp" else make()
+    return name, model.train(), tuple(args.input or INPUTS.get(name, (3, 224, 224)))
+
+
+def _own(name: str) -> nn.Module:
+    module, _, function = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        model = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(f"--model {name}: {error}") from None
+    finally:
+        sys.path.remove(os.getcwd())
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"--model {name}: it returned {type(model).__name__}, not a Module")
+    return model
+
+
+def _target(model: nn.Module, x: Array) -> tuple[Array, nn.Module]:
+    """Labels and cross-entropy for rows of logits; else zeros and the mean squared error."""
+    output = model.eval()(x[:1])
+    model.train()
+    if not isinstance(output, np.ndarray):
+        raise ValueError(f"--model: its output is a {type(output).__name__}; one array is expected")
+    if output.ndim == 2 and output.shape[1] > 1:
+        labels = np.random.default_rng(1).integers(0, output.shape[1], len(x))
+        return labels, nn.CrossEntropyLoss()
+    return np.zeros((len(x), *output.shape[1:]), output.dtype), nn.MSELoss()
+
+
+def _measure(what: str, batch: int, threads: int, call: Callable[[], object], seconds: float) -> dict[str, Any]:
+    for _ in range(3):
+        call()
+    begun = time.perf_counter()
+    call()
+    loops = max(1, round(TURN / max(time.perf_counter() - begun, 1e-7)))
+    turns: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(turns) < 3 or time.perf_counter() < end:
+        begun = time.perf_counter()
+        for _ in range(loops):
+            call()
+        turns.append((time.perf_counter() - begun) / loops)
+    low, middle = min(turns), statistics.median(turns)
+    times = {"min": low, "median": middle, "samples_per_second": batch / middle}
+    return {"what": what, "batch": batch, "threads": threads, **times}
+
+
+def _rates(entry: dict[str, Any], program: Program) -> dict[str, float]:
+    flops = sum(work(op)[0] for phase in program.phases for op in phase) * entry["batch"] / program.batch
+    return {
+        "gflops": flops / entry["min"] / 1e9,
+        "share_of_peak": flops / entry["min"] / roofline(entry["threads"]).flops,
+    }
+
+
+def _roof(threads: int) -> dict[str, float]:
+    roof = roofline(threads)
+    return {"gflops": roof.flops / 1e9, "gbytes": roof.bytes / 1e9}
+
+
+def _line(entry: dict[str, Any]) -> str:
+    scale, unit = (1e6, "us") if entry["min"] < 1e-3 else (1e3, "ms")
+    return (
+        f"{entry['what'] + ', batch ' + str(entry['batch']):26} {entry['threads']} thread(s)  "
+        f"{scale * entry['min']:8.2f} {unit} (median {scale * entry['median']:.2f})  "
+        f"{entry['samples_per_second']:10,.0f} samples/s  {entry['gflops']:7.1f} GF/s, "
+        f"{100 * entry['share_of_peak']:.0f}% of peak"
+    )
+
+
+def _keep(profile: Profile, args: argparse.Namespace) -> None:
+    if args.trace:
+        profile.save_trace(args.trace)
+    if args.plot:
+        from fastnn import plotting
+
+        try:
+            plotting.pyplot().switch_backend("Agg")  # a file needs no window
+        except ImportError as error:
+            raise ValueError(str(error)) from None
+        image = io.BytesIO()
+        figure = plotting.pyplot().figure(figsize=(11, 7), layout="constrained")
+        plotting.plot_profile(profile, figure)
+        figure.savefig(image, format="png", dpi=120)
+        write_atomically(args.plot, image.getvalue())

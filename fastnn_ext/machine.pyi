@@ -1,0 +1,6 @@
+from typing import Any
+
+import numpy as np
+
+def multiply_add(start: float, a: float, b: float, rounds: int) -> np.ndarray[Any, Any]: ...
+def triad(y: np.ndarray[Any, Any], x: np.ndarray[Any, Any], z: np.ndarray[Any, Any], s: float) -> None: ...
