@@ -112,7 +112,7 @@ cdef enum: PATCH_ELEMENTS = 1 << 16
 cdef enum: BLOCK_OUTPUTS = 256
 # A weight gradient is cut into at most so many chunks on account of its time alone, and into pieces
 # whose copies of dw together hold at most so many elements.
-cdef enum: WEIGHT_CHUNKS = 64, PIECES_LIMIT = 32, PARTIAL_ELEMENTS = 1 << 20
+cdef enum: WEIGHT_CHUNKS = 32, PARTIAL_ELEMENTS = 1 << 20
 cdef enum: SUM_CHUNK = 4096
 # Panels are at most so wide, on any ISA.
 cdef enum: WIDEST = 32
@@ -518,11 +518,12 @@ cdef inline int64_t depth_parts(const int64_t *dim) noexcept nogil:
 
 
 cdef int64_t pieces_for(const int64_t *dim) noexcept nogil:
-    cdef int64_t groups = dim[GROUPS], panels = ceil_div(dim[OC] // groups, 16)
+    """As many as the time asks for while each sums some blocks of outputs: a chunk then reads its outputs'
+    data once, where a chunk of some channels reads it as often as there are others."""
+    cdef int64_t groups = dim[GROUPS]
     cdef int64_t elements = dim[KH] * dim[KW] * (dim[IC] // groups) * dim[OC] + dim[OC]
-    cdef int64_t units = ceil_div(dim[OC], 16) if is_depthwise(dim) else groups * panels * depth_parts(dim)
-    cdef int64_t pieces = min(ceil_div(weight_chunks(dim), units), PIECES_LIMIT)
-    return max(<int64_t> 1, min(pieces, min(dim[N] * dim[OH], PARTIAL_ELEMENTS // elements)))
+    cdef int64_t pieces = min(weight_chunks(dim), PARTIAL_ELEMENTS // elements)
+    return max(<int64_t> 1, min(pieces, min(dim[N] * dim[OH], dim[N] * dim[OH] * dim[OW] // (2 * BLOCK_OUTPUTS))))
 
 
 cdef void weight_job(const fnn_op *op, const layer *t, conv2d_weight_job *job) noexcept nogil:

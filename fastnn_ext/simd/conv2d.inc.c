@@ -36,6 +36,8 @@
 #define CONV2D_ONCE
 /* Rows of a panel that are walked for all pixels of a region before the next: they stay in L1. */
 enum { K_BLOCK = 256 };
+/* Channels that a weight gradient copies at a time, at most: they and their neighbours stay in L2. */
+enum { PATCH_CHANNELS = 64 };
 
 INLINE int64_t align64(int64_t bytes) { return (bytes + 63) & ~(int64_t)63; }
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -297,7 +299,7 @@ static void NAME(copy_patch)(real *out, const struct conv2d_view *v, int64_t ima
             int64_t c = 0;
             for (; c + W <= n; c += W) vstore(to + c, vload(x + c));
             for (; c < n; c++) to[c] = x[c];
-            for (; c < spacing; c++) to[c] = 0;
+            for (; c % W != 0 && c < spacing; c++) to[c] = 0;
         }
     }
 }
@@ -480,22 +482,28 @@ static const NAME(weight_fn) NAME(weight_channels)[] = {NULL, EACH_TILE1(CHANNEL
 
 /* How the rows (tap, channel) of dw are cut into tiles. */
 struct NAME(weight_plan) {
-    int64_t most;    /* rows of a tile */
     int64_t merged;  /* few channels: the rows of all taps are one list, over a patch of all channels */
-    int64_t spacing; /* channels of a patch */
+    int64_t groups;  /* of channels, each copied into a patch of its own */
+    int64_t spacing; /* from pixel to pixel of a patch */
     int64_t offsets; /* entries of the list of rows */
     int64_t panels, outputs, patch; /* panels of dy; outputs of a block; elements of a block's patches */
 };
+
+/* An odd number of cache lines from pixel to pixel: they are spread over all sets of L1. */
+INLINE int64_t NAME(patch_spacing)(int64_t channels) {
+    const int64_t line = 64 / (int64_t)sizeof(real);
+    return ((channels + line - 1) / line | 1) * line;
+}
 
 INLINE struct NAME(weight_plan) NAME(plan_weight)(const struct conv2d_weight_job *t) {
     const struct conv2d_view *v = &t->view;
     const int64_t depth = t->depth1 - t->depth0, taps = v->taps_h * v->taps_w;
     struct NAME(weight_plan) plan;
-    plan.most = t->depthwise || t->n <= W ? TILE1 : TILE2;
     plan.merged = !t->depthwise && depth == v->depth && depth <= 8;
-    const int64_t blocks = (depth + plan.most - 1) / plan.most;
-    plan.spacing = t->depthwise ? W : plan.merged ? depth : (depth + blocks - 1) / blocks;
-    plan.offsets = t->depthwise ? taps : plan.merged ? taps * depth : plan.spacing;
+    plan.groups = t->depthwise || plan.merged ? 1 : (depth + PATCH_CHANNELS - 1) / PATCH_CHANNELS;
+    const int64_t most = plan.groups ? (depth + plan.groups - 1) / plan.groups : 0;
+    plan.spacing = t->depthwise ? W : plan.merged ? depth : NAME(patch_spacing)(most);
+    plan.offsets = t->depthwise ? taps : plan.merged ? taps * depth : most;
     plan.panels = t->depthwise ? 1 : (t->n + LANES2 - 1) / LANES2;
     plan.outputs = t->block_rows * t->block_cols;
     plan.patch = patch_rows_bound(v, t->block_rows, t->oh) * patch_of(v, 1, t->block_cols).w * plan.spacing;
@@ -504,10 +512,9 @@ INLINE struct NAME(weight_plan) NAME(plan_weight)(const struct conv2d_weight_job
 
 static int64_t NAME(weight_grad_bytes)(const struct conv2d_weight_job *t) {
     struct NAME(weight_plan) plan = NAME(plan_weight)(t);
-    if (!t->depthwise && !plan.merged) { /* the last chunk's panel may be a narrow one, with taller tiles */
-        const int64_t spacing = smaller(t->depth1 - t->depth0, TILE1);
-        plan.patch = plan.patch / plan.spacing * spacing;
-        plan.offsets = spacing;
+    if (!t->depthwise && !plan.merged) { /* a chunk of fewer channels may copy more of them at a time */
+        plan.offsets = smaller(t->depth1 - t->depth0, PATCH_CHANNELS);
+        plan.patch = plan.patch / plan.spacing * NAME(patch_spacing)(plan.offsets);
     }
     int64_t reals = plan.patch + plan.panels * plan.outputs * LANES2;
     if (t->depthwise) reals += t->view.taps_h * t->view.taps_w * W;
@@ -664,9 +671,8 @@ static void NAME(weight_grad)(const struct conv2d_weight_job *t) {
                 NAME(add_block)(&plan, &b, t, gradients, offsets, cols, 0, depth, begins);
                 continue;
             }
-            const int64_t count = (depth + plan.spacing - 1) / plan.spacing;
-            for (int64_t i = 0; i < count; i++) {
-                const int64_t c0 = t->depth0 + depth * i / count, n = t->depth0 + depth * (i + 1) / count - c0;
+            for (int64_t i = 0; i < plan.groups; i++) {
+                const int64_t c0 = t->depth0 + depth * i / plan.groups, n = t->depth0 + depth * (i + 1) / plan.groups - c0;
                 NAME(copy_block)(patch, lines, &b, t, row, rows, col, cols, c0, n, plan.spacing);
                 NAME(add_block)(&plan, &b, t, gradients, offsets, cols, c0, n, begins);
             }
