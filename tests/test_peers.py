@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,16 @@ def bench_path(tmp_path, monkeypatch):
     (tmp_path / "asv_bench").symlink_to(BENCH, target_is_directory=True)
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def threads_after():
+    """Leaves the number of threads as it was."""
+    import fastnn as fn
+
+    threads = fn.get_num_threads()
+    yield
+    fn.set_num_threads(threads)
 
 
 def peers(path, *options):
@@ -98,3 +109,52 @@ def test_a_process_that_is_not_on_turn_takes_no_time(bench_path, monkeypatch):
         worker.ask(make="gemm square 64")
         state = Path(f"/proc/{worker.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     assert state == "T"
+
+
+def test_a_neighbour_leaves_a_part_of_the_throughput(bench_path, monkeypatch):
+    from asv_bench import neighbour
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(bench_path), *filter(None, sys.path)]))
+    (r,) = neighbour.measure("train MLP 4-64-64-2, batch 32", ["fastnn"], 1, turn=0.02, rounds=2, core=None)
+    assert r["left"] == r["quiet"] / r["busy"] > 0
+
+
+def test_the_neighbour_is_stopped_until_it_is_told_to_run(bench_path):
+    from asv_bench.neighbour import Neighbour
+
+    def seconds():
+        fields = Path(f"/proc/{other.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+    if not Path("/proc").exists():
+        pytest.skip("needs /proc")
+    other = Neighbour(None)
+    try:
+        time.sleep(0.1)
+        before = seconds()
+        time.sleep(0.2)
+        assert seconds() == before
+        other.run()
+        deadline = time.monotonic() + 20
+        while seconds() < before + 0.05:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        other.close()
+
+
+def test_the_cost_of_the_law_is_that_of_more_pieces(bench_path, threads_after):
+    from asv_bench import same_bits
+    from asv_bench.peers import networks
+
+    from fastnn_ext import conv2d
+
+    sizes = (64, 28, 28, 1, 28, 28, 6, 5, 5, 1, 1, 2, 2, 1, 1, 1)
+    pieces, elements = conv2d.weight_grad_pieces(*sizes)
+    assert pieces > 2
+    with same_bits.one_piece_a_thread(2):
+        assert conv2d.weight_grad_pieces(*sizes) == (2, elements)
+    assert conv2d.weight_grad_pieces(*sizes) == (pieces, elements)
+    r = same_bits.measure(networks.lenet5(), 8, 1, seconds=0.01)
+    assert r["cost_min"] == r["law_min"] / r["free_min"] - 1
+    assert 0 < r["combining"] < 1
