@@ -146,7 +146,6 @@ def test_the_neighbour_is_stopped_until_it_is_told_to_run(bench_path):
 def test_the_cost_of_the_law_is_that_of_more_pieces(bench_path, threads_after):
     from asv_bench import same_bits
     from asv_bench.peers import networks
-
     from fastnn_ext import conv2d
 
     sizes = (64, 28, 28, 1, 28, 28, 6, 5, 5, 1, 1, 2, 2, 1, 1, 1)
@@ -155,6 +154,6 @@ def test_the_cost_of_the_law_is_that_of_more_pieces(bench_path, threads_after):
     with same_bits.one_piece_a_thread(2):
         assert conv2d.weight_grad_pieces(*sizes) == (2, elements)
     assert conv2d.weight_grad_pieces(*sizes) == (pieces, elements)
-    r = same_bits.measure(networks.lenet5(), 8, 1, seconds=0.01)
+    r = same_bits.measure(networks.lenet5(), 64, 1, seconds=0.01)
     assert r["cost_min"] == r["law_min"] / r["free_min"] - 1
     assert 0 < r["combining"] < 1
