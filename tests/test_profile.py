@@ -39,6 +39,14 @@ def test_products_have_the_flops_of_their_sizes(profile):
     assert flops == sorted([first, first, second, second, second])  # no gradient for the data
 
 
+def test_a_smaller_batch_makes_fewer_flops(step, batch):
+    plan = step.plan(*batch)
+    x, y = batch
+    whole, half = plan.profile(x, y, repeats=1), plan.profile(x[: BATCH // 2], y[: BATCH // 2], repeats=1)
+    assert sum(op.flops for op in whole.ops) == 2 * sum(op.flops for op in half.ops)
+    assert sum(op.bytes for op in whole.ops) > sum(op.bytes for op in half.ops)
+
+
 def test_a_convolution_is_counted_once_whatever_it_is_cut_into():
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 3, padding=1), nn.Flatten())
     step = fn.TrainStep(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))

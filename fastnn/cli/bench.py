@@ -149,7 +149,8 @@ def _measure(what: str, batch: int, threads: int, call: Callable[[], object], se
 
 
 def _rates(entry: dict[str, Any], program: Program) -> dict[str, float]:
-    flops = sum(work(op)[0] for phase in program.phases for op in phase) * entry["batch"] / program.batch
+    part = entry["batch"] / program.batch
+    flops = sum(work(op, part)[0] for phase in program.phases for op in phase)
     return {
         "gflops": flops / entry["min"] / 1e9,
         "share_of_peak": flops / entry["min"] / roofline(entry["threads"]).flops,

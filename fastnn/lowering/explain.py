@@ -37,14 +37,19 @@ def shapes(op: NativeOp) -> str:
 HELPERS = ("copy", "fill", "conv2d_pack", "conv2d_weight_grad_sum")
 
 
-def work(op: NativeOp) -> tuple[int, int]:
-    """FLOPs and bytes of an op at the program's largest batch."""
+def work(op: NativeOp, part: float = 1.0) -> tuple[int, int]:
+    """FLOPs and bytes of an op at a batch that is `part` of the program's largest one.
+
+    What outlives the run (parameters, gradients, states) is taken as of one size for all batches,
+    everything else as proportional to the batch.
+    """
     sizes = {}
     for entry in op.buffers:
         if entry is not None:
-            sizes[entry[0]] = entry[0].nbytes
+            buffer = entry[0]
+            sizes[buffer] = int(buffer.nbytes) * (1.0 if buffer.root().where == "fixed" else part)
     flops = op.node.op.flops(op.node) if op.node is not None and op.kernel not in HELPERS else 0
-    return int(flops), sum(sizes.values())
+    return round(int(flops) * part), round(sum(sizes.values()))
 
 
 def origin(op: NativeOp) -> str:

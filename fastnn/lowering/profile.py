@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.files import write_atomically
+from fastnn.graph import linear
 from fastnn.lowering.explain import HELPERS, origin, shapes, table, work
 from fastnn.lowering.roofline import Roofline, roofline
 
@@ -203,11 +204,22 @@ def profile(program: Program, args: Sequence[Any], repeats: int) -> Profile:
     finally:
         seconds = plan.stop_profile() / repeats
     entries = [(p, op) for p, phase in enumerate(program.phases) for op in phase if op.stage == 0]
+    part = _part(program, arrays)
     ops = [
-        OpProfile(p, op.kernel, _name(op), shapes(op), *work(op), tuple(map(float, each)))
+        OpProfile(p, op.kernel, _name(op), shapes(op), *work(op, part), tuple(map(float, each)))
         for (p, op), each in zip(entries, seconds, strict=True)
     ]
     return Profile(ops, statistics.median(times), repeats, roof, events)
+
+
+def _part(program: Program, arrays: Sequence[np.ndarray[Any, Any]]) -> float:
+    """The batch of these arrays, as a part of the program's largest one."""
+    inputs = [t for t in program.graph.inputs if t.node.stage == 0]
+    for tensor, array in zip(inputs, arrays, strict=True):
+        for size, given in zip(tensor.shape, array.shape, strict=True):
+            if linear(size)[1]:
+                return given / int(size)
+    return 1.0
 
 
 def _name(op: NativeOp) -> str:
