@@ -6,6 +6,7 @@ several Python threads.
 from libc.stdint cimport int64_t
 
 from fastnn_ext cimport runtime
+from fastnn_ext.arrays cimport check, check_apart, data
 
 import numpy as np
 
@@ -36,29 +37,34 @@ def multiply_add(double start, double a, double b, int64_t rounds):
         The result, as often as it was computed; 2 * rounds * size FLOPs were made.
     """
     cdef const machine_kernels *kernels = machine_table(runtime.isa(), 0)
-    cdef float[::1] sums = np.full(kernels.sums * kernels.width, start, np.float32)
-    cdef float[::1] factor = np.full(kernels.width, a, np.float32)
-    cdef float[::1] addend = np.full(kernels.width, b, np.float32)
     if rounds < 0:
         raise ValueError(f"rounds must be at least 0, got {rounds}")
+    sums = np.full(kernels.sums * kernels.width, start, np.float32)
+    factor, addend = np.full(kernels.width, a, np.float32), np.full(kernels.width, b, np.float32)
+    cdef void *s = data(sums)
+    cdef const void *f = data(factor)
+    cdef const void *d = data(addend)
     with nogil:
-        kernels.multiply_add(&sums[0], &factor[0], &addend[0], rounds)
-    return np.asarray(sums)
+        kernels.multiply_add(s, f, d, rounds)
+    return sums
 
 
-def triad(float[::1] y, const float[::1] x, const float[::1] z, double s):
+def triad(y, x, z, double s):
     """y = x + s * z
 
     Parameters
     ----------
-    y, x, z : arrays of float32, shape (n,)
-        y may not overlap the others.
+    y, x, z : arrays of float32, shape (n,), that do not overlap
     s : float
     """
     cdef const machine_kernels *kernels = machine_table(runtime.isa(), 0)
-    cdef int64_t n = y.shape[0]
-    if x.shape[0] != n or z.shape[0] != n:
-        raise ValueError(f"y, x and z must have one length, got {n}, {x.shape[0]} and {z.shape[0]}")
-    if n:
-        with nogil:
-            kernels.triad(&y[0], &x[0], &z[0], s, n)
+    check("y", y, np.float32, None, True)
+    check("x", x, np.float32, y.shape)
+    check("z", z, np.float32, y.shape)
+    check_apart({"y": y, "x": x, "z": z})
+    cdef void *to = data(y)
+    cdef const void *first = data(x)
+    cdef const void *second = data(z)
+    cdef int64_t n = y.size
+    with nogil:
+        kernels.triad(to, first, second, s, n)

@@ -25,7 +25,11 @@ def test_triad_reads_both_and_writes_all(isa, n):
 
 def test_what_does_not_fit_is_refused():
     one, two = np.zeros(1, np.float32), np.zeros(2, np.float32)
-    with pytest.raises(ValueError, match="one length, got 1, 2 and 1"):
-        machine.triad(one, two, one, 1)
+    with pytest.raises(ValueError, match=r"x must have shape \(1,\), got \(2,\)"):
+        machine.triad(one, two, one.copy(), 1)
+    with pytest.raises(ValueError, match="x must not overlap y"):
+        machine.triad(one, one, two[:1], 1)
+    with pytest.raises(TypeError, match="z must have dtype float32, got float64"):
+        machine.triad(one, two[:1], np.zeros(1), 1)
     with pytest.raises(ValueError, match="rounds must be at least 0, got -1"):
         machine.multiply_add(1, 1, 1, -1)
