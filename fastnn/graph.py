@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from fastnn._check import FLOATS
+
 if TYPE_CHECKING:
     from fastnn.ops.base import Op
 
 Shape: TypeAlias = tuple[int, ...]
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 

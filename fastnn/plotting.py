@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnn.data import _check
+from fastnn import _check
 from fastnn.graph import Tensor, active_graph
 from fastnn.lowering.profile import Profile
 from fastnn.nn.module import Module

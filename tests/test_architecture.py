@@ -12,7 +12,7 @@ PYTHON = ROOT / "fastnn"
 
 # From the ground up; a room may import rooms on its own floor and below.
 FLOORS = [
-    {"graph", "random", "files"},
+    {"graph", "random", "files", "_check"},
     {"ops"},
     {"lowering"},
     {"functions", "nn", "optim", "data", "config", "testing"},

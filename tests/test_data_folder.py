@@ -268,7 +268,7 @@ def test_folders_without_images_are_refused(tmp_path):
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(folder, options, error, name):
-    with pytest.raises(error, match=f"^{name}: "):
+    with pytest.raises(error, match=f"^{name}(:| must be) "):
         ImageFolder(**{"root": folder[0], **options})
 
 

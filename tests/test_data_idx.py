@@ -232,9 +232,9 @@ def test_a_file_that_unpacks_to_more_than_its_header_promises_costs_no_memory(tm
 
 @pytest.mark.parametrize("path", [3, None, 1.5, [b"a"]])
 def test_what_is_no_path_is_a_type_error(path):
-    with pytest.raises(TypeError, match="path: expected a path"):
+    with pytest.raises(TypeError, match="path must be a path"):
         read_idx(path)
-    with pytest.raises(TypeError, match="path: expected a path"):
+    with pytest.raises(TypeError, match="path must be a path"):
         write_idx(path, SMALL)
 
 

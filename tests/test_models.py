@@ -82,8 +82,8 @@ def test_parameters_have_torchvisions_names():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: models.lenet5(variant="modern"), "variant must be one of taught, lecun"),
-        (lambda: models.resnet20(shortcut="C"), "shortcut must be one of A, B"),
+        (lambda: models.lenet5(variant="modern"), "variant must be one of .taught., .lecun."),
+        (lambda: models.resnet20(shortcut="C"), "shortcut must be one of .A., .B."),
         (lambda: models.resnet20(input_format="HWC"), "input_format must be 'NCHW' or 'NHWC'"),
         (lambda: models.CifarResNet(21), "depth must be 6 n \\+ 2, got 21"),
         (lambda: models.lenet5()(np.ones((2, 784), np.float32)), r"expected \(N, C, H, W\)"),

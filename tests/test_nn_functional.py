@@ -150,7 +150,7 @@ def test_programs_that_were_not_used_for_long_are_let_go():
         (lambda: F.leaky_relu(X, [0.1]), TypeError, "negative_slope"),
         (lambda: F.leaky_relu(X, np.nan), ValueError, "negative_slope"),
         (lambda: F.elu(X, None), TypeError, "alpha"),
-        (lambda: F.dropout(X, 1.5), ValueError, "p must be a number in 0 ... 1, got 1.5"),
+        (lambda: F.dropout(X, 1.5), ValueError, "p must be a number from 0 to 1, got 1.5"),
         (lambda: F.dropout(X, True), TypeError, "p must be"),
         (lambda: F.dropout(X, 0.5, training=1), TypeError, "training"),
         (lambda: F.softmax(X, 2), ValueError, "dim 2 is out of range"),

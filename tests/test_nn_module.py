@@ -242,7 +242,7 @@ F32 = np.ones((2, 4), np.float32)
         (lambda: nn.Softmax(1.5), TypeError, "dim"),
         (lambda: nn.LogSoftmax(None), TypeError, "dim"),
         (lambda: nn.Softmax(2)(F32), ValueError, "dim 2 is out of range"),
-        (lambda: nn.Dropout(-0.1), ValueError, "p must be a number in 0 ... 1, got -0.1"),
+        (lambda: nn.Dropout(-0.1), ValueError, "p must be a number from 0 to 1, got -0.1"),
         (lambda: nn.Dropout(1.1), ValueError, "p must be"),
         (lambda: nn.Dropout("half"), TypeError, "p must be"),
         (lambda: nn.Flatten("x"), TypeError, "start_dim"),

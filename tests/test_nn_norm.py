@@ -308,8 +308,8 @@ def test_a_refused_batch_leaves_running_statistics_alone():
     ("call", "error", "message"),
     [
         (lambda: nn.BatchNorm2d(0), ValueError, "num_features must be an int of at least 1"),
-        (lambda: nn.BatchNorm2d(3, eps=-1), ValueError, "eps must be a number in 0"),
-        (lambda: nn.BatchNorm2d(3, momentum=2), ValueError, "momentum must be a number in 0 ... 1"),
+        (lambda: nn.BatchNorm2d(3, eps=-1), ValueError, "eps must be a finite number of at least 0"),
+        (lambda: nn.BatchNorm2d(3, momentum=2), ValueError, "momentum must be a number from 0 to 1"),
         (lambda: nn.BatchNorm2d(3, affine=1), TypeError, "affine must be True or False"),
         (lambda: nn.BatchNorm2d(3)(IMAGES[0]), ValueError, r"expected \(N, C, H, W\)"),
         (lambda: nn.BatchNorm1d(3)(IMAGES), ValueError, r"expected \(N, C\) or \(N, C, L\)"),

@@ -97,7 +97,7 @@ def test_layers_print_their_settings():
         (lambda: F.interpolate(ONES[0], scale_factor=2), ValueError, r"expected \(N, C, H, W\)"),
         (lambda: F.interpolate(ONES), ValueError, "give either size or scale_factor"),
         (lambda: F.dropout2d(ONES[0]), ValueError, r"dropout2d: input has shape \(3, 4, 5\)"),
-        (lambda: nn.Dropout2d(1.5), ValueError, "p must be a number in 0 ... 1"),
+        (lambda: nn.Dropout2d(1.5), ValueError, "p must be a number from 0 to 1"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(call, error, message):

@@ -496,7 +496,7 @@ CASES = {
     ),
     "history: nothing": (lambda: plot_history({}), "history: expected .* at least one epoch"),
     "history: no epoch": (lambda: plot_history({"loss": []}), "history"),
-    "history: a number": (lambda: plot_history(3), "history: expected a path"),
+    "history: a number": (lambda: plot_history(3), "history must be a path"),
     "history: no file": (lambda: plot_history("/nonexistent"), "no file /nonexistent"),
     "confusion: floats": (lambda: confusion_matrix([0.5], [1]), "labels: .* float64"),
     "confusion: rows": (lambda: confusion_matrix([0], [[1]]), "predictions: .*scores"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from fastnn.data import _check
+from fastnn import _check
 
 
 def places(root: str | os.PathLike[str] | None) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from fastnn.data import _check
+from fastnn import _check
 from fastnn.data.dataset import Batch
 
 # A string, since NumPy imports its random room only when that is named.
@@ -106,7 +106,7 @@ class RandomCrop:
         self.size = _check.height_and_width("size", size)
         self.padding = _check.integer("padding", padding, 0)
         self.fill = _check.real("fill", fill)
-        self.padding_mode = _check.choice("padding_mode", padding_mode, _PADDING_MODES)
+        self.padding_mode = _check.choice("padding_mode", padding_mode, *_PADDING_MODES)
 
     def __call__(self, batch: Batch, generator: np.random.Generator) -> Batch:
         images, *rest = _images(batch)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastnn.data import _check, _folders
+from fastnn import _check
+from fastnn.data import _folders
 
 #: What the labels of CIFAR-10 mean, by number.
 CIFAR10_CLASSES = (
@@ -86,7 +87,7 @@ def cifar10(
     A. Krizhevsky, "Learning multiple layers of features from tiny images", technical report,
     University of Toronto, 2009, chapter 3.
     """
-    names = _CIFAR10[_check.choice("split", split, tuple(_CIFAR10))]
+    names = _CIFAR10[_check.choice("split", split, *_CIFAR10)]
     paths = _find("CIFAR-10", names, _CIFAR10, ("cifar-10-batches-bin", "cifar10"), root)
     images, labels = _read(paths, (10,), flatten, normalize, dtype)
     return images, labels[:, 0]
@@ -123,8 +124,8 @@ def cifar100(
     FileNotFoundError, ValueError, TypeError
         As by `cifar10`.
     """
-    names = _CIFAR100[_check.choice("split", split, tuple(_CIFAR100))]
-    column = ("coarse", "fine").index(_check.choice("labels", labels, ("fine", "coarse")))
+    names = _CIFAR100[_check.choice("split", split, *_CIFAR100)]
+    column = ("coarse", "fine").index(_check.choice("labels", labels, "fine", "coarse"))
     paths = _find("CIFAR-100", names, _CIFAR100, ("cifar-100-binary", "cifar100"), root)
     images, both = _read(paths, _CIFAR100_CLASSES, flatten, normalize, dtype)
     return images, np.ascontiguousarray(both[:, column])

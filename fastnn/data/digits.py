@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.data import _check
+from fastnn import _check
 from fastnn.data.idx import read_idx
 
 # SHA-256 of each file of _digits; its README.md tells where they come from.
@@ -49,7 +49,7 @@ def digits(
     E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
     Repository, 1998, doi:10.24432/C50P49; CC BY 4.0. See ``_digits/README.md``.
     """
-    _check.choice("split", split, ("train", "test", "all"))
+    _check.choice("split", split, "train", "test", "all")
     flatten = _check.flag("flatten", flatten)
     images, labels = (_read(name) for name in _FILES)
     if split != "all":

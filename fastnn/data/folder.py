@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnn.data import _check
+from fastnn import _check
 from fastnn.data.dataset import ArrayDataset
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class ImageFolder:
         _pillow()  # if it is missing, that is to be known now, and not at the first batch
         root = os.path.expanduser(_check.path("root", root))
         self.size = None if size is None else _check.height_and_width("size", size)
-        self.mode = _check.choice("mode", mode, tuple(_CHANNELS))
+        self.mode = _check.choice("mode", mode, *_CHANNELS)
         self.normalize = _check.flag("normalize", normalize)
         if not os.path.isdir(root):
             raise FileNotFoundError(f"root: there is no folder {root}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnn.data import _check
+from fastnn import _check
 from fastnn.data.dataset import ArrayDataset, Batch, Dataset, as_batch
 from fastnn.data.prefetch import ahead
 

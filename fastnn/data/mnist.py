@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastnn.data import _check, _folders
+from fastnn import _check
+from fastnn.data import _folders
 from fastnn.data.idx import read_idx
 
 _NAMES = {
@@ -64,7 +65,7 @@ def mnist(
     Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
     recognition", Proceedings of the IEEE 86(11), 1998.
     """
-    names = _NAMES[_check.choice("split", split, tuple(_NAMES))]
+    names = _NAMES[_check.choice("split", split, *_NAMES)]
     flatten = _check.flag("flatten", flatten)
     normalize = _check.flag("normalize", normalize)
     dtype = _check.floating("dtype", dtype)

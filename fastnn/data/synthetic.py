@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.data import _check
+from fastnn import _check
 
 Points = tuple[NDArray[np.float32], NDArray[np.int64]]
 

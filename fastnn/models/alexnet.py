@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn import nn
-from fastnn.models.image import ImageModel, choose
+from fastnn import _check, nn
+from fastnn.models.image import ImageModel
 
 
 class AlexNet(ImageModel):
@@ -19,7 +19,7 @@ class AlexNet(ImageModel):
         input_format: str = "NCHW",
     ) -> None:
         super().__init__(input_format)
-        self.variant = choose("variant", variant, "torchvision", "published")
+        self.variant = _check.choice("variant", variant, "torchvision", "published")
         published = self.variant == "published"
         self.features = _published() if published else _one_tower()
         self.avgpool = nn.AdaptiveAvgPool2d(6)

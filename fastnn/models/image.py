@@ -28,10 +28,3 @@ class ImageModel(nn.Module):
             sizes = ", ".join(self.input_format)
             raise ValueError(f"input has {input.ndim} dimensions; expected ({sizes})")
         return input.permute(0, 3, 1, 2) if self.input_format == "NHWC" else input
-
-
-def choose(name: str, value: Any, *known: str) -> str:
-    """`value`, if it is one of the known settings."""
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
-    return str(value)

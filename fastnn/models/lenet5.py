@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import fastnn.nn.functional as F
-from fastnn import nn
-from fastnn.models.image import ImageModel, choose
+from fastnn import _check, nn
+from fastnn.models.image import ImageModel
 
 
 class LeNet5(ImageModel):
@@ -23,7 +23,7 @@ class LeNet5(ImageModel):
         input_format: str = "NCHW",
     ) -> None:
         super().__init__(input_format)
-        self.variant = choose("variant", variant, "taught", "lecun")
+        self.variant = _check.choice("variant", variant, "taught", "lecun")
         self.conv1 = nn.Conv2d(in_channels, 6, 5, padding=2)
         self.conv2 = nn.Conv2d(6, 16, 5)
         self.fc1 = nn.Linear(16 * 5 * 5, 120)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import fastnn.nn.functional as F
-from fastnn import nn
-from fastnn.models.image import ImageModel, choose
+from fastnn import _check, nn
+from fastnn.models.image import ImageModel
 
 
 class BasicBlock(nn.Module):
@@ -156,7 +156,7 @@ class CifarResNet(ImageModel):
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
             raise ValueError(f"depth must be 6 n + 2, got {depth}")
-        option = Subsample if choose("shortcut", shortcut, "A", "B") == "A" else _projection
+        option = Subsample if _check.choice("shortcut", shortcut, "A", "B") == "A" else _projection
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.relu = nn.ReLU()

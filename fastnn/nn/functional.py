@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.graph import is_tracing
-from fastnn.nn import _check
 from fastnn.nn._eager import eager, run_function
 from fastnn.nn.parameter import Parameter
 from fastnn.ops import conv2d as convolution

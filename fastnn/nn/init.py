@@ -11,8 +11,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.graph import FLOATS
-from fastnn.nn import _check
 from fastnn.nn.parameter import Parameter
 from fastnn.random import generator
 

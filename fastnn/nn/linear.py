@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.nn import _check, init
+from fastnn import _check
 from fastnn.nn import functional as F
+from fastnn.nn import init
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 

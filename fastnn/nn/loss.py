@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.graph import Graph, Tensor
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
-from fastnn.nn import _check
 from fastnn.nn import functional as F
 from fastnn.nn.module import Module
 from fastnn.ops.loss import check_reduction

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn.nn import _check
+from fastnn import _check
 from fastnn.nn import functional as F
 from fastnn.nn.module import Module
 from fastnn.ops.conv2d import pair, single

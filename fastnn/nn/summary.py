@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.graph import describe
 from fastnn.lowering.call import tensors_in
-from fastnn.nn import _check
 from fastnn.nn.module import Module
 
 

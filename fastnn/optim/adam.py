@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fastnn.optim.optimizer import Group, Optimizer, check_number
+from fastnn import _check
+from fastnn.optim.optimizer import Group, Optimizer
 
 
 class Adam(Optimizer):
@@ -57,11 +58,11 @@ class Adam(Optimizer):
             if not isinstance(value, (tuple, list)) or len(value) != 2:
                 raise TypeError(f"betas must be a pair of numbers, got {value!r}")
             for i, beta in enumerate(value):
-                check_number(f"betas[{i}]", beta, 0.0, 1.0)
+                _check.real(f"betas[{i}]", beta, 0, 1)
                 if beta == 1.0:
                     raise ValueError(f"betas[{i}] must be below 1")
         elif name in self.hyper:
-            check_number(name, value)
+            _check.real(name, value, 0)
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         names = ("exp_avg", "exp_avg_sq")

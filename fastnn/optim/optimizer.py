@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import fastnn_ext.optimizer as native
+from fastnn import _check
 from fastnn.graph import Graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.program import Program
@@ -239,7 +240,7 @@ class Optimizer:
         for group, settings, states in zip(self.param_groups, groups, arrays, strict=True):
             for name, value in settings.items():
                 if name == "steps":
-                    check_number(name, value)
+                    _check.real(name, value, 0)
                 elif name not in self.defaults:
                     raise ValueError(f"the state has the unknown setting {name!r}")
                 else:
@@ -268,12 +269,3 @@ class Optimizer:
         first = {k: v for k, v in self.param_groups[0].items() if k != "params"}
         settings = ", ".join(f"{k}={v}" for k, v in first.items())
         return f"{type(self).__name__}({settings})"
-
-
-def check_number(name: str, value: Any, low: float = 0.0, high: float = float("inf")) -> None:
-    """ValueError unless low <= value <= high; TypeError unless it is a number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not low <= value <= high or value == float("inf"):
-        bounds = f"at least {low}" if high == float("inf") else f"in {low} ... {high}"
-        raise ValueError(f"{name} must be finite and {bounds}, got {value}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fastnn.optim.optimizer import Group, Optimizer, check_number
+from fastnn import _check
+from fastnn.optim.optimizer import Group, Optimizer
 
 
 class SGD(Optimizer):
@@ -54,7 +55,7 @@ class SGD(Optimizer):
 
     def check(self, name: str, value: Any) -> None:
         if name in self.hyper:
-            check_number(name, value)
+            _check.real(name, value, 0)
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         return ("momentum_buffer",)

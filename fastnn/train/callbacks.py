@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from fastnn.data import _check
+from fastnn import _check
 from fastnn.files import write_atomically
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class _Monitor(Callback):
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         if not isinstance(monitor, str):
             raise TypeError(f"monitor: expected the name of a log, got {monitor!r}")
-        _check.choice("mode", mode, ("auto", "min", "max"))
+        _check.choice("mode", mode, "auto", "min", "max")
         if mode == "auto":
             more_is_better = "accuracy" in monitor or "top_" in monitor
             mode = "max" if more_is_better else "min"

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import random
-from fastnn.data import DataLoader, _check
+from fastnn import _check, random
+from fastnn.data import DataLoader
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.train.callbacks import Callback, History, ModelCheckpoint, ProgressBar

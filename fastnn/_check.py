@@ -1,0 +1,93 @@
+"""Checks of arguments: each returns the value as the one type that its caller works with."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from typing import Any
+
+import numpy as np
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+LARGEST_SEED = 2**64 - 1  # a Philox key holds the seed in 64 bits
+
+
+def integer(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
+    """`value` as an int; TypeError for what is no integer (bool included), ValueError outside."""
+    wanted = "an int" if minimum is None else f"an int of at least {minimum}"
+    if maximum is not None:
+        wanted = f"an int from {minimum} to {maximum}"
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be {wanted}, got {value!r}") from None
+    if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
+        raise ValueError(f"{name} must be {wanted}, got {number}")
+    return number
+
+
+def real(name: str, value: Any, minimum: float = -math.inf, maximum: float = math.inf) -> float:
+    """`value` as a finite float in [minimum, maximum]; TypeError for what is no number."""
+    wanted = "a finite number" if minimum == -math.inf else f"a finite number of at least {minimum:g}"
+    if maximum < math.inf:
+        wanted = f"a number from {minimum:g} to {maximum:g}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be {wanted}, got {value!r}")
+    number = float(value)
+    if not (math.isfinite(number) and minimum <= number <= maximum):
+        raise ValueError(f"{name} must be {wanted}, got {number}")
+    return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool; TypeError for anything that is not True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def choice(name: str, value: Any, *known: str) -> str:
+    """`value` if it is one of the known names; ValueError otherwise."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+    return value
+
+
+def floating(name: str, value: Any) -> np.dtype[Any]:
+    """`value` as a dtype, float32 for None; TypeError for what is neither float32 nor float64."""
+    try:
+        dtype = np.dtype(np.float32 if value is None else value)
+    except TypeError:
+        raise TypeError(f"{name} must be float32 or float64, got {value!r}") from None
+    if dtype not in FLOATS:
+        raise TypeError(f"{name} must be float32 or float64, got {dtype}")
+    return dtype
+
+
+def height_and_width(name: str, value: Any) -> tuple[int, int]:
+    """Two positive sizes, from a pair of ints or one int for both."""
+    if not isinstance(value, (tuple, list)):
+        side = integer(name, value, 1)
+        return side, side
+    if len(value) != 2:
+        raise ValueError(f"{name} must be a height and a width, got {value!r}")
+    return integer(f"{name}[0]", value[0], 1), integer(f"{name}[1]", value[1], 1)
+
+
+def path(name: str, value: Any) -> str:
+    """A path as str; TypeError for what is none."""
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a path, got {value!r}") from None
+
+
+def generator(seed: int | np.random.Generator | None) -> np.random.Generator:
+    """A Generator started by an int or, with None, by chance; a Generator as it stands."""
+    if seed is None or isinstance(seed, np.random.Generator):
+        return np.random.default_rng(seed)
+    return np.random.default_rng(integer("seed", seed, 0, LARGEST_SEED))
