@@ -94,6 +94,13 @@ def test_layout_changes_stand_at_the_edges_alone():
     assert kernels.count("copy") == 2
 
 
+def test_explain_shows_layout_changes_with_both_shapes():
+    text = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).plan(np.ones((2, 3, 6, 7), "f")).explain()
+    first, last = (line for line in text.splitlines() if "transpose" in line)
+    assert "(N, 3, 6, 7) -> (N, 6, 7, 3)" in first
+    assert "(N, 4, 5, 4) -> (N, 4, 4, 5)" in last
+
+
 def test_activations_run_in_the_epilogue():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     kernels = [
