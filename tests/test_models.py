@@ -207,6 +207,17 @@ def test_a_step_allocates_nothing_after_the_second(threads):
 # ---- next to PyTorch ----------------------------------------------------------------------------
 
 
+@pytest.fixture
+def torch():
+    """PyTorch on one thread: its team and ours would wait for each other's cores."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield torch
+    torch.set_num_threads(before)
+
+
 def assert_losses_follow(torch, ours, theirs, shape, dtype, lr, momentum=0.9, size=8):
     """Losses over 30 steps, then weights and running statistics."""
     ours.to(dtype)
@@ -240,18 +251,14 @@ DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float3
 
 @DTYPES
 @pytest.mark.parametrize("variant", ["taught", "lecun"])
-def test_losses_of_lenet5_follow_torch(variant, dtype):
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
+def test_losses_of_lenet5_follow_torch(torch, variant, dtype):
     ours, theirs = models.lenet5(variant=variant), torch_models.lenet5(torch, variant)
     assert_losses_follow(torch, ours, theirs, (1, 28, 28), dtype, 0.1)
 
 
 @DTYPES
 @pytest.mark.parametrize("shortcut", ["A", pytest.param("B", marks=pytest.mark.slow)])
-def test_losses_and_statistics_of_resnet20_follow_torch(shortcut, dtype):
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
+def test_losses_and_statistics_of_resnet20_follow_torch(torch, shortcut, dtype):
     ours, theirs = models.resnet20(shortcut=shortcut), torch_models.resnet20(torch, shortcut)
     # At higher rates float32 goes astray within these steps, PyTorch's from float64's as far as ours.
     settings = (0.002, 0.0, 16) if dtype == np.float32 else (0.01, 0.9, 4 if shortcut == "A" else 8)
@@ -259,9 +266,7 @@ def test_losses_and_statistics_of_resnet20_follow_torch(shortcut, dtype):
 
 
 @DTYPES
-def test_losses_of_a_small_alexnet_follow_torch(dtype):
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
+def test_losses_of_a_small_alexnet_follow_torch(torch, dtype):
     ours, theirs = torch_models.small_alexnet(nn), torch_models.small_alexnet(torch.nn)
     assert_losses_follow(torch, ours, theirs, (3, 67, 95), dtype, 0.1)
 
@@ -279,18 +284,14 @@ def load_and_compare(torch, ours, theirs, side, batch):
     assert np.abs(logits - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
 
 
-def test_a_state_dict_of_resnet18_loads_unchanged():
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
+def test_a_state_dict_of_resnet18_loads_unchanged(torch):
     theirs = torch_models.resnet(torch, (2, 2, 2, 2))
     load_and_compare(torch, models.resnet18(), theirs, 96, 2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
-def test_residual_networks_give_torchs_logits(name):
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
+def test_residual_networks_give_torchs_logits(torch, name):
     blocks = (2, 2, 2, 2) if name == "resnet18" else (3, 4, 6, 3)
     theirs = torch_models.resnet(torch, blocks, bottleneck=name == "resnet50")
     load_and_compare(torch, getattr(models, name)(), theirs, 224, 2)
