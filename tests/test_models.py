@@ -209,13 +209,9 @@ def test_a_step_allocates_nothing_after_the_second(threads):
 
 @pytest.fixture
 def torch():
-    """PyTorch on one thread: its team and ours would wait for each other's cores."""
     torch = pytest.importorskip("torch")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     torch.manual_seed(0)
-    yield torch
-    torch.set_num_threads(before)
+    return torch
 
 
 def assert_losses_follow(torch, ours, theirs, shape, dtype, lr, momentum=0.9, size=8):
