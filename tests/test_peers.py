@@ -111,6 +111,19 @@ def test_a_process_that_is_not_on_turn_takes_no_time(bench_path, monkeypatch):
     assert state == "T"
 
 
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+def test_peak_memory_is_that_of_a_process_that_trained(bench_path, monkeypatch):
+    from asv_bench.peers import memory
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(bench_path), *filter(None, sys.path)]))
+    out = bench_path / "memory.json"
+    rows = ["MLP 4-64-64-2", "LeNet-5, batch 256"]
+    assert memory.main(["--only", *rows, "--contenders", "fastnn", "--json", str(out)]) == 0
+    small, large = json.loads(out.read_text())
+    assert large["peak"] - large["imported"] > small["peak"] - small["imported"] > 0
+    assert large["peak"] - large["imported"] > 2**20  # its arena alone
+
+
 def test_a_neighbour_leaves_a_part_of_the_throughput(bench_path, monkeypatch):
     from asv_bench import neighbour
 
