@@ -51,6 +51,7 @@ cdef enum:
     EXCHANGED   # C' = B' A' is computed: M to C_ROW are those of that product
     C_COL
     PACK_A
+    DEPTH       # of a block of k, at most
     ROWS, COLS  # how many pieces C's rows and columns are cut into
 
 cdef enum:
@@ -58,6 +59,7 @@ cdef enum:
     MIN_CHUNKS = 16      # would read and pack the operands more often
     MOST_NS = 1000000
     MOST_ROWS = 192      # of A in a chunk: over a block of k they take part of a core's L2
+    LONG_ROW = 4096      # bytes of B's rows that a chunk of few rows of A reads at least
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
@@ -133,7 +135,11 @@ cdef void prepare(fnn_op *op) noexcept nogil:
     op.dim[PACK_A] = packing_pays(op, kernels)
     if op.dim[M] < kernels.mr:  # few rows: each value of B serves few multiplications
         rate *= (op.dim[M] + 1.0) / (kernels.mr + 1.0)
+    op.dim[DEPTH] = kernels.kc if op.dim[M] > 1 or op.dim[B_COL] != 1 else max(<int64_t> 1, op.dim[K])
     cut(op, kernels, rate)
+    if op.dim[M] <= 3 and op.dim[B_COL] == 1:
+        # B is read once, and memory likes its rows long.
+        op.dim[COLS] = max(<int64_t> 1, min(op.dim[COLS], op.dim[N] * (4 if op.dtype == 0 else 8) // LONG_ROW))
     one = op.dim[M] * op.dim[N] * (op.dim[K] / rate + 0.5) + 20.0  # nanoseconds for a product
     op.cost = op.dim[BATCH] * one
     op.chunks = op.dim[BATCH] * op.dim[ROWS] * op.dim[COLS]
@@ -162,7 +168,7 @@ cdef void finish(const fnn_op *op, int64_t offset, int64_t rows, int64_t cols, i
 cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef const gemm_kernels *kernels = <const gemm_kernels *> op.kernels
     cdef int64_t size = 4 if op.dtype == 0 else 8
-    cdef int64_t k = op.dim[K], k_blocks = max(<int64_t> 1, ceil_div(k, kernels.kc)), p, at
+    cdef int64_t k = op.dim[K], k_blocks = max(<int64_t> 1, ceil_div(k, op.dim[DEPTH])), p, at
     cdef int64_t batch = chunk // (op.dim[ROWS] * op.dim[COLS])
     cdef int64_t row = chunk // op.dim[COLS] % op.dim[ROWS], col = chunk % op.dim[COLS]
     cdef int64_t panels = ceil_div(op.dim[N], kernels.nr)

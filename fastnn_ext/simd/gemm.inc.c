@@ -4,7 +4,7 @@
  * column of A and loads a row of B. The tiles of a block are computed panel by panel, a panel being two
  * vectors' columns of B over all of k: the first tile reads it from B and leaves a copy in scratch, where
  * its rows lie one after another in L1, and the other tiles read the copy. A block of a single tile copies
- * nothing; with few rows, its tile is wider, to keep as many sums going. Columns that do not reach a
+ * nothing; with two or three rows its tile is wider, to keep as many sums going. Columns that do not reach a
  * panel's second vector are computed one vector wide, two tiles at a time.
  */
 
@@ -34,6 +34,7 @@ enum {
     COPYING, /* read B and write the copy; every column is there */
     DIRECT,  /* read B; the last vector may be partial */
 };
+enum { STREAMED = 8 }; /* rows of B that are read side by side where C has one row */
 #endif
 
 /* C (rows, n) from a tile (rows, wide) whose last columns may be none of C's, or where C is transposed. */
@@ -90,7 +91,7 @@ struct NAME(strip) {
 INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int mode, const struct gemm_block *t,
                         struct NAME(strip) *s) {
     for (; s->count > 0; s->count--) {
-        vec sum[2 * MR][8];
+        vec sum[2 * MR][4];
         UNROLL for (int i = 0; i < groups * mr; i++) UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vzero();
         {
             /* C's lines will be needed after k steps. */
@@ -114,7 +115,7 @@ INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int 
                 __asm__("" : "+r"(x[i]));
             }
             for (int64_t k = t->k; k > 0; k--) {
-                vec row[8];
+                vec row[4];
                 UNROLL for (int j = 0; j < nv; j++)
                     row[j] = mode == DIRECT && j == nv - 1 ? vload_n(y + j * W, last) : vload(y + j * W);
                 if (mode == COPYING) UNROLL for (int j = 0; j < nv; j++) vstore(copy + j * W, row[j]);
@@ -176,10 +177,10 @@ TILES(5) TILES(6)
 #if VEC_BYTES >= 64
 TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12) TILES(13) TILES(14)
 #endif
-TILE(1, 1, 8, DIRECT) TILE(2, 1, 4, DIRECT) TILE(3, 1, 4, DIRECT)
+TILE(2, 1, 4, DIRECT) TILE(3, 1, 4, DIRECT)
 
 static const NAME(tile_fn) NAME(wide_tile)[] = {
-    NULL, NAME(tile_1_18DIRECT), NAME(tile_2_14DIRECT), NAME(tile_3_14DIRECT),
+    NULL, NULL, NAME(tile_2_14DIRECT), NAME(tile_3_14DIRECT),
 };
 
 /* tile[rows][vectors - 1][mode] */
@@ -287,7 +288,53 @@ static int64_t NAME(scratch_bytes)(int64_t m, int64_t pack_a) {
     return (int64_t)sizeof(real) * (KC * NR + tiles * TILE_SIZE(KC));
 }
 
+/* c (n,) = a' B for the rows [0, rows) of B, whose columns lie side by side: added to c unless `begins`. */
+INLINE void NAME(add_rows)(const int rows, const struct gemm_block *t, const real *a, const real *b, int begins) {
+    real *c = t->c;
+    const int64_t b_row = t->b_row;
+    vec x[STREAMED];
+    UNROLL for (int i = 0; i < rows; i++) x[i] = vset(a[i * t->a_col]);
+    int64_t j = 0;
+    for (; j + 2 * W <= t->n; j += 2 * W) {
+        vec sum0 = begins ? vzero() : vload(c + j), sum1 = begins ? vzero() : vload(c + j + W);
+        UNROLL for (int i = 0; i < rows; i++) {
+            sum0 = vfma(x[i], vload(b + i * b_row + j), sum0);
+            sum1 = vfma(x[i], vload(b + i * b_row + j + W), sum1);
+        }
+        vstore(c + j, sum0);
+        vstore(c + j + W, sum1);
+    }
+    for (; j < t->n; j += W) {
+        const int n = (int)(t->n - j < W ? t->n - j : W);
+        vec sum = begins ? vzero() : vload_n(c + j, n);
+        UNROLL for (int i = 0; i < rows; i++) sum = vfma(x[i], vload_n(b + i * b_row + j, n), sum);
+        vstore_n(c + j, sum, n);
+    }
+}
+
+/* One row of C: B is read once, some of its rows at a time, each from end to end, as memory likes it. */
+static void NAME(multiply_row)(const struct gemm_block *t) {
+    const real *a = t->a, *b = t->b;
+    int begins = !t->accumulate;
+    int64_t k = 0;
+    for (; k + STREAMED <= t->k; k += STREAMED, begins = 0)
+        NAME(add_rows)(STREAMED, t, a + k * t->a_col, b + k * t->b_row, begins);
+    for (; k < t->k; k++, begins = 0) NAME(add_rows)(1, t, a + k * t->a_col, b + k * t->b_row, begins);
+    if (begins) NAME(add_rows)(0, t, a, b, 1);
+    if (!t->bias) return;
+    real *c = t->c;
+    for (int64_t j = 0; j < t->n; j += W) {
+        const int n = (int)(t->n - j < W ? t->n - j : W);
+        const vec bias = t->exchanged ? vset(*(const real *)t->bias) : vload_n((const real *)t->bias + j, n);
+        vstore_n(c + j, vload_n(c + j, n) + bias, n);
+    }
+}
+
 static void NAME(multiply)(const struct gemm_block *t) {
+    if (t->m == 1 && t->n > NR && t->b_col == 1 && t->c_col == 1) {
+        NAME(multiply_row)(t);
+        return;
+    }
     /* `tall` tiles of `rows`, then `tiles - tall` of rows - 1. */
     const int64_t tiles = (t->m + MR - 1) / MR, rows = (t->m + tiles - 1) / tiles, tall = tiles - (rows * tiles - t->m);
     const int direct = tiles == 1 && t->b_col == 1;
@@ -296,7 +343,7 @@ static void NAME(multiply)(const struct gemm_block *t) {
     if (t->pack_a) NAME(pack_tiles)(packed, t, tiles, tall, rows);
     for (int64_t j = 0, n; j < t->n; j += n) {
         const int64_t rest = t->n - j;
-        const int wide = t->m == 1 ? 8 : 4, nv = direct && t->m <= 3 && rest >= wide * W ? wide : rest > W ? 2 : 1;
+        const int nv = direct && t->m > 1 && t->m <= 3 && rest >= 4 * W ? 4 : rest > W ? 2 : 1;
         n = rest < nv * W ? rest : nv * W;
         s.a = t->pack_a ? packed : t->a;
         s.b = (const real *)t->b + j * t->b_col;
