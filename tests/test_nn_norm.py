@@ -230,6 +230,29 @@ def test_inference_folds_a_norm_into_the_convolution_before_it(groups, bias, aff
     np.testing.assert_allclose(model(x), np.maximum(bn(conv(x)), 0), rtol=1e-12, atol=1e-12)
 
 
+def test_layers_over_sequences_fuse_as_those_over_images_do():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.conv2 = (nn.Conv1d(4, 4, 3, padding=1) for _ in range(2))
+            self.bn = randomise(nn.BatchNorm1d(4))
+
+        def forward(self, x):
+            y = F.relu(self.conv1(x))
+            return F.relu(self.bn(self.conv2(y)) + y)
+
+    model = Block().double()
+    x = np.random.default_rng(0).standard_normal((3, 4, 20))
+    program = model.plan(x)
+    assert not {"activation", "binary"} & set(kernels_of(program))
+    assert "batch_norm+residual+relu" in program.explain()
+    assert fn.testing.gradcheck(model, x)
+    y = np.maximum(model.conv1(x), 0)
+    expected = np.maximum(model.eval().bn(model.conv2(y)) + y, 0)
+    np.testing.assert_allclose(model(x), expected, rtol=1e-12, atol=1e-12)
+    assert not {"activation", "batch_norm_eval"} & set(kernels_of(model.plan(x)))
+
+
 def test_a_residual_block_in_evaluation_is_two_convolutions():
     model = randomise(Residual()).double().eval()
     x = IMAGES.astype(np.float64)

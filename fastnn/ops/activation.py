@@ -73,10 +73,10 @@ def saves_output(kind: str, alpha: float) -> bool:
 
 
 def activation(x: Any, kind: str, alpha: float = 0.0) -> Tensor:
-    from fastnn.ops.shape import behind_transpose
+    from fastnn.ops.shape import behind_layout
 
     x = as_tensor(x)
     check_float(kind, x)
-    return behind_transpose(
+    return behind_layout(
         lambda t: active_graph().add(ACTIVATION, [t], kind=kind, alpha=float(alpha)).output, x
     )

@@ -174,11 +174,11 @@ BINARY = Binary()
 
 
 def unary(x: Any, kind: str, a: float = 1.0, b: float = 0.0) -> Tensor:
-    from fastnn.ops.shape import behind_transpose
+    from fastnn.ops.shape import behind_layout
 
     x = as_tensor(x)
     check_float(kind, x)
-    return behind_transpose(
+    return behind_layout(
         lambda t: active_graph().add(UNARY, [t], kind=kind, a=float(a), b=float(b)).output, x
     )
 
@@ -245,10 +245,10 @@ def _is_plain(value: Any) -> bool:
 
 
 def binary(a: Any, b: Any, kind: str) -> Tensor:
-    from fastnn.ops.shape import behind_transpose
+    from fastnn.ops.shape import behind_layout
 
     left, right = _operands(kind, a, b)
-    return behind_transpose(lambda x, y: active_graph().add(BINARY, [x, y], kind=kind).output, left, right)
+    return behind_layout(lambda x, y: active_graph().add(BINARY, [x, y], kind=kind).output, left, right)
 
 
 def _number(operand: Tensor, other: Tensor) -> float | None:

@@ -24,7 +24,7 @@ from fastnn.graph import (
     linear,
 )
 from fastnn.ops.base import Op, Signature, check_dtypes, check_float
-from fastnn.ops.shape import permute
+from fastnn.ops.shape import RESHAPE, permute, reshape
 
 if TYPE_CHECKING:
     from fastnn.lowering.builder import Builder
@@ -454,7 +454,9 @@ def batch_norm(
                     f"shape {describe(shape)}"
                 )
     attrs = dict(eps=eps, affine=bool(affine), residual=False, act=None)
-    rows = _channels_last(x)
+    last = rows = _channels_last(x)
+    if rows.node.op is RESHAPE and linear(rows.node.inputs[0].shape[-1]) == linear(rows.shape[-1]):
+        rows = rows.node.inputs[0]  # sequences that a convolution made as images one pixel high
     if training or running is None:
         values = count(rows.shape[:-1])
         if linear(values) == (0, 1):
@@ -471,7 +473,7 @@ def batch_norm(
     else:
         statistics = [active_graph().memory(array) for array in running[:2]]
         node = active_graph().add(BATCH_NORM_EVAL, [rows, *statistics, *affine], **attrs)
-    return _channels_first(node.output)
+    return _channels_first(reshape(node.output, last.shape))
 
 
 def group_norm(x: Any, groups: int, weight: Any, bias: Any, eps: float) -> Tensor:
@@ -488,8 +490,6 @@ def group_norm(x: Any, groups: int, weight: Any, bias: Any, eps: float) -> Tenso
 
 def layer_norm(x: Any, shape: tuple[int, ...], weight: Any, bias: Any, eps: float) -> Tensor:
     """See fastnn.nn.functional.layer_norm."""
-    from fastnn.ops.shape import reshape
-
     x = _input("layer_norm", x, 1)
     first = x.ndim - len(shape)
     if first < 0 or tuple(map(linear, x.shape[first:])) != tuple(map(linear, shape)):

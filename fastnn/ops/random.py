@@ -42,11 +42,11 @@ DROPOUT = Dropout()
 
 def dropout(x: Any, p: float) -> Tensor:
     """x with each element kept with probability 1 - p and scaled by 1 / (1 - p), else 0."""
-    from fastnn.ops.shape import behind_transpose
+    from fastnn.ops.shape import behind_layout
 
     x = as_tensor(x)
     check_float("dropout", x)
-    return behind_transpose(lambda t: _drop(t, p, 1, 0), x)
+    return behind_layout(lambda t: _drop(t, p, 1, 0), x)
 
 
 def dropout2d(x: Any, p: float) -> Tensor:

@@ -282,16 +282,24 @@ def transpose(x: Tensor, axes: Sequence[int]) -> Tensor:
     return active_graph().add(TRANSPOSE, [x], axes=axes).output
 
 
-def behind_transpose(apply: Callable[..., Tensor], *operands: Tensor) -> Tensor:
-    """Elementwise work, done before the transpose that all operands come from, if there is one.
+def behind_layout(apply: Callable[..., Tensor], *operands: Tensor) -> Tensor:
+    """Elementwise work, done before the transpose or reshape that all operands come from, if there is one.
 
-    So layout changes sink to where they are needed, and cancel on the way.
+    So layout changes sink to where they are needed, and cancel on the way; and the work stands next to the
+    op that makes its data, which may take it into its epilogue.
     """
-    first = operands[0].node
-    if first.op is TRANSPOSE:
-        axes = first.attrs["axes"]
-        if all(t.node.op is TRANSPOSE and t.node.attrs["axes"] == axes for t in operands):
-            return transpose(apply(*(t.node.inputs[0] for t in operands)), axes)
+    first = operands[0]
+    op = first.node.op
+    if op not in (TRANSPOSE, RESHAPE) or any(t.node.op is not op for t in operands):
+        return apply(*operands)
+    sources = [t.node.inputs[0] for t in operands]
+    if op is TRANSPOSE:
+        axes = first.node.attrs["axes"]
+        if all(t.node.attrs["axes"] == axes for t in operands):
+            return transpose(behind_layout(apply, *sources), axes)
+    elif all(same_shape(t.shape, sources[0].shape) for t in sources):
+        if all(same_shape(t.shape, first.shape) for t in operands):
+            return reshape(behind_layout(apply, *sources), first.shape)
     return apply(*operands)
 
 
