@@ -131,6 +131,17 @@ def find(browser, selector):
     return browser.find_elements("css selector", selector)
 
 
+def wait_for(browser, selector, text):
+    """Until the page, which asv's scripts build and rebuild as files arrive, shows this text there."""
+    from selenium.common.exceptions import StaleElementReferenceException
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def shown(browser):
+        return any(text in element.text for element in find(browser, selector))
+
+    WebDriverWait(browser, 20, ignored_exceptions=[StaleElementReferenceException]).until(shown)
+
+
 def test_the_front_page_shows_all_rows_and_tints_those_behind(browser, address):
     browser.get(address)
     assert [row.get_attribute("class") for row in find(browser, "#peers tbody tr")] == ["ahead", "behind"]
@@ -140,7 +151,7 @@ def test_the_front_page_shows_all_rows_and_tints_those_behind(browser, address):
 def test_the_front_page_leads_to_the_grid_and_the_grid_back(browser, address):
     browser.get(address)
     find(browser, "nav a")[0].click()
-    assert "track_seconds" in find(browser, "div.benchmark-text")[0].text
+    wait_for(browser, "div.benchmark-text", "track_seconds")
     find(browser, "#project-name")[0].click()
     browser.switch_to.window(browser.window_handles[-1])
     assert find(browser, "#peers")
@@ -156,7 +167,7 @@ def test_a_graph_opens_with_a_point_for_each_commit(browser, address):
 
 def test_the_slowdown_is_among_the_regressions(browser, address):
     browser.get(address + "history/index.html#/regressions")
-    assert "track_seconds" in find(browser, "#regressions-body table tbody tr")[0].text
+    wait_for(browser, "#regressions-body table tbody tr", "track_seconds")
 
 
 def test_the_page_loads_nothing_from_elsewhere(published):
