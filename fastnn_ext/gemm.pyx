@@ -55,10 +55,11 @@ cdef enum:
     ROWS, COLS  # how many pieces C's rows and columns are cut into
 
 cdef enum:
-    CHUNK_NS = 30000     # a chunk's aim; a long product's are longer, as more of them
-    MIN_CHUNKS = 16      # would read and pack the operands more often
-    MOST_NS = 1000000
+    CHUNK_NS = 30000     # a chunk's aim
+    MIN_CHUNKS = 16      # a long product's chunks are longer: more of them would read and pack more often
+    MOST_NS = 1000000    # but not that long: one is what a lost core, or a Ctrl-C, costs
     MOST_ROWS = 192      # of A in a chunk: over a block of k they take part of a core's L2
+    FAR_BYTES = 262144   # a B of more bytes does not stay in L2 between pieces
     LONG_ROW = 4096      # bytes of B's rows that a chunk of few rows of A reads at least
 
 
@@ -102,6 +103,9 @@ cdef void cut(fnn_op *op, const gemm_kernels *kernels, double rate) noexcept nog
     cdef double area = max(<double> CHUNK_NS, min(<double> MOST_NS, m * n * k / rate / MIN_CHUNKS)) * rate / k
     cdef double row_price = 0.3 if op.dim[PACK_A] else 0.05
     cdef double col_price = 0.08 if op.dim[B_COL] == 1 else 0.25
+    # Beyond L2, B is read from farther away each time that a piece of rows asks for it.
+    if n * k * (4 if op.dtype == 0 else 8) > FAR_BYTES:
+        col_price += 0.22
     cdef double most_rows = min(m, <int64_t> MOST_ROWS)
     cdef double rows = min(most_rows, sqrt(area * col_price / row_price))
     cdef double cols = min(<double> n, area / rows)
