@@ -56,7 +56,7 @@ cdef enum:
 
 cdef enum:
     CHUNK_NS = 30000     # a chunk's aim
-    MIN_CHUNKS = 16      # a long product's chunks are longer: more of them would read and pack more often
+    MIN_CHUNKS = 8       # a long product's chunks are longer: more of them would read and pack more often
     MOST_NS = 1000000    # but not that long: one is what a lost core, or a Ctrl-C, costs
     MOST_ROWS = 192      # of A in a chunk: over a block of k they take part of a core's L2
     FAR_BYTES = 262144   # a B of more bytes does not stay in L2 between pieces

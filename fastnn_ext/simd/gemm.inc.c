@@ -81,8 +81,8 @@ struct NAME(strip) {
     const real *a;
     int64_t a_row, a_col, a_group; /* a_group: from a group's rows of A to the next one's */
     const real *b;
-    const real *next; /* what the panel after this one will read, a line a step */
-    int64_t next_row;
+    const real *next; /* what the panel after this one will read: a row of it every pause + 1 steps, over all */
+    int64_t next_row, pause; /* tiles, as memory cannot send it within one; pause + 1 is a power of two */
     real *c;
     const real *bias;
     int64_t n;
@@ -107,7 +107,7 @@ INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int 
              * address can hold. The asm keeps the compiler from deriving one pointer from another. */
             const int thirds = (mr + 2) / 3, last = (int)(s->n - (nv - 1) * W);
             const int64_t a_row = s->a_row, a_col = s->a_col, b_row = mode == COPIED ? nv * W : t->b_row;
-            const int64_t next_row = s->next_row;
+            const int64_t next_row = s->next_row, pause = s->pause;
             const real *x[2 * ((MR + 2) / 3)], *y = mode == COPIED ? t->scratch : s->b, *next = s->next;
             real *copy = t->scratch;
             UNROLL for (int i = 0; i < groups * thirds; i++) {
@@ -123,8 +123,9 @@ INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int 
                     const vec v = vset(x[g * thirds + i / 3][i % 3 * a_row]);
                     UNROLL for (int j = 0; j < nv; j++) sum[g * mr + i][j] = vfma(v, row[j], sum[g * mr + i][j]);
                 }
-                if (mode == COPIED) {
-                    __builtin_prefetch(next);
+                if (mode == COPIED && (k & pause) == 0) {
+                    __builtin_prefetch(next, 0, 2);
+                    __builtin_prefetch(next + nv * W - 1, 0, 2);
                     next += next_row;
                 }
                 UNROLL for (int i = 0; i < groups * thirds; i++) x[i] += a_col;
@@ -133,8 +134,7 @@ INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int 
             }
         }
         __asm__("" ::: "memory"); /* nothing below is read before or kept during the loop */
-        s->next = t->scratch;
-        s->next_row = 0;
+        if (mode == COPIED) s->next += t->k / (s->pause + 1) * s->next_row;
         real *c = s->c;
         const real *bias = s->bias;
         const int64_t c_row = t->c_row;
@@ -341,6 +341,8 @@ static void NAME(multiply)(const struct gemm_block *t) {
     real *packed = (real *)t->scratch + KC * NR;
     struct NAME(strip) s = {.a_row = t->pack_a ? 1 : t->a_row, .a_col = t->pack_a ? PAD : t->a_col};
     if (t->pack_a) NAME(pack_tiles)(packed, t, tiles, tall, rows);
+    int64_t pause = 1;
+    while (pause * 2 < tiles) pause *= 2;
     for (int64_t j = 0, n; j < t->n; j += n) {
         const int64_t rest = t->n - j;
         const int nv = direct && t->m > 1 && t->m <= 3 && rest >= 4 * W ? 4 : rest > W ? 2 : 1;
@@ -349,6 +351,7 @@ static void NAME(multiply)(const struct gemm_block *t) {
         s.b = (const real *)t->b + j * t->b_col;
         s.next = n < rest ? s.b + n * t->b_col : (const real *)t->b + t->k * t->b_row;
         s.next_row = t->b_row;
+        s.pause = pause - 1;
         s.c = (real *)t->c + j * t->c_col;
         s.bias = t->bias && !t->exchanged ? (const real *)t->bias + j : t->bias;
         s.n = n;
