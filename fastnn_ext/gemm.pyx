@@ -56,6 +56,7 @@ cdef enum:
 
 cdef enum:
     CHUNK_NS = 30000     # a chunk's aim
+    LEAST_NS = 6000      # and what one of the two halves of a small product takes at least
     MIN_CHUNKS = 8       # a long product's chunks are longer: more of them would read and pack more often
     MOST_NS = 1000000    # but not that long: one is what a lost core, or a Ctrl-C, costs
     MOST_ROWS = 192      # of A in a chunk: over a block of k they take part of a core's L2
@@ -100,7 +101,9 @@ cdef void cut(fnn_op *op, const gemm_kernels *kernels, double rate) noexcept nog
     """
     cdef int64_t m = op.dim[M], n = op.dim[N], panels = ceil_div(n, kernels.nr)
     cdef double k = max(<int64_t> 1, op.dim[K])
-    cdef double area = max(<double> CHUNK_NS, min(<double> MOST_NS, m * n * k / rate / MIN_CHUNKS)) * rate / k
+    cdef double ns = m * n * k / rate
+    cdef double least = max(<double> LEAST_NS, min(<double> CHUNK_NS, ns / 2))
+    cdef double area = max(least, min(<double> MOST_NS, ns / MIN_CHUNKS)) * rate / k
     cdef double row_price = 0.3 if op.dim[PACK_A] else 0.05
     cdef double col_price = 0.08 if op.dim[B_COL] == 1 else 0.25
     # Beyond L2, B is read from farther away each time that a piece of rows asks for it.
