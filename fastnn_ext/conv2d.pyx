@@ -102,10 +102,11 @@ cdef enum:
     UNITS   # panels that a chunk of conv2d_pack copies
     WORK    # bytes of scratch before the panel that a chunk packs for itself
 
-# A chunk's aim in nanoseconds.
-cdef enum: CHUNK_NS = 25000
+# A chunk's aim in nanoseconds; a long pass is cut into MIN_CHUNKS longer ones, up to LONG_NS: the more
+# channels and rows a chunk has, the less often its patch is copied and its weights are read.
+cdef enum: CHUNK_NS = 25000, LONG_NS = 200000, MIN_CHUNKS = 24
 # Pixels for which a panel is worth reading; and worth packing.
-cdef enum: FEW_PIXELS = 48, PACK_PIXELS = 128, MANY_PIXELS = 1024
+cdef enum: FEW_PIXELS = 96, PACK_PIXELS = 128, MANY_PIXELS = 1024
 # A zero-padded copy holds at most so many elements.
 cdef enum: PATCH_ELEMENTS = 1 << 16
 # Outputs that a weight gradient sums in registers before it adds them to memory.
@@ -356,7 +357,7 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
     op.cost = pixel_ns * t.panels * t.groups * rows * cols * t.phases_h * t.phases_w
     if op.cost <= 0:
         return
-    budget = clamp(<int64_t> (op.cost / 8), 5000, CHUNK_NS)
+    budget = max(clamp(<int64_t> (op.cost / 8), 5000, CHUNK_NS), min(op.cost / MIN_CHUNKS, <double> LONG_NS))
     least = FEW_PIXELS if packed else PACK_PIXELS
     dim[PANELS] = clamp(<int64_t> (budget / (pixel_ns * least)), 1, t.panels)
     dim[PANELS] = ceil_div(t.panels, ceil_div(t.panels, dim[PANELS]))
