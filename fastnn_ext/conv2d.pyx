@@ -6,7 +6,7 @@ dilation_w, groups; padding at the bottom and right follows from oh and ow. 1-D:
 
 Native ops
 ----------
-conv2d                  buf: y, x, w, bias | NULL, residual | NULL, packed | NULL
+conv2d                  buf: y, x, w, bias | NULL, residual | NULL, packed | NULL, scale | NULL
                         dim: G, act   scalar: alpha
 conv2d_input_grad       buf: dx, dy, w, saved | NULL, packed | NULL
                         dim: G, act_grad   scalar: alpha
@@ -14,14 +14,14 @@ conv2d_weight_grad      buf: dw, dbias | NULL, x, dy, partial | NULL
                         dim: G, beta, pieces
 conv2d_weight_grad_sum  buf: dw, dbias | NULL, partial
                         dim: elements of dw, oc, pieces, beta
-conv2d_pack             buf: packed, w   dim: G, kind
+conv2d_pack             buf: packed, w, scale | NULL   dim: G, kind
 
-y = act(conv(x, w) + bias + residual); dx = conv^T(dy, w), times act_grad'(saved). act and act_grad
+y = act(conv(x, w * scale) + bias + residual), scale being (OC,); dx = conv^T(dy, w), times act_grad'(saved). act and act_grad
 are indices into fastnn_ext.activation.ACTIVATIONS, or -1. Outputs must not overlap inputs.
 
-`packed` holds w as the kernels read it, so that chunks do not each copy what they need: conv2d_pack
-writes it, kind 0 for conv2d and 1 for conv2d_input_grad, packed_elements says its size; w may be
-NULL then. It pays where weights are many and pixels few, and wherever weights stay as they are.
+`packed` holds w * scale as the kernels read it, so that chunks do not each copy what they need:
+conv2d_pack writes it, kind 0 for conv2d and 1 for conv2d_input_grad, packed_elements says its size.
+With few pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read.
 
 The sum over N * OH * OW that makes dw is cut into `pieces` by shape (weight_grad_pieces says how
 many). With one piece the op writes dw and dbias, or adds to them if beta is 1; with more it writes
@@ -59,6 +59,7 @@ cdef extern from "simd/conv2d.h" nogil:
         int64_t relu, depthwise, mode
     struct conv2d_pack_job:
         const void *w
+        const void *scale
         const int64_t *order
         int64_t taps, depth, tap_stride, depth_stride, channel_stride
     struct conv2d_weight_job:
@@ -79,7 +80,9 @@ cdef extern from "simd/conv2d.h" nogil:
         void (*pack)(void *panel, const conv2d_pack_job *job, int64_t first, int64_t n) noexcept nogil
         int64_t (*gather_bytes)(const conv2d_job *job) noexcept nogil
         void (*gather)(conv2d_job *job, void *scratch) noexcept nogil
-        void (*panel)(const conv2d_job *job, const void *weights, int64_t first, int64_t n) noexcept nogil
+        int64_t room
+        void (*panel)(const conv2d_job *job, void *weights, const conv2d_pack_job *pack, int64_t first,
+                      int64_t n) noexcept nogil
         int64_t (*weight_grad_bytes)(const conv2d_weight_job *job) noexcept nogil
         void (*weight_grad)(const conv2d_weight_job *job) noexcept nogil
         void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride,
@@ -107,6 +110,8 @@ cdef enum:
 cdef enum: CHUNK_NS = 25000, LONG_NS = 200000, MIN_CHUNKS = 24
 # Pixels for which a panel is worth reading; and worth packing.
 cdef enum: FEW_PIXELS = 96, PACK_PIXELS = 128, MANY_PIXELS = 1024
+# Up to so many pixels in all, chunks pack the panels that they read.
+cdef enum: OWN_PIXELS = 256
 # A zero-padded copy holds at most so many elements.
 cdef enum: PATCH_ELEMENTS = 1 << 16
 # Outputs that a weight gradient sums in registers before it adds them to memory.
@@ -285,15 +290,20 @@ cdef inline int64_t packed_at(const layer *t, int64_t group, int64_t panel) noex
     return (group * width + panel * 2 * t.lanes) * t.taps * (1 if t.depthwise else t.depth)
 
 
-cdef void pack_panel(const fnn_op *op, const layer *t, const phase *p, const void *w, int64_t group, int64_t panel,
-                     int64_t *order, void *out) noexcept nogil:
-    cdef conv2d_pack_job job
-    cdef int64_t i, j, first = panel * 2 * t.lanes
+cdef bint packs_itself(const int64_t *dim, const layer *t) noexcept nogil:
+    return dim[N] * ceil_div(t.out_h, t.phases_h) * ceil_div(t.out_w, t.phases_w) <= OWN_PIXELS
+
+
+cdef void pack_job(conv2d_pack_job *job, const fnn_op *op, const layer *t, const phase *p, int64_t group, const void *w,
+                   const void *scale, int64_t *order) noexcept nogil:
+    """What the panels of a phase of a group are made of."""
+    cdef int64_t i, j, size = 4 if op.dtype == 0 else 8
     cdef int64_t icg = op.dim[IC] // op.dim[GROUPS], ocg = op.dim[OC] // op.dim[GROUPS]
     for i in range(p.h.taps):
         for j in range(p.w.taps):
             order[i * p.w.taps + j] = (p.h.tap0 + i * p.h.tap_step) * op.dim[KW] + p.w.tap0 + j * p.w.tap_step
-    job.w = <char *> w + group * t.taps * icg * ocg * (4 if op.dtype == 0 else 8)
+    job.w = <const char *> w + group * t.taps * icg * ocg * size
+    job.scale = NULL if scale == NULL else <const char *> scale + group * t.width * size
     job.order = order
     job.taps = p.h.taps * p.w.taps
     if t.depthwise:
@@ -305,7 +315,6 @@ cdef void pack_panel(const fnn_op *op, const layer *t, const phase *p, const voi
         job.tap_stride = icg * ocg
         job.depth_stride = 1 if t.grad else ocg
         job.channel_stride = ocg if t.grad else 1
-    (<const conv2d_kernels *> op.kernels).pack(out, &job, first, min(t.width - first, 2 * t.lanes))
 
 
 cdef void prepare_pack(fnn_op *op) noexcept nogil:
@@ -313,23 +322,27 @@ cdef void prepare_pack(fnn_op *op) noexcept nogil:
     cdef int64_t elements = t.taps * (1 if t.depthwise else t.depth) * 2 * t.lanes
     op.kernels = conv2d_table(op.isa, op.dtype)
     op.dim[UNITS] = max(<int64_t> 1, 16384 // max(<int64_t> 1, elements))
-    op.chunks = ceil_div(t.groups * t.panels, op.dim[UNITS])
+    op.chunks = 0 if packs_itself(op.dim, &t) else ceil_div(t.groups * t.panels, op.dim[UNITS])
     op.scratch = t.taps * sizeof(int64_t)
-    op.cost = (0.8 if t.grad else 0.3) * t.groups * t.panels * elements
+    op.cost = 0.3 * t.groups * t.panels * elements
 
 
 cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef layer t = layer_of(op, op.dim[KIND] == 1)
     cdef phase p
-    cdef int64_t unit, i, j, panel, begin
+    cdef conv2d_pack_job job
+    cdef int64_t unit, i, j, panel, begin, first
     for unit in range(chunk * op.dim[UNITS], min((chunk + 1) * op.dim[UNITS], t.groups * t.panels)):
         panel = unit % t.panels
         begin = packed_at(&t, unit // t.panels, panel)
         for i in range(t.phases_h):
             for j in range(t.phases_w):
                 p = phase_of(op.dim, &t, i, j)
-                pack_panel(op, &t, &p, op.buf[1], unit // t.panels, panel, <int64_t *> scratch,
-                           at(op, 0, begin + p.before * (1 if t.depthwise else t.depth) * panel_width(&t, panel)))
+                pack_job(&job, op, &t, &p, unit // t.panels, op.buf[1], op.buf[2], <int64_t *> scratch)
+                first = panel * 2 * t.lanes
+                (<const conv2d_kernels *> op.kernels).pack(
+                    at(op, 0, begin + p.before * (1 if t.depthwise else t.depth) * panel_width(&t, panel)), &job,
+                    first, min(t.width - first, 2 * t.lanes))
     return 0
 
 
@@ -338,6 +351,7 @@ cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
 cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
     cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
     cdef layer t = layer_of(op, grad)
+    packed = packed and not packs_itself(op.dim, &t)
     cdef conv2d_job job
     cdef phase p
     cdef int64_t *dim = op.dim
@@ -358,7 +372,7 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
     if op.cost <= 0:
         return
     budget = max(clamp(<int64_t> (op.cost / 8), 5000, CHUNK_NS), min(op.cost / MIN_CHUNKS, <double> LONG_NS))
-    least = FEW_PIXELS if packed else PACK_PIXELS
+    least = min(FEW_PIXELS if packed else PACK_PIXELS, rows * cols)
     dim[PANELS] = clamp(<int64_t> (budget / (pixel_ns * least)), 1, t.panels)
     dim[PANELS] = ceil_div(t.panels, ceil_div(t.panels, dim[PANELS]))
     pixels = clamp(<int64_t> (budget / (pixel_ns * dim[PANELS])), least, MANY_PIXELS)
@@ -386,7 +400,7 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
             op.chunks += t.groups * blocks * ceil_div(t.panels, dim[PANELS])
     dim[WORK] = op.scratch
     if not packed:
-        op.scratch += ceil_div(t.taps * 8, 64) * 64 + k * 2 * t.lanes * size
+        op.scratch += ceil_div(t.taps * 8, 64) * 64 + kernels.room * size
 
 
 cdef void finish(const fnn_op *op, const layer *t, const conv2d_job *job, const phase *p, int64_t offset,
@@ -415,7 +429,8 @@ cdef void finish(const fnn_op *op, const layer *t, const conv2d_job *job, const 
                 forward(y, y, channels, op.scalar[0])
 
 
-cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, const void *packed) noexcept nogil:
+cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, const void *packed,
+                  const void *scale) noexcept nogil:
     cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
     cdef layer t = layer_of(op, grad)
     cdef const int64_t *dim = &op.dim[0]
@@ -425,7 +440,7 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
     cdef int64_t k = 1 if t.depthwise else t.depth
     cdef bint found = False
     cdef void *weights
-    cdef const void *w
+    cdef conv2d_pack_job pack
     cdef conv2d_job job
     cdef phase p
     for i in range(t.phases_h):
@@ -470,16 +485,18 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
     job.relu = not grad and dim[ACT] == RELU
     job.depthwise = t.depthwise
     kernels.gather(&job, scratch)
+    if packs_itself(dim, &t):
+        packed = NULL
+    if packed == NULL:
+        pack_job(&pack, op, &t, &p, group, op.buf[2], scale, <int64_t *> (<char *> scratch + dim[WORK]))
     weights = <char *> scratch + dim[WORK] + ceil_div(t.taps * 8, 64) * 64
     first = part * dim[PANELS]
     last = min(first + dim[PANELS], t.panels)
     for panel in range(first, last):
         if packed != NULL:
-            w = <const char *> packed + (packed_at(&t, group, panel) + p.before * k * panel_width(&t, panel)) * size
-        else:
-            pack_panel(op, &t, &p, op.buf[2], group, panel, <int64_t *> (<char *> scratch + dim[WORK]), weights)
-            w = weights
-        kernels.panel(&job, w, panel * 2 * t.lanes, min(t.width - panel * 2 * t.lanes, 2 * t.lanes))
+            weights = <char *> <void *> packed + (packed_at(&t, group, panel) + p.before * k * panel_width(&t, panel)) * size
+        kernels.panel(&job, weights, &pack if packed == NULL else NULL, panel * 2 * t.lanes,
+                      min(t.width - panel * 2 * t.lanes, 2 * t.lanes))
     if grad:
         job.saved = at(op, 3, offset)
     finish(op, &t, &job, &p, first * 2 * t.lanes, min(t.width, last * 2 * t.lanes) - first * 2 * t.lanes)
@@ -491,7 +508,7 @@ cdef void prepare_forward(fnn_op *op) noexcept nogil:
 
 
 cdef int run_forward(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    return run_pass(op, chunk, scratch, False, op.buf[5])
+    return run_pass(op, chunk, scratch, False, op.buf[5], op.buf[6])
 
 
 cdef void prepare_input_grad(fnn_op *op) noexcept nogil:
@@ -499,7 +516,7 @@ cdef void prepare_input_grad(fnn_op *op) noexcept nogil:
 
 
 cdef int run_input_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    return run_pass(op, chunk, scratch, True, op.buf[4])
+    return run_pass(op, chunk, scratch, True, op.buf[4], NULL)
 
 
 # ---- the gradient for the weights -------------------------------------------------------------
@@ -727,7 +744,7 @@ cdef int kind_of(str name, object activation) except -2:
     return ACTIVATIONS.index(activation)
 
 
-cdef object packed_weights(const fnn_op *op, object w, int kind):
+cdef object packed_weights(const fnn_op *op, object w, object scale, int kind):
     cdef fnn_op pack
     memset(&pack, 0, sizeof(pack))
     pack.dtype = op.dtype
@@ -737,13 +754,14 @@ cdef object packed_weights(const fnn_op *op, object w, int kind):
     packed = np.empty(packed_elements(op.dim[KH], op.dim[KW], op.dim[IC], op.dim[OC], op.dim[GROUPS], kind), w.dtype)
     pack.buf[0] = data(packed)
     pack.buf[1] = data(w)
+    pack.buf[2] = data(scale)
     runtime.run_one("conv2d_pack", &pack)
     return packed
 
 
 def conv2d(x, w, bias=None, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1, activation=None,
-           double alpha=0.0, residual=None, bint packed=False):
-    """y = activation(conv(x, w) + bias + residual).
+           double alpha=0.0, residual=None, scale=None, bint packed=False):
+    """y = activation(conv(x, w * scale) + bias + residual).
 
     Parameters
     ----------
@@ -762,6 +780,8 @@ def conv2d(x, w, bias=None, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1,
     alpha : float, default 0.0
         The activation's slope or scale.
     residual : ndarray, shape of y, optional
+    scale : ndarray, shape (OC,), optional
+        What each output channel's weights are multiplied by.
     packed : bool, default False
         Go through conv2d_pack, as a plan may.
 
@@ -786,16 +806,19 @@ def conv2d(x, w, bias=None, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1,
         check("bias", bias, x.dtype, shape[3:])
     if residual is not None:
         check("residual", residual, x.dtype, shape)
+    if scale is not None:
+        check("scale", scale, x.dtype, shape[3:])
     op.dim[ACT] = kind_of("activation", activation)
     op.scalar[0] = alpha
     y = np.empty(shape, x.dtype)
-    weights = packed_weights(&op, w, 0) if packed else None
+    weights = packed_weights(&op, w, scale, 0) if packed else None
     op.buf[0] = data(y)
     op.buf[1] = data(x)
-    op.buf[2] = NULL if packed else data(w)
+    op.buf[2] = data(w)
     op.buf[3] = data(bias)
     op.buf[4] = data(residual)
     op.buf[5] = data(weights)
+    op.buf[6] = data(scale)
     runtime.run_one("conv2d", &op)
     return y
 
@@ -842,10 +865,10 @@ def conv2d_input_grad(dy, w, x_shape, *, stride=(1, 1), padding=(0, 0, 0, 0), di
     op.dim[ACT] = kind_of("activation_grad", activation_grad)
     op.scalar[0] = alpha
     dx = np.empty(x_shape, dy.dtype)
-    weights = packed_weights(&op, w, 1) if packed else None
+    weights = packed_weights(&op, w, None, 1) if packed else None
     op.buf[0] = data(dx)
     op.buf[1] = data(dy)
-    op.buf[2] = NULL if packed else data(w)
+    op.buf[2] = data(w)
     op.buf[3] = data(saved)
     op.buf[4] = data(weights)
     runtime.run_one("conv2d_input_grad", &op)

@@ -57,7 +57,7 @@ class Layer:
             return rng.standard_normal(shape).astype(dtype)
 
         self.x, self.w = numbers(self.x_shape), numbers(self.w_shape)
-        self.bias = numbers(self.y_shape[3:])
+        self.bias, self.scale = numbers(self.y_shape[3:]), numbers(self.y_shape[3:])
         self.dy, self.residual = numbers(self.y_shape), numbers(self.y_shape)
         self.dw0, self.dbias0 = numbers(self.w_shape), numbers(self.y_shape[3:])
         return self
@@ -101,6 +101,7 @@ def results_of(layer):
         results += [
             conv2d.conv2d(x, w, bias, packed=packed, **g),
             conv2d.conv2d(x, w, residual=residual, activation="relu", packed=packed, **g),
+            conv2d.conv2d(x, w, scale=layer.scale, packed=packed, **g),
             conv2d.conv2d_input_grad(dy, w, x.shape, packed=packed, **g),
             conv2d.conv2d_input_grad(dy, w, x.shape, packed=packed, **masked, **g),
         ]
@@ -121,7 +122,8 @@ def expected_of(layer):
     dw, dbias = twin.weight_grad(x, dy, w.shape, **g)
     dw_size, dbias_size = twin.weight_grad(abs(x), abs(dy), w.shape, **g)
     fused = np.maximum(y - bias + residual, 0), size + abs(residual)
-    forward = [(y, size), fused, (dx, dx_size), (dx * (x > 0), dx_size)]
+    scaled = (y - bias) * layer.scale, size * abs(layer.scale)
+    forward = [(y, size), fused, scaled, (dx, dx_size), (dx * (x > 0), dx_size)]
     added = layer.dw0 + dw, dw_size + abs(layer.dw0)
     bias_added = layer.dbias0 + dbias, dbias_size + abs(layer.dbias0)
     return [*forward * 2, *[(dw, dw_size), (dbias, dbias_size), added, bias_added] * 2]
@@ -183,6 +185,7 @@ NAMED = {
     "lenet 2": Layer(3, 14, 14, 6, 16, (5, 5)),
     "a first layer": Layer(1, 45, 45, 3, 64, (7, 7), stride=(2, 2), padding=(3, 3, 3, 3)),
     "a sum cut into blocks": Layer(3, 7, 7, 300, 70, (3, 3), padding=(1, 1, 1, 1)),
+    "a packed sum cut into blocks": Layer(6, 7, 7, 300, 40, (3, 3), padding=(1, 1, 1, 1)),
     "one tap over many channels": Layer(2, 9, 9, 700, 40, (1, 1)),
     "one tap, stride 2": Layer(2, 9, 10, 40, 70, (1, 1), stride=(2, 2)),
     "many panels": Layer(2, 10, 10, 64, 200, (3, 3), padding=(1, 1, 1, 1)),
@@ -241,13 +244,14 @@ def test_nothing_is_read_or_written_beyond_the_buffers(isa, guarded, name, dtype
     run_op("conv2d_input_grad", [dx, dy, w, x, None], [*dims, 0], [0.0], dtype=dtype)
     np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g) * (x > 0))
     for kind, (op, buffers) in enumerate(
-        [("conv2d", [y, x, None, bias, None]), ("conv2d_input_grad", [dx, dy, None, None])]
+        [("conv2d", [y, x, w, bias, None]), ("conv2d_input_grad", [dx, dy, w, None])]
     ):
         kernel, channels, groups = layer.w_shape[1:3], (x.shape[3], y.shape[3]), layer.w_shape[0]
         packed = guarded(np.zeros(conv2d.packed_elements(*kernel, *channels, groups, kind), dtype))
-        run_op("conv2d_pack", [packed, w], [*dims, kind], dtype=dtype)
-        run_op(op, [*buffers, packed], [*dims, -1], [0.0], dtype=dtype)
-    np.testing.assert_array_equal(y, twin.conv2d(x, w, bias, **g))
+        scale = guarded(layer.scale) if kind == 0 else None
+        run_op("conv2d_pack", [packed, w, scale], [*dims, kind], dtype=dtype)
+        run_op(op, [*buffers, packed, scale], [*dims, -1], [0.0], dtype=dtype)
+    np.testing.assert_array_equal(y, (twin.conv2d(x, w, **g)) * layer.scale + bias)
     np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g))
     for pieces in (1, 2):
         partial = guarded(np.zeros(pieces * (w.size + bias.size), dtype))

@@ -263,9 +263,12 @@ def test_a_residual_block_in_evaluation_is_two_convolutions():
     np.testing.assert_allclose(model(x), expected, rtol=1e-12)
 
 
-def test_where_weights_are_more_than_outputs_the_norm_stays():
-    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)).eval()
-    assert "batch_norm_eval" in kernels_of(model.plan(IMAGES[:1, :, :4, :4]))
+def test_a_norm_folds_into_weights_that_are_more_than_the_outputs():
+    conv, bn = nn.Conv2d(3, 6, 3, groups=3), randomise(nn.BatchNorm2d(6))
+    model = nn.Sequential(conv, bn).double().eval()
+    x = IMAGES[:1, :, :4, :4].astype(np.float64)
+    assert "batch_norm_eval" not in kernels_of(model.plan(x))
+    np.testing.assert_allclose(model(x), bn(conv(x)), rtol=1e-12, atol=1e-12)
 
 
 def test_a_frozen_norm_trains_the_convolution_before_it():

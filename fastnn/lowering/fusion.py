@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastnn.graph import Graph, Node, Tensor, count, recording, same_shape
+from fastnn.graph import Graph, Node, Tensor, recording, same_shape
 from fastnn.ops.activation import ACTIVATION, ACTIVATION_GRAD, saves_output
 from fastnn.ops.conv2d import CONV2D
 from fastnn.ops.elementwise import BINARY, add, mul, neg, sub
 from fastnn.ops.norm import BATCH_NORM_EVAL, BATCH_NORM_INVSTD
 from fastnn.ops.pool2d import PoolGrad
-from fastnn.ops.shape import reshape
 
 
 def live_nodes(graph: Graph, wanted: Iterable[Tensor]) -> list[Node]:
@@ -97,8 +96,7 @@ def _take_output(producer: Node, node: Node) -> None:
 def fold_batch_norms(graph: Graph, wanted: Iterable[Tensor]) -> None:
     """Batch norm by running statistics into the weights and the bias of the convolution before it.
 
-    Each run makes the weights anew, as parameters may have changed; so only where they are fewer than
-    the outputs.
+    Each run makes the weights anew, as parameters may have changed: packing them multiplies.
     """
     readers = graph.consumers()
     protected = set(wanted)
@@ -114,7 +112,6 @@ def fold_batch_norms(graph: Graph, wanted: Iterable[Tensor]) -> None:
             and len(readers[source]) == 1
             and source not in protected
             and source.node.stage == node.stage
-            and int(count(source.node.inputs[1].shape)) <= int(count(source.shape))
         ):
             conv = source.node
             nodes[position[conv]] = None
@@ -126,7 +123,7 @@ def fold_batch_norms(graph: Graph, wanted: Iterable[Tensor]) -> None:
 
 
 def _fold(graph: Graph, conv: Node, norm: Node) -> list[Node]:
-    """Rewrites conv; returns the nodes that make its new weights and bias."""
+    """Rewrites conv; returns the nodes that make its scale and its new bias."""
     scratch = Graph()
     scratch.stage = norm.stage
     with recording(scratch):
@@ -140,10 +137,8 @@ def _fold(graph: Graph, conv: Node, norm: Node) -> list[Node]:
             shift = add(mul(shift, scale), beta)
         else:
             shift = mul(shift, scale)
-        groups, channels = w.shape[0], w.shape[4]
-        scaled = mul(w, reshape(scale, (groups, 1, 1, 1, channels)))
-    conv.inputs = [x, scaled, shift, *rest]
-    conv.attrs |= {"bias": True, "residual": norm.attrs["residual"], "act": norm.attrs["act"]}
+    conv.inputs = [x, w, shift, *rest, scale]
+    conv.attrs |= {"bias": True, "residual": norm.attrs["residual"], "act": norm.attrs["act"], "scale": True}
     _take_output(conv, norm)
     return scratch.nodes
 

@@ -46,11 +46,11 @@ class Geometry:
         ]  # fmt: skip
 
 
-def _packed(to: Builder, w: Tensor, dims: list[int], kind: int) -> Temporary:
+def _packed(to: Builder, w: Tensor, dims: list[int], kind: int, scale: Tensor | None = None) -> Temporary:
     """The weights as the kernels read them, made once a run instead of in every chunk."""
     ic, oc, (kh, kw), groups = dims[3], dims[6], dims[7:9], dims[15]
     packed = to.temporary((native.packed_elements(kh, kw, ic, oc, groups, kind),), w.dtype)
-    to.emit("conv2d_pack", [packed], [w], [*dims, kind])
+    to.emit("conv2d_pack", [packed], [w, scale], [*dims, kind])
     return packed
 
 
@@ -61,7 +61,8 @@ def _flops(node: Node, y: Tensor, w: Tensor) -> int:
 
 class Conv2d(Op):
     """inputs: x (N, H, W, IC), w (groups, KH, KW, IC/groups, OC/groups), then bias (OC,) and a
-    residual of the output's shape where attrs["bias"] and attrs["residual"] say so.
+    residual of the output's shape where attrs["bias"] and attrs["residual"] say so, and a scale (OC,)
+    of the weights where the graph's passes have put one (attrs["scale"]).
     attrs: geometry, act."""
 
     name = "conv2d"
@@ -100,13 +101,14 @@ class Conv2d(Op):
         x, w, *rest = node.inputs
         bias = rest.pop(0) if node.attrs["bias"] else None
         residual = rest.pop(0) if node.attrs["residual"] else None
+        scale = rest.pop(0) if node.attrs.get("scale") else None
         act = node.attrs["act"]
         dims = node.attrs["geometry"].dims(x.shape, node.output.shape)
-        packed = _packed(to, w, dims, 0)
+        packed = _packed(to, w, dims, 0, scale)
         to.emit(
             "conv2d",
             outputs=node.outputs,
-            inputs=[x, w, bias, residual, packed],
+            inputs=[x, w, bias, residual, packed, scale],
             dims=[
                 *dims,
                 native_activation.ACTIVATIONS.index(act[0]) if act else -1,

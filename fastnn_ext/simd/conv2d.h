@@ -42,9 +42,10 @@ struct conv2d_job {
 };
 
 /* Weights as a panel: element (t, k, j) of (taps, depth, width) comes from
- * w[order[t] * tap_stride + k * depth_stride + (first + j) * channel_stride]; columns from n on are 0. */
+ * w[order[t] * tap_stride + k * depth_stride + (first + j) * channel_stride], times scale[first + j] if
+ * there is a scale; columns from n on are 0. */
 struct conv2d_pack_job {
-    const void *w;
+    const void *w, *scale;
     const int64_t *order;
     int64_t taps, depth, tap_stride, depth_stride, channel_stride;
 };
@@ -73,7 +74,11 @@ struct conv2d_kernels {
     void (*pack)(void *panel, const struct conv2d_pack_job *pack, int64_t first, int64_t n);
     int64_t (*gather_bytes)(const struct conv2d_job *job);
     void (*gather)(struct conv2d_job *job, void *scratch);
-    void (*panel)(const struct conv2d_job *job, const void *weights, int64_t first, int64_t n);
+    /* One panel over the region. `weights` is the panel; or, with `pack`, room for `room` elements of it,
+     * which are packed as they are needed. */
+    int64_t room;
+    void (*panel)(const struct conv2d_job *job, void *weights, const struct conv2d_pack_job *pack, int64_t first,
+                  int64_t n);
     int64_t (*weight_grad_bytes)(const struct conv2d_weight_job *job);
     void (*weight_grad)(const struct conv2d_weight_job *job);
     /* out[i] (+)= parts[0][i] + parts[1][i] + ..., the parts `stride` elements apart */

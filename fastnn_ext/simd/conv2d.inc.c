@@ -220,7 +220,50 @@ static const NAME(tile_fn) NAME(channels1)[] = {NULL, EACH_TILE1(CHANNELS1)};
 #undef CHANNELS1
 #undef TILE_FN
 
-static void NAME(panel)(const struct conv2d_job *t, const void *weights, int64_t first, int64_t n) {
+/* ---- weights as panels --------------------------------------------------------------------- */
+
+/* Rows [row, row + rows) of a panel: row t * depth + k is that of tap t and depth k. */
+static void NAME(pack_rows)(real *out, const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first,
+                            int64_t n) {
+    const int64_t width = n > W ? LANES2 : W, depth = pack->depth;
+    const int64_t step = pack->depth_stride, channel = pack->channel_stride;
+    const int left = (int)smaller(n, W), right = (int)(n - left);
+    const real *scale = pack->scale ? (const real *)pack->scale + first : NULL;
+    const vec scale0 = scale ? vload_n(scale, left) : vset(1), scale1 = scale ? vload_n(scale + W, right) : vset(1);
+    for (int64_t length; rows > 0; row += length, rows -= length) {
+        const int64_t begin = row % depth;
+        length = smaller(depth - begin, rows);
+        const real *w = (const real *)pack->w + pack->order[row / depth] * pack->tap_stride + begin * step + first * channel;
+        int64_t k = 0;
+        if (channel == 1) {
+            for (; k < length; k++, out += width, w += step) {
+                vstore(out, vload_n(w, left) * scale0);
+                if (width > W) vstore(out + W, vload_n(w + W, right) * scale1);
+            }
+        } else if (step == 1 && n == width && !scale) {
+            for (; k + LANE <= length; k += LANE, out += LANE * width, w += LANE)
+                for (int64_t j = 0; j < width; j += W) {
+                    vec v[LANE];
+                    UNROLL for (int i = 0; i < LANE; i++) v[i] = vload16(w + (j + i) * channel, LANE * channel);
+                    vtranspose16(v);
+                    UNROLL for (int i = 0; i < LANE; i++) vstore(out + i * width + j, v[i]);
+                }
+        }
+        for (; k < length; k++, out += width, w += step) {
+            for (int64_t j = 0; j < n; j++) out[j] = scale ? w[j * channel] * scale[j] : w[j * channel];
+            for (int64_t j = n; j < width; j++) out[j] = 0;
+        }
+    }
+}
+
+static void NAME(pack)(void *panel, const struct conv2d_pack_job *pack, int64_t first, int64_t n) {
+    NAME(pack_rows)(panel, pack, 0, pack->taps * pack->depth, first, n);
+}
+
+/* ---- a panel over a region ------------------------------------------------------------------ */
+
+static void NAME(panel)(const struct conv2d_job *t, void *weights, const struct conv2d_pack_job *pack, int64_t first,
+                        int64_t n) {
     const int vecs = n > W ? 2 : 1;
     const int most = vecs == 2 ? TILE2 : TILE1;
     const NAME(tile_fn) *tiles = t->depthwise ? (vecs == 2 ? NAME(channels2) : NAME(channels1))
@@ -232,42 +275,22 @@ static void NAME(panel)(const struct conv2d_job *t, const void *weights, int64_t
     struct NAME(tile_block) b = {
         .end = t->segs, .weights = weights, .bias = bias, .first = first, .n = n, .begins = 1, .ends = 0,
     };
+    int64_t row = 0;
     do {
         b.seg = b.end;
         int64_t length = 0;
         while (b.end < end && (b.end == b.seg || length + b.end->length <= K_BLOCK)) length += b.end++->length;
         b.ends = b.end == end;
+        if (pack) NAME(pack_rows)(weights, pack, row, length, first, n);
         for (int64_t i = 0; i < count; i++) {
             /* Equal pixels for all tiles, rather than a short last one. */
             const int64_t p = t->pixels * i / count, pixels = t->pixels * (i + 1) / count - p;
             tiles[pixels](t, &b, p);
         }
-        b.weights += length * vecs * W;
+        row += length;
+        if (!pack) b.weights += length * vecs * W;
         b.begins = 0;
     } while (b.end < end);
-}
-
-/* ---- weights as panels --------------------------------------------------------------------- */
-
-static void NAME(pack)(void *panel, const struct conv2d_pack_job *pack, int64_t first, int64_t n) {
-    const int64_t width = n > W ? LANES2 : W, depth = pack->depth;
-    const int64_t step = pack->depth_stride, channel = pack->channel_stride;
-    for (int64_t t = 0; t < pack->taps; t++) {
-        const real *w = (const real *)pack->w + pack->order[t] * pack->tap_stride + first * channel;
-        real *out = (real *)panel + t * depth * width;
-        if (channel == 1) {
-            const int left = (int)smaller(n, W), right = (int)(n - left);
-            for (int64_t k = 0; k < depth; k++, out += width, w += step) {
-                vstore(out, vload_n(w, left));
-                if (width > W) vstore(out + W, vload_n(w + W, right));
-            }
-        } else {
-            for (int64_t k = 0; k < depth; k++, out += width, w += step) {
-                for (int64_t j = 0; j < n; j++) out[j] = w[j * channel];
-                for (int64_t j = n; j < width; j++) out[j] = 0;
-            }
-        }
-    }
 }
 
 /* ---- where a region's outputs read --------------------------------------------------------- */
@@ -697,6 +720,7 @@ static const struct conv2d_kernels NAME(table) = {
     .pack = NAME(pack),
     .gather_bytes = NAME(gather_bytes),
     .gather = NAME(gather),
+    .room = K_BLOCK * LANES2,
     .panel = NAME(panel),
     .weight_grad_bytes = NAME(weight_grad_bytes),
     .weight_grad = NAME(weight_grad),
