@@ -303,7 +303,9 @@ cdef void pack_job(conv2d_pack_job *job, const fnn_op *op, const layer *t, const
         for j in range(p.w.taps):
             order[i * p.w.taps + j] = (p.h.tap0 + i * p.h.tap_step) * op.dim[KW] + p.w.tap0 + j * p.w.tap_step
     job.w = <const char *> w + group * t.taps * icg * ocg * size
-    job.scale = NULL if scale == NULL else <const char *> scale + group * t.width * size
+    job.scale = scale
+    if scale != NULL:
+        job.scale = <const char *> scale + group * t.width * size
     job.order = order
     job.taps = p.h.taps * p.w.taps
     if t.depthwise:
@@ -442,7 +444,7 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
     cdef void *weights
     cdef conv2d_pack_job pack
     cdef conv2d_job job
-    cdef phase p
+    cdef phase p = phase_of(dim, &t, 0, 0)
     for i in range(t.phases_h):
         for j in range(t.phases_w):
             p = phase_of(dim, &t, i, j)

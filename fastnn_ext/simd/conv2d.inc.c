@@ -256,6 +256,17 @@ static void NAME(pack_rows)(real *out, const struct conv2d_pack_job *pack, int64
     }
 }
 
+/* Ask memory for what pack_rows will read, where a row is a stretch of a line or two. */
+static void NAME(fetch_rows)(const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first, int64_t n) {
+    if (pack->channel_stride != 1) return;
+    for (; rows > 0; row++, rows--) {
+        const real *w = (const real *)pack->w + pack->order[row / pack->depth] * pack->tap_stride
+            + row % pack->depth * pack->depth_stride + first;
+        __builtin_prefetch(w, 0, 2);
+        __builtin_prefetch(w + n - 1, 0, 2);
+    }
+}
+
 static void NAME(pack)(void *panel, const struct conv2d_pack_job *pack, int64_t first, int64_t n) {
     NAME(pack_rows)(panel, pack, 0, pack->taps * pack->depth, first, n);
 }
@@ -275,14 +286,19 @@ static void NAME(panel)(const struct conv2d_job *t, void *weights, const struct 
     struct NAME(tile_block) b = {
         .end = t->segs, .weights = weights, .bias = bias, .first = first, .n = n, .begins = 1, .ends = 0,
     };
-    int64_t row = 0;
+    int64_t row = 0, rows = pack ? pack->taps * pack->depth : 0;
     do {
         b.seg = b.end;
         int64_t length = 0;
         while (b.end < end && (b.end == b.seg || length + b.end->length <= K_BLOCK)) length += b.end++->length;
         b.ends = b.end == end;
         if (pack) NAME(pack_rows)(weights, pack, row, length, first, n);
+        const int64_t ahead = pack ? smaller(rows - row - length, K_BLOCK) : 0;
         for (int64_t i = 0; i < count; i++) {
+            if (ahead > 0) {
+                const int64_t begin = ahead * i / count;
+                NAME(fetch_rows)(pack, row + length + begin, ahead * (i + 1) / count - begin, first, n);
+            }
             /* Equal pixels for all tiles, rather than a short last one. */
             const int64_t p = t->pixels * i / count, pixels = t->pixels * (i + 1) / count - p;
             tiles[pixels](t, &b, p);
