@@ -23,6 +23,11 @@ are indices into fastnn_ext.activation.ACTIVATIONS, or -1. Outputs must not over
 conv2d_pack writes it, kind 0 for conv2d and 1 for conv2d_input_grad, packed_elements says its size.
 With few pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read.
 
+Given packed weights of 3 x 3 taps, stride and dilation 1 and channels enough, both passes make their
+outputs in squares of 2 x 2 by Winograd's products (simd/winograd.h): 16 for 36. Small integers come
+out exactly; in random data the rounding error is about twice a plain sum's; a NaN reaches the other
+outputs of its squares, and infinities may come out as NaN.
+
 The sum over N * OH * OW that makes dw is cut into `pieces` by shape (weight_grad_pieces says how
 many). With one piece the op writes dw and dbias, or adds to them if beta is 1; with more it writes
 each piece's dw, then dbias, into its slice of `partial`, ignores beta, and conv2d_weight_grad_sum
@@ -44,6 +49,7 @@ from fastnn_ext.activation import ACTIVATIONS
 cdef extern from "simd/conv2d.h" nogil:
     enum:
         CONV_DIRECT, CONV_COPY, CONV_POINTERS
+        CONV_POINTS, CONV_POINTS_DEPTH
     struct conv2d_view:
         const void *x
         int64_t h, w, pixel, depth
@@ -57,6 +63,7 @@ cdef extern from "simd/conv2d.h" nogil:
         const void *residual
         const void *saved
         int64_t relu, depthwise, mode
+        int64_t ow, square0, square1
     struct conv2d_pack_job:
         const void *w
         const void *scale
@@ -76,6 +83,7 @@ cdef extern from "simd/conv2d.h" nogil:
         void *scratch
     struct conv2d_kernels:
         int64_t lanes
+        int64_t pixels
         double rate
         void (*pack)(void *panel, const conv2d_pack_job *job, int64_t first, int64_t n) noexcept nogil
         int64_t (*gather_bytes)(const conv2d_job *job) noexcept nogil
@@ -83,6 +91,13 @@ cdef extern from "simd/conv2d.h" nogil:
         int64_t room
         void (*panel)(const conv2d_job *job, void *weights, const conv2d_pack_job *pack, int64_t first,
                       int64_t n) noexcept nogil
+        int64_t (*winograd_depth)(int64_t depth) noexcept nogil
+        int64_t (*winograd_elements)(int64_t rows, int64_t n) noexcept nogil
+        void (*winograd_pack)(void *out, const conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first,
+                              int64_t n) noexcept nogil
+        int64_t (*winograd_bytes)(int64_t depth, int64_t squares, int64_t n) noexcept nogil
+        void (*winograd)(const conv2d_job *job, const void *packed, int64_t width, int64_t first, int64_t n,
+                         void *scratch) noexcept nogil
         int64_t (*weight_grad_bytes)(const conv2d_weight_job *job) noexcept nogil
         void (*weight_grad)(const conv2d_weight_job *job) noexcept nogil
         void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride,
@@ -104,6 +119,7 @@ cdef enum:
     INNER   # whether chunks that follow each other share outputs rather than weights
     UNITS   # panels that a chunk of conv2d_pack copies
     WORK    # bytes of scratch before the panel that a chunk packs for itself
+    SQUARES # of 2 x 2 outputs a chunk, where they are made by Winograd's products
 
 # A chunk's aim in nanoseconds; a long pass is cut into MIN_CHUNKS longer ones, up to LONG_NS: the more
 # channels and rows a chunk has, the less often its patch is copied and its weights are read.
@@ -112,6 +128,11 @@ cdef enum: CHUNK_NS = 25000, LONG_NS = 200000, MIN_CHUNKS = 24
 cdef enum: FEW_PIXELS = 96, PACK_PIXELS = 128, MANY_PIXELS = 1024
 # Up to so many pixels in all, chunks pack the panels that they read.
 cdef enum: OWN_PIXELS = 256
+# Winograd's products: a chunk holds so many bytes of transformed inputs, and of sums, and has so many panels at least,
+# for which it transforms its inputs. Packing transforms the weights of some panels at a time, line after line of memory.
+cdef enum: WINOGRAD_BYTES = 208 << 10, WINOGRAD_PANELS = 4, WINOGRAD_UNITS = 4
+# What transforming costs, in multiply-adds: for a square and channel, in or out; and for a channel in and out.
+cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180
 # A zero-padded copy holds at most so many elements.
 cdef enum: PATCH_ELEMENTS = 1 << 16
 # Outputs that a weight gradient sums in registers before it adds them to memory.
@@ -194,14 +215,14 @@ cdef struct phase:
 
 cdef struct layer:
     # What a pass reads (depth channels of a group's pixel) and writes (width channels).
-    bint grad, depthwise
+    bint grad, depthwise, winograd
     int64_t source_h, source_w, source_c, depth
     int64_t out_h, out_w, out_c, width
     int64_t groups, taps, phases_h, phases_w
     int64_t panels, lanes
 
 
-cdef layer layer_of(const fnn_op *op, bint grad) noexcept nogil:
+cdef layer layer_of(const fnn_op *op, bint grad, bint packed) noexcept nogil:
     cdef const int64_t *dim = &op.dim[0]
     cdef layer t
     t.grad = grad
@@ -220,7 +241,24 @@ cdef layer layer_of(const fnn_op *op, bint grad) noexcept nogil:
     t.phases_w = dim[SW] if grad else 1
     t.lanes = conv2d_table(op.isa, op.dtype).lanes
     t.panels = ceil_div(t.width, 2 * t.lanes)
+    t.winograd = packed and suits_winograd(dim, &t)
     return t
+
+
+cdef bint suits_winograd(const int64_t *dim, const layer *t) noexcept nogil:
+    """Whether Winograd's products are fewer, what they cost besides counted in products, too: adding and moving a
+    square's inputs and outputs, and the weights."""
+    cdef double products = <double> t.depth * t.width, squares = <double> squares_of(dim, t)
+    if dim[KH] != 3 or dim[KW] != 3 or dim[SH] != 1 or dim[SW] != 1 or dim[DH] != 1 or dim[DW] != 1 or t.groups > 1:
+        return False
+    if t.depthwise:
+        return False
+    return 9 * products * dim[N] * t.out_h * t.out_w > (
+        squares * (CONV_POINTS * products + SQUARE_COST * (t.depth + t.width)) + WEIGHT_COST * products)
+
+
+cdef inline int64_t squares_of(const int64_t *dim, const layer *t) noexcept nogil:
+    return dim[N] * ceil_div(t.out_h, 2) * ceil_div(t.out_w, 2)
 
 
 cdef phase phase_of(const int64_t *dim, const layer *t, int64_t i, int64_t j) noexcept nogil:
@@ -290,7 +328,17 @@ cdef inline int64_t packed_at(const layer *t, int64_t group, int64_t panel) noex
     return (group * width + panel * 2 * t.lanes) * t.taps * (1 if t.depthwise else t.depth)
 
 
+cdef inline int64_t squares_fit(const fnn_op *op, const layer *t) noexcept nogil:
+    """Squares of a chunk whose transformed inputs stay in cache, in whole register tiles."""
+    cdef int64_t tile = conv2d_table(op.isa, op.dtype).pixels
+    return max(tile, WINOGRAD_BYTES // (
+        CONV_POINTS * min(t.depth, CONV_POINTS_DEPTH) * (4 if op.dtype == 0 else 8)) // tile * tile)
+
+
 cdef bint packs_itself(const int64_t *dim, const layer *t) noexcept nogil:
+    """Whether chunks read the weights as they are, and copy what they need."""
+    if t.winograd:
+        return False
     return dim[N] * ceil_div(t.out_h, t.phases_h) * ceil_div(t.out_w, t.phases_w) <= OWN_PIXELS
 
 
@@ -320,40 +368,65 @@ cdef void pack_job(conv2d_pack_job *job, const fnn_op *op, const layer *t, const
 
 
 cdef void prepare_pack(fnn_op *op) noexcept nogil:
-    cdef layer t = layer_of(op, op.dim[KIND] == 1)
+    cdef layer t = layer_of(op, op.dim[KIND] == 1, True)
     cdef int64_t elements = t.taps * (1 if t.depthwise else t.depth) * 2 * t.lanes
     op.kernels = conv2d_table(op.isa, op.dtype)
-    op.dim[UNITS] = max(<int64_t> 1, 16384 // max(<int64_t> 1, elements))
-    op.chunks = 0 if packs_itself(op.dim, &t) else ceil_div(t.groups * t.panels, op.dim[UNITS])
     op.scratch = t.taps * sizeof(int64_t)
     op.cost = 0.3 * t.groups * t.panels * elements
+    if packs_itself(op.dim, &t):
+        op.chunks = 0
+    elif t.winograd:
+        op.dim[UNITS] = WINOGRAD_UNITS
+        op.chunks = ceil_div(t.panels, op.dim[UNITS]) * ceil_div(t.depth, conv2d_table(op.isa, op.dtype).winograd_depth(t.depth))
+    else:
+        op.dim[UNITS] = max(<int64_t> 1, 16384 // max(<int64_t> 1, elements))
+        op.chunks = ceil_div(t.groups * t.panels, op.dim[UNITS])
 
 
 cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef layer t = layer_of(op, op.dim[KIND] == 1)
+    cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
+    cdef layer t = layer_of(op, op.dim[KIND] == 1, True)
     cdef phase p
     cdef conv2d_pack_job job
-    cdef int64_t unit, i, j, panel, begin, first
+    cdef int64_t unit, i, j, panel, begin, first, width
+    if t.winograd:
+        pack_points(op, &t, chunk, <int64_t *> scratch)
+        return 0
     for unit in range(chunk * op.dim[UNITS], min((chunk + 1) * op.dim[UNITS], t.groups * t.panels)):
         panel = unit % t.panels
+        first = panel * 2 * t.lanes
+        width = panel_width(&t, panel) * (1 if t.depthwise else t.depth)
         begin = packed_at(&t, unit // t.panels, panel)
         for i in range(t.phases_h):
             for j in range(t.phases_w):
                 p = phase_of(op.dim, &t, i, j)
                 pack_job(&job, op, &t, &p, unit // t.panels, op.buf[1], op.buf[2], <int64_t *> scratch)
-                first = panel * 2 * t.lanes
-                (<const conv2d_kernels *> op.kernels).pack(
-                    at(op, 0, begin + p.before * (1 if t.depthwise else t.depth) * panel_width(&t, panel)), &job,
-                    first, min(t.width - first, 2 * t.lanes))
+                kernels.pack(at(op, 0, begin + p.before * width), &job, first, min(t.width - first, 2 * t.lanes))
     return 0
+
+
+cdef void pack_points(const fnn_op *op, const layer *t, int64_t chunk, int64_t *order) noexcept nogil:
+    """Some panels of a block of rows."""
+    cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
+    cdef int64_t parts = ceil_div(t.panels, op.dim[UNITS]), each = kernels.winograd_depth(t.depth), block = chunk // parts
+    cdef int64_t rows = min(each, t.depth - block * each), first = chunk % parts * op.dim[UNITS] * 2 * t.lanes
+    cdef phase p = phase_of(op.dim, t, 0, 0)
+    cdef conv2d_pack_job job
+    pack_job(&job, op, t, &p, 0, op.buf[1], op.buf[2], order)
+    kernels.winograd_pack(
+        at(op, 0, block * kernels.winograd_elements(each, t.width) + kernels.winograd_elements(rows, first)), &job,
+        block * each, rows, first, min(t.width - first, op.dim[UNITS] * 2 * t.lanes))
 
 
 # ---- forward, and the gradient for the input --------------------------------------------------
 
 cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
     cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
-    cdef layer t = layer_of(op, grad)
+    cdef layer t = layer_of(op, grad, packed)
     packed = packed and not packs_itself(op.dim, &t)
+    if t.winograd:
+        prepare_winograd(op, &t)
+        return
     cdef conv2d_job job
     cdef phase p
     cdef int64_t *dim = op.dim
@@ -405,46 +478,107 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
         op.scratch += ceil_div(t.taps * 8, 64) * 64 + kernels.room * size
 
 
+cdef void prepare_winograd(fnn_op *op, const layer *t) noexcept nogil:
+    cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
+    cdef int64_t squares = squares_of(op.dim, t), most, panels
+    op.kernels = kernels
+    # The products, and adding and moving what goes in and comes out.
+    op.cost = CONV_POINTS * (t.depth + 4.0) * t.panels * 2 * t.lanes + <double> SQUARE_COST * (t.depth + t.width)
+    op.cost *= squares / kernels.rate
+    op.dim[SQUARES] = ceil_div(squares, ceil_div(squares, squares_fit(op, t)))
+    if op.dim[SQUARES] < squares:
+        op.dim[SQUARES] = ceil_div(op.dim[SQUARES], kernels.pixels) * kernels.pixels
+    most = WINOGRAD_BYTES // (CONV_POINTS * op.dim[SQUARES] * 2 * t.lanes * (4 if op.dtype == 0 else 8))
+    panels = clamp(t.panels * ceil_div(squares, op.dim[SQUARES]) // MIN_CHUNKS, WINOGRAD_PANELS, most)
+    op.dim[PANELS] = ceil_div(t.panels, ceil_div(t.panels, panels))
+    op.chunks = ceil_div(squares, op.dim[SQUARES]) * ceil_div(t.panels, op.dim[PANELS])
+    op.scratch = kernels.winograd_bytes(t.depth, op.dim[SQUARES], op.dim[PANELS] * 2 * t.lanes)
+
+
+cdef void finish_pixels(const fnn_op *op, const layer *t, int64_t start, int64_t elements) noexcept nogil:
+    """The activation, or its gradient, over outputs that are still in cache."""
+    cdef void *y = at(op, 0, start)
+    if t.grad:
+        backward_kernel(<int> op.dim[ACT], op.isa, op.dtype)(y, y, at(op, 3, start), elements, op.scalar[0])
+    else:
+        forward_kernel(<int> op.dim[ACT], op.isa, op.dtype)(y, y, elements, op.scalar[0])
+
+
 cdef void finish(const fnn_op *op, const layer *t, const conv2d_job *job, const phase *p, int64_t offset,
                  int64_t channels) noexcept nogil:
-    """The activation, or its gradient, over a chunk's outputs, which are still in cache."""
-    cdef act_forward forward = NULL
-    cdef act_backward backward = NULL
-    cdef int64_t size = 4 if op.dtype == 0 else 8, row, col, start, cols = job.col1 - job.col0
-    cdef char *y
+    cdef int64_t row, col, start, cols = job.col1 - job.col0
     if op.dim[ACT] < 0 or op.dim[ACT] == RELU:
         return
-    if t.grad:
-        backward = backward_kernel(<int> op.dim[ACT], op.isa, op.dtype)
-    else:
-        forward = forward_kernel(<int> op.dim[ACT], op.isa, op.dtype)
     if channels == t.out_c and p.w.spacing == 1:
         channels *= cols
         cols = 1
     for row in range(job.row0, job.row1):
         start = offset + row // job.oh * job.y_image + row % job.oh * job.y_row + job.col0 * job.y_pixel
         for col in range(cols):
-            y = <char *> job.y + (start + col * job.y_pixel) * size
-            if t.grad:
-                backward(y, y, <const char *> job.saved + (start + col * job.y_pixel) * size, channels, op.scalar[0])
-            else:
-                forward(y, y, channels, op.scalar[0])
+            finish_pixels(op, t, start + col * job.y_pixel, channels)
+
+
+cdef void finish_squares(const fnn_op *op, const layer *t, const conv2d_job *job, int64_t first,
+                         int64_t channels) noexcept nogil:
+    cdef int64_t across = ceil_div(t.out_w, 2), down = ceil_div(t.out_h, 2), square, row, col, start
+    if op.dim[ACT] < 0 or op.dim[ACT] == RELU:
+        return
+    for square in range(job.square0, job.square1):
+        for row in range(square // across % down * 2, min(square // across % down * 2 + 2, t.out_h)):
+            for col in range(square % across * 2, min(square % across * 2 + 2, t.out_w)):
+                start = square // (across * down) * job.y_image + row * job.y_row + col * job.y_pixel + first
+                finish_pixels(op, t, start, channels)
+
+
+cdef void run_winograd(const fnn_op *op, const layer *t, int64_t chunk, void *scratch, const void *packed) noexcept nogil:
+    cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
+    cdef const int64_t *dim = &op.dim[0]
+    cdef int64_t squares = squares_of(dim, t), blocks = ceil_div(squares, dim[SQUARES])
+    cdef int64_t first = chunk // blocks * dim[PANELS]
+    cdef int64_t channels = min(t.width, (first + dim[PANELS]) * 2 * t.lanes) - first * 2 * t.lanes
+    cdef phase p = phase_of(dim, t, 0, 0)
+    cdef conv2d_job job
+    view_of(&job.view, t, &p)
+    job.view.x = op.buf[1]
+    job.oh = t.out_h
+    job.ow = t.out_w
+    job.square0 = chunk % blocks * dim[SQUARES]
+    job.square1 = min(job.square0 + dim[SQUARES], squares)
+    outputs_of(op, t, &p, 0, &job)
+    kernels.winograd(&job, packed, t.width, first * 2 * t.lanes, channels, scratch)
+    finish_squares(op, t, &job, first * 2 * t.lanes, channels)
+
+
+cdef void outputs_of(const fnn_op *op, const layer *t, const phase *p, int64_t group, conv2d_job *job) noexcept nogil:
+    """What a pass writes, for a phase of a group, and what it does to it on the way."""
+    cdef int64_t offset = p.start + group * t.width
+    job.y = at(op, 0, offset)
+    job.y_image = t.out_h * t.out_w * t.out_c
+    job.y_row = p.h.spacing * t.out_w * t.out_c
+    job.y_pixel = p.w.spacing * t.out_c
+    job.bias = NULL if t.grad else at(op, 3, group * t.width)
+    job.residual = NULL if t.grad else at(op, 4, offset)
+    job.saved = at(op, 3, offset) if t.grad and op.dim[ACT] == RELU else NULL
+    job.relu = not t.grad and op.dim[ACT] == RELU
 
 
 cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, const void *packed,
                   const void *scale) noexcept nogil:
     cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
-    cdef layer t = layer_of(op, grad)
+    cdef layer t = layer_of(op, grad, packed != NULL)
     cdef const int64_t *dim = &op.dim[0]
     cdef int64_t size = 4 if op.dtype == 0 else 8
     cdef int64_t row_blocks = 0, col_blocks = 0, panel_blocks = ceil_div(t.panels, dim[PANELS]), count = 0
-    cdef int64_t i, j = 0, group, block, part, panel, first, last, offset
+    cdef int64_t i, j = 0, group, block, part, panel, first, last
     cdef int64_t k = 1 if t.depthwise else t.depth
     cdef bint found = False
     cdef void *weights
     cdef conv2d_pack_job pack
     cdef conv2d_job job
     cdef phase p = phase_of(dim, &t, 0, 0)
+    if t.winograd:
+        run_winograd(op, &t, chunk, scratch, packed)
+        return 0
     for i in range(t.phases_h):
         for j in range(t.phases_w):
             p = phase_of(dim, &t, i, j)
@@ -475,16 +609,8 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
     job.col0 = block % col_blocks * dim[COLS]
     job.col1 = min(job.col0 + dim[COLS], p.w.outputs)
     job.mode = mode_of(&t, &p, dim[ROWS], dim[COLS], dim[PANELS])
-    offset = p.start + group * t.width
     job.view.x = at(op, 1, group * t.depth)
-    job.y = at(op, 0, offset)
-    job.y_image = t.out_h * t.out_w * t.out_c
-    job.y_row = p.h.spacing * t.out_w * t.out_c
-    job.y_pixel = p.w.spacing * t.out_c
-    job.bias = NULL if grad else at(op, 3, group * t.width)
-    job.residual = NULL if grad else at(op, 4, offset)
-    job.saved = at(op, 3, offset) if grad and dim[ACT] == RELU else NULL
-    job.relu = not grad and dim[ACT] == RELU
+    outputs_of(op, &t, &p, group, &job)
     job.depthwise = t.depthwise
     kernels.gather(&job, scratch)
     if packs_itself(dim, &t):
@@ -499,9 +625,8 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
             weights = <char *> <void *> packed + (packed_at(&t, group, panel) + p.before * k * panel_width(&t, panel)) * size
         kernels.panel(&job, weights, &pack if packed == NULL else NULL, panel * 2 * t.lanes,
                       min(t.width - panel * 2 * t.lanes, 2 * t.lanes))
-    if grad:
-        job.saved = at(op, 3, offset)
-    finish(op, &t, &job, &p, first * 2 * t.lanes, min(t.width, last * 2 * t.lanes) - first * 2 * t.lanes)
+    finish(op, &t, &job, &p, p.start + group * t.width + first * 2 * t.lanes,
+           min(t.width, last * 2 * t.lanes) - first * 2 * t.lanes)
     return 0
 
 
@@ -564,7 +689,7 @@ cdef void weight_job(const fnn_op *op, const layer *t, conv2d_weight_job *job) n
 
 cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
     cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
-    cdef layer t = layer_of(op, False)
+    cdef layer t = layer_of(op, False, False)
     cdef int64_t *dim = op.dim
     cdef int64_t parts, splits
     cdef double outputs = <double> dim[N] * dim[OH] * dim[OW]
@@ -587,7 +712,7 @@ cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
 
 cdef int run_weight_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef const int64_t *dim = &op.dim[0]
-    cdef layer t = layer_of(op, False)
+    cdef layer t = layer_of(op, False, False)
     cdef conv2d_weight_job job
     cdef int64_t panel_blocks = ceil_div(t.panels, dim[PANELS]), rows = dim[N] * dim[OH]
     cdef int64_t depth = chunk % dim[DEPTHS], panel = chunk // dim[DEPTHS] % panel_blocks * dim[PANELS]
@@ -672,12 +797,23 @@ def weight_grad_pieces(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pa
     return pieces_for(dim), kh * kw * (ic // groups) * oc + oc
 
 
-def packed_elements(kh, kw, ic, oc, groups, kind):
-    """Elements of packed weights, enough for any ISA: kind 0 for conv2d, 1 for conv2d_input_grad."""
-    if groups == ic == oc and groups > 1:
-        return kh * kw * -(-oc // WIDEST) * WIDEST
-    depth, width = (oc, ic) if kind else (ic, oc)
-    return kh * kw * depth * -(-(width // groups) // WIDEST) * WIDEST
+def packed_elements(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+                    groups, *, kind):
+    """Elements of packed weights, enough for any ISA: kind 0 for conv2d, 1 for conv2d_input_grad.
+
+    The geometry is G of the module's docstring; n makes no difference.
+    """
+    cdef fnn_op op
+    cdef layer t
+    memset(&op, 0, sizeof(op))
+    for i, size in enumerate((1 << 20, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h,
+                              dilation_w, groups)):
+        op.dim[i] = size
+    t = layer_of(&op, kind == 1, True)
+    width = ceil_div(t.width, WIDEST) * WIDEST
+    if t.winograd:  # and a line of a cache between points, of narrow panels at worst
+        return CONV_POINTS * width * (t.depth + 2 * ceil_div(t.depth, CONV_POINTS_DEPTH))
+    return t.groups * t.taps * (1 if t.depthwise else t.depth) * width
 
 
 cdef tuple integers(str name, object values, int count, int64_t least):
@@ -753,7 +889,7 @@ cdef object packed_weights(const fnn_op *op, object w, object scale, int kind):
     for i in range(16):
         pack.dim[i] = op.dim[i]
     pack.dim[KIND] = kind
-    packed = np.empty(packed_elements(op.dim[KH], op.dim[KW], op.dim[IC], op.dim[OC], op.dim[GROUPS], kind), w.dtype)
+    packed = np.empty(packed_elements(*[op.dim[i] for i in range(16)], kind=kind), w.dtype)
     pack.buf[0] = data(packed)
     pack.buf[1] = data(w)
     pack.buf[2] = data(scale)

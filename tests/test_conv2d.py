@@ -159,6 +159,55 @@ def test_random_geometries_follow_the_twins_on_any_number_of_threads(isa, seed):
     check_random_layers(seed, 20)
 
 
+def random_square_layer(rng):
+    """A geometry whose outputs may be made in squares of 2 x 2, by Winograd's products."""
+    ic, oc = (int(c) for c in rng.integers(20, 150, 2))
+    padding = tuple(int(p) for p in rng.choice([0, 1, 1, 1, 2], 4))
+    h, w = (int(size) for size in rng.integers(4, 18, 2))
+    return Layer(int(rng.choice([1, 2, 3, 7])), h, w, ic, oc, (3, 3), padding=padding)
+
+
+def check_random_squares(seed, count):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        layer = random_square_layer(rng)
+        for dtype in DTYPES:
+            for small_integers in (True, False):
+                check_layer(layer, dtype, small_integers, rng, (1, 2))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_squares_of_outputs_follow_the_twins(isa, seed):
+    check_random_squares(seed, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(300, 340))
+def test_800_random_squares_of_outputs_follow_the_twins(isa, seed):
+    check_random_squares(seed, 20)
+
+
+def test_many_outputs_of_many_channels_are_made_in_squares():
+    """By 16 products for 4 outputs instead of 36: where weights are packed for them, and nowhere else."""
+    for layer, squares in (
+        (Layer(1, 14, 14, 64, 64, (3, 3), padding=(1, 1, 1, 1)), True),
+        (Layer(1, 14, 14, 8, 8, (3, 3), padding=(1, 1, 1, 1)), False),
+        (Layer(1, 14, 14, 64, 64, (3, 3), stride=(2, 2), padding=(1, 1, 1, 1)), False),
+        (Layer(1, 14, 14, 64, 64, (5, 5), padding=(2, 2, 2, 2)), False),
+        (Layer(1, 14, 14, 64, 64, (3, 3), dilation=(2, 2)), False),
+        (Layer(1, 3, 3, 64, 64, (3, 3), padding=(1, 1, 1, 1)), False),
+        (Layer(1, 14, 14, 128, 128, (3, 3), groups=2), False),
+        (Layer(1, 14, 14, 64, 64, (3, 3), groups=64), False),
+    ):
+        layer.fill(np.random.default_rng(8), np.float32, False)
+        y, again = (
+            conv2d.conv2d(layer.x, layer.w, packed=packed, **layer.geometry)
+            for packed in (False, True)
+        )
+        assert np.any(y != again) == squares, repr(layer)
+        np.testing.assert_allclose(y, again, rtol=0, atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 200))
 def test_3000_random_geometries_follow_the_twins_on_any_number_of_threads(isa, seed):
@@ -199,6 +248,11 @@ NAMED = {
     ),
     "groups": Layer(2, 12, 12, 96, 64, (3, 3), padding=(1, 1, 1, 1), groups=4),
     "an empty batch": Layer(0, 6, 6, 4, 5, (3, 3)),
+    "an empty batch of squares": Layer(0, 14, 14, 64, 64, (3, 3)),
+    "squares of outputs, odd sizes": Layer(3, 13, 15, 70, 33, (3, 3), padding=(1, 1, 1, 1)),
+    "squares of outputs, no padding": Layer(4, 8, 12, 130, 40, (3, 3)),
+    "squares of outputs, unequal sides": Layer(2, 14, 13, 96, 137, (3, 3), padding=(0, 2, 2, 0)),
+    "squares of outputs, many padded": Layer(9, 7, 7, 48, 48, (3, 3), padding=(2, 2, 2, 2)),
 }
 
 
@@ -220,6 +274,7 @@ def test_the_bits_do_not_depend_on_the_threads(isa, name):
             conv2d.conv2d(layer.x, layer.w, layer.bias, activation="tanh", **g),
             conv2d.conv2d(layer.x, layer.w, layer.bias, packed=True, **g),
             conv2d.conv2d_input_grad(layer.dy, layer.w, layer.x.shape, **g),
+            conv2d.conv2d_input_grad(layer.dy, layer.w, layer.x.shape, packed=True, **g),
             *conv2d.conv2d_weight_grad(layer.x, layer.dy, layer.w.shape, **g),
             *conv2d.conv2d_weight_grad(layer.x, layer.dy, layer.w.shape, pieces=3, **g),
         )
@@ -246,8 +301,7 @@ def test_nothing_is_read_or_written_beyond_the_buffers(isa, guarded, name, dtype
     for kind, (op, buffers) in enumerate(
         [("conv2d", [y, x, w, bias, None]), ("conv2d_input_grad", [dx, dy, w, None])]
     ):
-        kernel, channels, groups = layer.w_shape[1:3], (x.shape[3], y.shape[3]), layer.w_shape[0]
-        packed = guarded(np.zeros(conv2d.packed_elements(*kernel, *channels, groups, kind), dtype))
+        packed = guarded(np.zeros(conv2d.packed_elements(*dims, kind=kind), dtype))
         scale = guarded(layer.scale) if kind == 0 else None
         run_op("conv2d_pack", [packed, w, scale], [*dims, kind], dtype=dtype)
         run_op(op, [*buffers, packed, scale], [*dims, -1], [0.0], dtype=dtype)
@@ -289,12 +343,21 @@ def test_a_gradient_for_the_weights_alone_leaves_the_bias_out(isa):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "name", ["lenet 1", "many panels", "one tap, stride 2", "groups", "depthwise, stride 2"]
+    "name",
+    [
+        "lenet 1",
+        "many panels",
+        "one tap, stride 2",
+        "groups",
+        "depthwise, stride 2",
+        "squares of outputs, odd sizes",
+    ],
 )
 @pytest.mark.parametrize("kind", activation.ACTIVATIONS)
-def test_a_fused_activation_is_the_activation_of_the_result(isa, kind, name, dtype):
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_fused_activation_is_the_activation_of_the_result(isa, packed, kind, name, dtype):
     layer = NAMED[name].fill(np.random.default_rng(5), dtype, False)
-    g, alpha = layer.geometry, 0.3
+    g, alpha = {**layer.geometry, "packed": packed}, 0.3
     y = conv2d.conv2d(layer.x, layer.w, layer.bias, **g)
     fused = conv2d.conv2d(layer.x, layer.w, layer.bias, activation=kind, alpha=alpha, **g)
     np.testing.assert_array_equal(fused, activation.activation(kind, y, alpha))
@@ -318,6 +381,15 @@ def test_nan_reaches_the_outputs_that_read_it_and_no_other(isa):
     )
     plain = conv2d.conv2d_input_grad(layer.dy, layer.w, layer.x.shape, **layer.geometry)
     np.testing.assert_array_equal(dx, plain)
+
+
+def test_nan_in_squares_reaches_what_reads_it_and_nothing_outside_the_squares(isa):
+    layer = NAMED["squares of outputs, odd sizes"].fill(np.random.default_rng(6), np.float32, False)
+    layer.x[1, 6, 9, 3] = np.nan  # read by rows 5 to 7, columns 8 to 10
+    y = conv2d.conv2d(layer.x, layer.w, packed=True, **layer.geometry)
+    assert np.isnan(y[1, 5:8, 8:11]).all()
+    y[1, 4:8, 8:12] = 0
+    assert not np.isnan(y).any()
 
 
 def test_weights_of_one_group_need_no_dimension_for_it():

@@ -93,7 +93,8 @@ class Profile:
         return max(0.0, 1.0 - self.busy / (self.wall * self.roofline.threads))
 
     def of_peak(self, op: OpProfile) -> float:
-        """The op's FLOPs a second, as a part of what its threads could do while they were at it."""
+        """The op's FLOPs a second, as a part of what its threads could do while they were at it; above 1
+        where a convolution gets by with fewer (3 x 3 kernels by Winograd's products)."""
         return op.flops / op.busy / (self.roofline.flops / self.roofline.threads) if op.busy else 0.0
 
     def of_memory(self, op: OpProfile) -> float:

@@ -48,8 +48,7 @@ class Geometry:
 
 def _packed(to: Builder, w: Tensor, dims: list[int], kind: int, scale: Tensor | None = None) -> Temporary:
     """The weights as the kernels read them, made once a run instead of in every chunk."""
-    ic, oc, (kh, kw), groups = dims[3], dims[6], dims[7:9], dims[15]
-    packed = to.temporary((native.packed_elements(kh, kw, ic, oc, groups, kind),), w.dtype)
+    packed = to.temporary((native.packed_elements(*dims, kind=kind),), w.dtype)
     to.emit("conv2d_pack", [packed], [w, scale], [*dims, kind])
     return packed
 

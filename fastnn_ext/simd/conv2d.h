@@ -16,6 +16,10 @@ struct conv2d_view {
  * the region reads; or in x, a pointer a tap, with outside taps sent to a pixel of zeros. */
 enum { CONV_DIRECT, CONV_COPY, CONV_POINTERS };
 
+/* Points of a square of 2 x 2 outputs, or of a channel's 3 x 3 weights, and how many channels are summed before the
+ * next are transformed: see winograd.h. */
+enum { CONV_POINTS = 16, CONV_POINTS_DEPTH = 64 };
+
 /* A stretch of the sum that reads consecutive elements from each pixel's pointer. */
 struct conv2d_seg {
     int64_t row;    /* row of `table` */
@@ -33,6 +37,7 @@ struct conv2d_job {
     const void *residual; /* laid out as y, or NULL: added before relu */
     const void *saved;    /* laid out as y, or NULL: outputs become 0 where it is <= 0 */
     int64_t relu, depthwise, mode;
+    int64_t ow, square0, square1; /* winograd: instead of rows and columns, squares of 2 x 2 outputs, row by row */
     /* set by gather, in the caller's scratch */
     int64_t pixels;          /* (row1 - row0) * (col1 - col0) */
     int64_t *at;             /* (pixels,): offset of each output */
@@ -79,6 +84,13 @@ struct conv2d_kernels {
     int64_t room;
     void (*panel)(const struct conv2d_job *job, void *weights, const struct conv2d_pack_job *pack, int64_t first,
                   int64_t n);
+    /* 3 x 3 taps, strides and steps of 1: channels [first, first + n) of `width` over the job's squares, by fewer
+     * products. `packed` is all weights, each block of winograd_depth rows in winograd_elements, by winograd_pack. */
+    int64_t (*winograd_depth)(int64_t depth);
+    int64_t (*winograd_elements)(int64_t rows, int64_t n);
+    void (*winograd_pack)(void *out, const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first, int64_t n);
+    int64_t (*winograd_bytes)(int64_t depth, int64_t squares, int64_t n);
+    void (*winograd)(const struct conv2d_job *job, const void *packed, int64_t width, int64_t first, int64_t n, void *scratch);
     int64_t (*weight_grad_bytes)(const struct conv2d_weight_job *job);
     void (*weight_grad)(const struct conv2d_weight_job *job);
     /* out[i] (+)= parts[0][i] + parts[1][i] + ..., the parts `stride` elements apart */

@@ -309,6 +309,8 @@ static void NAME(panel)(const struct conv2d_job *t, void *weights, const struct 
     } while (b.end < end);
 }
 
+#include "winograd.h"
+
 /* ---- where a region's outputs read --------------------------------------------------------- */
 
 /* Channels [c0, c0 + n) of the pixels that rows [row, row + rows) and columns [col, col + cols) of one
@@ -738,6 +740,11 @@ static const struct conv2d_kernels NAME(table) = {
     .gather = NAME(gather),
     .room = K_BLOCK * LANES2,
     .panel = NAME(panel),
+    .winograd_depth = NAME(winograd_depth),
+    .winograd_elements = NAME(winograd_elements),
+    .winograd_pack = NAME(winograd_pack),
+    .winograd_bytes = NAME(winograd_bytes),
+    .winograd = NAME(winograd),
     .weight_grad_bytes = NAME(weight_grad_bytes),
     .weight_grad = NAME(weight_grad),
     .sum = NAME(sum),
