@@ -93,8 +93,9 @@ cdef extern from "simd/conv2d.h" nogil:
                       int64_t n) noexcept nogil
         int64_t (*winograd_depth)(int64_t depth) noexcept nogil
         int64_t (*winograd_elements)(int64_t rows, int64_t n) noexcept nogil
-        void (*winograd_pack)(void *out, const conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first,
-                              int64_t n) noexcept nogil
+        int64_t winograd_pack_bytes
+        void (*winograd_pack)(void *out, const conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first, int64_t n,
+                              void *scratch) noexcept nogil
         int64_t (*winograd_bytes)(int64_t depth, int64_t squares, int64_t n) noexcept nogil
         void (*winograd)(const conv2d_job *job, const void *packed, int64_t width, int64_t first, int64_t n,
                          void *scratch) noexcept nogil
@@ -128,8 +129,8 @@ cdef enum: CHUNK_NS = 25000, LONG_NS = 200000, MIN_CHUNKS = 24
 cdef enum: FEW_PIXELS = 96, PACK_PIXELS = 128, MANY_PIXELS = 1024
 # Up to so many pixels in all, chunks pack the panels that they read.
 cdef enum: OWN_PIXELS = 256
-# Winograd's products: a chunk holds so many bytes of transformed inputs, and of sums, and has so many panels at least,
-# for which it transforms its inputs. Packing transforms the weights of some panels at a time, line after line of memory.
+# Winograd's products: a chunk holds so many bytes of transformed inputs, and of sums, and has so many panels if there
+# are many: it transforms its inputs for them. Packing transforms the weights of some panels at a time, line after line of memory.
 cdef enum: WINOGRAD_BYTES = 208 << 10, WINOGRAD_PANELS = 4, WINOGRAD_UNITS = 4
 # What transforming costs, in multiply-adds: for a square and channel, in or out; and for a channel in and out.
 cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180
@@ -377,6 +378,7 @@ cdef void prepare_pack(fnn_op *op) noexcept nogil:
         op.chunks = 0
     elif t.winograd:
         op.dim[UNITS] = WINOGRAD_UNITS
+        op.scratch += conv2d_table(op.isa, op.dtype).winograd_pack_bytes
         op.chunks = ceil_div(t.panels, op.dim[UNITS]) * ceil_div(t.depth, conv2d_table(op.isa, op.dtype).winograd_depth(t.depth))
     else:
         op.dim[UNITS] = max(<int64_t> 1, 16384 // max(<int64_t> 1, elements))
@@ -390,7 +392,7 @@ cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     cdef conv2d_pack_job job
     cdef int64_t unit, i, j, panel, begin, first, width
     if t.winograd:
-        pack_points(op, &t, chunk, <int64_t *> scratch)
+        pack_points(op, &t, chunk, scratch)
         return 0
     for unit in range(chunk * op.dim[UNITS], min((chunk + 1) * op.dim[UNITS], t.groups * t.panels)):
         panel = unit % t.panels
@@ -405,17 +407,17 @@ cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     return 0
 
 
-cdef void pack_points(const fnn_op *op, const layer *t, int64_t chunk, int64_t *order) noexcept nogil:
+cdef void pack_points(const fnn_op *op, const layer *t, int64_t chunk, void *scratch) noexcept nogil:
     """Some panels of a block of rows."""
     cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
     cdef int64_t parts = ceil_div(t.panels, op.dim[UNITS]), each = kernels.winograd_depth(t.depth), block = chunk // parts
     cdef int64_t rows = min(each, t.depth - block * each), first = chunk % parts * op.dim[UNITS] * 2 * t.lanes
     cdef phase p = phase_of(op.dim, t, 0, 0)
     cdef conv2d_pack_job job
-    pack_job(&job, op, t, &p, 0, op.buf[1], op.buf[2], order)
+    pack_job(&job, op, t, &p, 0, op.buf[1], op.buf[2], <int64_t *> (<char *> scratch + kernels.winograd_pack_bytes))
     kernels.winograd_pack(
         at(op, 0, block * kernels.winograd_elements(each, t.width) + kernels.winograd_elements(rows, first)), &job,
-        block * each, rows, first, min(t.width - first, op.dim[UNITS] * 2 * t.lanes))
+        block * each, rows, first, min(t.width - first, op.dim[UNITS] * 2 * t.lanes), scratch)
 
 
 # ---- forward, and the gradient for the input --------------------------------------------------
@@ -480,17 +482,22 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
 
 cdef void prepare_winograd(fnn_op *op, const layer *t) noexcept nogil:
     cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
-    cdef int64_t squares = squares_of(op.dim, t), most, panels
+    cdef int64_t squares = squares_of(op.dim, t), blocks, least, parts, wanted
     op.kernels = kernels
     # The products, and adding and moving what goes in and comes out.
     op.cost = CONV_POINTS * (t.depth + 4.0) * t.panels * 2 * t.lanes + <double> SQUARE_COST * (t.depth + t.width)
     op.cost *= squares / kernels.rate
-    op.dim[SQUARES] = ceil_div(squares, ceil_div(squares, squares_fit(op, t)))
-    if op.dim[SQUARES] < squares:
+    wanted = max(clamp(<int64_t> (op.cost / 5000), 1, 8), clamp(<int64_t> (op.cost / (LONG_NS / 2)), 1, MIN_CHUNKS))
+    # Cut the squares so that they fit, the panels where that is cheap, and both further if chunks are still too few.
+    least = ceil_div(squares, squares_fit(op, t))
+    parts = clamp(ceil_div(wanted, least), 1, max(<int64_t> 1, t.panels // WINOGRAD_PANELS))
+    blocks = clamp(ceil_div(wanted, parts), least, max(least, squares // (2 * kernels.pixels)))
+    parts = clamp(ceil_div(wanted, blocks), parts, max(parts, t.panels // 2))
+    op.dim[SQUARES] = ceil_div(squares, blocks)
+    if blocks == least > 1:
         op.dim[SQUARES] = ceil_div(op.dim[SQUARES], kernels.pixels) * kernels.pixels
-    most = WINOGRAD_BYTES // (CONV_POINTS * op.dim[SQUARES] * 2 * t.lanes * (4 if op.dtype == 0 else 8))
-    panels = clamp(t.panels * ceil_div(squares, op.dim[SQUARES]) // MIN_CHUNKS, WINOGRAD_PANELS, most)
-    op.dim[PANELS] = ceil_div(t.panels, ceil_div(t.panels, panels))
+    op.dim[PANELS] = min(ceil_div(t.panels, parts), max(<int64_t> 1, WINOGRAD_BYTES // (
+        CONV_POINTS * op.dim[SQUARES] * 2 * t.lanes * (4 if op.dtype == 0 else 8))))
     op.chunks = ceil_div(squares, op.dim[SQUARES]) * ceil_div(t.panels, op.dim[PANELS])
     op.scratch = kernels.winograd_bytes(t.depth, op.dim[SQUARES], op.dim[PANELS] * 2 * t.lanes)
 

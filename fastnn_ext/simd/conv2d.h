@@ -88,9 +88,12 @@ struct conv2d_kernels {
      * products. `packed` is all weights, each block of winograd_depth rows in winograd_elements, by winograd_pack. */
     int64_t (*winograd_depth)(int64_t depth);
     int64_t (*winograd_elements)(int64_t rows, int64_t n);
-    void (*winograd_pack)(void *out, const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first, int64_t n);
+    int64_t winograd_pack_bytes;
+    void (*winograd_pack)(void *out, const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first,
+                          int64_t n, void *scratch);
     int64_t (*winograd_bytes)(int64_t depth, int64_t squares, int64_t n);
-    void (*winograd)(const struct conv2d_job *job, const void *packed, int64_t width, int64_t first, int64_t n, void *scratch);
+    void (*winograd)(const struct conv2d_job *job, const void *packed, int64_t width, int64_t first, int64_t n,
+                     void *scratch);
     int64_t (*weight_grad_bytes)(const struct conv2d_weight_job *job);
     void (*weight_grad)(const struct conv2d_weight_job *job);
     /* out[i] (+)= parts[0][i] + parts[1][i] + ..., the parts `stride` elements apart */

@@ -742,6 +742,7 @@ static const struct conv2d_kernels NAME(table) = {
     .panel = NAME(panel),
     .winograd_depth = NAME(winograd_depth),
     .winograd_elements = NAME(winograd_elements),
+    .winograd_pack_bytes = WINOGRAD_PANELS * 9 * (CONV_POINTS_DEPTH * LANES2 * (int64_t)sizeof(real) + 64),
     .winograd_pack = NAME(winograd_pack),
     .winograd_bytes = NAME(winograd_bytes),
     .winograd = NAME(winograd),

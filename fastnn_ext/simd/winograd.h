@@ -11,8 +11,8 @@
 #ifndef WINOGRAD_ONCE
 #define WINOGRAD_ONCE
 enum { POINTS = CONV_POINTS };
-/* Rows of weights, and panels, that are transformed at a time. */
-enum { WINOGRAD_ROWS = 16, WINOGRAD_PANELS = 4 };
+/* Panels of weights that are transformed at a time. */
+enum { WINOGRAD_PANELS = 2 };
 #endif
 
 INLINE int64_t NAME(winograd_width)(int64_t n) { return n > W ? LANES2 : W; }
@@ -66,32 +66,24 @@ static void NAME(winograd_fetch)(const struct conv2d_pack_job *pack, int tap, in
     }
 }
 
-/* The points of rows [k, k + rows) for channels [first, first + n). Tap after tap is copied before they are
- * transformed, and the next one asked for meanwhile: nine taps may all lie in one set of a cache. */
+/* The points of rows [k, k + rows) for channels [first, first + n). Tap after tap of two panels is copied before they
+ * are transformed, and the next one asked for meanwhile: nine taps may all lie in one set of a cache. */
 static void NAME(winograd_pack)(void *out, const struct conv2d_pack_job *pack, int64_t k, int64_t rows, int64_t first,
-                                int64_t n) {
-    const int64_t line = 64 / (int64_t)sizeof(real);
-    real taps[9 * WINOGRAD_PANELS * (WINOGRAD_ROWS * LANES2 + 64 / sizeof(real))];
-    for (int64_t c0 = 0; c0 < n; c0 += WINOGRAD_PANELS * LANES2) {
-        const int64_t channels = smaller(n - c0, WINOGRAD_PANELS * LANES2), from = first + c0;
-        for (int64_t row = 0, some; row < rows; row += some) {
-            some = smaller(rows - row, WINOGRAD_ROWS);
-            const int64_t next = row + some, plane = some * LANES2 + line;
-            for (int tap = 0; tap < 9; tap++) {
-                if (tap < 8)
-                    NAME(winograd_fetch)(pack, tap + 1, k + row, some, from, channels);
-                else if (next < rows)
-                    NAME(winograd_fetch)(pack, 0, k + next, smaller(rows - next, WINOGRAD_ROWS), from, channels);
-                for (int64_t c = 0; c < channels; c += LANES2)
-                    NAME(pack_rows)(taps + (c / LANES2 * 9 + tap) * plane, pack, tap * pack->depth + k + row, some,
-                                    from + c, smaller(channels - c, LANES2));
-            }
-            for (int64_t c = 0; c < channels; c += LANES2) {
-                const int64_t width = NAME(winograd_width)(smaller(channels - c, LANES2));
-                real *to = (real *)out + NAME(winograd_elements)(rows, c0 + c) + row * width;
-                NAME(winograd_weights)(to, NAME(winograd_plane)(rows, width), taps + c / LANES2 * 9 * plane, plane,
-                                       some * width);
-            }
+                                int64_t n, void *scratch) {
+    const int64_t plane = NAME(winograd_plane)(rows, LANES2);
+    real *taps = scratch;
+    for (int64_t c0 = 0, some; c0 < n; c0 += some) {
+        some = smaller(n - c0, WINOGRAD_PANELS * LANES2);
+        for (int tap = 0; tap < 9; tap++) {
+            if (tap < 8) NAME(winograd_fetch)(pack, tap + 1, k, rows, first + c0, some);
+            for (int64_t c = 0; c < some; c += LANES2)
+                NAME(pack_rows)(taps + (c / LANES2 * 9 + tap) * plane, pack, tap * pack->depth + k, rows, first + c0 + c,
+                                smaller(some - c, LANES2));
+        }
+        for (int64_t c = 0; c < some; c += LANES2) {
+            const int64_t width = NAME(winograd_width)(smaller(some - c, LANES2));
+            NAME(winograd_weights)((real *)out + NAME(winograd_elements)(rows, c0 + c), NAME(winograd_plane)(rows, width),
+                                   taps + c / LANES2 * 9 * plane, plane, rows * width);
         }
     }
 }
