@@ -16,17 +16,18 @@ conv2d_weight_grad_sum  buf: dw, dbias | NULL, partial
                         dim: elements of dw, oc, pieces, beta
 conv2d_pack             buf: packed, w, scale | NULL   dim: G, kind
 
-y = act(conv(x, w * scale) + bias + residual), scale being (OC,); dx = conv^T(dy, w), times act_grad'(saved). act and act_grad
-are indices into fastnn_ext.activation.ACTIVATIONS, or -1. Outputs must not overlap inputs.
+y = act(conv(x, w * scale) + bias + residual), scale being (OC,); dx = conv^T(dy, w), times
+act_grad'(saved). act and act_grad are indices into fastnn_ext.activation.ACTIVATIONS, or -1. Outputs must not overlap inputs.
 
 `packed` holds w * scale as the kernels read it, so that chunks do not each copy what they need:
 conv2d_pack writes it, kind 0 for conv2d and 1 for conv2d_input_grad, packed_elements says its size.
 With few pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read.
 
-Given packed weights of 3 x 3 taps, stride and dilation 1 and channels enough, both passes make their
-outputs in squares of 2 x 2 by Winograd's products (simd/winograd.h): 16 for 36. Small integers come
-out exactly; in random data the rounding error is about twice a plain sum's; a NaN reaches the other
-outputs of its squares, and infinities may come out as NaN.
+With 3 x 3 taps, stride and dilation 1 and channels enough, both passes make their outputs, if weights
+are packed, in squares of 2 x 2 by Winograd's products (simd/winograd.h): 16 for 36; and the gradient
+for the weights is their transpose. Small integers come out exactly; in random data the rounding error
+is about twice a plain sum's; a NaN reaches the other outputs of its squares, and infinities may come
+out as NaN.
 
 The sum over N * OH * OW that makes dw is cut into `pieces` by shape (weight_grad_pieces says how
 many). With one piece the op writes dw and dbias, or adds to them if beta is 1; with more it writes
@@ -72,6 +73,7 @@ cdef extern from "simd/conv2d.h" nogil:
     struct conv2d_weight_job:
         conv2d_view view
         int64_t oh, ow, row0, row1
+        int64_t square0, square1
         int64_t block_rows, block_cols
         int64_t depth0, depth1, first, n
         const void *dy
@@ -94,13 +96,15 @@ cdef extern from "simd/conv2d.h" nogil:
         int64_t (*winograd_depth)(int64_t depth) noexcept nogil
         int64_t (*winograd_elements)(int64_t rows, int64_t n) noexcept nogil
         int64_t winograd_pack_bytes
-        void (*winograd_pack)(void *out, const conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first, int64_t n,
-                              void *scratch) noexcept nogil
+        void (*winograd_pack)(void *out, const conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first,
+                              int64_t n, void *scratch) noexcept nogil
         int64_t (*winograd_bytes)(int64_t depth, int64_t squares, int64_t n) noexcept nogil
         void (*winograd)(const conv2d_job *job, const void *packed, int64_t width, int64_t first, int64_t n,
                          void *scratch) noexcept nogil
         int64_t (*weight_grad_bytes)(const conv2d_weight_job *job) noexcept nogil
         void (*weight_grad)(const conv2d_weight_job *job) noexcept nogil
+        int64_t (*winograd_grad_bytes)(const conv2d_weight_job *job) noexcept nogil
+        void (*winograd_grad)(const conv2d_weight_job *job) noexcept nogil
         void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride,
                     int64_t accumulate) noexcept nogil
     const conv2d_kernels *conv2d_table(int isa, int dtype)
@@ -130,10 +134,12 @@ cdef enum: FEW_PIXELS = 96, PACK_PIXELS = 128, MANY_PIXELS = 1024
 # Up to so many pixels in all, chunks pack the panels that they read.
 cdef enum: OWN_PIXELS = 256
 # Winograd's products: a chunk holds so many bytes of transformed inputs, and of sums, and has so many panels if there
-# are many: it transforms its inputs for them. Packing transforms the weights of some panels at a time, line after line of memory.
+# are many: it transforms its inputs for them. A chunk of packing has some panels of a block of depth.
 cdef enum: WINOGRAD_BYTES = 208 << 10, WINOGRAD_PANELS = 4, WINOGRAD_UNITS = 4
 # What transforming costs, in multiply-adds: for a square and channel, in or out; and for a channel in and out.
 cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180
+# Channels of outputs of a chunk of a gradient for the weights.
+cdef enum: GRAD_CHANNELS = 64
 # A zero-padded copy holds at most so many elements.
 cdef enum: PATCH_ELEMENTS = 1 << 16
 # Outputs that a weight gradient sums in registers before it adds them to memory.
@@ -246,16 +252,24 @@ cdef layer layer_of(const fnn_op *op, bint grad, bint packed) noexcept nogil:
     return t
 
 
+cdef inline bint is_plain_3x3(const int64_t *dim) noexcept nogil:
+    return (dim[KH] == dim[KW] == 3 and dim[SH] == dim[SW] == 1 and dim[DH] == dim[DW] == 1 and dim[GROUPS] == 1)
+
+
 cdef bint suits_winograd(const int64_t *dim, const layer *t) noexcept nogil:
     """Whether Winograd's products are fewer, what they cost besides counted in products, too: adding and moving a
     square's inputs and outputs, and the weights."""
     cdef double products = <double> t.depth * t.width, squares = <double> squares_of(dim, t)
-    if dim[KH] != 3 or dim[KW] != 3 or dim[SH] != 1 or dim[SW] != 1 or dim[DH] != 1 or dim[DW] != 1 or t.groups > 1:
-        return False
-    if t.depthwise:
-        return False
-    return 9 * products * dim[N] * t.out_h * t.out_w > (
+    return is_plain_3x3(dim) and 9 * products * dim[N] * t.out_h * t.out_w > (
         squares * (CONV_POINTS * products + SQUARE_COST * (t.depth + t.width)) + WEIGHT_COST * products)
+
+
+cdef bint grad_suits_winograd(const int64_t *dim, const layer *t) noexcept nogil:
+    """The same for the gradient for the weights, whose chunks transform what they read for a block of channels."""
+    cdef double products = <double> t.depth * t.width, squares = <double> squares_of(dim, t)
+    cdef double moved = ceil_div(t.width, GRAD_CHANNELS) * t.depth + ceil_div(t.depth, CONV_POINTS_DEPTH) * t.width
+    return is_plain_3x3(dim) and 9 * products * dim[N] * t.out_h * t.out_w > (
+        squares * (CONV_POINTS * products + SQUARE_COST * moved) + WEIGHT_COST * products * dim[PIECES])
 
 
 cdef inline int64_t squares_of(const int64_t *dim, const layer *t) noexcept nogil:
@@ -369,17 +383,18 @@ cdef void pack_job(conv2d_pack_job *job, const fnn_op *op, const layer *t, const
 
 
 cdef void prepare_pack(fnn_op *op) noexcept nogil:
+    cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
     cdef layer t = layer_of(op, op.dim[KIND] == 1, True)
     cdef int64_t elements = t.taps * (1 if t.depthwise else t.depth) * 2 * t.lanes
-    op.kernels = conv2d_table(op.isa, op.dtype)
+    op.kernels = kernels
     op.scratch = t.taps * sizeof(int64_t)
     op.cost = 0.3 * t.groups * t.panels * elements
     if packs_itself(op.dim, &t):
         op.chunks = 0
     elif t.winograd:
         op.dim[UNITS] = WINOGRAD_UNITS
-        op.scratch += conv2d_table(op.isa, op.dtype).winograd_pack_bytes
-        op.chunks = ceil_div(t.panels, op.dim[UNITS]) * ceil_div(t.depth, conv2d_table(op.isa, op.dtype).winograd_depth(t.depth))
+        op.scratch += kernels.winograd_pack_bytes
+        op.chunks = ceil_div(t.panels, op.dim[UNITS]) * ceil_div(t.depth, kernels.winograd_depth(t.depth))
     else:
         op.dim[UNITS] = max(<int64_t> 1, 16384 // max(<int64_t> 1, elements))
         op.chunks = ceil_div(t.groups * t.panels, op.dim[UNITS])
@@ -410,7 +425,8 @@ cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
 cdef void pack_points(const fnn_op *op, const layer *t, int64_t chunk, void *scratch) noexcept nogil:
     """Some panels of a block of rows."""
     cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
-    cdef int64_t parts = ceil_div(t.panels, op.dim[UNITS]), each = kernels.winograd_depth(t.depth), block = chunk // parts
+    cdef int64_t parts = ceil_div(t.panels, op.dim[UNITS]), block = chunk // parts
+    cdef int64_t each = kernels.winograd_depth(t.depth)
     cdef int64_t rows = min(each, t.depth - block * each), first = chunk % parts * op.dim[UNITS] * 2 * t.lanes
     cdef phase p = phase_of(op.dim, t, 0, 0)
     cdef conv2d_pack_job job
@@ -537,7 +553,8 @@ cdef void finish_squares(const fnn_op *op, const layer *t, const conv2d_job *job
                 finish_pixels(op, t, start, channels)
 
 
-cdef void run_winograd(const fnn_op *op, const layer *t, int64_t chunk, void *scratch, const void *packed) noexcept nogil:
+cdef void run_winograd(const fnn_op *op, const layer *t, int64_t chunk, void *scratch,
+                       const void *packed) noexcept nogil:
     cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
     cdef const int64_t *dim = &op.dim[0]
     cdef int64_t squares = squares_of(dim, t), blocks = ceil_div(squares, dim[SQUARES])
@@ -629,7 +646,8 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
     last = min(first + dim[PANELS], t.panels)
     for panel in range(first, last):
         if packed != NULL:
-            weights = <char *> <void *> packed + (packed_at(&t, group, panel) + p.before * k * panel_width(&t, panel)) * size
+            weights = <char *> <void *> packed + (
+                packed_at(&t, group, panel) + p.before * k * panel_width(&t, panel)) * size
         kernels.panel(&job, weights, &pack if packed == NULL else NULL, panel * 2 * t.lanes,
                       min(t.width - panel * 2 * t.lanes, 2 * t.lanes))
     finish(op, &t, &job, &p, p.start + group * t.width + first * 2 * t.lanes,
@@ -699,6 +717,7 @@ cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
     cdef layer t = layer_of(op, False, False)
     cdef int64_t *dim = op.dim
     cdef int64_t parts, splits
+    cdef bint winograd = grad_suits_winograd(dim, &t)
     cdef double outputs = <double> dim[N] * dim[OH] * dim[OW]
     cdef conv2d_weight_job job
     op.kernels = kernels
@@ -707,12 +726,15 @@ cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
     splits = ceil_div(weight_chunks(dim), dim[PIECES] * t.groups)
     dim[PANELS] = ceil_div(t.panels, clamp(ceil_div(splits, parts), 1, t.panels))
     dim[DEPTHS] = clamp(ceil_div(splits, ceil_div(t.panels, dim[PANELS])), 1, parts)
+    if winograd:
+        dim[PANELS] = min(dim[PANELS], GRAD_CHANNELS // (2 * t.lanes))
+        dim[DEPTHS] = max(dim[DEPTHS], ceil_div(t.depth, CONV_POINTS_DEPTH))
     op.chunks = t.groups * dim[PIECES] * ceil_div(t.panels, dim[PANELS]) * dim[DEPTHS]
     job.depth0 = 0
     job.depth1 = ceil_div(t.depth, dim[DEPTHS])
     job.first = 0
     job.n = min(t.width, dim[PANELS] * 2 * t.lanes)
-    op.scratch = kernels.weight_grad_bytes(&job)
+    op.scratch = kernels.winograd_grad_bytes(&job) if winograd else kernels.weight_grad_bytes(&job)
     op.cost = outputs * t.groups * t.taps * (3 if t.depthwise else t.depth) * t.panels * 2 * t.lanes / kernels.rate
     op.cost += 0.2 * dim[PIECES] * t.groups * t.taps * (1 if t.depthwise else t.depth) * t.width
 
@@ -745,7 +767,12 @@ cdef int run_weight_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcep
     if depth > 0:
         job.dbias = NULL
     job.scratch = scratch
-    (<const conv2d_kernels *> op.kernels).weight_grad(&job)
+    if grad_suits_winograd(dim, &t):
+        job.square0 = squares_of(dim, &t) * piece // dim[PIECES]
+        job.square1 = squares_of(dim, &t) * (piece + 1) // dim[PIECES]
+        (<const conv2d_kernels *> op.kernels).winograd_grad(&job)
+    else:
+        (<const conv2d_kernels *> op.kernels).weight_grad(&job)
     return 0
 
 

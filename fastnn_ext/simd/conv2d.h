@@ -61,6 +61,7 @@ struct conv2d_pack_job {
 struct conv2d_weight_job {
     struct conv2d_view view;
     int64_t oh, ow, row0, row1; /* all columns of these rows */
+    int64_t square0, square1;   /* winograd: squares of 2 x 2 outputs instead */
     int64_t block_rows, block_cols; /* outputs summed in registers before they are added to dw */
     int64_t depth0, depth1, first, n;
     const void *dy; /* channel 0 of this group; dy_pixel elements from output to output */
@@ -96,6 +97,9 @@ struct conv2d_kernels {
                      void *scratch);
     int64_t (*weight_grad_bytes)(const struct conv2d_weight_job *job);
     void (*weight_grad)(const struct conv2d_weight_job *job);
+    /* The same for 3 x 3 taps, strides and steps of 1, by fewer products: of [depth0, depth1), at most CONV_POINTS_DEPTH. */
+    int64_t (*winograd_grad_bytes)(const struct conv2d_weight_job *job);
+    void (*winograd_grad)(const struct conv2d_weight_job *job);
     /* out[i] (+)= parts[0][i] + parts[1][i] + ..., the parts `stride` elements apart */
     void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride, int64_t accumulate);
 };

@@ -309,8 +309,6 @@ static void NAME(panel)(const struct conv2d_job *t, void *weights, const struct 
     } while (b.end < end);
 }
 
-#include "winograd.h"
-
 /* ---- where a region's outputs read --------------------------------------------------------- */
 
 /* Channels [c0, c0 + n) of the pixels that rows [row, row + rows) and columns [col, col + cols) of one
@@ -720,6 +718,8 @@ static void NAME(weight_grad)(const struct conv2d_weight_job *t) {
         }
 }
 
+#include "winograd.h"
+
 static void NAME(sum)(void *out_, const void *parts_, int64_t n, int64_t count, int64_t stride, int64_t accumulate) {
     real *out = out_;
     const real *parts = parts_;
@@ -746,6 +746,8 @@ static const struct conv2d_kernels NAME(table) = {
     .winograd_pack = NAME(winograd_pack),
     .winograd_bytes = NAME(winograd_bytes),
     .winograd = NAME(winograd),
+    .winograd_grad_bytes = NAME(winograd_grad_bytes),
+    .winograd_grad = NAME(winograd_grad),
     .weight_grad_bytes = NAME(weight_grad_bytes),
     .weight_grad = NAME(weight_grad),
     .sum = NAME(sum),

@@ -13,6 +13,8 @@
 enum { POINTS = CONV_POINTS };
 /* Panels of weights that are transformed at a time. */
 enum { WINOGRAD_PANELS = 2 };
+/* Bytes a channel and point of the squares that a gradient for the weights sums before the next are transformed. */
+enum { WINOGRAD_SQUARES = 192 };
 #endif
 
 INLINE int64_t NAME(winograd_width)(int64_t n) { return n > W ? LANES2 : W; }
@@ -77,13 +79,14 @@ static void NAME(winograd_pack)(void *out, const struct conv2d_pack_job *pack, i
         for (int tap = 0; tap < 9; tap++) {
             if (tap < 8) NAME(winograd_fetch)(pack, tap + 1, k, rows, first + c0, some);
             for (int64_t c = 0; c < some; c += LANES2)
-                NAME(pack_rows)(taps + (c / LANES2 * 9 + tap) * plane, pack, tap * pack->depth + k, rows, first + c0 + c,
-                                smaller(some - c, LANES2));
+                NAME(pack_rows)(taps + (c / LANES2 * 9 + tap) * plane, pack, tap * pack->depth + k, rows,
+                                first + c0 + c, smaller(some - c, LANES2));
         }
         for (int64_t c = 0; c < some; c += LANES2) {
             const int64_t width = NAME(winograd_width)(smaller(some - c, LANES2));
-            NAME(winograd_weights)((real *)out + NAME(winograd_elements)(rows, c0 + c), NAME(winograd_plane)(rows, width),
-                                   taps + c / LANES2 * 9 * plane, plane, rows * width);
+            real *to = (real *)out + NAME(winograd_elements)(rows, c0 + c);
+            NAME(winograd_weights)(to, NAME(winograd_plane)(rows, width), taps + c / LANES2 * 9 * plane, plane,
+                                   rows * width);
         }
     }
 }
@@ -241,4 +244,127 @@ static void NAME(winograd)(const struct conv2d_job *t, const void *packed, int64
             if (k + rows == depth) NAME(winograd_outputs)(to, sum_plane, t, first + c, channels);
         }
     }
+}
+
+/* ---- gradient for the weights: G' m G, m being the sums of products of B' d B and A dy A' ------------------- */
+
+/* The points of the gradients of some squares, panel after panel (POINTS, squares, width); dbias (+)= their sums. */
+static void NAME(winograd_gradients)(real *points, int64_t plane, const struct conv2d_weight_job *t,
+                                     const struct conv2d_job *squares, real *dbias, int begins) {
+    const int64_t line = t->ow * t->dy_pixel, image = t->oh * line;
+    for (int64_t c0 = 0; c0 < t->n; c0 += W) {
+        const int64_t panel = c0 / LANES2, width = NAME(winograd_width)(t->n - panel * LANES2);
+        const int some = (int)smaller(t->n - c0, W);
+        real *to = points + panel * POINTS * plane + c0 % LANES2;
+        vec sum = vzero();
+        for (int64_t i = squares->square0; i < squares->square1; i++, to += width) {
+            const struct NAME(square) s = NAME(square_of)(squares, i);
+            const real *dy = (const real *)t->dy + s.image * image + s.row * line + s.col * t->dy_pixel + t->first + c0;
+            const int rows = s.row + 1 < t->oh ? 2 : 1, cols = s.col + 1 < t->ow ? 2 : 1;
+            vec g[2][2], half[4][2];
+            UNROLL for (int q = 0; q < 4; q++) {
+                const real *from = dy + q / 2 * line + q % 2 * t->dy_pixel;
+                const int outside = q / 2 >= rows || q % 2 >= cols;
+                g[q / 2][q % 2] = outside ? vzero() : some == W ? vload(from) : vload_n(from, some);
+            }
+            sum = sum + ((g[0][0] + g[0][1]) + (g[1][0] + g[1][1]));
+            UNROLL for (int j = 0; j < 2; j++) {
+                half[0][j] = g[0][j], half[1][j] = g[0][j] + g[1][j];
+                half[2][j] = g[0][j] - g[1][j], half[3][j] = vneg(g[1][j]);
+            }
+            UNROLL for (int r = 0; r < 4; r++) {
+                vstore(to + 4 * r * plane, half[r][0]);
+                vstore(to + (4 * r + 1) * plane, half[r][0] + half[r][1]);
+                vstore(to + (4 * r + 2) * plane, half[r][0] - half[r][1]);
+                vstore(to + (4 * r + 3) * plane, vneg(half[r][1]));
+            }
+        }
+        if (dbias) NAME(store_some)(dbias + c0, begins ? sum : vload_n(dbias + c0, some) + sum, some);
+    }
+}
+
+/* The nine taps of `some` weights from their sums: to[(3 i + j) * tap] (+)=. */
+INLINE void NAME(winograd_nine)(real *to, int64_t tap, const real *m, int64_t plane, const int some, int accumulate) {
+    const vec half = vset((real)0.5);
+    vec d[3][4];
+    UNROLL for (int j = 0; j < 4; j++) {
+        const vec m1 = vload(m + (4 + j) * plane), m2 = vload(m + (8 + j) * plane), both = (m1 + m2) * half;
+        d[0][j] = vload(m + j * plane) + both;
+        d[1][j] = (m1 - m2) * half;
+        d[2][j] = both + vload(m + (12 + j) * plane);
+    }
+    UNROLL for (int i = 0; i < 3; i++) {
+        const vec both = (d[i][1] + d[i][2]) * half;
+        const vec taps[3] = {d[i][0] + both, (d[i][1] - d[i][2]) * half, both + d[i][3]};
+        UNROLL for (int j = 0; j < 3; j++, to += tap) {
+            vec v = taps[j];
+            if (accumulate) v = (some == W ? vload(to) : vload_n(to, some)) + v;
+            NAME(store_some)(to, v, some);
+        }
+    }
+}
+
+/* dw (+)= what the sums come to. */
+static void NAME(winograd_taps)(const struct conv2d_weight_job *t, const real *sums, int64_t plane, int64_t pitch) {
+    const int64_t tap = t->view.depth * t->dw_row;
+    for (int64_t k = t->depth0; k < t->depth1; k++, sums += pitch)
+        for (int64_t c = 0; c < t->n; c += W) {
+            const int some = (int)smaller(t->n - c, W);
+            real *to = (real *)t->dw + k * t->dw_row + t->first + c;
+            if (some == W) NAME(winograd_nine)(to, tap, sums + c, plane, W, t->accumulate);
+            else NAME(winograd_nine)(to, tap, sums + c, plane, some, t->accumulate);
+        }
+}
+
+struct NAME(winograd_plan) { int64_t squares, each, panels, points, gradients, pitch, sums; };
+
+INLINE struct NAME(winograd_plan) NAME(plan_winograd)(const struct conv2d_weight_job *t) {
+    struct NAME(winograd_plan) p;
+    p.squares = WINOGRAD_SQUARES / (int64_t)sizeof(real);
+    p.each = (t->depth1 - t->depth0 + W - 1) / W * W;
+    p.panels = (t->n + LANES2 - 1) / LANES2;
+    p.pitch = p.panels * LANES2;
+    p.points = NAME(winograd_plane)(p.squares, p.each);
+    p.gradients = NAME(winograd_plane)(p.squares, LANES2);
+    p.sums = NAME(winograd_plane)(p.each, p.pitch);
+    return p;
+}
+
+static int64_t NAME(winograd_grad_bytes)(const struct conv2d_weight_job *t) {
+    const struct NAME(winograd_plan) p = NAME(plan_winograd)(t);
+    return POINTS * (p.points + p.panels * p.gradients + p.sums) * (int64_t)sizeof(real);
+}
+
+static void NAME(winograd_grad)(const struct conv2d_weight_job *t) {
+    const struct NAME(winograd_plan) plan = NAME(plan_winograd)(t);
+    const int64_t rows = t->depth1 - t->depth0, first_line = 0;
+    int64_t offsets[CONV_POINTS_DEPTH];
+    real *points = t->scratch, *gradients = points + POINTS * plan.points;
+    real *sums = gradients + plan.panels * POINTS * plan.gradients;
+    struct conv2d_job block = {.view = t->view, .oh = t->oh, .ow = t->ow};
+    struct NAME(weight_block) b = {.lines = &first_line, .h = 1, .spacing = plan.each, .stride = 1};
+    for (int64_t m = 0; m < rows; m++) offsets[m] = m;
+    for (int64_t i = t->square0; i < t->square1; i = block.square1) {
+        const int begins = i == t->square0;
+        block.square0 = i;
+        block.square1 = smaller(i + plan.squares, t->square1);
+        NAME(winograd_inputs)(points, plan.points, plan.each, &block, t->depth0, rows);
+        NAME(winograd_gradients)(gradients, plan.gradients, t, &block, t->dbias ? (real *)t->dbias + t->first : NULL,
+                                 begins && !t->accumulate);
+        b.w = block.square1 - i;
+        for (int64_t point = 0; point < POINTS; point++)
+            for (int64_t j = 0; j < plan.panels; j++) {
+                const int64_t width = NAME(winograd_width)(t->n - j * LANES2), most = width > W ? TILE2 : TILE1;
+                const int64_t count = (rows + most - 1) / most;
+                const NAME(weight_fn) *tiles = width > W ? NAME(weight_wide) : NAME(weight_narrow);
+                real *out = sums + point * plan.sums + j * LANES2;
+                b.x = points + point * plan.points;
+                b.dy = gradients + (j * POINTS + point) * plan.gradients;
+                for (int64_t tile = 0; tile < count; tile++) {
+                    const int64_t m = rows * tile / count, size = rows * (tile + 1) / count - m;
+                    tiles[size](&b, offsets + m, out + m * plan.pitch, plan.pitch, width, begins);
+                }
+            }
+    }
+    NAME(winograd_taps)(t, sums, plan.sums, plan.pitch);
 }
