@@ -17,7 +17,8 @@ conv2d_weight_grad_sum  buf: dw, dbias | NULL, partial
 conv2d_pack             buf: packed, w, scale | NULL   dim: G, kind
 
 y = act(conv(x, w * scale) + bias + residual), scale being (OC,); dx = conv^T(dy, w), times
-act_grad'(saved). act and act_grad are indices into fastnn_ext.activation.ACTIVATIONS, or -1. Outputs must not overlap inputs.
+act_grad'(saved). act and act_grad are indices into fastnn_ext.activation.ACTIVATIONS, or -1. Outputs
+must not overlap inputs.
 
 `packed` holds w * scale as the kernels read it, so that chunks do not each copy what they need:
 conv2d_pack writes it, kind 0 for conv2d and 1 for conv2d_input_grad, packed_elements says its size.
