@@ -25,8 +25,8 @@ conv2d_pack writes it, kind 0 for conv2d and 1 for conv2d_input_grad, packed_ele
 With few pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read.
 
 With 3 x 3 taps, stride and dilation 1 and channels enough, both passes make their outputs, if weights
-are packed, in squares of 2 x 2 by Winograd's products (simd/winograd.h): 16 for 36; and the gradient
-for the weights is their transpose. Small integers come out exactly; in random data the rounding error
+are packed and corners have 4 taps inside, in squares of 2 x 2 by Winograd's products (simd/winograd.h):
+16 for 36; and the gradient for the weights is their transpose. Small integers come out exactly; in random data the rounding error
 is about twice a plain sum's; a NaN reaches the other outputs of its squares, and infinities may come
 out as NaN.
 
@@ -259,8 +259,12 @@ cdef inline bint is_plain_3x3(const int64_t *dim) noexcept nogil:
 
 cdef bint suits_winograd(const int64_t *dim, const layer *t) noexcept nogil:
     """Whether Winograd's products are fewer, what they cost besides counted in products, too: adding and moving a
-    square's inputs and outputs, and the weights."""
+    square's inputs and outputs, and the weights. An output at a corner must have 4 taps inside: rounding errors are
+    those of its whole square, and would be large beside a sum over fewer."""
     cdef double products = <double> t.depth * t.width, squares = <double> squares_of(dim, t)
+    cdef int64_t top = dim[PT] - 2 if t.grad else -dim[PT], left = dim[PL] - 2 if t.grad else -dim[PL]
+    if min(top, left) < -1 or t.out_h + 1 + top > t.source_h or t.out_w + 1 + left > t.source_w:
+        return False
     return is_plain_3x3(dim) and 9 * products * dim[N] * t.out_h * t.out_w > (
         squares * (CONV_POINTS * products + SQUARE_COST * (t.depth + t.width)) + WEIGHT_COST * products)
 
