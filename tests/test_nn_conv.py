@@ -94,6 +94,18 @@ def test_layout_changes_stand_at_the_edges_alone():
     assert kernels.count("copy") == 2
 
 
+def test_weights_are_packed_in_the_phase_before_they_are_read():
+    """Not all at the start: that would fill the arena, and they would be out of the caches when read."""
+    model = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(5)))
+    phases = model.plan(np.ones((2, 4, 20, 20), np.float32)).phases
+    where = {
+        kernel: [i for i, phase in enumerate(phases) for op in phase if op.kernel == kernel]
+        for kernel in ("conv2d_pack", "conv2d")
+    }
+    assert len(where["conv2d"]) == 5
+    assert where["conv2d_pack"] == [i - 1 for i in where["conv2d"]]
+
+
 def test_explain_shows_layout_changes_with_both_shapes():
     text = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).plan(np.ones((2, 3, 6, 7), "f")).explain()
     first, last = (line for line in text.splitlines() if "transpose" in line)

@@ -1,7 +1,9 @@
-"""Native ops to phases: sets of ops that do not depend on each other, each as early as it can be."""
+"""Native ops to phases: sets of ops that do not depend on each other, each as early as it can be,
+but for those that only prepare parameters."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from fastnn.lowering.builder import Buffer, NativeOp
@@ -17,7 +19,7 @@ def schedule(ops: Sequence[NativeOp]) -> list[list[NativeOp]]:
     for stage in sorted({op.stage for op in ops}):
         for commit in (False, True):
             part = [op for op in ops if op.stage == stage and op.commit == commit]
-            phases.extend(_levels(part))
+            phases.extend(_prepared_late(_levels(part)))
     return phases
 
 
@@ -39,3 +41,25 @@ def _levels(ops: Sequence[NativeOp]) -> list[list[NativeOp]]:
             levels.append([])
         levels[level].append(op)
     return levels
+
+
+def _prepared_late(levels: Sequence[list[NativeOp]]) -> list[list[NativeOp]]:
+    """Moves what depends on parameters alone (packed weights) to the level before its first reader: all
+    of it at once would fill the arena, and be out of the caches by the time it is read."""
+    writers = Counter(buffer for ops in levels for op in ops for buffer in op.outputs())
+    made: set[Buffer] = set()  # from parameters alone
+    for op in (op for ops in levels for op in ops):
+        given = all(b in made or (b.where == "fixed" and b not in writers) for b in op.inputs())
+        if given and all(b.where == "arena" and writers[b] == 1 for b in op.outputs()):
+            made.update(op.outputs())
+
+    result: list[list[NativeOp]] = [[] for _ in levels]
+    first_read: dict[Buffer, int] = {}
+    for level in reversed(range(len(levels))):
+        for op in levels[level]:
+            reads = [first_read[b] for b in op.outputs() if b in made and b in first_read]
+            at = max(level, min(reads, default=0) - 1)
+            result[at].append(op)
+            for b in op.inputs():
+                first_read[b] = min(at, first_read.get(b, at))
+    return result
