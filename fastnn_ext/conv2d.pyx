@@ -26,9 +26,10 @@ With few pixels chunks share no weights: then conv2d_pack does nothing, and pack
 
 With 3 x 3 taps, stride and dilation 1 and channels enough, both passes make their outputs, if weights
 are packed and corners have 4 taps inside, in squares of 2 x 2 by Winograd's products (simd/winograd.h):
-16 for 36; and the gradient for the weights is their transpose. Small integers come out exactly; in random data the rounding error
-is about twice a plain sum's; a NaN reaches the other outputs of its squares, and infinities may come
-out as NaN.
+16 for 36; and the gradient for the weights is their transpose. Small integers come out exactly; an
+output's rounding error is that of its whole square (over random data two thirds of the direct sum's, as
+fewer products are added one after another); a NaN reaches the other outputs of its squares, and
+infinities may come out as NaN.
 
 The sum over N * OH * OW that makes dw is cut into `pieces` by shape (weight_grad_pieces says how
 many). With one piece the op writes dw and dbias, or adds to them if beta is 1; with more it writes
@@ -39,7 +40,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastnn_ext cimport runtime
-from fastnn_ext.activation cimport act_backward, act_forward, backward_kernel, forward_kernel
+from fastnn_ext.activation cimport backward_kernel, forward_kernel
 from fastnn_ext.arrays cimport check, check_apart, check_real, data
 from fastnn_ext.runtime cimport fnn_op
 
@@ -270,7 +271,8 @@ cdef bint suits_winograd(const int64_t *dim, const layer *t) noexcept nogil:
 
 
 cdef bint grad_suits_winograd(const int64_t *dim, const layer *t) noexcept nogil:
-    """The same for the gradient for the weights, whose chunks transform what they read for a block of channels."""
+    """The same for the gradient for the weights, whose chunks transform what they read for a block of channels. Where
+    it pays each piece has squares, as WEIGHT_COST is that of several."""
     cdef double products = <double> t.depth * t.width, squares = <double> squares_of(dim, t)
     cdef double moved = ceil_div(t.width, GRAD_CHANNELS) * t.depth + ceil_div(t.depth, CONV_POINTS_DEPTH) * t.width
     return is_plain_3x3(dim) and 9 * products * dim[N] * t.out_h * t.out_w > (
@@ -845,8 +847,9 @@ def packed_elements(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_t
     cdef fnn_op op
     cdef layer t
     memset(&op, 0, sizeof(op))
-    for i, size in enumerate((1 << 20, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h,
-                              dilation_w, groups)):
+    many = 1 << 20  # images: enough for Winograd's products, which take more room, wherever a batch may use them
+    for i, size in enumerate((many, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left,
+                              dilation_h, dilation_w, groups)):
         op.dim[i] = size
     t = layer_of(&op, kind == 1, True)
     width = ceil_div(t.width, WIDEST) * WIDEST

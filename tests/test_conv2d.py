@@ -145,10 +145,10 @@ def check_layer(layer, dtype, small_integers, rng, counts=(1,)):
             assert mine.tobytes() == yours.tobytes(), repr(layer)
 
 
-def check_random_layers(seed, count):
+def check_random_layers(seed, count, make=random_layer):
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        layer = random_layer(rng)
+        layer = make(rng)
         for dtype in DTYPES:
             for small_integers in (True, False):
                 check_layer(layer, dtype, small_integers, rng, (1, 2, 3))
@@ -167,24 +167,15 @@ def random_square_layer(rng):
     return Layer(int(rng.choice([1, 2, 3, 7])), h, w, ic, oc, (3, 3), padding=padding)
 
 
-def check_random_squares(seed, count):
-    rng = np.random.default_rng(seed)
-    for _ in range(count):
-        layer = random_square_layer(rng)
-        for dtype in DTYPES:
-            for small_integers in (True, False):
-                check_layer(layer, dtype, small_integers, rng, (1, 2))
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_random_squares_of_outputs_follow_the_twins(isa, seed):
-    check_random_squares(seed, 4)
+    check_random_layers(seed, 4, random_square_layer)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(300, 320))
 def test_400_random_squares_of_outputs_follow_the_twins(isa, seed):
-    check_random_squares(seed, 20)
+    check_random_layers(seed, 20, random_square_layer)
 
 
 def test_many_outputs_of_many_channels_are_made_in_squares():
@@ -253,6 +244,7 @@ NAMED = {
     "an empty batch of squares": Layer(0, 14, 14, 64, 64, (3, 3)),
     "squares of outputs, odd sizes": Layer(3, 13, 15, 70, 33, (3, 3), padding=(1, 1, 1, 1)),
     "squares of outputs, no padding": Layer(4, 8, 12, 130, 40, (3, 3)),
+    "squares of outputs, one side padded": Layer(2, 14, 13, 96, 37, (3, 3), padding=(0, 1, 1, 0)),
     "squares of outputs, unequal sides": Layer(2, 14, 13, 96, 137, (3, 3), padding=(0, 2, 2, 0)),
     "squares of outputs, many padded": Layer(9, 7, 7, 48, 48, (3, 3), padding=(2, 2, 2, 2)),
 }

@@ -101,9 +101,9 @@ class Conv2d(_Conv):
     Notes
     -----
     Kernels of 3 x 3 with stride and dilation 1 and padding of at most 1, in one group and from about 24
-    channels on, are computed by Winograd's F(2 x 2, 3 x 3): 16 multiplications for 36. Rounding errors
-    are about twice a plain sum's; a NaN in the input makes whole 2 x 2 squares of outputs NaN, those of
-    which one reads it, and an infinity may.
+    channels on, are computed by Winograd's F(2 x 2, 3 x 3): 16 multiplications for 36. Outputs come in
+    squares of 2 x 2 and share a square's rounding errors; a NaN in the input makes the whole squares NaN
+    of which an output reads it, and an infinity may.
     Source: Lavin and Gray, arXiv:1509.09308.
     """
 

@@ -10,9 +10,8 @@
 
 #ifndef WINOGRAD_ONCE
 #define WINOGRAD_ONCE
-enum { POINTS = CONV_POINTS };
 /* Panels of weights that are transformed at a time. */
-enum { WINOGRAD_PANELS = 2 };
+enum { PACK_PANELS = 2 };
 /* Bytes a channel and point of the squares that a gradient for the weights sums before the next are transformed. */
 enum { WINOGRAD_SQUARES = 192 };
 #endif
@@ -28,10 +27,10 @@ static int64_t NAME(winograd_depth)(int64_t depth) {
     return ((depth + blocks - 1) / blocks + W - 1) / W * W;
 }
 
-/* Elements of the weights' points for n channels of a block of rows: panel after panel, (POINTS, rows, width) each. */
+/* Elements of the weights' points for n channels of a block of rows: panels of (CONV_POINTS, rows, width). */
 static int64_t NAME(winograd_elements)(int64_t rows, int64_t n) {
     const int64_t last = n % LANES2, whole = n / LANES2 * NAME(winograd_plane)(rows, LANES2);
-    return POINTS * (whole + (last ? NAME(winograd_plane)(rows, NAME(winograd_width)(last)) : 0));
+    return CONV_POINTS * (whole + (last ? NAME(winograd_plane)(rows, NAME(winograd_width)(last)) : 0));
 }
 
 /* out[point * plane + i] from taps[tap * tap_plane + i]. */
@@ -75,7 +74,7 @@ static void NAME(winograd_pack)(void *out, const struct conv2d_pack_job *pack, i
     const int64_t plane = NAME(winograd_plane)(rows, LANES2);
     real *taps = scratch;
     for (int64_t c0 = 0, some; c0 < n; c0 += some) {
-        some = smaller(n - c0, WINOGRAD_PANELS * LANES2);
+        some = smaller(n - c0, PACK_PANELS * LANES2);
         for (int tap = 0; tap < 9; tap++) {
             if (tap < 8) NAME(winograd_fetch)(pack, tap + 1, k, rows, first + c0, some);
             for (int64_t c = 0; c < some; c += LANES2)
@@ -123,7 +122,7 @@ INLINE struct NAME(square) NAME(square_of)(const struct conv2d_job *t, int64_t i
     return (struct NAME(square)){index / (across * down), index / across % down * 2, index % across * 2};
 }
 
-/* The points of channels [c0, c0 + n) of the job's squares: (POINTS, squares, n rounded up to whole vectors). */
+/* The points of channels [c0, c0 + n) of the job's squares: (CONV_POINTS, squares, n rounded up to whole vectors). */
 static void NAME(winograd_inputs)(real *points, int64_t plane, int64_t each, const struct conv2d_job *t, int64_t c0,
                                   int64_t n) {
     const struct conv2d_view *v = &t->view;
@@ -172,7 +171,7 @@ INLINE void NAME(winograd_finish)(const struct conv2d_job *t, int64_t to, vec v,
     NAME(store_some)((real *)t->y + to, v, some);
 }
 
-/* The outputs of the job's squares from their sums, (POINTS, squares, width). */
+/* The outputs of the job's squares from their sums, (CONV_POINTS, squares, width). */
 static void NAME(winograd_outputs)(const real *sums, int64_t plane, const struct conv2d_job *t, int64_t first,
                                    int64_t n) {
     const int64_t width = NAME(winograd_width)(n);
@@ -201,7 +200,8 @@ static int64_t NAME(winograd_bytes)(int64_t depth, int64_t squares, int64_t n) {
     const int64_t panels = (n + LANES2 - 1) / LANES2;
     const int64_t planes = NAME(winograd_plane)(squares, NAME(winograd_depth)(depth))
         + panels * NAME(winograd_plane)(squares, LANES2);
-    return align64(squares * (int64_t)(sizeof(int64_t) + sizeof(void *))) + POINTS * planes * (int64_t)sizeof(real);
+    return align64(squares * (int64_t)(sizeof(int64_t) + sizeof(void *)))
+        + CONV_POINTS * planes * (int64_t)sizeof(real);
 }
 
 /* Channels [first, first + n) of `width` over the job's squares. */
@@ -213,7 +213,7 @@ static void NAME(winograd)(const struct conv2d_job *t, const void *packed, int64
     int64_t *at = scratch;
     const void **table = (const void **)(at + squares);
     real *points = (real *)((char *)scratch + align64(squares * (int64_t)(sizeof *at + sizeof *table)));
-    real *sums = points + POINTS * plane;
+    real *sums = points + CONV_POINTS * plane;
     static const real zeros[LANES2];
     struct conv2d_job product = {.pixels = squares, .at = at, .table = table};
     for (int64_t i = 0; i < squares; i++) table[i] = points + i * each;
@@ -227,9 +227,9 @@ static void NAME(winograd)(const struct conv2d_job *t, const void *packed, int64
             const int64_t next = NAME(winograd_plane)(rows, panel); /* from a point's weights to the next one's */
             const NAME(tile_fn) *tiles = panel > W ? NAME(wide) : NAME(narrow);
             const int64_t most = panel > W ? TILE2 : TILE1, count = (squares + most - 1) / most;
-            real *to = sums + c / LANES2 * POINTS * sum_plane;
+            real *to = sums + c / LANES2 * CONV_POINTS * sum_plane;
             for (int64_t i = 0; i < squares; i++) at[i] = i * panel;
-            for (int64_t point = 0; point < POINTS; point++, w += next) {
+            for (int64_t point = 0; point < CONV_POINTS; point++, w += next) {
                 const struct conv2d_seg seg = {0, point * plane, rows};
                 const struct NAME(tile_block) b = {
                     .seg = &seg, .end = &seg + 1, .weights = w, .bias = zeros, .n = panel, .begins = k == 0, .ends = 0,
@@ -248,14 +248,14 @@ static void NAME(winograd)(const struct conv2d_job *t, const void *packed, int64
 
 /* ---- gradient for the weights: G' m G, m being the sums of products of B' d B and A dy A' ------------------- */
 
-/* The points of the gradients of some squares, panel after panel (POINTS, squares, width); dbias (+)= their sums. */
+/* The points of the gradients of some squares, panels of (CONV_POINTS, squares, width); dbias (+)= their sums. */
 static void NAME(winograd_gradients)(real *points, int64_t plane, const struct conv2d_weight_job *t,
                                      const struct conv2d_job *squares, real *dbias, int begins) {
     const int64_t line = t->ow * t->dy_pixel, image = t->oh * line;
     for (int64_t c0 = 0; c0 < t->n; c0 += W) {
         const int64_t panel = c0 / LANES2, width = NAME(winograd_width)(t->n - panel * LANES2);
         const int some = (int)smaller(t->n - c0, W);
-        real *to = points + panel * POINTS * plane + c0 % LANES2;
+        real *to = points + panel * CONV_POINTS * plane + c0 % LANES2;
         vec sum = vzero();
         for (int64_t i = squares->square0; i < squares->square1; i++, to += width) {
             const struct NAME(square) s = NAME(square_of)(squares, i);
@@ -332,15 +332,15 @@ INLINE struct NAME(winograd_plan) NAME(plan_winograd)(const struct conv2d_weight
 
 static int64_t NAME(winograd_grad_bytes)(const struct conv2d_weight_job *t) {
     const struct NAME(winograd_plan) p = NAME(plan_winograd)(t);
-    return POINTS * (p.points + p.panels * p.gradients + p.sums) * (int64_t)sizeof(real);
+    return CONV_POINTS * (p.points + p.panels * p.gradients + p.sums) * (int64_t)sizeof(real);
 }
 
 static void NAME(winograd_grad)(const struct conv2d_weight_job *t) {
     const struct NAME(winograd_plan) plan = NAME(plan_winograd)(t);
     const int64_t rows = t->depth1 - t->depth0, first_line = 0;
     int64_t offsets[CONV_POINTS_DEPTH];
-    real *points = t->scratch, *gradients = points + POINTS * plan.points;
-    real *sums = gradients + plan.panels * POINTS * plan.gradients;
+    real *points = t->scratch, *gradients = points + CONV_POINTS * plan.points;
+    real *sums = gradients + plan.panels * CONV_POINTS * plan.gradients;
     struct conv2d_job block = {.view = t->view, .oh = t->oh, .ow = t->ow};
     struct NAME(weight_block) b = {.lines = &first_line, .h = 1, .spacing = plan.each, .stride = 1};
     for (int64_t m = 0; m < rows; m++) offsets[m] = m;
@@ -352,14 +352,14 @@ static void NAME(winograd_grad)(const struct conv2d_weight_job *t) {
         NAME(winograd_gradients)(gradients, plan.gradients, t, &block, t->dbias ? (real *)t->dbias + t->first : NULL,
                                  begins && !t->accumulate);
         b.w = block.square1 - i;
-        for (int64_t point = 0; point < POINTS; point++)
+        for (int64_t point = 0; point < CONV_POINTS; point++)
             for (int64_t j = 0; j < plan.panels; j++) {
                 const int64_t width = NAME(winograd_width)(t->n - j * LANES2), most = width > W ? TILE2 : TILE1;
                 const int64_t count = (rows + most - 1) / most;
                 const NAME(weight_fn) *tiles = width > W ? NAME(weight_wide) : NAME(weight_narrow);
                 real *out = sums + point * plan.sums + j * LANES2;
                 b.x = points + point * plan.points;
-                b.dy = gradients + (j * POINTS + point) * plan.gradients;
+                b.dy = gradients + (j * CONV_POINTS + point) * plan.gradients;
                 for (int64_t tile = 0; tile < count; tile++) {
                     const int64_t m = rows * tile / count, size = rows * (tile + 1) / count - m;
                     tiles[size](&b, offsets + m, out + m * plan.pitch, plan.pitch, width, begins);
