@@ -24,6 +24,8 @@ must not overlap inputs.
 conv2d_pack writes it, kind 0 for conv2d and 1 for conv2d_input_grad, packed_elements says its size.
 With few pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read.
 
+Where outputs read zeros outside the image, those terms are mostly left out of their sums.
+
 With 3 x 3 taps, stride and dilation 1 and channels enough, both passes make their outputs, if weights
 are packed and corners have 4 taps inside, in squares of 2 x 2 by Winograd's products (simd/winograd.h):
 16 for 36; and the gradient for the weights is their transpose. Small integers come out exactly; an
@@ -65,7 +67,7 @@ cdef extern from "simd/conv2d.h" nogil:
         const void *bias
         const void *residual
         const void *saved
-        int64_t relu, depthwise, mode
+        int64_t relu, depthwise, mode, few
         int64_t ow, square0, square1
     struct conv2d_pack_job:
         const void *w
@@ -87,7 +89,7 @@ cdef extern from "simd/conv2d.h" nogil:
         void *scratch
     struct conv2d_kernels:
         int64_t lanes
-        int64_t pixels
+        int64_t pixels, narrow_pixels
         double rate
         void (*pack)(void *panel, const conv2d_pack_job *job, int64_t first, int64_t n) noexcept nogil
         int64_t (*gather_bytes)(const conv2d_job *job) noexcept nogil
@@ -337,6 +339,11 @@ cdef int64_t mode_of(const layer *t, const phase *p, int64_t rows, int64_t cols,
     return CONV_COPY
 
 
+cdef inline int64_t few_pixels(const conv2d_kernels *kernels, const layer *t) noexcept nogil:
+    """Less than two thirds of a tile."""
+    return (kernels.narrow_pixels if t.width <= t.lanes else kernels.pixels) * 2 // 3
+
+
 # ---- packed weights ---------------------------------------------------------------------------
 
 cdef inline int64_t panel_width(const layer *t, int64_t panel) noexcept nogil:
@@ -495,6 +502,7 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
             if p.h.outputs == 0 or p.w.outputs == 0:
                 continue
             job.mode = mode_of(&t, &p, dim[ROWS], dim[COLS], dim[PANELS])
+            job.few = few_pixels(kernels, &t)
             op.scratch = max(op.scratch, kernels.gather_bytes(&job))
             blocks = ceil_div(dim[N] * p.h.outputs, dim[ROWS]) * ceil_div(p.w.outputs, dim[COLS])
             op.chunks += t.groups * blocks * ceil_div(t.panels, dim[PANELS])
@@ -593,6 +601,16 @@ cdef void outputs_of(const fnn_op *op, const layer *t, const phase *p, int64_t g
     job.relu = not t.grad and op.dim[ACT] == RELU
 
 
+cdef void clear_pixels(const layer *t, const conv2d_job *job, int64_t first, int64_t n, int64_t size) noexcept nogil:
+    """Channels [first, first + n) of inputs that no tap reaches: their gradient is 0."""
+    cdef int64_t row, col
+    cdef char *pixel
+    for row in range(job.row0, job.row1):
+        for col in range(job.col0, job.col1):
+            pixel = <char *> job.y + (row // job.oh * job.y_image + row % job.oh * job.y_row + col * job.y_pixel) * size
+            memset(pixel + first * size, 0, min(n, t.width - first) * size)
+
+
 cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, const void *packed,
                   const void *scale) noexcept nogil:
     cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
@@ -640,8 +658,12 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
     job.col0 = block % col_blocks * dim[COLS]
     job.col1 = min(job.col0 + dim[COLS], p.w.outputs)
     job.mode = mode_of(&t, &p, dim[ROWS], dim[COLS], dim[PANELS])
+    job.few = few_pixels(kernels, &t)
     job.view.x = at(op, 1, group * t.depth)
     outputs_of(op, &t, &p, group, &job)
+    if p.h.taps * p.w.taps == 0:
+        clear_pixels(&t, &job, part * dim[PANELS] * 2 * t.lanes, dim[PANELS] * 2 * t.lanes, size)
+        return 0
     job.depthwise = t.depthwise
     kernels.gather(&job, scratch)
     if packs_itself(dim, &t):

@@ -241,6 +241,8 @@ NAMED = {
     ),
     "groups": Layer(2, 12, 12, 96, 64, (3, 3), padding=(1, 1, 1, 1), groups=4),
     "an empty batch": Layer(0, 6, 6, 4, 5, (3, 3)),
+    "outputs that read padding alone": Layer(2, 5, 6, 70, 20, (3, 3), padding=(4, 3, 5, 4)),
+    "a border as wide as the image": Layer(7, 10, 10, 16, 6, (5, 5), padding=(4, 4, 4, 4)),
     "an empty batch of squares": Layer(0, 14, 14, 64, 64, (3, 3)),
     "squares of outputs, odd sizes": Layer(3, 13, 15, 70, 33, (3, 3), padding=(1, 1, 1, 1)),
     "squares of outputs, no padding": Layer(4, 8, 12, 130, 40, (3, 3)),

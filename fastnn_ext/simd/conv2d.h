@@ -22,10 +22,21 @@ enum { CONV_POINTS = 16, CONV_POINTS_DEPTH = 64 };
 
 /* A stretch of the sum that reads consecutive elements from each pixel's pointer. */
 struct conv2d_seg {
-    int64_t row;    /* row of `table` */
-    int64_t offset; /* elements from the pointer */
+    int64_t row;     /* row of `table` */
+    int64_t offset;  /* elements from the pointer */
     int64_t length;
+    int64_t k;       /* the panel's row for its first element */
+    int64_t tap_row; /* of the taps that it is of; k counts from that row's beginning, tap_row * taps_w * depth */
 };
+
+/* A row of a region: where column 0 reads and writes, in elements, and its rows of taps inside the image. */
+struct conv2d_line { int64_t from, at; int32_t top, bottom; };
+
+/* Columns of a region whose columns of taps inside the image are [left, right). */
+struct conv2d_run { int64_t col0, col1; int32_t left, right; };
+
+/* Pixels that follow each other in a region: no others than these taps of theirs are inside the image. */
+struct conv2d_group { int64_t pixels; int32_t top, bottom, left, right; };
 
 /* A region of outputs: columns [col0, col1) of rows [row0, row1), an image having oh rows. */
 struct conv2d_job {
@@ -37,6 +48,7 @@ struct conv2d_job {
     const void *residual; /* laid out as y, or NULL: added before relu */
     const void *saved;    /* laid out as y, or NULL: outputs become 0 where it is <= 0 */
     int64_t relu, depthwise, mode;
+    int64_t few; /* pixels that do not fill a tile well */
     int64_t ow, square0, square1; /* winograd: instead of rows and columns, squares of 2 x 2 outputs, row by row */
     /* set by gather, in the caller's scratch */
     int64_t pixels;          /* (row1 - row0) * (col1 - col0) */
@@ -44,6 +56,9 @@ struct conv2d_job {
     const void **table;      /* (rows, pixels): where each output reads */
     struct conv2d_seg *segs;
     int64_t n_segs;
+    int64_t clips; /* whether taps outside the image are left out */
+    struct conv2d_group *groups;
+    int64_t n_groups;
 };
 
 /* Weights as a panel: element (t, k, j) of (taps, depth, width) comes from
@@ -75,7 +90,7 @@ struct conv2d_weight_job {
 
 struct conv2d_kernels {
     int64_t lanes;   /* a panel holds 2 * lanes channels, or lanes where no more are left */
-    int64_t pixels;  /* of a register tile, for a full panel */
+    int64_t pixels, narrow_pixels; /* of a register tile, for a full panel and for one of `lanes` channels */
     double rate;     /* multiply-adds a nanosecond, for estimates of cost */
     void (*pack)(void *panel, const struct conv2d_pack_job *pack, int64_t first, int64_t n);
     int64_t (*gather_bytes)(const struct conv2d_job *job);

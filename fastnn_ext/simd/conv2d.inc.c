@@ -34,8 +34,11 @@
 
 #ifndef CONV2D_ONCE
 #define CONV2D_ONCE
-/* Rows of a panel that are walked for all pixels of a region before the next: they stay in L1. */
+/* Rows of a panel of two vectors (twice as many of one) that are walked for all pixels of a region before the next:
+ * they stay in L1. */
 enum { K_BLOCK = 256 };
+/* Terms of a sum from which on those outside the image are worth leaving out. */
+enum { LONG_SUM = 64 };
 /* Channels that a weight gradient copies at a time, at most: they and their neighbours stay in L2. */
 enum { PATCH_CHANNELS = 64 };
 
@@ -45,8 +48,9 @@ INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Which outputs c of [begin, end) read inside [0, size) at c * stride + origin. */
 INLINE void inside(int64_t begin, int64_t end, int64_t stride, int64_t origin, int64_t size, int64_t *low, int64_t *high) {
-    int64_t from = origin >= 0 ? 0 : (-origin + stride - 1) / stride;
-    int64_t to = origin >= size ? 0 : (size - 1 - origin) / stride + 1;
+    /* Dividing takes long, and strides are mostly 1. */
+    int64_t from = origin >= 0 ? 0 : stride == 1 ? -origin : (-origin + stride - 1) / stride;
+    int64_t to = origin >= size ? 0 : stride == 1 ? size - origin : (size - 1 - origin) / stride + 1;
     *low = smaller(larger(from, begin), end);
     *high = larger(smaller(to, end), *low);
 }
@@ -78,8 +82,8 @@ INLINE int64_t patch_rows_bound(const struct conv2d_view *v, int64_t rows, int64
 /* Some segments of the sum, for one panel. */
 struct NAME(tile_block) {
     const struct conv2d_seg *seg, *end;
-    const real *weights;
-    const real *bias; /* (width of the panel,) */
+    const real *weights; /* of the panel's row 0 */
+    const real *bias;    /* (width of the panel,) */
     int64_t first, n; /* channels */
     int begins, ends; /* whether these segments are the sum's first, and its last */
 };
@@ -145,11 +149,10 @@ INLINE void NAME(tile)(const int pixels, const int vecs, const int depthwise, co
             if (vecs == 2) sum[m][1] = vload(from + W);
         }
     }
-    const real *w = b->weights;
     const int64_t pitch = t->pixels;
     for (const struct conv2d_seg *seg = b->seg; seg < b->end; seg++) {
         const real *const *row = (const real *const *)t->table + seg->row * pitch + p;
-        const real *x[TILE1];
+        const real *x[TILE1], *w = b->weights + seg->k * vecs * W;
         UNROLL for (int m = 0; m < pixels; m++) x[m] = row[m] + seg->offset + (depthwise ? b->first : 0);
         if (depthwise) {
             const int left = (int)smaller(b->n, W), right = (int)(b->n - left);
@@ -158,7 +161,6 @@ INLINE void NAME(tile)(const int pixels, const int vecs, const int depthwise, co
                 sum[m][0] = vfma(vecs == 2 ? vload(x[m]) : vload_n(x[m], left), w0, sum[m][0]);
                 if (vecs == 2) sum[m][1] = vfma(vload_n(x[m] + W, right), w1, sum[m][1]);
             }
-            w += vecs * W;
         } else {
             const int64_t length = seg->length;
             for (int64_t k = 0; k < length; k++) {
@@ -273,40 +275,63 @@ static void NAME(pack)(void *panel, const struct conv2d_pack_job *pack, int64_t 
 
 /* ---- a panel over a region ------------------------------------------------------------------ */
 
+/* Of segments [seg, end) what a group's taps read inside the image; returns how many are left. */
+static int64_t NAME(clip)(struct conv2d_seg *out, const struct conv2d_seg *seg, const struct conv2d_seg *end,
+                          const struct conv2d_job *t, const struct conv2d_group *g) {
+    const int64_t depth = t->depthwise ? 1 : t->view.depth;
+    struct conv2d_seg *begin = out;
+    for (; seg < end; seg++) {
+        const int64_t first = seg->tap_row * t->view.taps_w, k = seg->k;
+        const int64_t from = larger((first + g->left) * depth, k);
+        const int64_t to = smaller((first + g->right) * depth, k + seg->length);
+        if (seg->tap_row >= g->top && seg->tap_row < g->bottom && from < to)
+            *out++ = (struct conv2d_seg){seg->row, seg->offset + from - k, to - from, from, seg->tap_row};
+    }
+    return out - begin;
+}
+
 static void NAME(panel)(const struct conv2d_job *t, void *weights, const struct conv2d_pack_job *pack, int64_t first,
                         int64_t n) {
     const int vecs = n > W ? 2 : 1;
-    const int most = vecs == 2 ? TILE2 : TILE1;
+    const int most = vecs == 2 ? TILE2 : TILE1, block = vecs == 2 ? K_BLOCK : 2 * K_BLOCK;
     const NAME(tile_fn) *tiles = t->depthwise ? (vecs == 2 ? NAME(channels2) : NAME(channels1))
                                               : (vecs == 2 ? NAME(wide) : NAME(narrow));
-    const int64_t count = (t->pixels + most - 1) / most;
-    const struct conv2d_seg *end = t->segs + t->n_segs;
+    const struct conv2d_seg *end = t->segs + t->n_segs, *seg = t->segs, *next;
+    struct conv2d_seg clipped[2 * K_BLOCK];
     real bias[LANES2] = {0};
     if (t->bias) memcpy(bias, (const real *)t->bias + first, (size_t)n * sizeof(real));
-    struct NAME(tile_block) b = {
-        .end = t->segs, .weights = weights, .bias = bias, .first = first, .n = n, .begins = 1, .ends = 0,
-    };
+    struct NAME(tile_block) b = {.weights = weights, .bias = bias, .first = first, .n = n, .begins = 1};
     int64_t row = 0, rows = pack ? pack->taps * pack->depth : 0;
     do {
-        b.seg = b.end;
         int64_t length = 0;
-        while (b.end < end && (b.end == b.seg || length + b.end->length <= K_BLOCK)) length += b.end++->length;
-        b.ends = b.end == end;
-        if (pack) NAME(pack_rows)(weights, pack, row, length, first, n);
-        const int64_t ahead = pack ? smaller(rows - row - length, K_BLOCK) : 0;
-        for (int64_t i = 0; i < count; i++) {
-            if (ahead > 0) {
-                const int64_t begin = ahead * i / count;
-                NAME(fetch_rows)(pack, row + length + begin, ahead * (i + 1) / count - begin, first, n);
+        for (next = seg; next < end && (next == seg || length + next->length <= block); next++) length += next->length;
+        b.ends = next == end;
+        if (pack) {
+            NAME(pack_rows)(weights, pack, row, length, first, n);
+            b.weights = (const real *)weights - row * vecs * W;
+        }
+        const int64_t ahead = pack ? smaller(rows - row - length, block) : 0;
+        int64_t p = 0;
+        for (const struct conv2d_group *g = t->groups; g < t->groups + t->n_groups; g++) {
+            const int64_t begin = p, count = (g->pixels + most - 1) / most;
+            const int all = g->top == 0 && g->bottom == t->view.taps_h && g->left == 0 && g->right == t->view.taps_w;
+            b.seg = all ? seg : clipped;
+            b.end = all ? next : clipped + NAME(clip)(clipped, seg, next, t, g);
+            for (int64_t i = 0; i < count; i++) {
+                /* Equal pixels for all of a group's tiles, rather than a short last one. */
+                const int64_t pixels = begin + g->pixels * (i + 1) / count - p;
+                if (ahead > 0) {
+                    const int64_t fetch = ahead * p / t->pixels;
+                    NAME(fetch_rows)(pack, row + length + fetch, ahead * (p + pixels) / t->pixels - fetch, first, n);
+                }
+                tiles[pixels](t, &b, p);
+                p += pixels;
             }
-            /* Equal pixels for all tiles, rather than a short last one. */
-            const int64_t p = t->pixels * i / count, pixels = t->pixels * (i + 1) / count - p;
-            tiles[pixels](t, &b, p);
         }
         row += length;
-        if (!pack) b.weights += length * vecs * W;
         b.begins = 0;
-    } while (b.end < end);
+        seg = next;
+    } while (seg < end);
 }
 
 /* ---- where a region's outputs read --------------------------------------------------------- */
@@ -349,21 +374,120 @@ static int64_t NAME(gather_bytes)(const struct conv2d_job *t) {
     int64_t bytes = align64(rows * cols * (int64_t)sizeof *t->at);
     bytes += align64(rows * cols * (t->mode == CONV_POINTERS ? taps : 1) * (int64_t)sizeof *t->table);
     bytes += align64(taps * (v->depth / K_BLOCK + 1) * (int64_t)sizeof *t->segs);
+    bytes += align64((rows * cols / t->few + 1) * (int64_t)sizeof *t->groups);
+    bytes += align64(2 * rows * (int64_t)sizeof(struct conv2d_line));
+    bytes += align64(cols * (int64_t)sizeof(struct conv2d_run));
     if (t->mode == CONV_POINTERS) bytes += align64(v->depth * (int64_t)sizeof(real));
     if (t->mode == CONV_COPY)
         bytes += align64(patch_rows_bound(v, rows, t->oh) * patch_of(v, 1, cols).w * v->depth * (int64_t)sizeof(real));
     return bytes;
 }
 
-INLINE struct conv2d_seg *NAME(add_seg)(struct conv2d_seg *seg, int64_t row, int64_t offset, int64_t length) {
+/* Segments for `length` elements from row k of the panel on, of a row of taps. */
+INLINE struct conv2d_seg *NAME(add_seg)(struct conv2d_seg *seg, int64_t row, int64_t offset, int64_t length, int64_t k,
+                                        int64_t tap_row) {
     const int64_t pieces = (length + K_BLOCK - 1) / K_BLOCK;
     for (int64_t i = 0; i < pieces; i++) {
         const int64_t begin = length * i / pieces;
-        *seg++ = (struct conv2d_seg){row, offset + begin, length * (i + 1) / pieces - begin};
+        *seg++ = (struct conv2d_seg){row, offset + begin, length * (i + 1) / pieces - begin, k + begin, tap_row};
     }
     return seg;
 }
 
+/* The segments of the sum over all taps. */
+static void NAME(gather_segs)(struct conv2d_job *t, int64_t patch_w) {
+    const struct conv2d_view *v = &t->view;
+    struct conv2d_seg *seg = t->segs;
+    const int64_t pixel = t->mode == CONV_COPY ? v->depth : v->pixel, depth = t->depthwise ? 1 : v->depth;
+    const int64_t line = pixel * (t->mode == CONV_COPY ? patch_w : v->w);
+    for (int64_t i = 0, tap = 0; i < v->taps_h; i++) {
+        if (t->mode != CONV_POINTERS && !t->depthwise && v->step_w == 1 && pixel == v->depth) {
+            seg = NAME(add_seg)(seg, 0, i * v->step_h * line, v->taps_w * depth, tap * depth, i);
+            tap += v->taps_w;
+            continue;
+        }
+        for (int64_t j = 0; j < v->taps_w; j++, tap++) {
+            const int64_t row = t->mode == CONV_POINTERS ? tap : 0;
+            const int64_t offset = t->mode == CONV_POINTERS ? 0 : i * v->step_h * line + j * v->step_w * pixel;
+            seg = NAME(add_seg)(seg, row, offset, depth, tap * depth, i);
+        }
+    }
+    t->n_segs = seg - t->segs;
+}
+
+/* The region's rows; where they read: in x, or in the patches, which are copied here. */
+static void NAME(gather_lines)(const struct conv2d_job *t, struct conv2d_line *line, real *patch) {
+    const struct conv2d_view *v = &t->view;
+    const int64_t cols = t->col1 - t->col0;
+    const struct patch_shape whole = patch_of(v, 1, cols);
+    for (int64_t row = t->row0, copied = 0; row < t->row1;) {
+        const int64_t image = row / t->oh, r0 = row % t->oh, r1 = smaller(t->oh, r0 + t->row1 - row);
+        if (t->mode == CONV_COPY)
+            NAME(copy_patch)(patch + copied, v, image, r0, r1 - r0, t->col0, cols, 0, v->depth, v->depth);
+        for (int64_t r = r0; r < r1; r++, line++) {
+            const int64_t y = r * v->stride_h + v->top;
+            int64_t top = 0, bottom = v->taps_h;
+            if (t->clips) inside(0, v->taps_h, v->step_h, y, v->h, &top, &bottom);
+            line->at = image * t->y_image + r * t->y_row;
+            line->from = t->mode == CONV_COPY
+                ? copied + ((r - r0) * whole.stride_h * whole.w - t->col0 * whole.stride_w) * v->depth
+                : ((image * v->h + y) * v->w + v->left) * v->pixel;
+            line->top = (int32_t)top, line->bottom = (int32_t)bottom;
+        }
+        if (t->mode == CONV_COPY) copied += patch_of(v, r1 - r0, cols).h * whole.w * v->depth;
+        row += r1 - r0;
+    }
+}
+
+/* The region's columns; how many runs there are. */
+static int64_t NAME(gather_runs)(const struct conv2d_job *t, struct conv2d_run *runs) {
+    const struct conv2d_view *v = &t->view;
+    struct conv2d_run *run = runs - 1;
+    for (int64_t c = t->col0; c < t->col1; c++) {
+        int64_t left = 0, right = v->taps_w;
+        if (t->clips) inside(0, v->taps_w, v->step_w, c * v->stride_w + v->left, v->w, &left, &right);
+        if (run < runs || run->left != left || run->right != right)
+            *++run = (struct conv2d_run){c, c, (int32_t)left, (int32_t)right};
+        run->col1 = c + 1;
+    }
+    return run + 1 - runs;
+}
+
+/* The pixels of a run on a line, p and those after it; they read `each` elements apart. */
+static void NAME(gather_run)(const struct conv2d_job *t, const struct conv2d_line *line, const struct conv2d_run *run,
+                             int64_t each, int64_t p, const real *area) {
+    const struct conv2d_view *v = &t->view;
+    const real **table = (const real **)t->table + p;
+    const real *x = (t->mode == CONV_COPY ? area : (const real *)v->x) + line->from;
+    const int64_t c0 = run->col0, n = run->col1 - c0;
+    for (int64_t c = 0; c < n; c++) t->at[p + c] = line->at + (c0 + c) * t->y_pixel;
+    if (t->mode != CONV_POINTERS) {
+        for (int64_t c = 0; c < n; c++) table[c] = x + (c0 + c) * each;
+        return;
+    }
+    for (int64_t i = 0; i < v->taps_h; i++)
+        for (int64_t j = 0; j < v->taps_w; j++, table += t->pixels) {
+            if (i < line->top || i >= line->bottom || j < run->left || j >= run->right) {
+                for (int64_t c = 0; c < n; c++) table[c] = area;
+                continue;
+            }
+            const real *tap = x + (i * v->step_h * v->w + j * v->step_w) * v->pixel;
+            for (int64_t c = 0; c < n; c++) table[c] = tap + (c0 + c) * each;
+        }
+}
+
+INLINE void NAME(join)(struct conv2d_group *g, const struct conv2d_group *other) {
+    if (g->pixels == 0) *g = (struct conv2d_group){0, other->top, other->bottom, other->left, other->right};
+    g->pixels += other->pixels;
+    g->top = g->top < other->top ? g->top : other->top;
+    g->left = g->left < other->left ? g->left : other->left;
+    g->bottom = g->bottom > other->bottom ? g->bottom : other->bottom;
+    g->right = g->right > other->right ? g->right : other->right;
+}
+
+/* Pixels whose taps inside the image are the same lie together, so that tiles leave out those outside. Along rows and
+ * columns they move from the last taps to the first: top + bottom tells rows apart, and neighbours in this order
+ * have nearly the same. Groups of few pixels are joined to a neighbour of the same rows. */
 static void NAME(gather)(struct conv2d_job *t, void *scratch) {
     const struct conv2d_view *v = &t->view;
     const int64_t rows = t->row1 - t->row0, cols = t->col1 - t->col0, pixels = rows * cols;
@@ -376,61 +500,36 @@ static void NAME(gather)(struct conv2d_job *t, void *scratch) {
     free_from += align64(pixels * (t->mode == CONV_POINTERS ? taps : 1) * (int64_t)sizeof *t->table);
     t->segs = (struct conv2d_seg *)free_from;
     free_from += align64(taps * (v->depth / K_BLOCK + 1) * (int64_t)sizeof *t->segs);
+    t->groups = (struct conv2d_group *)free_from;
+    free_from += align64((pixels / t->few + 1) * (int64_t)sizeof *t->groups);
+    struct conv2d_line *lines = (struct conv2d_line *)free_from, *same = lines + rows;
+    free_from += align64(2 * rows * (int64_t)sizeof *lines);
+    struct conv2d_run *runs = (struct conv2d_run *)free_from;
+    free_from += align64(cols * (int64_t)sizeof *runs);
     real *area = (real *)free_from; /* the zeros, or the patches */
-    const real **table = (const real **)t->table;
 
+    t->clips = t->mode == CONV_POINTERS || (t->mode == CONV_COPY && taps * v->depth >= LONG_SUM);
     if (t->mode == CONV_POINTERS) memset(area, 0, (size_t)v->depth * sizeof(real));
-    const struct patch_shape whole = patch_of(v, 1, cols);
-    for (int64_t row = t->row0, p = 0; row < t->row1;) {
-        const int64_t image = row / t->oh, r0 = row % t->oh, r1 = smaller(t->oh, r0 + t->row1 - row);
-        const real *x = (const real *)v->x + image * v->h * v->w * v->pixel;
-        if (t->mode == CONV_COPY)
-            NAME(copy_patch)(area, v, image, r0, r1 - r0, t->col0, cols, 0, v->depth, v->depth);
-        for (int64_t r = r0; r < r1; r++, p += cols) {
-            const int64_t at = image * t->y_image + r * t->y_row + t->col0 * t->y_pixel;
-            for (int64_t c = 0; c < cols; c++) t->at[p + c] = at + c * t->y_pixel;
-            if (t->mode == CONV_DIRECT) {
-                const real *from = x + ((r * v->stride_h + v->top) * v->w + t->col0 * v->stride_w + v->left) * v->pixel;
-                for (int64_t c = 0; c < cols; c++) table[p + c] = from + c * v->stride_w * v->pixel;
-            } else if (t->mode == CONV_COPY) {
-                const real *from = area + (r - r0) * whole.stride_h * whole.w * v->depth;
-                for (int64_t c = 0; c < cols; c++) table[p + c] = from + c * whole.stride_w * v->depth;
-            } else {
-                for (int64_t j = 0; j < v->taps_w; j++) {
-                    int64_t low, high;
-                    const int64_t left = v->left + j * v->step_w;
-                    inside(t->col0, t->col1, v->stride_w, left, v->w, &low, &high);
-                    for (int64_t i = 0; i < v->taps_h; i++) {
-                        const int64_t y = r * v->stride_h + i * v->step_h + v->top;
-                        const real **out = table + (i * v->taps_w + j) * pixels + p;
-                        const int64_t from = y < 0 || y >= v->h ? t->col1 : low, to = y < 0 || y >= v->h ? t->col1 : high;
-                        int64_t c = t->col0;
-                        for (; c < from; c++) *out++ = area;
-                        for (; c < to; c++) *out++ = x + (y * v->w + c * v->stride_w + left) * v->pixel;
-                        for (; c < t->col1; c++) *out++ = area;
-                    }
-                }
-            }
-        }
-        if (t->mode == CONV_COPY) area += patch_of(v, r1 - r0, cols).h * whole.w * v->depth;
-        row += r1 - r0;
-    }
-
-    struct conv2d_seg *seg = t->segs;
-    const int64_t pixel = t->mode == CONV_COPY ? v->depth : v->pixel;
-    const int64_t line = pixel * (t->mode == CONV_COPY ? whole.w : v->w);
-    for (int64_t i = 0; i < v->taps_h; i++) {
-        if (t->mode != CONV_POINTERS && !t->depthwise && v->step_w == 1 && pixel == v->depth) {
-            seg = NAME(add_seg)(seg, 0, i * v->step_h * line, v->taps_w * v->depth);
-            continue;
-        }
-        for (int64_t j = 0; j < v->taps_w; j++) {
-            const int64_t row = t->mode == CONV_POINTERS ? i * v->taps_w + j : 0;
-            const int64_t offset = t->mode == CONV_POINTERS ? 0 : i * v->step_h * line + j * v->step_w * pixel;
-            seg = NAME(add_seg)(seg, row, offset, t->depthwise ? 1 : v->depth);
+    NAME(gather_lines)(t, lines, area);
+    NAME(gather_segs)(t, patch_of(v, 1, cols).w);
+    const struct conv2d_run *end = runs + NAME(gather_runs)(t, runs);
+    const int64_t each = t->mode == CONV_COPY ? patch_of(v, 1, 1).stride_w * v->depth : v->stride_w * v->pixel;
+    struct conv2d_group *g = t->groups;
+    *g = (struct conv2d_group){0};
+    for (int64_t key = 2 * v->taps_h, p = 0; p < pixels; key--) {
+        int64_t n = 0;
+        for (int64_t r = 0; r < rows; r++)
+            if (lines[r].top + lines[r].bottom == key) same[n++] = lines[r];
+        int64_t left = n * cols; /* pixels of these rows that are in no group yet */
+        for (const struct conv2d_run *run = runs; left > 0 && run < end; run++) {
+            const int64_t each_line = run->col1 - run->col0;
+            if (g->pixels >= t->few && left >= t->few) *++g = (struct conv2d_group){0};
+            NAME(join)(g, &(struct conv2d_group){n * each_line, same->top, same->bottom, run->left, run->right});
+            for (int64_t r = 0; r < n; r++, p += each_line) NAME(gather_run)(t, same + r, run, each, p, area);
+            left -= n * each_line;
         }
     }
-    t->n_segs = seg - t->segs;
+    t->n_groups = g + 1 - t->groups;
 }
 
 /* ---- gradient for the weights -------------------------------------------------------------- */
@@ -734,6 +833,7 @@ static void NAME(sum)(void *out_, const void *parts_, int64_t n, int64_t count, 
 static const struct conv2d_kernels NAME(table) = {
     .lanes = W,
     .pixels = TILE2,
+    .narrow_pixels = TILE1,
     .rate = VEC_BYTES == 64 ? 5 * W : VEC_BYTES == 32 ? 6 * W : 2 * W,
     .pack = NAME(pack),
     .gather_bytes = NAME(gather_bytes),

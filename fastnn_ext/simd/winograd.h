@@ -230,9 +230,9 @@ static void NAME(winograd)(const struct conv2d_job *t, const void *packed, int64
             real *to = sums + c / LANES2 * CONV_POINTS * sum_plane;
             for (int64_t i = 0; i < squares; i++) at[i] = i * panel;
             for (int64_t point = 0; point < CONV_POINTS; point++, w += next) {
-                const struct conv2d_seg seg = {0, point * plane, rows};
+                const struct conv2d_seg seg = {.offset = point * plane, .length = rows};
                 const struct NAME(tile_block) b = {
-                    .seg = &seg, .end = &seg + 1, .weights = w, .bias = zeros, .n = panel, .begins = k == 0, .ends = 0,
+                    .seg = &seg, .end = &seg + 1, .weights = w, .bias = zeros, .n = panel, .begins = k == 0,
                 };
                 product.y = to + point * sum_plane;
                 for (int64_t i = 0; i < count; i++) {
