@@ -7,14 +7,14 @@ dilation_w, groups; padding at the bottom and right follows from oh and ow. 1-D:
 Native ops
 ----------
 conv2d                  buf: y, x, w, bias | NULL, residual | NULL, packed | NULL, scale | NULL
-                        dim: G, act   scalar: alpha
+                        dim: G, act, kept   scalar: alpha
 conv2d_input_grad       buf: dx, dy, w, saved | NULL, packed | NULL
-                        dim: G, act_grad   scalar: alpha
+                        dim: G, act_grad, kept   scalar: alpha
 conv2d_weight_grad      buf: dw, dbias | NULL, x, dy, partial | NULL
                         dim: G, beta, pieces
 conv2d_weight_grad_sum  buf: dw, dbias | NULL, partial
                         dim: elements of dw, oc, pieces, beta
-conv2d_pack             buf: packed, w, scale | NULL   dim: G, kind
+conv2d_pack             buf: packed, w, scale | NULL   dim: G, kind, kept
 
 y = act(conv(x, w * scale) + bias + residual), scale being (OC,); dx = conv^T(dy, w), times
 act_grad'(saved). act and act_grad are indices into fastnn_ext.activation.ACTIVATIONS, or -1. Outputs
@@ -22,7 +22,8 @@ must not overlap inputs.
 
 `packed` holds w * scale as the kernels read it, so that chunks do not each copy what they need:
 conv2d_pack writes it, kind 0 for conv2d and 1 for conv2d_input_grad, packed_elements says its size.
-With few pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read.
+With few pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read; unless
+`kept` is 1, which says that packed weights are made once and read in many runs.
 
 Where outputs read zeros outside the image, those terms are mostly left out of their sums.
 
@@ -120,7 +121,8 @@ cdef enum:
     ACT
     BETA = 16
     KIND = 16
-    PIECES
+    PIECES = 17
+    KEPT = 17
     ROWS    # of outputs a chunk
     COLS    # of outputs a chunk
     PANELS  # of channels a chunk
@@ -140,8 +142,9 @@ cdef enum: OWN_PIXELS = 256
 # Winograd's products: a chunk holds so many bytes of transformed inputs, and of sums, and has so many panels if there
 # are many: it transforms its inputs for them. A chunk of packing has some panels of a block of depth.
 cdef enum: WINOGRAD_BYTES = 208 << 10, WINOGRAD_PANELS = 4, WINOGRAD_UNITS = 4
-# What transforming costs, in multiply-adds: for a square and channel, in or out; and for a channel in and out.
-cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180
+# What transforming costs, in multiply-adds: for a square and channel, in or out; and for a channel in and out. Weights
+# that are kept are not transformed, but are more to read.
+cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180, KEPT_COST = 60
 # Channels of outputs of a chunk of a gradient for the weights.
 cdef enum: GRAD_CHANNELS = 64
 # A zero-padded copy holds at most so many elements.
@@ -269,7 +272,8 @@ cdef bint suits_winograd(const int64_t *dim, const layer *t) noexcept nogil:
     if min(top, left) < -1 or t.out_h + 1 + top > t.source_h or t.out_w + 1 + left > t.source_w:
         return False
     return is_plain_3x3(dim) and 9 * products * dim[N] * t.out_h * t.out_w > (
-        squares * (CONV_POINTS * products + SQUARE_COST * (t.depth + t.width)) + WEIGHT_COST * products)
+        squares * (CONV_POINTS * products + SQUARE_COST * (t.depth + t.width))
+        + (KEPT_COST if dim[KEPT] else WEIGHT_COST) * products)
 
 
 cdef bint grad_suits_winograd(const int64_t *dim, const layer *t) noexcept nogil:
@@ -366,7 +370,7 @@ cdef inline int64_t squares_fit(const fnn_op *op, const layer *t) noexcept nogil
 
 cdef bint packs_itself(const int64_t *dim, const layer *t) noexcept nogil:
     """Whether chunks read the weights as they are, and copy what they need."""
-    if t.winograd:
+    if t.winograd or dim[KEPT]:
         return False
     return dim[N] * ceil_div(t.out_h, t.phases_h) * ceil_div(t.out_w, t.phases_w) <= OWN_PIXELS
 
@@ -953,6 +957,7 @@ cdef object packed_weights(const fnn_op *op, object w, object scale, int kind):
     for i in range(16):
         pack.dim[i] = op.dim[i]
     pack.dim[KIND] = kind
+    pack.dim[KEPT] = op.dim[KEPT]
     packed = np.empty(packed_elements(*[op.dim[i] for i in range(16)], kind=kind), w.dtype)
     pack.buf[0] = data(packed)
     pack.buf[1] = data(w)
@@ -962,7 +967,7 @@ cdef object packed_weights(const fnn_op *op, object w, object scale, int kind):
 
 
 def conv2d(x, w, bias=None, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1, activation=None,
-           double alpha=0.0, residual=None, scale=None, bint packed=False):
+           double alpha=0.0, residual=None, scale=None, bint packed=False, bint kept=False):
     """y = activation(conv(x, w * scale) + bias + residual).
 
     Parameters
@@ -986,6 +991,8 @@ def conv2d(x, w, bias=None, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1,
         What each output channel's weights are multiplied by.
     packed : bool, default False
         Go through conv2d_pack, as a plan may.
+    kept : bool, default False
+        With `packed`: choose what is best where the packed weights are made beforehand.
 
     Returns
     -------
@@ -1011,6 +1018,7 @@ def conv2d(x, w, bias=None, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1,
     if scale is not None:
         check("scale", scale, x.dtype, shape[3:])
     op.dim[ACT] = kind_of("activation", activation)
+    op.dim[KEPT] = kept
     op.scalar[0] = alpha
     y = np.empty(shape, x.dtype)
     weights = packed_weights(&op, w, scale, 0) if packed else None
@@ -1026,7 +1034,7 @@ def conv2d(x, w, bias=None, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1,
 
 
 def conv2d_input_grad(dy, w, x_shape, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1,
-                      activation_grad=None, double alpha=0.0, saved=None, bint packed=False):
+                      activation_grad=None, double alpha=0.0, saved=None, bint packed=False, bint kept=False):
     """Gradient of conv2d for x, times activation_grad'(saved); also a transposed convolution of dy.
 
     Parameters
@@ -1036,7 +1044,7 @@ def conv2d_input_grad(dy, w, x_shape, *, stride=(1, 1), padding=(0, 0, 0, 0), di
         As conv2d's.
     x_shape : (int, int, int, int)
         (N, H, W, IC).
-    stride, padding, dilation, groups, packed
+    stride, padding, dilation, groups, packed, kept
         As conv2d's.
     activation_grad : str, optional
         The activation that x came out of.
@@ -1065,6 +1073,7 @@ def conv2d_input_grad(dy, w, x_shape, *, stride=(1, 1), padding=(0, 0, 0, 0), di
     if saved is not None:
         check("saved", saved, dy.dtype, x_shape)
     op.dim[ACT] = kind_of("activation_grad", activation_grad)
+    op.dim[KEPT] = kept
     op.scalar[0] = alpha
     dx = np.empty(x_shape, dy.dtype)
     weights = packed_weights(&op, w, None, 1) if packed else None

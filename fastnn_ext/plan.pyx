@@ -8,6 +8,8 @@ ops      tuples (kernel, dtype, buffers, dims, scalars, object): `kernel` is the
          object that a callback op calls, or None.
 phases   tuples (first, count): ops[first:first + count] do not depend on each other.
 commit   the phase from which on the program no longer stops for signals.
+once     how many phases, the first ones, run only when the batch differs from the last run's: those
+         that depend on constants alone. What they write stays in the arena.
 refs     ("arena", 0, byte_offset), ("fixed", k, byte_offset), ("input", k, byte_offset),
          ("output", k, byte_offset).
 inputs   InputSpec tuples (name, dtype, dims, limit, ignore): dims as above; for labels `limit` is
@@ -160,7 +162,7 @@ cdef class Plan:
         self.events = np.zeros(0, EVENT)
 
     def __init__(self, list ops, list phases, int commit, int64_t arena_bytes, list fixed,
-                 list inputs, list outputs, int64_t max_batch, Plan shared=None):
+                 list inputs, list outputs, int64_t max_batch, Plan shared=None, int once=0):
         cdef Py_ssize_t i, k
         cdef fnn_op *op
         self.keep = [fixed]
@@ -174,6 +176,7 @@ cdef class Plan:
         self.program.n_ops = <int32_t> len(ops)
         self.program.n_phases = <int32_t> len(phases)
         self.program.commit = commit
+        self.program.once = once
         self.program.ops = <fnn_op *> runtime.allocate(max(1, len(ops)) * sizeof(fnn_op))
         self.program.phases = <fnn_phase *> calloc(max(1, len(phases)), sizeof(fnn_phase))
         self.dims = <linear *> calloc(max(1, len(ops)) * FNN_MAX_DIM, sizeof(linear))

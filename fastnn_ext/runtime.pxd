@@ -42,6 +42,7 @@ cdef extern from "runtime_team.h" nogil:
         int32_t n_ops
         int32_t n_phases
         int32_t commit
+        int32_t once
         double shared_cost
         int64_t scratch
         void *team

@@ -353,7 +353,7 @@ static fnn_team *team_for(fnn_program *program, int threads) {
 void fnn_prepare(fnn_program *program) {
     program->scratch = 0;
     program->shared_cost = 0;
-    program->first_shared = program->end_shared = 0;
+    program->begin = program->first_shared = program->end_shared = 0;
     for (int32_t p = 0; p < program->n_phases; p++) {
         fnn_phase *ph = &program->phases[p];
         ph->chunks = 0;
@@ -369,7 +369,7 @@ void fnn_prepare(fnn_program *program) {
         if (!ph->serial) {
             if (!program->end_shared) program->first_shared = p;
             program->end_shared = p + 1;
-            program->shared_cost += ph->cost;
+            if (p >= program->once) program->shared_cost += ph->cost;
         }
     }
 }
@@ -413,9 +413,10 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile
     if (!team) return FNN_NO_MEMORY;
     atomic_store(&team->status, FNN_OK);
     worker caller = {program, team, poll, begun, 0, profile, team->scratch, 0, 0};
-    int32_t begin = threads > 1 ? program->first_shared : program->n_phases;
-    int32_t end = threads > 1 ? program->end_shared : program->n_phases;
-    for (int32_t p = 0; p < begin && enter(&caller, p); p++) run_phase_alone(&caller, p);
+    const int32_t first = program->begin;
+    int32_t begin = threads > 1 && first < program->first_shared ? program->first_shared : first;
+    int32_t end = threads > 1 && begin < program->end_shared ? program->end_shared : begin;
+    for (int32_t p = first; p < begin && enter(&caller, p); p++) run_phase_alone(&caller, p);
 #ifdef _OPENMP
     if (begin < end && enter(&caller, begin)) {
         open_phase(team, (uint32_t)begin);
@@ -435,7 +436,8 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile
 #endif
     for (int32_t p = end; p < program->n_phases && enter(&caller, p); p++) run_phase_alone(&caller, p);
     if (stopped(&caller)) return FNN_FAILED;
-    if (sharable) remember(team, threads > 1, probing, begun, program->shared_cost);
+    program->begin = program->once;
+    if (sharable && first == program->once) remember(team, threads > 1, probing, begun, program->shared_cost);
     return caller.late ? FNN_LATE : FNN_OK;
 }
 

@@ -92,18 +92,18 @@ def random_layer(rng):
 
 
 def results_of(layer):
-    """Forward, packed and not, and all gradients."""
+    """Forward, packed and not and kept, and all gradients."""
     g = layer.geometry
     x, w, bias, dy, residual = layer.x, layer.w, layer.bias, layer.dy, layer.residual
     results = []
-    for packed in (False, True):
+    for how in ({}, {"packed": True}, {"packed": True, "kept": True}):
         masked = {"activation_grad": "relu", "saved": x}
         results += [
-            conv2d.conv2d(x, w, bias, packed=packed, **g),
-            conv2d.conv2d(x, w, residual=residual, activation="relu", packed=packed, **g),
-            conv2d.conv2d(x, w, scale=layer.scale, packed=packed, **g),
-            conv2d.conv2d_input_grad(dy, w, x.shape, packed=packed, **g),
-            conv2d.conv2d_input_grad(dy, w, x.shape, packed=packed, **masked, **g),
+            conv2d.conv2d(x, w, bias, **how, **g),
+            conv2d.conv2d(x, w, residual=residual, activation="relu", **how, **g),
+            conv2d.conv2d(x, w, scale=layer.scale, **how, **g),
+            conv2d.conv2d_input_grad(dy, w, x.shape, **how, **g),
+            conv2d.conv2d_input_grad(dy, w, x.shape, **masked, **how, **g),
         ]
     for pieces in (None, 3):
         start = {"out": layer.dw0.copy(), "bias_out": layer.dbias0.copy(), "accumulate": True}
@@ -126,7 +126,7 @@ def expected_of(layer):
     forward = [(y, size), fused, scaled, (dx, dx_size), (dx * (x > 0), dx_size)]
     added = layer.dw0 + dw, dw_size + abs(layer.dw0)
     bias_added = layer.dbias0 + dbias, dbias_size + abs(layer.dbias0)
-    return [*forward * 2, *[(dw, dw_size), (dbias, dbias_size), added, bias_added] * 2]
+    return [*forward * 3, *[(dw, dw_size), (dbias, dbias_size), added, bias_added] * 2]
 
 
 def check_layer(layer, dtype, small_integers, rng, counts=(1,)):
@@ -294,13 +294,16 @@ def test_nothing_is_read_or_written_beyond_the_buffers(isa, guarded, name, dtype
     np.testing.assert_array_equal(y, np.maximum(twin.conv2d(x, w, bias, residual=residual, **g), 0))
     run_op("conv2d_input_grad", [dx, dy, w, x, None], [*dims, 0], [0.0], dtype=dtype)
     np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g) * (x > 0))
-    for kind, (op, buffers) in enumerate(
-        [("conv2d", [y, x, w, bias, None]), ("conv2d_input_grad", [dx, dy, w, None])]
+    for kind, op, buffers, kept in (
+        (0, "conv2d", [y, x, w, bias, None], 0),
+        (1, "conv2d_input_grad", [dx, dy, w, None], 0),
+        (0, "conv2d", [y, x, w, bias, None], 1),
+        (1, "conv2d_input_grad", [dx, dy, w, None], 1),
     ):
         packed = guarded(np.zeros(conv2d.packed_elements(*dims, kind=kind), dtype))
         scale = guarded(layer.scale) if kind == 0 else None
-        run_op("conv2d_pack", [packed, w, scale], [*dims, kind], dtype=dtype)
-        run_op(op, [*buffers, packed, scale], [*dims, -1], [0.0], dtype=dtype)
+        run_op("conv2d_pack", [packed, w, scale], [*dims, kind, kept], dtype=dtype)
+        run_op(op, [*buffers, packed, scale], [*dims, -1, kept], [0.0], dtype=dtype)
     np.testing.assert_array_equal(y, (twin.conv2d(x, w, **g)) * layer.scale + bias)
     np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g))
     for pieces in (1, 2):

@@ -109,6 +109,10 @@ def training(name: str, size: int) -> Callable[[], object]:
 
 
 @functools.cache
-def inference(name: str, size: int) -> Callable[[], object]:
+def inference(name: str, size: int, frozen: bool = False) -> Callable[[], object]:
     net, (x, _) = model(name).eval(), batch(name, size)
+    if frozen:
+        if not hasattr(net, "frozen"):
+            raise NotImplementedError("no Module.frozen")
+        net = net.frozen()
     return warm(lambda: net(x))

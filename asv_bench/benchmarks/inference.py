@@ -19,9 +19,14 @@ class Inference:
     params = list(CALLS)
     param_names = ["network"]
     rounds = 2
+    frozen = False
 
     def setup(self, network):
-        self.call = inference(*CALLS[network])
+        self.call = inference(*CALLS[network], frozen=self.frozen)
 
     def time_call(self, network):
         self.call()
+
+
+class FrozenInference(Inference):
+    frozen = True

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     x = np.random.default_rng(0).standard_normal((size, *shape), dtype=np.float32)
     target, loss = _target(model, x)
     step = TrainStep(model, loss, OPTIMIZERS[args.optimizer or "sgd"](model.parameters()))
+    frozen = model.frozen()
     counts = sorted({1, config.get_num_threads()})
     machine = [{"threads": n, **_roof(n)} for n in counts]
     lines = []
@@ -60,11 +61,9 @@ def run(args: argparse.Namespace) -> int:
             lines.append(_measure("training step", size, threads, lambda: step(x, target), args.seconds))
             lines[-1].update(_rates(lines[-1], step.plan(x, target)))
             for batch in sorted({size, 1}, reverse=True):
-                model.eval()
                 part = x[:batch]
-                lines.append(_measure("inference", batch, threads, functools.partial(model, part), args.seconds))
-                lines[-1].update(_rates(lines[-1], model.plan(part)))
-                model.train()
+                lines.append(_measure("inference", batch, threads, functools.partial(frozen, part), args.seconds))
+                lines[-1].update(_rates(lines[-1], frozen.plan(part)))
     profile = None
     if args.profile or args.trace or args.plot:
         profile = step.plan(x, target).profile(x, target)

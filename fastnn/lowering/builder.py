@@ -27,6 +27,7 @@ class Buffer:
     offset: int = 0
     first: int = -1  # phases between which the arena must hold it
     last: int = -1
+    constant: bool = False  # an array that nobody writes to
     same_as: Buffer | None = None  # lives in another buffer's memory
 
     def root(self) -> Buffer:
@@ -58,6 +59,7 @@ class NativeOp:
     node: Node | None
     shapes: list[Shape] = field(default_factory=list)
     writes: tuple[int, ...] = ()  # inputs that are written to as well
+    once: bool = False  # depends on constants alone: computed once for a batch size, and kept
 
     def outputs(self) -> list[Buffer]:
         entries = [*self.buffers[: self.n_outputs], *(self.buffers[self.n_outputs + i] for i in self.writes)]
@@ -124,6 +126,9 @@ class Builder:
         made, read = buffers[: len(outputs)], buffers[len(outputs) :]
         # What adds to memory that outlives the run must not be done by halves: it runs at the end.
         commit = commit or any(b[0].where == "fixed" and b in read for b in made if b is not None)
+        written = [*made, *(read[i] for i in writes)]
+        if any(b[0].constant for b in written if b is not None):
+            raise ValueError(f"{kernel} would write to the read-only arrays of a frozen module")
         self.ops.append(
             NativeOp(
                 kernel=kernel,
@@ -149,6 +154,10 @@ class Builder:
     def temporary(self, shape: Shape, dtype: np.dtype[Any]) -> Temporary:
         return Temporary(shape, dtype)
 
+    def is_constant(self, tensor: Tensor) -> bool:
+        """Whether the tensor is an array that nobody writes to."""
+        return self.storage(tensor).constant
+
     def wanted(self, outputs: Sequence[Tensor]) -> list[Tensor | None]:
         """Outputs that somebody reads; None in place of the others, which need not be computed."""
         return [t if t in self.readers or t in self.protected else None for t in outputs]
@@ -162,7 +171,7 @@ class Builder:
             if index is None:
                 index = self._fixed_index[id(array)] = len(self.fixed)
                 self.fixed.append(array)
-            buffer = Buffer("fixed", array.nbytes - offset, index, offset)
+            buffer = Buffer("fixed", array.nbytes - offset, index, offset, constant=not array.flags.writeable)
             self._fixed_buffers[key] = buffer
         return buffer
 

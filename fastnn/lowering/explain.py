@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 
 def explain(program: Program) -> str:
-    """One line a native op: phase, kernel, shapes, FLOPs, bytes, arena offset of its first output."""
+    """One line a native op: phase, kernel, shapes, FLOPs, bytes, arena offset of its first output.
+
+    "once" in place of the phase: it runs for the first batch of a size, and what it made is kept.
+    """
     header = ("phase", "op", "shapes", "from", "MFLOP", "KiB", "arena")
     rows = [header]
     for p, phase in enumerate(program.phases):
         for op in phase:
-            rows.append((str(p), op.kernel, *_details(op)))
+            rows.append(("once" if op.once else str(p), op.kernel, *_details(op)))
     text = [table(rows)]
     text.append(
         f"{len(program.phases)} phases, {len(rows) - 1} ops, arena {program.arena_bytes / 1024:.1f} KiB, "

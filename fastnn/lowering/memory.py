@@ -27,7 +27,10 @@ def _lifetimes(phases: Sequence[Sequence[NativeOp]]) -> None:
             for buffer in (*op.outputs(), *op.inputs()):
                 if buffer.first < 0:
                     buffer.first = p
-                buffer.last = p
+                buffer.last = max(buffer.last, p)
+            if op.once:  # kept from run to run
+                for buffer in op.outputs():
+                    buffer.first, buffer.last = 0, len(phases)
 
 
 def _share_in_place(phases: Sequence[Sequence[NativeOp]]) -> None:

@@ -104,6 +104,7 @@ class Program:
                     [(DTYPE_CODES[t.dtype], [as_size(size) for size in t.shape]) for t in stage_outputs],
                     self.batch,
                     plans[0] if plans else None,
+                    sum(phase[0].once for phase in phases),
                 )
             )
         return plans

@@ -1,10 +1,10 @@
 """Native ops to phases: sets of ops that do not depend on each other, each as early as it can be,
-but for those that only prepare parameters."""
+but for those that only prepare parameters, and those that need not run again."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from fastnn.lowering.builder import Buffer, NativeOp
 
@@ -12,13 +12,16 @@ from fastnn.lowering.builder import Buffer, NativeOp
 def schedule(ops: Sequence[NativeOp]) -> list[list[NativeOp]]:
     """Levels by data dependence (read after write, write after read or write).
 
-    Stages follow each other; within the last, ops that commit (they write what outlives the run)
-    come after everything that does not, so that a program can be stopped before them.
+    Stages follow each other, each begun by what depends on constants alone (`once`). Within the last, ops that
+    commit (they write what outlives the run) come after everything that does not, so that a program can be
+    stopped before them.
     """
     phases: list[list[NativeOp]] = []
+    _mark_constant(ops)
     for stage in sorted({op.stage for op in ops}):
+        phases.extend(_levels([op for op in ops if op.stage == stage and op.once]))
         for commit in (False, True):
-            part = [op for op in ops if op.stage == stage and op.commit == commit]
+            part = [op for op in ops if op.stage == stage and op.commit == commit and not op.once]
             phases.extend(_prepared_late(_levels(part)))
     return phases
 
@@ -43,15 +46,31 @@ def _levels(ops: Sequence[NativeOp]) -> list[list[NativeOp]]:
     return levels
 
 
+def _mark_constant(ops: Sequence[NativeOp]) -> None:
+    """Sets `once` on the ops that make the same of the same constants in each run."""
+    repeatable = [op for op in ops if op.inputs() and not op.commit and op.callback is None]
+    for op in _from_givens(ops, lambda buffer: buffer.constant, set(repeatable)):
+        op.once = True
+
+
+def _from_givens(
+    ops: Sequence[NativeOp], given: Callable[[Buffer], bool], candidates: Container[NativeOp]
+) -> Iterator[NativeOp]:
+    """The candidates, in order, that compute what lies in the arena from given buffers, and each other's, alone."""
+    writers = Counter(buffer for op in ops for buffer in op.outputs())
+    made: set[Buffer] = set()
+    for op in ops:
+        known = all(b in made or (given(b) and b not in writers) for b in op.inputs())
+        if op in candidates and known and all(b.where == "arena" and writers[b] == 1 for b in op.outputs()):
+            made.update(op.outputs())
+            yield op
+
+
 def _prepared_late(levels: Sequence[list[NativeOp]]) -> list[list[NativeOp]]:
     """Moves what depends on parameters alone (packed weights) to the level before its first reader: all
     of it at once would fill the arena, and be out of the caches by the time it is read."""
-    writers = Counter(buffer for ops in levels for op in ops for buffer in op.outputs())
-    made: set[Buffer] = set()  # from parameters alone
-    for op in (op for ops in levels for op in ops):
-        given = all(b in made or (b.where == "fixed" and b not in writers) for b in op.inputs())
-        if given and all(b.where == "arena" and writers[b] == 1 for b in op.outputs()):
-            made.update(op.outputs())
+    in_order = [op for ops in levels for op in ops]
+    made = {b for op in _from_givens(in_order, lambda b: b.where == "fixed", in_order) for b in op.outputs()}
 
     result: list[list[NativeOp]] = [[] for _ in levels]
     first_read: dict[Buffer, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ class Module:
     """
 
     training: bool
+    _frozen = False
     #: What messages call the arguments of forward; where empty: input, or input[0], input[1], ...
     input_names: ClassVar[tuple[str, ...]] = ()
 
@@ -202,9 +204,10 @@ class Module:
     # ---- modes ----------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Module:
-        """Training mode: dropout drops, batch norm uses the batch's statistics."""
+        """Training mode: dropout drops, batch norm uses the batch's statistics. Frozen modules stay in
+        evaluation mode."""
         for module in self.modules():
-            if module.training is not bool(mode):
+            if module.training is not bool(mode) and not module._frozen:
                 module.training = bool(mode)
         return self
 
@@ -212,8 +215,28 @@ class Module:
         """Evaluation mode."""
         return self.train(False)
 
+    def frozen(self) -> Module:
+        """A copy for inference: in evaluation mode, its parameters and buffers read-only.
+
+        What depends on them alone, such as weights in the order in which kernels read them, is then
+        computed for the first batch of a size and kept, instead of in every call. It takes as much memory
+        as the weights again, or up to twice that, and pays most for few samples a call. A frozen module
+        may be part of one that is trained; its own parameters are not.
+
+        Returns
+        -------
+        Module
+            Independent of this one, which stays as it is.
+        """
+        module = copy.deepcopy(self).eval()
+        for part in module.modules():
+            object.__setattr__(part, "_frozen", True)
+        for value in (*module.parameters(), *module.buffers()):
+            value._freeze()
+        return module
+
     def requires_grad_(self, requires_grad: bool = True) -> Module:
-        """Freeze (False) or thaw all parameters."""
+        """Whether all parameters are trained."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
@@ -375,6 +398,9 @@ class _Programs:
         self.made: dict[Any, tuple[Program, Callable[[Any], Any]]] = {}
         self.latest: tuple[Any, Callable[[Any], Any]] | None = None
         self.pending: Program | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Programs:
+        return _Programs(memo[id(self.module)])
 
     def refresh(self) -> None:
         """Forget programs if the module, or what it consists of, has changed."""

@@ -29,7 +29,7 @@ class Parameter(TensorMethods):
         Initial values, float32 or float64, in PyTorch's shape; copied. Buffers, which are not
         trained, may also be int64: they count.
     requires_grad : bool
-        False freezes it: plans then skip its gradient and its update.
+        False: plans skip its gradient and its update.
     order : sequence of int, optional
         The order of its dimensions in memory: a Linear's weight of shape (out, in) has (1, 0), since
         kernels read it as (in, out). What users see always has PyTorch's shape.
@@ -51,8 +51,20 @@ class Parameter(TensorMethods):
     def _view(self, storage: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return storage.transpose(np.argsort(self._order)) if storage.ndim > 1 else storage
 
+    def _freeze(self) -> None:
+        """Make the values read-only for good: programs compute what depends on them alone once."""
+        self._storage.flags.writeable = False
+        self._grad_storage = None
+        self._requires_grad = False
+        structure_changed()
+
+    def _check_not_frozen(self) -> None:
+        if not self._storage.flags.writeable:
+            raise ValueError("the parameters of a frozen module are read-only and cannot be trained")
+
     def _move(self, storage: np.ndarray[Any, Any], grad: np.ndarray[Any, Any]) -> None:
         """Continue in other memory (an optimizer's flat arrays), with the present values."""
+        self._check_not_frozen()
         storage[...] = self._storage
         if self._grad_storage is not None:
             grad[...] = self._grad_storage
@@ -61,6 +73,7 @@ class Parameter(TensorMethods):
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
         """Change the dtype; gradients are dropped."""
+        self._check_not_frozen()
         self._storage = self._storage.astype(dtype)
         self._grad_storage = None
         structure_changed()
@@ -82,6 +95,7 @@ class Parameter(TensorMethods):
 
     @data.setter
     def data(self, value: Any) -> None:
+        self._check_not_frozen()
         array = np.asarray(value)
         if array.shape != self.shape:
             raise ValueError(f"data has shape {array.shape}; the parameter has {self.shape}")
@@ -112,6 +126,7 @@ class Parameter(TensorMethods):
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if bool(value) != self._requires_grad:
+            self._check_not_frozen()
             self._requires_grad = bool(value)
             structure_changed()
 

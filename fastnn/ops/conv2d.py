@@ -47,9 +47,9 @@ class Geometry:
 
 
 def _packed(to: Builder, w: Tensor, dims: list[int], kind: int, scale: Tensor | None = None) -> Temporary:
-    """The weights as the kernels read them, made once a run instead of in every chunk."""
+    """The weights as the kernels read them, made once a run instead of in every chunk; kept if constant."""
     packed = to.temporary((native.packed_elements(*dims, kind=kind),), w.dtype)
-    to.emit("conv2d_pack", [packed], [w, scale], [*dims, kind])
+    to.emit("conv2d_pack", [packed], [w, scale], [*dims, kind, to.is_constant(w)])
     return packed
 
 
@@ -111,6 +111,7 @@ class Conv2d(Op):
             dims=[
                 *dims,
                 native_activation.ACTIVATIONS.index(act[0]) if act else -1,
+                to.is_constant(w),
             ],
             scalars=[act[1] if act else 0.0],
         )
@@ -160,6 +161,7 @@ class InputGrad(Op):
             dims=[
                 *dims,
                 native_activation.ACTIVATIONS.index(grad[0]) if grad else -1,
+                to.is_constant(w),
             ],
             scalars=[grad[1] if grad else 0.0],
         )

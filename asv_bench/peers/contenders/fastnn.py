@@ -31,8 +31,8 @@ def make(name: str, row: Row, threads: int) -> Callable[[], object]:
     x, y = work.network.batch(work.batch)
     model = build(work.network.layers)
     if isinstance(work, Inference):
-        model.eval()
-        return lambda: model(x)
+        frozen = model.frozen()
+        return lambda: frozen(x)
     step = training_step(model, work)
     return lambda: step(x, y)
 

@@ -1,0 +1,213 @@
+"""Module.frozen: a read-only copy, whose packed weights are made once."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn import nn, optim
+from fastnn.lowering.builder import Buffer, NativeOp
+from fastnn.lowering.schedule import schedule
+
+
+def small_network():
+    fn.manual_seed(4)
+    return nn.Sequential(
+        nn.Conv2d(3, 40, 3, padding=1, bias=False),
+        nn.BatchNorm2d(40),
+        nn.ReLU(),
+        nn.Conv2d(40, 40, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.Conv2d(40, 24, 3, stride=2, padding=1, groups=2),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(24 * 4 * 4, 7),
+    )
+
+
+def images(count, dtype=np.float32):
+    return np.random.default_rng(count).standard_normal((count, 3, 16, 16)).astype(dtype)
+
+
+def trained(model):
+    """The model after some steps, so that its running statistics are not those it began with."""
+    step = fn.TrainStep(model.train(), nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    for _ in range(3):
+        step(images(8), np.arange(8) % 7)
+    return model
+
+
+def native_ops(program):
+    return [op for phase in program.phases for op in phase]
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_outputs_are_the_models(dtype, rtol):
+    model = trained(small_network()).to(dtype).eval()
+    frozen = model.frozen()
+    for count in (5, 1, 9, 5, 5, 1):
+        x = images(count, dtype)
+        y = frozen(x)
+        np.testing.assert_allclose(y, model(x), rtol=rtol, atol=rtol)
+        assert np.array_equal(y, frozen(x)), "the second run reads what the first has packed"
+
+
+@pytest.mark.parametrize("make", [fn.models.lenet5, fn.models.resnet20])
+def test_the_models_of_the_collection_can_be_frozen(make):
+    model = make().eval()
+    x = np.random.default_rng(0).random((2, *((1, 28, 28) if make is fn.models.lenet5 else (3, 32, 32))), np.float32)
+    np.testing.assert_allclose(model.frozen()(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_packed_and_norms_folded_in_the_first_run_alone():
+    frozen = trained(small_network()).frozen()
+    x = images(4)
+    frozen(x)
+    program = frozen.plan(x)
+    once = [op.kernel for op in native_ops(program) if op.once]
+    assert once.count("conv2d_pack") == 3 and "batch_norm_invstd" in once
+    plan = program.plans[0]
+
+    def seconds_of_packing():
+        plan.start_profile()
+        frozen(x)
+        seconds = plan.stop_profile().sum(axis=1)
+        return sum(s for op, s in zip(native_ops(program), seconds, strict=True) if op.once)
+
+    assert seconds_of_packing() == 0
+    frozen(x[:2])
+    assert seconds_of_packing() > 0, "another batch may want another packing"
+    assert "once" in program.explain()
+    assert not any(op.once for op in native_ops(small_network().eval().plan(x)))
+
+
+def test_what_also_reads_other_things_runs_each_time():
+    def op(outputs, inputs, **more):
+        buffers = [(b, 0) for b in (*outputs, *inputs)]
+        settings = {"stage": 0, "commit": False, "in_place": (), "callback": None, "node": None, **more}
+        return NativeOp("op", 0, buffers, len(outputs), [], [], **settings)
+
+    constant, array = Buffer("fixed", 64, constant=True), Buffer("fixed", 64)
+    filled, a, b, c, d = (Buffer("arena", 64) for _ in range(5))
+    ops = [
+        op([filled], []),
+        op([a], [constant]),
+        op([b], [a, constant]),
+        op([c], [filled, constant]),
+        op([d], [b, array]),
+    ]
+    phases = schedule(ops)
+    assert [o.once for o in ops] == [False, True, True, False, False]
+    assert phases[:2] == [[ops[1]], [ops[2]]]
+
+
+def test_the_bits_do_not_depend_on_the_threads():
+    model = trained(small_network())
+    results = []
+    for threads in (1, 2, 3, 8):
+        with fn.threads(threads):
+            frozen = model.frozen()
+            results += [frozen(images(6)) for _ in range(3)]
+    assert all(np.array_equal(results[0], y) for y in results)
+
+
+def test_threads_may_share_a_frozen_model():
+    frozen, x = trained(small_network()).frozen(), images(5)
+    expected = {n: frozen(x[:n]) for n in (1, 3, 5)}
+    wrong = []
+
+    def call(n):
+        for _ in range(50):
+            if not np.array_equal(frozen(x[:n]), expected[n]):
+                wrong.append(n)
+
+    team = [threading.Thread(target=call, args=(n,)) for n in (1, 3, 5)]
+    for thread in team:
+        thread.start()
+    for thread in team:
+        thread.join()
+    assert not wrong
+
+
+def test_the_original_and_its_copy_are_independent():
+    model = trained(small_network())
+    frozen, x = model.frozen(), images(3)
+    before = frozen(x)
+    model[0].weight.data[...] = 0
+    model[1].running_mean.data[...] = 9
+    trained(model)
+    assert np.array_equal(frozen(x), before)
+    assert model.training and model[0].weight.requires_grad
+    assert all(p.data.flags.writeable for p in model.parameters())
+    assert list(frozen.state_dict()) == list(model.state_dict())
+
+
+def test_shared_parameters_stay_shared():
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    second.weight = first.weight
+    frozen = nn.Sequential(first, second).frozen()
+    assert frozen[0].weight is frozen[1].weight
+    assert frozen[0].weight is not first.weight
+
+
+def test_what_would_change_a_frozen_module_is_refused():
+    frozen = small_network().frozen()
+    weight = frozen[0].weight
+    before = weight.data.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        weight.data[...] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        weight.data = np.ones(weight.shape)
+    with pytest.raises(ValueError, match="read-only"):
+        frozen.load_state_dict(small_network().state_dict())
+    with pytest.raises(ValueError, match="read-only"):
+        frozen.double()
+    with pytest.raises(ValueError, match="read-only"):
+        weight.requires_grad = True
+    with pytest.raises(ValueError, match="read-only"):
+        optim.SGD(frozen.parameters(), lr=0.1)
+    frozen[1].training = True
+    with pytest.raises(ValueError, match="read-only"):
+        frozen(images(2))
+    assert np.array_equal(weight.data, before)
+
+
+def test_a_frozen_module_takes_part_in_a_training_and_stays_as_it_is():
+    backbone = trained(small_network()).frozen()
+    head = nn.Linear(7, 7)
+    model = nn.Sequential(backbone, head).train()
+    assert not backbone.training and not backbone[6].training and head.training
+    x, y = images(6), np.arange(6)
+    features = backbone(x)
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), optim.Adam(head.parameters(), lr=0.3))
+    losses = [step(x, y) for _ in range(100)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert np.array_equal(backbone(x), features)
+    assert any(op.once for op in native_ops(step.plan(x, y)))
+    model.eval()
+    np.testing.assert_allclose(model(x), head(features), rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_pass_through_a_frozen_module():
+    inner = trained(small_network()).eval()
+    outer = nn.Sequential(nn.Conv2d(3, 3, 1), inner)
+    theirs = nn.Sequential(outer[0], inner.frozen())
+    x, dy = images(4), np.ones((4, 7), np.float32)
+    grads = []
+    for model in (outer, theirs):
+        outer[0].zero_grad()
+        model.forward_train(x)
+        model.backward(dy)
+        grads.append(outer[0].weight.grad.copy())
+    np.testing.assert_allclose(grads[1], grads[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_frozen_copy_can_be_frozen_and_saved(tmp_path):
+    frozen = trained(small_network()).frozen()
+    again = frozen.frozen()
+    frozen.save(tmp_path / "model.safetensors")
+    model = small_network().load(tmp_path / "model.safetensors").eval()
+    x = images(2)
+    assert np.array_equal(again(x), frozen(x))
+    np.testing.assert_allclose(model(x), frozen(x), rtol=1e-5, atol=1e-6)
