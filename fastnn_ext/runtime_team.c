@@ -17,7 +17,7 @@
  * the data to them costs more than it saves. A program whose shareable phases cost less than
  * TEAM_NS together does not open a parallel region at all. */
 #define PHASE_NS 2500.0
-#define TEAM_NS 25000.0
+#define TEAM_NS 10000.0
 #define POLL_SECONDS 0.01
 #define POLL_NS 500000.0
 #define SPINS 4000
