@@ -1,16 +1,21 @@
 """Matrix products with their epilogue: C = f(A B + C + bias).
 
-Native op
----------
-gemm    buf: c, a, b, bias, saved
-        dim: batch, m, n, k, a_row, a_col, a_batch, b_row, b_col, b_batch, c_row, c_batch, beta,
-             act, act_grad
-        scalar: alpha
+Native ops
+----------
+gemm      buf: c, a, b, bias, saved, partial | NULL
+          dim: batch, m, n, k, a_row, a_col, a_batch, b_row, b_col, b_batch, c_row, c_batch, beta,
+               act, act_grad
+          scalar: alpha
+gemm_sum  buf: c, partial, NULL, bias, saved   dim, scalar: as gemm's
 
 C[i, j] = sum over k of A[i, k] B[k, j], plus C[i, j] if beta is 1, plus bias[j] unless bias is NULL;
 then f(C) if act >= 0, C * f'(saved) if act_grad >= 0: kinds of fastnn_ext.activation, `alpha` is
 theirs, `saved` is laid out as C. Strides in elements; C's column stride is 1. `batch` products, a
 stride 0 of a_batch or b_batch gives all of them the same operand.
+
+A row times a large matrix takes as long as memory needs to send the matrix, which it does fastest row
+by row: with room for them in `partial`, of (row_parts, n), gemm writes the sums over some rows each
+there, and gemm_sum adds them to C. Where A has more rows gemm_sum does nothing, and partial is not read.
 """
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
@@ -53,6 +58,7 @@ cdef enum:
     PACK_A
     DEPTH       # of a block of k, at most
     ROWS, COLS  # how many pieces C's rows and columns are cut into
+    PARTS       # how many parts k is cut into, for a row
 
 cdef enum:
     CHUNK_NS = 30000     # a chunk's aim
@@ -62,6 +68,10 @@ cdef enum:
     MOST_ROWS = 192      # of A in a chunk: over a block of k they take part of a core's L2
     FAR_BYTES = 262144   # a B of more bytes does not stay in L2 between pieces
     LONG_ROW = 4096      # bytes of B's rows that a chunk of few rows of A reads at least
+    PART_BYTES = 262144  # of B in a part, at least
+    MOST_PARTS = 8
+    STREAMED = 8         # rows that the kernel reads side by side
+    SUM_COLS = 2048      # columns of a chunk of gemm_sum
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
@@ -123,6 +133,19 @@ cdef void cut(fnn_op *op, const gemm_kernels *kernels, double rate) noexcept nog
             op.dim[ROWS] += 1
 
 
+cdef inline int64_t parts_of(int64_t n, int64_t k, int64_t size) noexcept nogil:
+    """Into how many parts k is cut where a row is multiplied: by shape alone."""
+    if n * size < LONG_ROW // 4:
+        return 1
+    return max(<int64_t> 1, min(n * k * size // PART_BYTES, min(<int64_t> MOST_PARTS, k // STREAMED)))
+
+
+cdef inline int64_t row_parts_of(const fnn_op *op) noexcept nogil:
+    if op.dim[BATCH] != 1 or op.dim[M] != 1 or op.dim[B_COL] != 1:
+        return 1
+    return parts_of(op.dim[N], op.dim[K], 4 if op.dtype == 0 else 8)
+
+
 cdef void prepare(fnn_op *op) noexcept nogil:
     cdef const gemm_kernels *kernels = gemm_table(op.isa, op.dtype)
     cdef double rate = kernels.rate, one
@@ -132,6 +155,7 @@ cdef void prepare(fnn_op *op) noexcept nogil:
         op.cost = 0
         return
     op.dim[C_COL] = 1
+    op.dim[PARTS] = row_parts_of(op) if op.buf[5] != NULL else 1
     op.dim[EXCHANGED] = exchange_pays(op, kernels)
     if op.dim[EXCHANGED]:
         swap(&op.dim[M], &op.dim[N])
@@ -150,6 +174,8 @@ cdef void prepare(fnn_op *op) noexcept nogil:
     one = op.dim[M] * op.dim[N] * (op.dim[K] / rate + 0.5) + 20.0  # nanoseconds for a product
     op.cost = op.dim[BATCH] * one
     op.chunks = op.dim[BATCH] * op.dim[ROWS] * op.dim[COLS]
+    if op.dim[PARTS] > 1:
+        op.chunks = op.dim[PARTS]
     op.scratch = kernels.scratch_bytes(ceil_div(op.dim[M], op.dim[ROWS]), op.dim[PACK_A])
 
 
@@ -172,7 +198,30 @@ cdef void finish(const fnn_op *op, int64_t offset, int64_t rows, int64_t cols, i
             backward(c + i * step, c + i * step, saved + i * step, cols, op.scalar[0])
 
 
+cdef int run_part(const fnn_op *op, int64_t part) noexcept nogil:
+    """Some rows of B, for a single row of A."""
+    cdef const gemm_kernels *kernels = <const gemm_kernels *> op.kernels
+    cdef int64_t size = 4 if op.dtype == 0 else 8, groups = ceil_div(op.dim[K], STREAMED)
+    cdef int64_t begin = groups * part // op.dim[PARTS] * STREAMED
+    cdef int64_t end = min(groups * (part + 1) // op.dim[PARTS] * STREAMED, op.dim[K])
+    cdef gemm_block block
+    memset(&block, 0, sizeof(block))
+    block.m = 1
+    block.n = block.c_row = op.dim[N]
+    block.k = end - begin
+    block.a = <char *> op.buf[1] + begin * op.dim[A_COL] * size
+    block.a_col = op.dim[A_COL]
+    block.b = <char *> op.buf[2] + begin * op.dim[B_ROW] * size
+    block.b_row = op.dim[B_ROW]
+    block.b_col = block.c_col = 1
+    block.c = <char *> op.buf[5] + part * op.dim[N] * size
+    kernels.multiply(&block)
+    return 0
+
+
 cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    if op.dim[PARTS] > 1:
+        return run_part(op, chunk)
     cdef const gemm_kernels *kernels = <const gemm_kernels *> op.kernels
     cdef int64_t size = 4 if op.dtype == 0 else 8
     cdef int64_t k = op.dim[K], k_blocks = max(<int64_t> 1, ceil_div(k, op.dim[DEPTH])), p, at
@@ -216,7 +265,50 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return 0
 
 
+cdef float[MOST_PARTS] ONES = [1, 1, 1, 1, 1, 1, 1, 1]
+cdef double[MOST_PARTS] DOUBLE_ONES = [1, 1, 1, 1, 1, 1, 1, 1]
+
+
+cdef void prepare_sum(fnn_op *op) noexcept nogil:
+    op.kernels = gemm_table(op.isa, op.dtype)
+    op.dim[C_COL] = 1
+    op.dim[PARTS] = row_parts_of(op)
+    op.chunks = ceil_div(op.dim[N], SUM_COLS) if op.dim[PARTS] > 1 else 0
+    op.scratch = 0
+    op.cost = 20 + 0.05 * op.dim[N] * op.dim[PARTS]
+
+
+cdef int run_sum(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    """The parts' sums: a row of ones times them."""
+    cdef const gemm_kernels *kernels = <const gemm_kernels *> op.kernels
+    cdef int64_t size = 4 if op.dtype == 0 else 8, first = chunk * SUM_COLS
+    cdef gemm_block block
+    memset(&block, 0, sizeof(block))
+    block.m = 1
+    block.n = min(op.dim[N] - first, <int64_t> SUM_COLS)
+    block.k = op.dim[PARTS]
+    block.a = <const void *> &ONES[0] if op.dtype == 0 else <const void *> &DOUBLE_ONES[0]
+    block.a_col = block.b_col = block.c_col = 1
+    block.b = <char *> op.buf[1] + first * size
+    block.b_row = op.dim[N]
+    block.c = <char *> op.buf[0] + first * size
+    block.c_row = op.dim[N]
+    block.accumulate = op.dim[BETA]
+    if op.buf[3] != NULL:
+        block.bias = <char *> op.buf[3] + first * size
+    kernels.multiply(&block)
+    finish(op, first, 1, block.n, op.dim[N])
+    return 0
+
+
 runtime.register_op("gemm", run, prepare)
+runtime.register_op("gemm_sum", run_sum, prepare_sum)
+
+
+def row_parts(int64_t n, int64_t k, int64_t itemsize):
+    """How many rows `partial` has where a row is multiplied by k rows of n values of itemsize bytes; 1: none
+    is needed."""
+    return parts_of(n, k, itemsize)
 
 
 cdef object checked(str name, object array, int ndim, object dtype):
@@ -371,5 +463,13 @@ def gemm(a, b, *, bias=None, bint transpose_a=False, bint transpose_b=False, out
     op.dim[C_BATCH] = out.strides[0] // size if ndim == 3 else 0
     op.dim[BETA] = accumulate
     op.scalar[0] = alpha
+    parts = row_parts_of(&op)
+    if parts > 1:
+        partial = np.empty((parts, n), dtype)
+        op.buf[5] = data(partial)
     runtime.run_one("gemm", &op)
+    if parts > 1:
+        op.buf[1] = op.buf[5]
+        op.buf[2] = NULL
+        runtime.run_one("gemm_sum", &op)
     return out

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastnn_ext import runtime
-from fastnn_ext.gemm import gemm
+from fastnn_ext.gemm import gemm, row_parts
 
 from guarded import guarded
 from reference import gemm as twin
@@ -12,11 +12,13 @@ from reference import gemm as twin
 DTYPES = [np.float32, np.float64]
 UNIT = {np.float32: 2.0**-24, np.float64: 2.0**-53}
 # Every remainder of every tile, sizes that cross the blocks of k and of columns, and those that are
-# computed the other way round (few columns) or from a copy of A (many columns; rows 4 KiB apart).
+# computed the other way round (few columns), from a copy of A (many columns; rows 4 KiB apart), or, of one row, in
+# parts.
 SHAPES = [
     *((m, n, k) for m in (1, 2, 5, 6, 7, 13, 14, 15) for n in (1, 7, 8, 9, 16, 31, 33) for k in (1, 3, 17)),
     (32, 512, 784), (70, 70, 70), (3, 600, 513), (257, 10, 300), (1, 300, 700), (300, 1, 700), (129, 65, 257),
     (26, 300, 1024), (129, 300, 257),
+    (1, 260, 1100), (1, 1030, 401), (1, 70000, 3), (2, 1030, 401),
 ]  # fmt: skip
 
 
@@ -97,6 +99,18 @@ def test_every_activation_is_the_one_of_its_stem(isa, dtype, kind):
         gemm(a, b, saved=saved, activation_grad=kind, alpha=0.3),
         activation_backward(kind, plain_product, saved, alpha=0.3),
     )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_in_parts_has_the_epilogue_of_any_product(isa, dtype):
+    m, n, k = 1, 2100, 401
+    assert row_parts(n, k, np.dtype(dtype).itemsize) > 1
+    rng = np.random.default_rng(6)
+    a, b, bias, saved, c = (integers(rng, s, dtype) for s in ((m, k), (k, n), (n,), (m, n), (m, n)))
+    before = c.copy()
+    gemm(a, b, bias=bias, out=c, accumulate=True, activation="relu")
+    np.testing.assert_array_equal(c, np.maximum(a @ b + before + bias, 0))
+    np.testing.assert_array_equal(gemm(a, b, saved=saved, activation_grad="relu"), a @ b * (saved > 0))
 
 
 def test_stacks_of_matrices_are_multiplied_one_by_one(isa):

@@ -52,13 +52,13 @@ def _comparison(run: dict[str, Any]) -> list[str]:
         "tinted.</p><ul>",
         *(f"<li>{escape(text)}</li>" for text in report.summary(run["rows"])),
         "</ul><table id='peers'><thead><tr>",
-        *(f"<th>{escape(text)}</th>" for text in report.HEADER),
+        *(f"<th>{text}</th>" for text in ("row", "threads", "min / median", *report.COLUMNS[1:])),
         "</tr></thead><tbody>",
     ]
     for r in run["rows"]:
         kind = "failed" if not r["ratio_min"] else "behind" if r["ratio_min"] < 1 else "ahead"
         all_times = "; ".join(f"{name} {report.both(t)}" for name, t in report.by_speed(r))
         parts.append(f"<tr class='{kind}' title='{escape(all_times)}'>")
-        parts += [f"<td>{escape(cell)}</td>" for cell in report.cells(r)]
+        parts += [f"<td>{escape(cell)}</td>" for cell in (r["name"], str(r["threads"]), *report.cells(r))]
         parts.append("</tr>")
     return [*parts, "</tbody></table>"]

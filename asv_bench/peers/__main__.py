@@ -14,6 +14,9 @@ from asv_bench.peers.referee import Referee
 
 def main(argv: list[str] | None = None) -> int:
     args = _arguments(argv)
+    if args.read:
+        with open(args.read) as f:
+            return _report(json.load(f), args)
     names = [n for n in contenders.names() if args.compile or not n.startswith("torch compile")]
     if args.contenders:
         names = [n for n in names if n in args.contenders]
@@ -50,6 +53,10 @@ def main(argv: list[str] | None = None) -> int:
                 run["rows"].append(report.result(row, threads, timings, failures, peak))
                 print(report.line(run["rows"][-1]), flush=True)
                 _save(run, args.json)
+    return _report(run, args)
+
+
+def _report(run: dict[str, Any], args: argparse.Namespace) -> int:
     print("\n".join(report.summary(run["rows"])))
     if args.markdown:
         with open(args.markdown, "w") as f:
@@ -83,6 +90,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--quick", action="store_true", help="a look: two rounds, no more")
     add("--list", action="store_true", help="print the chosen rows' names")
     add("--json", metavar="FILE", help="all results, written after every row")
+    add("--read", metavar="FILE", help="measure nothing: the table and chart of an earlier run's --json")
     add("--markdown", metavar="FILE", help="the short table")
     add("--png", metavar="FILE", help="bar chart of the ratios (matplotlib)")
     args = parser.parse_args(argv)

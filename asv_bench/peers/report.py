@@ -76,30 +76,50 @@ def summary(results: list[Result]) -> list[str]:
     return lines
 
 
-HEADER = ("row", "threads", "fastnn min / median", "share of peak", "best peer", "min / median", "ratio")
+#: What cells() says of a row.
+COLUMNS = ("min / median", "of peak", "best peer: min / median", "ratio")
 
 
-def cells(r: Result) -> tuple[str, ...]:
-    """A row of the short table, under HEADER."""
+def table(results: list[Result]) -> list[tuple[str, ...]]:
+    """A header, then a line a row: for each number of threads fastnn's time, its share of peak, the best peer
+    and the ratio; with several of them what the most threads gain over the fewest."""
+    counts = sorted({r["threads"] for r in results})
+    header = ["row"]
+    for n in counts:
+        header += [f"{n} thread{'s' * (n > 1)}: {COLUMNS[0]}", *COLUMNS[1:]]
+    lines = [(*header, *["speed-up"] * (len(counts) > 1))]
+    names = dict.fromkeys(r["name"] for r in results)
+    for name in names:
+        by_threads = {r["threads"]: r for r in results if r["name"] == name}
+        row = [name]
+        for n in counts:
+            row += cells(by_threads[n]) if n in by_threads else [""] * len(COLUMNS)
+        if len(counts) > 1:
+            ours = [by_threads[n]["times"].get("fastnn") if n in by_threads else None for n in (counts[0], counts[-1])]
+            row.append(f"{ours[0]['min'] / ours[1]['min']:.2f}" if ours[0] and ours[1] else "")
+        lines.append(tuple(row))
+    return lines
+
+
+def cells(r: Result) -> list[str]:
+    """fastnn's time, its share of peak, the best peer and the ratio."""
     ours, best = r["times"].get("fastnn"), r["best_peer"]
-    return (
-        r["name"],
-        str(r["threads"]),
+    return [
         both(ours).replace("/", " / ") if ours else "failed",
         f"{100 * r['share_of_peak']:.0f}%" if r["share_of_peak"] else "",
-        best or "",
-        both(r["times"][best]).replace("/", " / ") if best else "",
+        f"{best} {both(r['times'][best]).replace('/', ' / ')}" if best else "",
         f"{r['ratio_min']:.2f}" if r["ratio_min"] else "",
-    )
+    ]
 
 
 def markdown(run: Result) -> str:
     """The short table, losing rows included, with machine, date and versions."""
-    lines = [f"{run['machine']}; {run['date']}; {', '.join(run['versions'].values())}.", ""]
-    lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
-    lines += ["| " + " | ".join(cells(r)) + " |" for r in run["rows"]]
-    lines += ["", *(f"- {text}" for text in summary(run["rows"]))]
-    return "\n".join(lines) + "\n"
+    header, *lines = table(run["rows"])
+    text = [f"{run['machine']}; {run['date']}; {', '.join(run['versions'].values())}.", ""]
+    text += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    text += ["| " + " | ".join(row) + " |" for row in lines]
+    text += ["", *(f"- {line}" for line in summary(run["rows"]))]
+    return "\n".join(text) + "\n"
 
 
 def picture(run: Result, path: str) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import fastnn_ext.activation as native_activation
-import fastnn_ext.gemm  # noqa: F401  (registers the native op)
+import fastnn_ext.gemm as native
 from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, linear
 from fastnn.ops.base import Op, Signature, check_dtypes, check_float
 
 if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+    from fastnn.lowering.builder import Builder, Temporary
 
 
 class MatMul(Op):
@@ -71,19 +71,28 @@ class MatMul(Op):
         b_row, b_col = (1, b.shape[-1]) if node.attrs["tb"] else (b.shape[-1], 1)
         act, grad = node.attrs["act"], node.attrs["grad"]
         kinds = native_activation.ACTIVATIONS
-        to.emit(
-            "gemm",
-            outputs=node.outputs,
-            inputs=[a, b, bias, saved],
-            dims=[
-                stack, m, n, k,
-                a_row, a_col, count(a.shape[-2:]) if a.ndim == 3 else 0,
-                b_row, b_col, count(b.shape[-2:]) if b.ndim == 3 else 0,
-                n, count((m, n)) if a.ndim == 3 else 0,
-                0, kinds.index(act[0]) if act else -1, kinds.index(grad[0]) if grad else -1,
-            ],
-            scalars=[act[1] if act else grad[1] if grad else 0.0],
-        )  # fmt: skip
+        dims = [
+            stack, m, n, k,
+            a_row, a_col, count(a.shape[-2:]) if a.ndim == 3 else 0,
+            b_row, b_col, count(b.shape[-2:]) if b.ndim == 3 else 0,
+            n, count((m, n)) if a.ndim == 3 else 0,
+            0, kinds.index(act[0]) if act else -1, kinds.index(grad[0]) if grad else -1,
+        ]  # fmt: skip
+        scalars = [act[1] if act else grad[1] if grad else 0.0]
+        partial = self._partial(node, to)
+        writes = () if partial is None else (4,)
+        to.emit("gemm", node.outputs, [a, b, bias, saved, partial], dims, scalars, writes=writes)
+        if partial is not None:
+            to.emit("gemm_sum", node.outputs, [partial, None, bias, saved], dims, scalars)
+
+    def _partial(self, node: Node, to: Builder) -> Temporary | None:
+        """Room for the parts of a product that has, or with a batch of one would have, a single row."""
+        stack, m, n, k = self.sizes(node)
+        if stack != 1 or node.attrs["tb"] or linear(m) not in ((1, 0), (0, 1)) or linear(n)[1] or linear(k)[1]:
+            return None
+        dtype = node.output.dtype
+        parts = native.row_parts(int(n), int(k), dtype.itemsize)
+        return to.temporary((parts, n), dtype) if parts > 1 else None
 
     def flops(self, node: Node) -> int:
         return 2 * int(count(self.sizes(node)))
