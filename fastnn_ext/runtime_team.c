@@ -414,7 +414,9 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile
     atomic_store(&team->status, FNN_OK);
     worker caller = {program, team, poll, begun, 0, profile, team->scratch, 0, 0};
     const int32_t first = program->begin;
+    /* A team is opened at a phase that it shares: one without chunks would never end. */
     int32_t begin = threads > 1 && first < program->first_shared ? program->first_shared : first;
+    while (threads > 1 && begin < program->end_shared && program->phases[begin].serial) begin++;
     int32_t end = threads > 1 && begin < program->end_shared ? program->end_shared : begin;
     for (int32_t p = first; p < begin && enter(&caller, p); p++) run_phase_alone(&caller, p);
 #ifdef _OPENMP

@@ -1,5 +1,7 @@
 """Module.frozen: a read-only copy, whose packed weights are made once."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -211,3 +213,23 @@ def test_a_frozen_copy_can_be_frozen_and_saved(tmp_path):
     x = images(2)
     assert np.array_equal(again(x), frozen(x))
     np.testing.assert_allclose(model(x), frozen(x), rtol=1e-5, atol=1e-6)
+
+
+EMPTY_PHASE = """
+from fastnn_ext import gemm, runtime
+from fastnn_ext.plan import Plan
+runtime.set_num_threads(2)
+def product(m):
+    n, place = 400, ("arena", 0, 0)
+    dims = [1, m, n, n, n, 1, 0, n, 1, 0, n, 0, 0, -1, -1]
+    refs = [place, ("arena", 0, 4 * n * n), ("arena", 0, 8 * n * n), None, None, None]
+    return ("gemm", 0, refs, dims, [0.0], None)
+plan = Plan([product(400), product(0), product(400)], [(0, 1), (1, 1), (2, 1)], 3, 12 * 400 * 400, [], [], [], 1, None, 1)
+for _ in range(3):
+    plan.run()
+"""
+
+
+def test_a_run_may_begin_at_a_phase_without_work():
+    """The first run begins at a phase that the team shares, the others at one that has no chunks."""
+    subprocess.run([sys.executable, "-c", EMPTY_PHASE], check=True, timeout=60)
