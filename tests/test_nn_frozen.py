@@ -224,7 +224,8 @@ def product(m):
     dims = [1, m, n, n, n, 1, 0, n, 1, 0, n, 0, 0, -1, -1]
     refs = [place, ("arena", 0, 4 * n * n), ("arena", 0, 8 * n * n), None, None, None]
     return ("gemm", 0, refs, dims, [0.0], None)
-plan = Plan([product(400), product(0), product(400)], [(0, 1), (1, 1), (2, 1)], 3, 12 * 400 * 400, [], [], [], 1, None, 1)
+ops, phases = [product(400), product(0), product(400)], [(0, 1), (1, 1), (2, 1)]
+plan = Plan(ops, phases, 3, 12 * 400 * 400, [], [], [], 1, None, once=1)
 for _ in range(3):
     plan.run()
 """

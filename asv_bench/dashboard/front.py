@@ -52,7 +52,7 @@ def _comparison(run: dict[str, Any]) -> list[str]:
         "tinted.</p><ul>",
         *(f"<li>{escape(text)}</li>" for text in report.summary(run["rows"])),
         "</ul><table id='peers'><thead><tr>",
-        *(f"<th>{text}</th>" for text in ("row", "threads", "min / median", *report.COLUMNS[1:])),
+        *(f"<th>{text}</th>" for text in ("row", "threads", *report.COLUMNS)),
         "</tr></thead><tbody>",
     ]
     for r in run["rows"]:
