@@ -2,11 +2,12 @@
 
 Native ops
 ----------
-gemm      buf: c, a, b, bias, saved, partial | NULL
+gemm      buf: c, a, b, bias, saved, partial | NULL, panels | NULL
           dim: batch, m, n, k, a_row, a_col, a_batch, b_row, b_col, b_batch, c_row, c_batch, beta,
                act, act_grad
           scalar: alpha
 gemm_sum  buf: c, partial, NULL, bias, saved   dim, scalar: as gemm's
+gemm_pack buf: panels, NULL, b                   dim: as gemm's
 
 C[i, j] = sum over k of A[i, k] B[k, j], plus C[i, j] if beta is 1, plus bias[j] unless bias is NULL;
 then f(C) if act >= 0, C * f'(saved) if act_grad >= 0: kinds of fastnn_ext.activation, `alpha` is
@@ -16,6 +17,10 @@ stride 0 of a_batch or b_batch gives all of them the same operand.
 A row times a large matrix takes as long as memory needs to send the matrix, which it does fastest row
 by row: with room for them in `partial`, of (row_parts, n), gemm writes the sums over some rows each
 there, and gemm_sum adds them to C. Where A has more rows gemm_sum does nothing, and partial is not read.
+
+The chunks of a large product read the same parts of B: with room for it in `panels` (packed_columns says
+how much), gemm_pack copies B there once for all, as the kernel reads it. It does nothing for a product
+that is not large: then each chunk copies what it reads, and panels is not read.
 """
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
@@ -41,11 +46,13 @@ cdef extern from "simd/gemm.h" nogil:
         int64_t c_row, c_col
         const void *bias
         int64_t exchanged, accumulate, pack_a
+        const void *panels
         void *scratch
     struct gemm_kernels:
         int64_t mr, nr, kc
         double rate
         int64_t (*scratch_bytes)(int64_t m, int64_t pack_a) noexcept nogil
+        void (*pack_panels)(const gemm_block *block, void *panels) noexcept nogil
         void (*multiply)(const gemm_block *block) noexcept nogil
     const gemm_kernels *gemm_table(int isa, int dtype)
 
@@ -59,6 +66,7 @@ cdef enum:
     DEPTH       # of a block of k, at most
     ROWS, COLS  # how many pieces C's rows and columns are cut into
     PARTS       # how many parts k is cut into, for a row
+    PACKED      # whether gemm_pack has copied B
 
 cdef enum:
     CHUNK_NS = 30000     # a chunk's aim
@@ -66,12 +74,17 @@ cdef enum:
     MIN_CHUNKS = 8       # a long product's chunks are longer: more of them would read and pack more often
     MOST_NS = 1000000    # but not that long: one is what a lost core, or a Ctrl-C, costs
     MOST_ROWS = 192      # of A in a chunk: over a block of k they take part of a core's L2
+    PACKED_WORK = 1 << 24   # multiplications that B is copied for, at least
+    PACKED_BYTES = 1 << 24  # of such a B, at most: the room for it is there for small batches, too
+    PACKED_CHUNKS = 16      # as MIN_CHUNKS, where B is copied for all
     FAR_BYTES = 262144   # a B of more bytes does not stay in L2 between pieces
     LONG_ROW = 4096      # bytes of B's rows that a chunk of few rows of A reads at least
     PART_BYTES = 262144  # of B in a part, at least
     MOST_PARTS = 8
     STREAMED = 8         # rows that the kernel reads side by side
     SUM_COLS = 2048      # columns of a chunk of gemm_sum
+    WIDEST = 32          # columns of a panel: a multiple of any ISA's
+    PACKED_COLS = 256    # columns of a chunk of gemm_pack
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
@@ -103,6 +116,12 @@ cdef bint packing_pays(const fnn_op *op, const gemm_kernels *kernels) noexcept n
     return op.dim[K] >= 192 or op.dim[A_COL] * size % 1024 == 0
 
 
+cdef inline bint is_large(int64_t m, int64_t n, int64_t k, int64_t size) noexcept nogil:
+    """Whether several chunks read each part of B, and it pays to copy it for all of them."""
+    return (2 * m >= 3 * MOST_ROWS and n >= 4 * WIDEST and k >= 64 and m * n * k >= PACKED_WORK
+            and n * k * size <= PACKED_BYTES)
+
+
 cdef void cut(fnn_op *op, const gemm_kernels *kernels, double rate) noexcept nogil:
     """Choose ROWS and COLS: pieces of a good size, and of the shape that copies least.
 
@@ -113,11 +132,14 @@ cdef void cut(fnn_op *op, const gemm_kernels *kernels, double rate) noexcept nog
     cdef double k = max(<int64_t> 1, op.dim[K])
     cdef double ns = m * n * k / rate
     cdef double least = max(<double> LEAST_NS, min(<double> CHUNK_NS, ns / 2))
-    cdef double area = max(least, min(<double> MOST_NS, ns / MIN_CHUNKS)) * rate / k
+    cdef int64_t chunks = PACKED_CHUNKS if op.dim[PACKED] else MIN_CHUNKS
+    cdef double area = max(least, min(<double> MOST_NS, ns / chunks)) * rate / k
     cdef double row_price = 0.3 if op.dim[PACK_A] else 0.05
     cdef double col_price = 0.08 if op.dim[B_COL] == 1 else 0.25
-    # Beyond L2, B is read from farther away each time that a piece of rows asks for it.
-    if n * k * (4 if op.dtype == 0 else 8) > FAR_BYTES:
+    if op.dim[PACKED]:
+        col_price = 0.03
+    elif n * k * (4 if op.dtype == 0 else 8) > FAR_BYTES:
+        # Beyond L2, B is read from farther away each time that a piece of rows asks for it.
         col_price += 0.22
     cdef double most_rows = min(m, <int64_t> MOST_ROWS)
     cdef double rows = min(most_rows, sqrt(area * col_price / row_price))
@@ -146,16 +168,18 @@ cdef inline int64_t row_parts_of(const fnn_op *op) noexcept nogil:
     return parts_of(op.dim[N], op.dim[K], 4 if op.dtype == 0 else 8)
 
 
-cdef void prepare(fnn_op *op) noexcept nogil:
+cdef void arrange(fnn_op *op, bint partial, bint packed) noexcept nogil:
+    """What prepare does, with room for partial sums and for a copy of B or without."""
     cdef const gemm_kernels *kernels = gemm_table(op.isa, op.dtype)
     cdef double rate = kernels.rate, one
     op.kernels = kernels
+    op.dim[PACKED] = 0
     if op.dim[M] == 0 or op.dim[N] == 0 or op.dim[BATCH] == 0:
         op.chunks = 0
         op.cost = 0
         return
     op.dim[C_COL] = 1
-    op.dim[PARTS] = row_parts_of(op) if op.buf[5] != NULL else 1
+    op.dim[PARTS] = row_parts_of(op) if partial else 1
     op.dim[EXCHANGED] = exchange_pays(op, kernels)
     if op.dim[EXCHANGED]:
         swap(&op.dim[M], &op.dim[N])
@@ -164,6 +188,8 @@ cdef void prepare(fnn_op *op) noexcept nogil:
         swap(&op.dim[A_BATCH], &op.dim[B_BATCH])
         swap(&op.dim[C_ROW], &op.dim[C_COL])
     op.dim[PACK_A] = packing_pays(op, kernels)
+    op.dim[PACKED] = (packed and op.dim[BATCH] == 1
+                      and is_large(op.dim[M], op.dim[N], op.dim[K], 4 if op.dtype == 0 else 8))
     if op.dim[M] < kernels.mr:  # few rows: each value of B serves few multiplications
         rate *= (op.dim[M] + 1.0) / (kernels.mr + 1.0)
     op.dim[DEPTH] = kernels.kc if op.dim[M] > 1 or op.dim[B_COL] != 1 else max(<int64_t> 1, op.dim[K])
@@ -177,6 +203,25 @@ cdef void prepare(fnn_op *op) noexcept nogil:
     if op.dim[PARTS] > 1:
         op.chunks = op.dim[PARTS]
     op.scratch = kernels.scratch_bytes(ceil_div(op.dim[M], op.dim[ROWS]), op.dim[PACK_A])
+
+
+cdef void prepare(fnn_op *op) noexcept nogil:
+    arrange(op, op.buf[5] != NULL, op.buf[6] != NULL)
+
+
+cdef inline int64_t first_col(const fnn_op *op, const gemm_kernels *kernels, int64_t piece) noexcept nogil:
+    return min(op.dim[N], ceil_div(op.dim[N], kernels.nr) * piece // op.dim[COLS] * kernels.nr)
+
+
+cdef inline int64_t k_blocks_of(const fnn_op *op) noexcept nogil:
+    return max(<int64_t> 1, ceil_div(op.dim[K], op.dim[DEPTH]))
+
+
+cdef inline char *panels_at(const fnn_op *op, const gemm_kernels *kernels, char *panels, int64_t block,
+                            int64_t col) noexcept nogil:
+    """Where the panels of a block of k from a column on lie; those of a block lie side by side."""
+    cdef int64_t at = op.dim[K] * block // k_blocks_of(op), k = op.dim[K] * (block + 1) // k_blocks_of(op) - at
+    return panels + (ceil_div(op.dim[N], kernels.nr) * kernels.nr * at + col * k) * (4 if op.dtype == 0 else 8)
 
 
 cdef void finish(const fnn_op *op, int64_t offset, int64_t rows, int64_t cols, int64_t row) noexcept nogil:
@@ -224,19 +269,17 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
         return run_part(op, chunk)
     cdef const gemm_kernels *kernels = <const gemm_kernels *> op.kernels
     cdef int64_t size = 4 if op.dtype == 0 else 8
-    cdef int64_t k = op.dim[K], k_blocks = max(<int64_t> 1, ceil_div(k, op.dim[DEPTH])), p, at
+    cdef int64_t k = op.dim[K], k_blocks = k_blocks_of(op), p, at
     cdef int64_t batch = chunk // (op.dim[ROWS] * op.dim[COLS])
     cdef int64_t row = chunk // op.dim[COLS] % op.dim[ROWS], col = chunk % op.dim[COLS]
-    cdef int64_t panels = ceil_div(op.dim[N], kernels.nr)
-    cdef int64_t i = op.dim[M] * row // op.dim[ROWS]
-    cdef int64_t j = panels * col // op.dim[COLS] * kernels.nr
+    cdef int64_t i = op.dim[M] * row // op.dim[ROWS], j = first_col(op, kernels, col)
     cdef bint exchanged = op.dim[EXCHANGED]
     cdef char *a = <char *> op.buf[2 if exchanged else 1]
     cdef char *b = <char *> op.buf[1 if exchanged else 2]
     cdef int64_t offset
     cdef gemm_block block
     block.m = op.dim[M] * (row + 1) // op.dim[ROWS] - i
-    block.n = min(op.dim[N], panels * (col + 1) // op.dim[COLS] * kernels.nr) - j
+    block.n = first_col(op, kernels, col + 1) - j
     block.a_row = op.dim[A_ROW]
     block.a_col = op.dim[A_COL]
     block.b_row = op.dim[B_ROW]
@@ -245,6 +288,7 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     block.c_col = op.dim[C_COL]
     block.exchanged = exchanged
     block.pack_a = op.dim[PACK_A]
+    block.panels = NULL
     block.scratch = scratch
     block.bias = NULL
     offset = batch * op.dim[C_BATCH] + i * block.c_row + j * block.c_col
@@ -257,6 +301,8 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
         block.accumulate = p > 0 or op.dim[BETA]
         if p == k_blocks - 1 and op.buf[3] != NULL:
             block.bias = <char *> op.buf[3] + (i if exchanged else j) * size
+        if op.dim[PACKED]:
+            block.panels = panels_at(op, kernels, <char *> op.buf[6], p, j)
         kernels.multiply(&block)
     if exchanged:
         finish(op, offset, block.n, block.m, block.c_col)
@@ -301,7 +347,31 @@ cdef int run_sum(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return 0
 
 
+cdef void prepare_pack(fnn_op *op) noexcept nogil:
+    arrange(op, False, True)
+    op.chunks = k_blocks_of(op) * ceil_div(op.dim[N], PACKED_COLS) if op.dim[PACKED] else 0
+    op.cost = 20 + 0.2 * op.dim[K] * op.dim[N]
+    op.scratch = 0
+
+
+cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    """Some of B's columns, over a block of k."""
+    cdef const gemm_kernels *kernels = <const gemm_kernels *> op.kernels
+    cdef int64_t size = 4 if op.dtype == 0 else 8, k_blocks = k_blocks_of(op)
+    cdef int64_t p = chunk % k_blocks, col = chunk // k_blocks * PACKED_COLS, at = op.dim[K] * p // k_blocks
+    cdef gemm_block block
+    memset(&block, 0, sizeof(block))
+    block.n = min(op.dim[N] - col, <int64_t> PACKED_COLS)
+    block.k = op.dim[K] * (p + 1) // k_blocks - at
+    block.b_row = op.dim[B_ROW]
+    block.b_col = op.dim[B_COL]
+    block.b = <char *> op.buf[2] + (at * block.b_row + col * block.b_col) * size
+    kernels.pack_panels(&block, panels_at(op, kernels, <char *> op.buf[0], p, col))
+    return 0
+
+
 runtime.register_op("gemm", run, prepare)
+runtime.register_op("gemm_pack", run_pack, prepare_pack)
 runtime.register_op("gemm_sum", run_sum, prepare_sum)
 
 
@@ -309,6 +379,11 @@ def row_parts(int64_t n, int64_t k, int64_t itemsize):
     """How many rows `partial` has where a row is multiplied by k rows of n values of itemsize bytes; 1: none
     is needed."""
     return parts_of(n, k, itemsize)
+
+
+def packed_columns(int64_t m, int64_t n, int64_t k, int64_t itemsize):
+    """How many columns `panels`, of k rows, has on any ISA for a product; 0: it is not large, and needs none."""
+    return ceil_div(n, WIDEST) * WIDEST if is_large(m, n, k, itemsize) else 0
 
 
 cdef object checked(str name, object array, int ndim, object dtype):
@@ -386,7 +461,7 @@ def gemm(a, b, *, bias=None, bint transpose_a=False, bint transpose_b=False, out
     ValueError
         If shapes or strides do not fit.
     """
-    cdef fnn_op op
+    cdef fnn_op op, pack
     cdef int64_t size
     if not isinstance(a, np.ndarray):
         raise TypeError(f"a must be a NumPy array, got {type(a).__name__}")
@@ -463,6 +538,13 @@ def gemm(a, b, *, bias=None, bint transpose_a=False, bint transpose_b=False, out
     op.dim[C_BATCH] = out.strides[0] // size if ndim == 3 else 0
     op.dim[BETA] = accumulate
     op.scalar[0] = alpha
+    columns = packed_columns(m, n, k, size) if batch == 1 else 0
+    if columns:
+        panels = np.empty((k, columns), dtype)
+        pack = op
+        pack.buf[0] = data(panels)
+        runtime.run_one("gemm_pack", &pack)
+        op.buf[6] = data(panels)
     parts = row_parts_of(&op)
     if parts > 1:
         partial = np.empty((parts, n), dtype)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastnn_ext import runtime
-from fastnn_ext.gemm import gemm, row_parts
+from fastnn_ext.gemm import gemm, packed_columns, row_parts
 
 from guarded import guarded
 from reference import gemm as twin
@@ -20,6 +20,8 @@ SHAPES = [
     (26, 300, 1024), (129, 300, 257),
     (1, 260, 1100), (1, 1030, 401), (1, 70000, 3), (2, 1030, 401),
 ]  # fmt: skip
+# Products whose B is copied once for all chunks: with a last panel of one vector or two, and of some columns.
+LARGE = [(288, 129, 463), (301, 160, 400), (450, 535, 300)]
 
 
 def integers(rng, shape, dtype, largest=4):
@@ -47,6 +49,20 @@ def test_small_integers_are_exact_in_every_transpose_and_shape(isa, dtype, ta, t
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("ta", "tb"), [(False, False), (False, True), (True, False), (True, True)])
+def test_a_large_product_reads_one_copy_of_its_right_operand(isa, dtype, ta, tb):
+    rng = np.random.default_rng(7)
+    for shape in LARGE:
+        assert packed_columns(*shape, np.dtype(dtype).itemsize)
+        a, b = operands(rng, shape, dtype, ta, tb, integers)
+        bias, out = integers(rng, shape[1], dtype), integers(rng, shape[:2], dtype)
+        left, right = plain(a, b, ta, tb)
+        expected = np.maximum(left.astype(np.int64) @ right.astype(np.int64) + bias + out, 0)
+        gemm(a, b, bias=bias, out=out, accumulate=True, activation="relu", transpose_a=ta, transpose_b=tb)
+        np.testing.assert_array_equal(out, expected, str(shape))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("ta", "tb"), [(False, False), (False, True), (True, False)])
 def test_real_data_stay_within_eight_roundings(isa, dtype, ta, tb):
     rng = np.random.default_rng(1)
@@ -66,7 +82,9 @@ def test_real_data_stay_within_eight_roundings(isa, dtype, ta, tb):
         assert (np.abs(result - expected) <= bound).all(), shape
 
 
-@pytest.mark.parametrize("shape", [(32, 512, 784), (784, 512, 32), (1024, 256, 512), (200, 10, 300), (1, 2000, 500)])
+@pytest.mark.parametrize(
+    "shape", [(32, 512, 784), (784, 512, 32), (1024, 256, 512), (200, 10, 300), (1, 2000, 500), LARGE[2]]
+)
 def test_the_bits_do_not_depend_on_the_threads(isa, shape):
     rng = np.random.default_rng(2)
     m, n, k = shape

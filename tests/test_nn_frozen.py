@@ -84,6 +84,23 @@ def test_weights_are_packed_and_norms_folded_in_the_first_run_alone():
     assert not any(op.once for op in native_ops(small_network().eval().plan(x)))
 
 
+def test_a_large_linear_copies_its_weights_once_if_frozen_and_in_every_run_if_not():
+    layer = nn.Linear(300, 200).eval()
+    frozen = layer.frozen()
+    rng = np.random.default_rng(0)
+    for count in (320, 5, 400):
+        x = rng.standard_normal((count, 300)).astype(np.float32)
+        expected = x.astype(np.float64) @ layer.weight.numpy().T.astype(np.float64) + layer.bias.numpy()
+        np.testing.assert_allclose(layer(x), expected, atol=2e-5)
+        np.testing.assert_array_equal(frozen(x), layer(x))
+    assert [op.once for op in native_ops(layer.plan(x)) if op.kernel == "gemm_pack"] == [False]
+    assert [op.once for op in native_ops(frozen.plan(x)) if op.kernel == "gemm_pack"] == [True]
+    before = layer(x)
+    layer.weight.numpy()[...] *= 2
+    assert not np.array_equal(layer(x), before)
+    np.testing.assert_array_equal(frozen(x), before)
+
+
 def test_what_also_reads_other_things_runs_each_time():
     def op(outputs, inputs, **more):
         buffers = [(b, 0) for b in (*outputs, *inputs)]

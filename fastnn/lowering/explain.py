@@ -37,7 +37,7 @@ def shapes(op: NativeOp) -> str:
 
 
 #: Native ops that move what another one of their node computes.
-HELPERS = ("copy", "fill", "gemm_sum", "conv2d_pack", "conv2d_weight_grad_sum")
+HELPERS = ("copy", "fill", "gemm_pack", "gemm_sum", "conv2d_pack", "conv2d_weight_grad_sum")
 
 
 def work(op: NativeOp, part: float = 1.0) -> tuple[int, int]:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from fastnn.lowering.builder import Builder, Temporary
 
 
+#: Samples. A product that is not large at this batch gets no room for a copy of B.
+SOME = 320
+
+
 class MatMul(Op):
     """A product of two matrices, or of two stacks of matrices (batched along the first dimension).
 
@@ -79,11 +83,23 @@ class MatMul(Op):
             0, kinds.index(act[0]) if act else -1, kinds.index(grad[0]) if grad else -1,
         ]  # fmt: skip
         scalars = [act[1] if act else grad[1] if grad else 0.0]
+        panels = self._panels(node, to)
+        if panels is not None:
+            to.emit("gemm_pack", [panels], [None, b], dims)
         partial = self._partial(node, to)
         writes = () if partial is None else (4,)
-        to.emit("gemm", node.outputs, [a, b, bias, saved, partial], dims, scalars, writes=writes)
+        to.emit("gemm", node.outputs, [a, b, bias, saved, partial, panels], dims, scalars, writes=writes)
         if partial is not None:
             to.emit("gemm_sum", node.outputs, [partial, None, bias, saved], dims, scalars)
+
+    def _panels(self, node: Node, to: Builder) -> Temporary | None:
+        """Room for a copy of B that all chunks of a large product read."""
+        stack, *sizes = self.sizes(node)
+        m, n, k = (fixed + per_sample * SOME for fixed, per_sample in map(linear, sizes))
+        columns = native.packed_columns(m, n, k, node.output.dtype.itemsize)
+        if stack != 1 or linear(sizes[1])[1] or not columns:
+            return None
+        return to.temporary((sizes[2], columns), node.output.dtype)
 
     def _partial(self, node: Node, to: Builder) -> Temporary | None:
         """Room for the parts of a product that has, or with a batch of one would have, a single row."""

@@ -19,8 +19,9 @@ struct gemm_block {
     const void *bias;
     int64_t exchanged;
     int64_t accumulate;
-    int64_t pack_a; /* copy A, too */
-    void *scratch;  /* scratch_bytes(m, pack_a), 64-byte aligned */
+    int64_t pack_a;     /* copy A, too */
+    const void *panels; /* what pack_panels made of B, or NULL */
+    void *scratch;      /* scratch_bytes(m, pack_a), 64-byte aligned */
 };
 
 struct gemm_kernels {
@@ -28,6 +29,7 @@ struct gemm_kernels {
     int64_t kc;     /* block->k is at most this */
     double rate;    /* multiply-adds a nanosecond, for estimates of cost */
     int64_t (*scratch_bytes)(int64_t m, int64_t pack_a);
+    void (*pack_panels)(const struct gemm_block *block, void *panels); /* nr * k elements each */
     void (*multiply)(const struct gemm_block *block);
 };
 

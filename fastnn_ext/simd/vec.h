@@ -9,6 +9,8 @@
  *                            and vload_n fills the rest with zero
  *   + - * /  on vec          IEEE operations, lane by lane
  *   vfma(a, b, c)            a * b + c; one rounding where the ISA has FMA, two on the baseline
+ *   vaccumulate(&c, a, b)    c = vfma(a, b, c), in the register of c: for sums that fill most of the registers,
+ *                            which a compiler may move about otherwise
  *   vmask                    the result of vlt vle vgt vge veq vneq (ordered, as C's operators are) and
  *                            visnan; vsel(m, a, b) = m ? a : b; vmand(m1, m2), vmor(m1, m2)
  *   vmax(a, b) vmin(a, b)    as PyTorch's maximum: NaN if either is NaN
@@ -95,6 +97,7 @@ typedef veci_f64 vmask_f64;
 #define vload_n NAME(vload_n)
 #define vstore_n NAME(vstore_n)
 #define vfma NAME(vfma)
+#define vaccumulate NAME(vaccumulate)
 #define vlt NAME(vlt)
 #define vle NAME(vle)
 #define vgt NAME(vgt)
@@ -150,6 +153,7 @@ INLINE vec vneg(vec v) { return -v; }
 INLINE vec vload_n(const real *p, int n) { return V512(maskz_loadu)(FNN_TAIL(n), p); }
 INLINE void vstore_n(real *p, vec v, int n) { V512(mask_storeu)(p, FNN_TAIL(n), v); }
 INLINE vec vfma(vec a, vec b, vec c) { return V512(fmadd)(a, b, c); }
+INLINE void vaccumulate(vec *c, vec a, vec b) { *c = vfma(a, b, *c); }
 INLINE vmask vlt(vec a, vec b) { return V512M(cmp)(a, b, _CMP_LT_OQ); }
 INLINE vmask vle(vec a, vec b) { return V512M(cmp)(a, b, _CMP_LE_OQ); }
 INLINE vmask vgt(vec a, vec b) { return V512M(cmp)(a, b, _CMP_GT_OQ); }
@@ -194,6 +198,7 @@ INLINE veci NAME(tail_mask)(int n) {
 INLINE vec vload_n(const real *p, int n) { return _mm256_maskload_ps(p, (__m256i)NAME(tail_mask)(n)); }
 INLINE void vstore_n(real *p, vec v, int n) { _mm256_maskstore_ps(p, (__m256i)NAME(tail_mask)(n), v); }
 INLINE vec vfma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE void vaccumulate(vec *c, vec a, vec b) { __asm__("vfmadd231ps %2, %1, %0" : "+x"(*c) : "x"(a), "x"(b)); }
 INLINE vec vsqrt(vec a) { return _mm256_sqrt_ps(a); }
 INLINE vec vmax(vec a, vec b) { return vsel(visnan(a), a, _mm256_max_ps(a, b)); }
 INLINE vec vmin(vec a, vec b) { return vsel(visnan(a), a, _mm256_min_ps(a, b)); }
@@ -202,6 +207,7 @@ INLINE veci NAME(tail_mask)(int n) { return viset(n) > (veci){0, 1, 2, 3}; }
 INLINE vec vload_n(const real *p, int n) { return _mm256_maskload_pd(p, (__m256i)NAME(tail_mask)(n)); }
 INLINE void vstore_n(real *p, vec v, int n) { _mm256_maskstore_pd(p, (__m256i)NAME(tail_mask)(n), v); }
 INLINE vec vfma(vec a, vec b, vec c) { return _mm256_fmadd_pd(a, b, c); }
+INLINE void vaccumulate(vec *c, vec a, vec b) { __asm__("vfmadd231pd %2, %1, %0" : "+x"(*c) : "x"(a), "x"(b)); }
 INLINE vec vsqrt(vec a) { return _mm256_sqrt_pd(a); }
 INLINE vec vmax(vec a, vec b) { return vsel(visnan(a), a, _mm256_max_pd(a, b)); }
 INLINE vec vmin(vec a, vec b) { return vsel(visnan(a), a, _mm256_min_pd(a, b)); }
@@ -226,6 +232,7 @@ INLINE vec vfma(vec a, vec b, vec c) {
 #else
 INLINE vec vfma(vec a, vec b, vec c) { return a * b + c; }
 #endif
+INLINE void vaccumulate(vec *c, vec a, vec b) { *c = vfma(a, b, *c); }
 INLINE vec vsqrt(vec a) {
     vec r;
     for (int i = 0; i < W; i++) r[i] = REAL_IS_FLOAT ? (real)sqrtf((float)a[i]) : (real)sqrt(a[i]);
