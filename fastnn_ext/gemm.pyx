@@ -109,11 +109,11 @@ cdef bint packing_pays(const fnn_op *op, const gemm_kernels *kernels) noexcept n
     Rows that are a multiple of 4 KiB apart share a set of L1, and columns lie in a line each.
     """
     cdef int64_t size = 4 if op.dtype == 0 else 8
-    if op.dim[M] < 2 * kernels.mr or op.dim[N] < 8 * kernels.nr:
+    if op.dim[M] < 2 * kernels.mr or op.dim[N] < 4 * kernels.nr:
         return False
     if op.dim[A_COL] == 1:
         return op.dim[A_ROW] * size % 4096 == 0
-    return op.dim[K] >= 192 or op.dim[A_COL] * size % 1024 == 0
+    return op.dim[K] >= 24 or op.dim[A_COL] * size % 1024 == 0
 
 
 cdef inline bint is_large(int64_t m, int64_t n, int64_t k, int64_t size) noexcept nogil:
