@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from fastnn.graph import Graph, Tensor
-from fastnn.lowering.call import build, flatten_result, to_array
+from fastnn.lowering.cache import Programs, Recipe
+from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
 
-#: Programs that a traced function keeps, one a combination of shapes and dtypes; the oldest goes first.
-KEPT = 128
 
 
 class Traced:
@@ -25,38 +24,76 @@ class Traced:
         What is traced, once for each combination of shapes and dtypes.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        finish: Callable[[Graph, Any], tuple[Program, Callable[[Sequence[Any]], Any]]],
-    ) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
             raise TypeError(f"function must be callable, got {type(function).__name__}")
         self.function = function
-        self._finish = finish
-        self._programs: dict[Any, tuple[Program, Callable[[Sequence[Any]], Any]]] = {}
+        self._make_programs()
+
+    def _make_programs(self) -> None:
+        self._programs = Programs(
+            self.function, self._finish, _names, (self.function,), _name(self.function), any_batch=False
+        )
 
     def __call__(self, *args: Any) -> Any:
         arrays = _arguments(args)
-        program, rebuild = self._program(arrays)
-        return rebuild(program.plans[0].run(*arrays))
+        entry = self._programs.find(arrays)
+        return entry.rebuild(entry.program.plans[0].run(*arrays))
 
     def plan(self, *args: Any) -> Program:
         """The program that a call with these arguments runs: see its explain() and profile()."""
-        return self._program(_arguments(args))[0]
+        return self._programs.find(_arguments(args)).program
 
-    def _program(
-        self, arrays: list[np.ndarray[Any, Any]]
-    ) -> tuple[Program, Callable[[Sequence[Any]], Any]]:
-        key = tuple((a.shape, a.dtype.char) for a in arrays)
-        entry = self._programs.get(key)
-        if entry is None:
-            names = [f"argument {i}" for i in range(len(arrays))]
-            entry = build(self.function, arrays, names, self._finish, batched=False)
-            if len(self._programs) == KEPT:
-                del self._programs[next(iter(self._programs))]
-            self._programs[key] = entry
-        return entry
+    def _finish(self, graph: Graph, result: Any) -> Recipe:
+        tensors, rebuild = flatten_result(result, _name(self.function))
+        return Recipe([tensors], rebuild)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_programs"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make_programs()
+
+
+class Differentiated(Traced):
+    """A function's gradients, with its value or without."""
+
+    def __init__(
+        self, function: Callable[..., Any], argnums: int | Sequence[int] | None, with_value: bool
+    ) -> None:
+        self.argnums = argnums
+        self.with_value = with_value
+        super().__init__(function)
+
+    def _finish(self, graph: Graph, result: Any) -> Recipe:
+        if not isinstance(result, Tensor) or result.shape != ():
+            raise ValueError(
+                f"{_name(self.function)} must return a scalar to be differentiated, got {result!r}"
+            )
+        inputs, argnums = graph.inputs, self.argnums
+        if argnums is None:
+            chosen = [i for i, t in enumerate(inputs) if t.dtype.kind == "f"]
+        else:
+            chosen = [argnums] if isinstance(argnums, int) else list(argnums)
+            for i in chosen:
+                if not -len(inputs) <= i < len(inputs):
+                    raise ValueError(f"argnums names argument {i}; there are {len(inputs)}")
+        wrt = [inputs[i] for i in chosen]
+        grads = gradients(graph, {result: one(result.dtype)}, wrt)
+        filled = [zeros_like(t) if g is None else g for g, t in zip(grads, wrt, strict=True)]
+        single = isinstance(argnums, int) or (argnums is None and len(inputs) == 1)
+        with_value = self.with_value
+
+        def rebuild(values: Sequence[Any]) -> Any:
+            grads = values[1] if single else tuple(values[1:])
+            return (values[0], grads) if with_value else grads
+
+        return Recipe([[result, *filled]], rebuild)
+
+
+def _names(count: int) -> list[str]:
+    return [f"argument {i}" for i in range(count)]
 
 
 def _arguments(args: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
@@ -92,12 +129,7 @@ def trace(function: Callable[..., Any]) -> Traced:
     >>> fn.trace(lambda x, y: (x * y).sum())(np.ones(3), np.ones(3))
     3.0
     """
-
-    def finish(graph: Graph, result: Any) -> tuple[Program, Callable[[Sequence[Any]], Any]]:
-        tensors, rebuild = flatten_result(result, _name(function))
-        return Program(graph, [tensors]), rebuild
-
-    return Traced(function, finish)
+    return Traced(function)
 
 
 def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] | None = None) -> Traced:
@@ -121,45 +153,18 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] | 
     >>> fn.value_and_grad(lambda x, y, z: (x + y) * z)(-2.0, 5.0, -4.0)
     (-12.0, (-4.0, -4.0, 3.0))
     """
-    return Traced(function, _differentiate(function, argnums, lambda value, grads: (value, grads)))
+    return Differentiated(function, argnums, with_value=True)
 
 
 def grad(function: Callable[..., Any], argnums: int | Sequence[int] | None = None) -> Traced:
     """A function's gradients for its arguments; see `value_and_grad`."""
-    return Traced(function, _differentiate(function, argnums, lambda value, grads: grads))
-
-
-def _differentiate(
-    function: Callable[..., Any], argnums: int | Sequence[int] | None, combine: Callable[[Any, Any], Any]
-) -> Callable[[Graph, Any], tuple[Program, Callable[[Sequence[Any]], Any]]]:
-    def finish(graph: Graph, value: Any) -> tuple[Program, Callable[[Sequence[Any]], Any]]:
-        if not isinstance(value, Tensor) or value.shape != ():
-            raise ValueError(f"{_name(function)} must return a scalar to be differentiated, got {value!r}")
-        inputs = graph.inputs
-        if argnums is None:
-            chosen = [i for i, t in enumerate(inputs) if t.dtype.kind == "f"]
-        else:
-            chosen = [argnums] if isinstance(argnums, int) else list(argnums)
-            for i in chosen:
-                if not -len(inputs) <= i < len(inputs):
-                    raise ValueError(f"argnums names argument {i}; there are {len(inputs)}")
-        wrt = [inputs[i] for i in chosen]
-        grads = gradients(graph, {value: one(value.dtype)}, wrt)
-        filled = [zeros_like(t) if g is None else g for g, t in zip(grads, wrt, strict=True)]
-        single = isinstance(argnums, int) or (argnums is None and len(inputs) == 1)
-
-        def rebuild(values: Sequence[Any]) -> Any:
-            return combine(values[0], values[1] if single else tuple(values[1:]))
-
-        return Program(graph, [[value, *filled]]), rebuild
-
-    return finish
+    return Differentiated(function, argnums, with_value=False)
 
 
 def zeros_like(tensor: Tensor) -> Tensor:
     from fastnn.ops.shape import broadcast_to
 
-    return broadcast_to(np.zeros((), tensor.dtype), tensor.shape)
+    return broadcast_to(tensor.dtype.type(0), tensor.shape)
 
 
 def _name(function: Callable[..., Any]) -> str:

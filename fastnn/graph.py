@@ -1,8 +1,9 @@
-"""Tensor, Node, Graph and tracing: what a `forward` writes down when it runs.
+"""Tensor, Node and Graph: what a `forward` writes down when it runs.
 
-A traced function is called once with symbolic tensors of known shape. Each operation appends a Node
-to the active Graph. The batch is a `Dim`, a size known only as a multiple of the batch at run time;
-code that needs its value makes the graph one for that batch alone.
+A traced function is called with symbolic tensors of known shape, whose sizes are plain ints. Each
+operation appends a Node to the active Graph. Where traces at several batches agree but for sizes that
+lie on a line, the graph is made one for any of these batches (fastnn.lowering.trace): such sizes are
+then of class Dim, which no code of a user ever sees.
 """
 
 from __future__ import annotations
@@ -31,47 +32,63 @@ class TraceError(TypeError):
 
 
 class SpecialiseError(Exception):
-    """A size that follows the batch was used as a number: the graph must be traced for one batch."""
+    """A size that follows the batch has no form that a program can hold for any batch."""
 
 
 class Dim(int):
-    """A size that is `per_sample` times the batch; as an int, its value in this trace."""
+    """A size that is fixed + per_sample * batch; as an int, its value at one batch.
 
+    It stands for no batch at which it is 1, which broadcasts, or less: those have programs of their own.
+    """
+
+    fixed: int
     per_sample: int
+    batch: int
 
-    def __new__(cls, per_sample: int, batch: int) -> Dim:
-        self = super().__new__(cls, per_sample * batch)
-        self.per_sample = per_sample
+    def __new__(cls, fixed: int, per_sample: int, batch: int) -> Dim:
+        self = super().__new__(cls, fixed + per_sample * batch)
+        self.fixed, self.per_sample, self.batch = fixed, per_sample, batch
         return self
 
-    @property
-    def batch(self) -> int:
-        return int(self) // self.per_sample
-
     def __mul__(self, other: Any) -> Any:
-        if type(other) is int and other > 0:
-            return Dim(self.per_sample * other, self.batch)
-        raise SpecialiseError
+        if type(other) is not int:
+            raise SpecialiseError
+        return Dim(self.fixed * other, self.per_sample * other, self.batch) if other else 0
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Any) -> Any:
-        if type(other) is int and other > 0 and self.per_sample % other == 0:
-            return Dim(self.per_sample // other, self.batch)
+        if type(other) is int and other > 0 and self.per_sample % other == 0 and self.fixed % other == 0:
+            return Dim(self.fixed // other, self.per_sample // other, self.batch)
         raise SpecialiseError
+
+    def __add__(self, other: Any) -> Any:
+        fixed, per_sample = linear(other)
+        return sized(self.fixed + fixed, self.per_sample + per_sample, self.batch)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        fixed, per_sample = linear(other)
+        return sized(self.fixed - fixed, self.per_sample - per_sample, self.batch)
 
     def _number(self, *_: Any) -> Any:
         raise SpecialiseError
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = _number
+    __rsub__ = __truediv__ = __rtruediv__ = _number
     __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __float__ = _number
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _number  # type: ignore[assignment]
     __hash__ = int.__hash__
 
 
+def sized(fixed: int, per_sample: int, batch: int) -> int:
+    """fixed + per_sample * batch: an int where it does not follow the batch, else a Dim."""
+    return Dim(fixed, per_sample, batch) if per_sample else fixed
+
+
 def linear(size: int) -> tuple[int, int]:
     """A size as (fixed, per_sample): it is fixed + per_sample * batch."""
-    return (0, size.per_sample) if isinstance(size, Dim) else (size, 0)
+    return (size.fixed, size.per_sample) if isinstance(size, Dim) else (int(size), 0)
 
 
 def is_one(size: int) -> bool:
@@ -92,11 +109,13 @@ def count(shape: Sequence[int]) -> int:
 
 def describe(shape: Sequence[int]) -> str:
     """A shape as text, with N for the batch."""
-    parts = [
-        ("N" if size.per_sample == 1 else f"{size.per_sample}N") if isinstance(size, Dim) else str(size)
-        for size in shape
-    ]
+    parts = [_term(size) if isinstance(size, Dim) else str(size) for size in shape]
     return "(" + ", ".join(parts) + ("," if len(parts) == 1 else "") + ")"
+
+
+def _term(size: Dim) -> str:
+    batch = "N" if size.per_sample == 1 else f"{size.per_sample}N"
+    return batch + (f" {'+' if size.fixed > 0 else '-'} {abs(size.fixed)}" if size.fixed else "")
 
 
 class Node:
@@ -256,7 +275,6 @@ class Tensor(TensorMethods):
     Attributes
     ----------
     shape : tuple of int
-        Sizes; the batch is an int whose value holds for this trace only.
     dtype : numpy.dtype
         float32 or float64; int64 for labels.
     """
@@ -302,15 +320,29 @@ class Tensor(TensorMethods):
 
 
 class Graph:
-    """Nodes in the order in which they were written, which is a topological order."""
+    """Nodes in the order in which they were written, which is a topological order.
+
+    Attributes
+    ----------
+    nodes : list of Node
+    inputs, outputs : list of Tensor
+    calls : list of (module, result)
+        Modules in the order in which they returned, and what.
+    owners : list of (parameter, array)
+        Parameters that the graph reads, and where each had its values.
+    exposed : list
+        Parameters whose values Python could read while the graph was traced.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
         self.stage = 0
-        self.calls: list[tuple[Any, Any]] = []  # modules in the order in which they returned, and what
-        self._memory: dict[int, Tensor] = {}
+        self.calls: list[tuple[Any, Any]] = []
+        self.owners: list[tuple[Any, np.ndarray[Any, Any]]] = []
+        self.exposed: list[Any] = []
+        self._memory: dict[Any, Tensor] = {}
 
     def add(self, op: Op, inputs: Sequence[Tensor], **attrs: Any) -> Node:
         node = Node(op, list(inputs), attrs, self.stage)
@@ -319,14 +351,44 @@ class Graph:
         self.nodes.append(node)
         return node
 
-    def memory(self, array: np.ndarray[Any, Any]) -> Tensor:
-        """The tensor of an array that outlives the graph, made at its first use."""
+    def memory(self, array: np.ndarray[Any, Any], owner: Any = None) -> Tensor:
+        """The tensor of an array that outlives the graph, made at its first use.
+
+        `owner` is the parameter whose values the array holds.
+        """
         tensor = self._memory.get(id(array))
         if tensor is None:
             from fastnn.ops.base import MEMORY
 
-            tensor = self._memory[id(array)] = self.add(MEMORY, (), array=array).output
+            # What a frozen parameter holds is never written to again; another read-only array may be a view.
+            constant = owner is not None and not array.flags.writeable
+            tensor = self.add(MEMORY, (), array=array, source=None, constant=constant).output
+            self._memory[id(array)] = tensor
+            if owner is not None:
+                self.owners.append((owner, array))
         return tensor
+
+    def storage(self, value: Any) -> np.ndarray[Any, Any]:
+        """The memory of a parameter or an array, for an op that writes to it."""
+        if isinstance(value, np.ndarray):
+            return value
+        self.owners.append((value, value._storage))
+        return value._storage  # type: ignore[no-any-return]
+
+    def array(self, source: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Tensor:
+        """The tensor of an array from outside, which runs read as it then is.
+
+        In place where dtype and layout allow; else from a copy that is made anew in each run.
+        """
+        if source.dtype == dtype and source.flags.c_contiguous and source.flags.aligned:
+            return self.memory(source)
+        key = (id(source), dtype)
+        if key not in self._memory:
+            from fastnn.ops.base import MEMORY
+
+            copy = source.astype(dtype, order="C")
+            self._memory[key] = self.add(MEMORY, (), array=copy, source=source, constant=False).output
+        return self._memory[key]
 
     def consumers(self) -> dict[Tensor, list[Node]]:
         """Who reads each tensor. A graph's outputs count as read by nobody."""
@@ -365,7 +427,8 @@ def recording(graph: Graph) -> Iterator[Graph]:
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     """A tensor, a parameter, a number or an array, as a tensor of the active graph.
 
-    Numbers take the dtype of `like`; arrays must have it.
+    Numbers, and arrays of integers, take the dtype of `like`; floating arrays must have it. Arrays enter by
+    reference: what is written to them later, later runs read.
     """
     if isinstance(value, Tensor):
         return value
@@ -373,19 +436,24 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     as_leaf = getattr(value, "_as_tensor", None)
     if as_leaf is not None:
         return as_leaf(graph)
-    from fastnn.ops.base import CONSTANT
+    if isinstance(value, np.ndarray):
+        _check_enters(value.dtype)
+        if like is not None and value.dtype.kind != "f":
+            return graph.array(value, like.dtype)
+        return graph.array(value, value.dtype if value.dtype in FLOATS else np.dtype(np.float32))
+    if isinstance(value, (bool, int, float, np.generic)):
+        from fastnn.ops.base import CONSTANT
 
-    if isinstance(value, (bool, int, float, np.generic, np.ndarray)):
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"an array of dtype {array.dtype} cannot enter a graph; use float32 or float64")
-        if like is not None and (not isinstance(value, np.ndarray) or array.dtype.kind != "f"):
-            array = array.astype(like.dtype)
-        elif array.dtype not in FLOATS:
-            array = array.astype(np.float32)
-        array = np.array(array, order="C")
-        return graph.add(CONSTANT, (), value=array).output
+        number = np.asarray(value)
+        _check_enters(number.dtype)
+        dtype = like.dtype if like is not None else number.dtype if number.dtype in FLOATS else np.float32
+        return graph.add(CONSTANT, (), value=number.astype(dtype)).output
     raise TypeError(f"{type(value).__name__} cannot enter a graph; expected a tensor, array or number")
+
+
+def _check_enters(dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "fiub":
+        raise TypeError(f"an array of dtype {dtype} cannot enter a graph; use float32 or float64")
 
 
 class _Stems:

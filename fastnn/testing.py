@@ -10,7 +10,8 @@ import numpy as np
 from fastnn import random
 from fastnn.functions import zeros_like
 from fastnn.graph import Graph, Tensor
-from fastnn.lowering.call import build, flatten_result, to_array
+from fastnn.lowering.cache import Programs, Recipe
+from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients
 from fastnn.lowering.program import Program
 from fastnn.nn.loss import Loss
@@ -149,10 +150,10 @@ def _program(
 ) -> Program:
     """The program of the outputs (wrt=None), or of gradients, which also takes their weights."""
 
-    def finish(graph: Graph, result: Any) -> Program:
-        tensors, _ = flatten_result(result, getattr(function, "__name__", type(function).__name__))
+    def finish(graph: Graph, result: Any) -> Recipe:
+        tensors, rebuild = flatten_result(result, what)
         if wrt is None:
-            return Program(graph, [tensors])
+            return Recipe([tensors], rebuild)
         leaves = [
             *(graph.inputs[i] for i in wrt),
             *(graph.memory(p._storage) for _, p in parameters),
@@ -165,9 +166,9 @@ def _program(
             graph.inputs.append(seed)
             seeds[tensor] = add(seeds[tensor], seed) if tensor in seeds else seed
         found = gradients(graph, seeds, leaves)
-        return Program(
-            graph, [[zeros_like(t) if g is None else g for t, g in zip(leaves, found, strict=True)]]
-        )
+        grads = [zeros_like(t) if g is None else g for t, g in zip(leaves, found, strict=True)]
+        return Recipe([grads], tuple)
 
+    what = getattr(function, "__name__", type(function).__name__)
     names = [f"input[{i}]" for i in range(len(arrays))]
-    return build(function, arrays, names, finish)
+    return Programs(function, finish, lambda _: names, (function,), what).find(arrays).program

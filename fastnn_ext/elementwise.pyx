@@ -4,7 +4,7 @@ Native ops
 ----------
 unary    buf: y, x     dim: n, kind   scalar: a, b
 binary   buf: y, a, b  dim: kind, ndim (<= 6), shape[6], a_stride[6], b_stride[6]
-copy     buf: y, x     dim: ndim (<= 8), shape[8], y_stride[8], x_stride[8]   scalar: accumulate
+copy     buf: y, x     dim: ndim (<= 8), shape[8], y_stride[8], x_stride[8], y_at, x_at   scalar: accumulate
 fill     buf: y        dim: n         scalar: value
 divide_by_size   buf: y, x     dim: n, size
 
@@ -66,11 +66,13 @@ cdef enum:
     C_SHAPE = 1
     C_Y = 9
     C_X = 17
-    C_BAND = 25  # rows and columns of the last two dimensions that one block takes,
-    C_SPAN = 26
-    C_BANDS = 27  # how many blocks there are of each,
-    C_SPANS = 28
-    C_BLOCKS = 29  # and how many blocks, in order, make a chunk
+    C_Y_AT = 25
+    C_X_AT = 26
+    C_BAND = 27  # rows and columns of the last two dimensions that one block takes,
+    C_SPAN = 28
+    C_BANDS = 29  # how many blocks there are of each,
+    C_SPANS = 30
+    C_BLOCKS = 31  # and how many blocks, in order, make a chunk
 
 cdef enum: CHUNK_NS = 10000
 cdef double BYTE_NS = 0.04   # reading or writing a byte that is not in the innermost cache
@@ -307,8 +309,8 @@ cdef int run_copy(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
         rest = block // dim[C_SPANS]
         row = rest % dim[C_BANDS] * dim[C_BAND]
         rest = rest // dim[C_BANDS]
-        y_at = row * y[last - 1] + col * y[last]
-        x_at = row * x[last - 1] + col * x[last]
+        y_at = dim[C_Y_AT] + row * y[last - 1] + col * y[last]
+        x_at = dim[C_X_AT] + row * x[last - 1] + col * x[last]
         for i in range(last - 2, -1, -1):
             y_at += rest % shape[i] * y[i]
             x_at += rest % shape[i] * x[i]

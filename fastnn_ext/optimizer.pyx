@@ -2,18 +2,23 @@
 
 Native ops
 ----------
-sgd    buf: param, grad, momentum_buffer | NULL, hyper  dim: n, nesterov, maximize
-adam   buf: param, grad, m, v, vmax | NULL, hyper       dim: n, decoupled, maximize
-tick   buf: hyper                                       dim: index
+sgd         buf: param, grad, momentum_buffer | NULL, hyper, steps, begins  dim: n, count, nesterov, maximize
+adam        buf: param, grad, m, v, vmax | NULL, hyper, steps, begins       dim: n, count, decoupled, maximize
+tick        buf: hyper, steps | NULL                                        dim: index, count, condition
 
 `hyper` points to eight doubles, read at run time, so that a schedule changes them without a new plan:
 
-sgd    lr, momentum, dampening, weight_decay, step
-adam   lr, beta1, beta2, eps, weight_decay, step
+sgd    lr, momentum, dampening, weight_decay, updates
+adam   lr, beta1, beta2, eps, weight_decay, updates
 
-`step` counts the steps that are finished; `tick` adds 1 to hyper[index] and runs after the updates
-that share this hyper. SGD without a buffer is SGD without momentum; at step 0 the buffer's contents
-are not read. `decoupled` is AdamW's weight decay, `vmax` AMSGrad's maximum.
+An op updates `count` parameters that lie one behind the other; parameter k has the elements from
+begins[k] - begins[0] on, and has been updated steps[k] times (a double), each by its own count: one that
+was frozen for a while is not as far as its neighbours. For SGD only steps with a momentum count, since at
+steps[k] = 0 the buffer's contents are not read.
+
+`tick` runs after the updates. It adds 1 to steps[0 ... count - 1], unless hyper[condition] is 0
+(condition -1: always), and to hyper[index], the group's updates (index -1: not). SGD without a buffer is SGD
+without momentum. `decoupled` is AdamW's weight decay, `vmax` AMSGrad's maximum.
 """
 from libc.math cimport pow, sqrt
 from libc.stdint cimport int64_t
@@ -66,35 +71,67 @@ cdef void prepare_tick(fnn_op *op) noexcept nogil:
     op.cost = 1
 
 
+cdef inline int64_t part_of(const fnn_op *op, const double *steps, const int64_t *begins, int64_t begin,
+                            int64_t end, int64_t *first) noexcept nogil:
+    """The end of the elements from `begin` on whose parameters have made as many steps; `first` is the
+    parameter that holds `begin`, found from its last value on."""
+    cdef int64_t count = op.dim[1], k
+    while first[0] + 1 < count and begins[first[0] + 1] - begins[0] <= begin:
+        first[0] += 1
+    k = first[0] + 1
+    while k < count and steps[k] == steps[first[0]] and begins[k] - begins[0] < end:
+        k += 1
+    return min(end, begins[k] - begins[0]) if k < count else end
+
+
 cdef int run_sgd(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t begin = chunk * CHUNK, n = min(<int64_t> CHUNK, op.dim[0] - begin)
+    cdef int64_t begin = chunk * CHUNK, end = min(begin + CHUNK, op.dim[0]), part, k = 0
     cdef const double *hyper = <const double *> op.buf[3]
+    cdef const double *steps = <const double *> op.buf[4]
+    cdef const int64_t *begins = <const int64_t *> op.buf[5]
     cdef sgd_step s
     s.lr, s.momentum, s.gain, s.weight_decay = hyper[0], hyper[1], 1 - hyper[2], hyper[3]
-    s.first, s.nesterov, s.maximize = hyper[4] == 0, op.dim[1] != 0, op.dim[2] != 0
-    # PyTorch leaves the buffer alone while momentum is 0.
-    (<const optimizer_kernels *> op.kernels).sgd(
-        at(op, 0, begin), NULL if s.momentum == 0 else at(op, 2, begin), at(op, 1, begin), n, &s)
+    s.nesterov, s.maximize = op.dim[2] != 0, op.dim[3] != 0
+    while begin < end:
+        part = part_of(op, steps, begins, begin, end, &k)
+        s.first = steps[k] == 0
+        # PyTorch leaves the buffer alone while momentum is 0.
+        (<const optimizer_kernels *> op.kernels).sgd(
+            at(op, 0, begin), NULL if s.momentum == 0 else at(op, 2, begin), at(op, 1, begin), part - begin, &s)
+        begin = part
     return 0
 
 
 cdef int run_adam(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t begin = chunk * CHUNK, n = min(<int64_t> CHUNK, op.dim[0] - begin)
+    cdef int64_t begin = chunk * CHUNK, end = min(begin + CHUNK, op.dim[0]), part, k = 0
     cdef const double *hyper = <const double *> op.buf[5]
-    cdef double lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], t = hyper[5] + 1
+    cdef const double *steps = <const double *> op.buf[6]
+    cdef const int64_t *begins = <const int64_t *> op.buf[7]
+    cdef double lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], t
     cdef adam_step s
-    s.step_size = lr / (1 - pow(beta1, t))
-    s.inverse_root = 1 / sqrt(1 - pow(beta2, t))
     s.gain1, s.beta2, s.gain2 = 1 - beta1, beta2, 1 - beta2
     s.eps, s.weight_decay, s.shrink = hyper[3], hyper[4], 1 - lr * hyper[4]
-    s.decoupled, s.maximize = op.dim[1] != 0, op.dim[2] != 0
-    (<const optimizer_kernels *> op.kernels).adam(
-        at(op, 0, begin), at(op, 2, begin), at(op, 3, begin), at(op, 4, begin), at(op, 1, begin), n, &s)
+    s.decoupled, s.maximize = op.dim[2] != 0, op.dim[3] != 0
+    while begin < end:
+        part = part_of(op, steps, begins, begin, end, &k)
+        t = steps[k] + 1
+        s.step_size = lr / (1 - pow(beta1, t))
+        s.inverse_root = 1 / sqrt(1 - pow(beta2, t))
+        (<const optimizer_kernels *> op.kernels).adam(
+            at(op, 0, begin), at(op, 2, begin), at(op, 3, begin), at(op, 4, begin), at(op, 1, begin),
+            part - begin, &s)
+        begin = part
     return 0
 
 
 cdef int run_tick(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    (<double *> op.buf[0])[op.dim[0]] += 1
+    cdef double *hyper = <double *> op.buf[0]
+    cdef int64_t k
+    if op.dim[2] < 0 or hyper[op.dim[2]] != 0:
+        for k in range(op.dim[1]):
+            (<double *> op.buf[1])[k] += 1
+    if op.dim[0] >= 0:
+        hyper[op.dim[0]] += 1
     return 0
 
 
@@ -128,6 +165,7 @@ def sgd(param, grad, momentum_buffer, hyper, bint nesterov=False, bint maximize=
     learning", ICML 2013; with PyTorch's definition of the momentum buffer.
     """
     cdef fnn_op op
+    cdef int64_t begins = 0
     memset(&op, 0, sizeof(op))
     op.dtype = check_real("param", param, None, True)
     check("grad", grad, param.dtype, param.shape)
@@ -138,7 +176,8 @@ def sgd(param, grad, momentum_buffer, hyper, bint nesterov=False, bint maximize=
         raise ValueError(f"momentum_buffer must be given, as the momentum is {hyper[1]}")
     check_apart({"param": param, "grad": grad, "momentum_buffer": momentum_buffer, "hyper": hyper})
     op.buf[0], op.buf[1], op.buf[2], op.buf[3] = data(param), data(grad), data(momentum_buffer), data(hyper)
-    op.dim[0], op.dim[1], op.dim[2] = param.size, nesterov, maximize
+    op.buf[4], op.buf[5] = <double *> data(hyper) + 4, &begins
+    op.dim[0], op.dim[1], op.dim[2], op.dim[3] = param.size, 1, nesterov, maximize
     runtime.run_one("sgd", &op)
 
 
@@ -172,6 +211,7 @@ def adam(param, grad, m, v, vmax, hyper, bint decoupled=False, bint maximize=Fal
     "Decoupled weight decay regularization", ICLR 2019 (AdamW).
     """
     cdef fnn_op op
+    cdef int64_t begins = 0
     memset(&op, 0, sizeof(op))
     op.dtype = check_real("param", param, None, True)
     check("grad", grad, param.dtype, param.shape)
@@ -183,7 +223,8 @@ def adam(param, grad, m, v, vmax, hyper, bint decoupled=False, bint maximize=Fal
     check_apart({"param": param, "grad": grad, "m": m, "v": v, "vmax": vmax, "hyper": hyper})
     op.buf[0], op.buf[1], op.buf[2] = data(param), data(grad), data(m)
     op.buf[3], op.buf[4], op.buf[5] = data(v), data(vmax), data(hyper)
-    op.dim[0], op.dim[1], op.dim[2] = param.size, decoupled, maximize
+    op.buf[6], op.buf[7] = <double *> data(hyper) + 5, &begins
+    op.dim[0], op.dim[1], op.dim[2], op.dim[3] = param.size, 1, decoupled, maximize
     runtime.run_one("adam", &op)
 
 
@@ -207,5 +248,5 @@ def tick(hyper, int64_t index):
     if not 0 <= index < HYPER:
         raise ValueError(f"index must lie in 0 ... {HYPER - 1}, got {index}")
     op.buf[0] = data(hyper)
-    op.dim[0] = index
+    op.dim[0], op.dim[2] = index, -1
     runtime.run_one("tick", &op)

@@ -13,7 +13,12 @@ class Spec:
     ignore: int
     def describe(self) -> str: ...
 
+class Arena:
+    nbytes: int
+
 class Plan:
+    arena: Arena
+    batches: set[int]
     inputs: tuple[Spec, ...]
     outputs: tuple[Spec, ...]
     max_batch: int
@@ -29,8 +34,11 @@ class Plan:
         inputs: Sequence[tuple[Any, ...]],
         outputs: Sequence[tuple[Any, ...]],
         max_batch: int,
-        shared: Plan | None = None,
+        arena: Arena | None = None,
+        after: Plan | None = None,
         once: int = 0,
+        copies: tuple[tuple[Any, Any], ...] = (),
+        batches: set[int] | None = None,
     ) -> None: ...
     def run(self, *args: Any) -> tuple[Any, ...]: ...
     def try_run(self, *args: Any) -> tuple[Any, ...] | None: ...

@@ -15,8 +15,13 @@ refs     ("arena", 0, byte_offset), ("fixed", k, byte_offset), ("input", k, byte
 inputs   InputSpec tuples (name, dtype, dims, limit, ignore): dims as above; for labels `limit` is
          the number of classes (0: unchecked) and `ignore` the label that is passed over.
 outputs  tuples (dtype, dims); a new array a run, or a Python float where dims is ().
-shared   another plan whose arena this one works in: the backward pass after its forward.
+arena    the Arena that it works in, with other plans that never run at once; None for one of its own.
+after    the plan whose run this one goes on from, in the same arena and at the same batch: the forward
+         pass before a backward one.
 fixed    arrays that live as long as the plan: parameters, gradients, optimizer state, constants.
+copies   pairs (array of fixed, source): before each run the source, an array from outside that kernels
+         cannot read as it lies, is copied over.
+batches  the set of batch sizes that the plan may run at, which its maker may add to; None for all.
 """
 import numpy as np
 
@@ -132,38 +137,92 @@ cdef bint is_format(const char *format, int dtype) noexcept:
 
 
 @cython.final
+cdef class Arena:
+    """Memory that plans work in, one at a time; it grows to what the largest of them needs."""
+    cdef void *base
+    cdef readonly int64_t nbytes
+    cdef PyThread_type_lock lock
+    cdef unsigned forks
+    cdef long owner
+    cdef object latest  # the plan that ran last: what it wrote is there
+
+    def __cinit__(self):
+        self.lock = PyThread_allocate_lock()
+        self.forks = runtime.forks()
+        if self.lock == NULL:
+            raise MemoryError("no memory for a lock")
+
+    def __dealloc__(self):
+        runtime.deallocate(self.base)
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    cdef int acquire(self) except -1:
+        if self.forks != runtime.forks():
+            # Another thread of the parent may have held the lock for ever.
+            self.lock = PyThread_allocate_lock()
+            self.forks = runtime.forks()
+            self.owner = 0
+        if not PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
+            if self.owner == <long> PyThread_get_thread_ident():
+                raise RuntimeError("a plan cannot be run from inside itself")
+            with nogil:
+                PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        self.owner = <long> PyThread_get_thread_ident()
+        return 0
+
+    cdef void release(self) noexcept:
+        self.owner = 0
+        PyThread_release_lock(self.lock)
+
+    cdef int reserve(self, int64_t nbytes) except -1:
+        """Room for a plan; what stood in the arena is lost if it has to grow. Called while it is held."""
+        cdef void *base
+        if self.base != NULL and nbytes <= self.nbytes:
+            return 0
+        base = runtime.allocate(<size_t> nbytes)
+        if base == NULL:
+            raise MemoryError(f"no memory for a plan with an arena of {nbytes} bytes")
+        runtime.deallocate(self.base)
+        self.base, self.nbytes, self.latest = base, nbytes, None
+        return 0
+
+
+@cython.final
 cdef class Plan:
     """A lowered graph, ready to run. See the module's docstring for the arguments."""
     cdef fnn_program program
     cdef linear *dims            # (n_ops, FNN_MAX_DIM)
     cdef patch *input_patches
     cdef patch *output_patches
-    cdef int n_input_patches, n_output_patches
-    cdef void *arena
+    cdef patch *arena_patches
+    cdef int n_input_patches, n_output_patches, n_arena_patches
+    cdef void *base              # of the arena, where the ops point now
     cdef Py_buffer *views        # one an input, held during a call
     cdef double *scalars         # one an output: where those without dimensions are written
-    cdef Plan shared             # whose arena this plan works in, or None
+    cdef readonly Arena arena
+    cdef Plan after              # whose run this one goes on from, or None
     cdef list keep               # arrays and objects that ops point at
+    cdef tuple copies
+    cdef readonly set batches
     cdef readonly tuple inputs, outputs
     cdef readonly int64_t max_batch
     cdef readonly int64_t arena_bytes
     cdef int64_t batch
-    cdef PyThread_type_lock lock
     cdef unsigned forks
-    cdef long owner
     cdef object seconds          # (n_ops, threads) while profiling
     cdef object events           # (room,) of EVENT, of the latest profile
     cdef int64_t n_events
     cdef readonly object kernels # names of the ops
 
     def __cinit__(self):
-        self.lock = NULL
         self.batch = -1
         self.events = np.zeros(0, EVENT)
 
     def __init__(self, list ops, list phases, int commit, int64_t arena_bytes, list fixed,
-                 list inputs, list outputs, int64_t max_batch, Plan shared=None, int once=0):
-        cdef Py_ssize_t i, k
+                 list inputs, list outputs, int64_t max_batch, Arena arena=None, Plan after=None,
+                 int once=0, tuple copies=(), set batches=None):
+        cdef Py_ssize_t i, k, room
         cdef fnn_op *op
         self.keep = [fixed]
         self.kernels = tuple(op_spec[0] for op_spec in ops)
@@ -171,8 +230,11 @@ cdef class Plan:
         self.outputs = tuple(Spec(f"output {k}", *spec) for k, spec in enumerate(outputs))
         self.max_batch = max_batch
         self.arena_bytes = arena_bytes
-        self.lock = PyThread_allocate_lock()
         self.forks = runtime.forks()
+        self.arena = Arena() if arena is None else arena
+        self.after = after
+        self.copies = copies
+        self.batches = batches
         self.program.n_ops = <int32_t> len(ops)
         self.program.n_phases = <int32_t> len(phases)
         self.program.commit = commit
@@ -181,15 +243,20 @@ cdef class Plan:
         self.program.phases = <fnn_phase *> calloc(max(1, len(phases)), sizeof(fnn_phase))
         self.dims = <linear *> calloc(max(1, len(ops)) * FNN_MAX_DIM, sizeof(linear))
         self.views = <Py_buffer *> calloc(max(1, len(inputs)), sizeof(Py_buffer))
-        self.input_patches = <patch *> calloc(max(1, len(ops) * FNN_MAX_BUF), sizeof(patch))
-        self.output_patches = <patch *> calloc(max(1, len(ops) * FNN_MAX_BUF), sizeof(patch))
-        self.shared = shared
+        room = max(1, sum([len(op_spec[2]) for op_spec in ops]))
+        self.input_patches = <patch *> calloc(room, sizeof(patch))
+        self.output_patches = <patch *> calloc(room, sizeof(patch))
+        self.arena_patches = <patch *> calloc(room, sizeof(patch))
         self.scalars = <double *> calloc(max(1, len(outputs)), sizeof(double))
-        self.arena = shared.arena if shared is not None else runtime.allocate(<size_t> arena_bytes)
-        if (self.arena == NULL or self.program.ops == NULL or self.program.phases == NULL
-                or self.dims == NULL or self.views == NULL or self.scalars == NULL or self.input_patches == NULL
-                or self.output_patches == NULL or self.lock == NULL):
-            raise MemoryError(f"no memory for a plan with an arena of {arena_bytes} bytes")
+        if (self.program.ops == NULL or self.program.phases == NULL or self.dims == NULL or self.views == NULL
+                or self.scalars == NULL or self.input_patches == NULL or self.output_patches == NULL
+                or self.arena_patches == NULL):
+            raise MemoryError(f"no memory for a plan of {len(ops)} ops")
+        self.arena.acquire()
+        try:
+            self.arena.reserve(arena_bytes)
+        finally:
+            self.arena.release()
         for i, (kernel, dtype, buffers, dims, scalars, callback) in enumerate(ops):
             op = &self.program.ops[i]
             if len(buffers) > FNN_MAX_BUF or len(dims) > FNN_MAX_DIM or len(scalars) > FNN_MAX_SCALAR:
@@ -218,15 +285,16 @@ cdef class Plan:
         cdef Py_buffer view
         cdef patch *p
         where, index, offset = ref
-        if where == "arena":
-            op.buf[slot] = <char *> self.arena + <int64_t> offset
-        elif where == "fixed":
+        if where == "fixed":
             # Read-only arrays (constants) are only ever read.
             PyObject_GetBuffer(fixed[index], &view, PyBUF_STRIDES)
             op.buf[slot] = <char *> view.buf + <int64_t> offset
             PyBuffer_Release(&view)
         else:
-            if where == "input":
+            if where == "arena":
+                p = &self.arena_patches[self.n_arena_patches]
+                self.n_arena_patches += 1
+            elif where == "input":
                 p = &self.input_patches[self.n_input_patches]
                 self.n_input_patches += 1
             else:
@@ -247,31 +315,43 @@ cdef class Plan:
         free(self.scalars)
         free(self.input_patches)
         free(self.output_patches)
-        if self.shared is None:
-            runtime.deallocate(self.arena)
-        if self.lock != NULL:
-            PyThread_free_lock(self.lock)
+        free(self.arena_patches)
 
     # ---- one run ------------------------------------------------------------------------------
 
     cdef int acquire(self) except -1:
+        """Holds the arena, with room for this plan and the ops pointed at it."""
+        cdef int k
+        cdef patch *p
+        self.arena.acquire()
         if self.forks != runtime.forks():
-            # Another thread of the parent may have held the lock and the team's mutex for ever.
-            self.lock = PyThread_allocate_lock()
+            # Another thread of the parent may have held the team's mutex for ever.
             self.program.team = NULL
             self.forks = runtime.forks()
-            self.owner = 0
-        if not PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
-            if self.owner == <long> PyThread_get_thread_ident():
-                raise RuntimeError("a plan cannot be run from inside itself")
-            with nogil:
-                PyThread_acquire_lock(self.lock, WAIT_LOCK)
-        self.owner = <long> PyThread_get_thread_ident()
+        try:
+            self.arena.reserve(self.arena_bytes)
+        except MemoryError:
+            self.arena.release()
+            raise
+        if self.base != self.arena.base:
+            self.base = self.arena.base
+            for k in range(self.n_arena_patches):
+                p = &self.arena_patches[k]
+                self.program.ops[p.op].buf[p.slot] = <char *> self.base + p.offset
         return 0
 
     cdef void release(self) noexcept:
-        self.owner = 0
-        PyThread_release_lock(self.lock)
+        self.arena.release()
+
+    cdef int take_turn(self) except -1:
+        """The arena is this plan's until another one runs: what the runs before have left must fit."""
+        if self.after is not None and self.arena.latest is not self.after:
+            raise RuntimeError("another run has written over what the forward pass left")
+        if self.arena.latest is not self:
+            if self.program.once > 0:
+                self.batch = -1  # what was computed once is gone
+            self.arena.latest = self
+        return 0
 
     cdef int take_input(self, int k, object value, int64_t *batch, bint insist) except -2:
         """Holds the buffer of argument k: 0 if it fits, 1 if not, -1 if there is none to hold."""
@@ -327,10 +407,19 @@ cdef class Plan:
         return 0
 
     cdef int set_batch(self, int64_t batch) except -1:
-        cdef Py_ssize_t i, k
-        cdef linear *size
         if batch > self.max_batch:
             raise ValueError(f"a batch of {batch} exceeds the {self.max_batch} this plan was built for")
+        if not self.serves(batch):
+            raise ValueError(f"this plan was not seen to hold for a batch of {batch}: ask for the plan of such a batch")
+        self.take_sizes(batch)
+        return 0
+
+    cdef bint serves(self, int64_t batch) except -1:
+        return batch <= self.max_batch and (self.batches is None or batch in self.batches)
+
+    cdef int take_sizes(self, int64_t batch) except -1:
+        cdef Py_ssize_t i, k
+        cdef linear *size
         for i in range(self.program.n_ops):
             for k in range(FNN_MAX_DIM):
                 size = &self.dims[i * FNN_MAX_DIM + k]
@@ -366,7 +455,7 @@ cdef class Plan:
         return self.run_arrays(args, False)
 
     cdef object run_arrays(self, tuple args, bint insist):
-        cdef int64_t batch = -1
+        cdef int64_t batch = -1 if self.after is None else self.after.batch
         cdef int k, taken = 0, status, threads, unfit
         cdef int n_inputs = <int> len(self.inputs)
         cdef Py_ssize_t i
@@ -394,10 +483,13 @@ cdef class Plan:
                     self.check_labels(k)
             if batch < 0:
                 batch = self.max_batch
+            if batch != self.batch and not insist and not self.serves(batch):
+                return None
+            self.take_turn()
             if batch != self.batch:
-                if batch > self.max_batch and not insist:
-                    return None
                 self.set_batch(batch)
+            for copy, source in self.copies:
+                copy[...] = source
             for i in range(self.n_input_patches):
                 p = &self.input_patches[i]
                 self.program.ops[p.op].buf[p.slot] = <char *> self.views[p.index].buf + p.offset
@@ -507,7 +599,9 @@ cdef class Plan:
         """How a batch of this size runs: a list of (first op, ops, chunks, serial, cost in ns)."""
         self.acquire()
         try:
-            self.set_batch(batch)
+            if batch > self.max_batch:
+                raise ValueError(f"a batch of {batch} exceeds the {self.max_batch} this plan was built for")
+            self.take_sizes(batch)
             return [(self.program.phases[i].first, self.program.phases[i].count,
                      self.program.phases[i].chunks, bool(self.program.phases[i].serial),
                      self.program.phases[i].cost) for i in range(self.program.n_phases)]

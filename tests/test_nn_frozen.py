@@ -103,7 +103,7 @@ def test_a_large_linear_copies_its_weights_once_if_frozen_and_in_every_run_if_no
 
 def test_what_also_reads_other_things_runs_each_time():
     def op(outputs, inputs, **more):
-        buffers = [(b, 0) for b in (*outputs, *inputs)]
+        buffers = [*outputs, *inputs]
         settings = {"stage": 0, "commit": False, "in_place": (), "callback": None, "node": None, **more}
         return NativeOp("op", 0, buffers, len(outputs), [], [], **settings)
 

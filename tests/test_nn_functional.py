@@ -5,6 +5,7 @@ import pytest
 
 from fastnn import nn
 from fastnn.functions import grad, trace
+from fastnn.lowering import cache
 from fastnn.nn import _eager
 from fastnn.nn import functional as F
 from fastnn.random import manual_seed
@@ -114,18 +115,29 @@ def test_dropout_draws_anew_each_time():
 def test_a_program_is_made_once_for_a_function_its_settings_and_shapes():
     shape = (3, 17)
     F.elu(np.ones(shape), 0.7)
-    made = _eager._kept.cache_info().misses
+    made = _eager.PROGRAMS.count()
     F.elu(np.zeros(shape), alpha=0.7)
-    assert _eager._kept.cache_info().misses == made
+    assert _eager.PROGRAMS.count() == made
     F.elu(np.zeros(shape), 0.8)
     F.elu(np.zeros(shape, np.float32), 0.7)
-    assert _eager._kept.cache_info().misses == made + 2
+    assert _eager.PROGRAMS.count() == made + 2
 
 
-def test_programs_that_were_not_used_for_long_are_let_go():
-    for i in range(2 * _eager.KEPT):
+def test_settings_that_are_equal_but_of_another_kind_are_told_apart():
+    x = np.ones((1, 1, 4, 4))
+    assert F.max_pool2d(x, 2).shape == (1, 1, 2, 2)
+    for kernel in (2.0, True):
+        with pytest.raises(TypeError):
+            F.max_pool2d(x, kernel)
+    assert np.signbit(F.leaky_relu(-x, 0.0)).all()
+    assert not np.signbit(F.leaky_relu(-x, -0.0)).any()
+
+
+def test_programs_that_were_not_used_for_long_are_let_go(monkeypatch):
+    monkeypatch.setattr(cache, "LIMIT", 20 * cache.OP_BYTES)
+    for i in range(100):
         F.relu(np.ones(i + 1))
-    assert _eager._kept.cache_info().currsize == _eager.KEPT
+    assert _eager.PROGRAMS.count() <= 20
 
 
 # ---- refusals -----------------------------------------------------------------------------------

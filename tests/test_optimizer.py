@@ -123,12 +123,13 @@ def test_a_gradient_of_nan_reaches_its_parameter_and_no_other(isa, dtype):
 def test_tails_touch_nothing_past_the_end_and_have_the_bits_of_whole_vectors(isa, guarded, dtype):
     whole = [abs(numbers(100, dtype, seed)) for seed in range(5)]
     hypers = [sgd_hyper(0.1, 0.9, 0.0, 0.01, 3), adam_hyper(weight_decay=0.01, step=3)]
+    steps, begins = np.full(1, 3.0), np.zeros(1, np.int64)
     for n in range(100):
         for kernel, count, hyper in zip(("sgd", "adam"), (3, 5), hypers, strict=True):
             arrays = [a.copy() for a in whole[:count]]
             ends = [guarded(a[:n]) for a in arrays]
-            run_op(kernel, [*arrays, hyper], [100, 0, 0], dtype=dtype)
-            run_op(kernel, [*ends, hyper], [n, 0, 0], dtype=dtype)
+            run_op(kernel, [*arrays, hyper, steps, begins], [100, 1, 0, 0], dtype=dtype)
+            run_op(kernel, [*ends, hyper, steps, begins], [n, 1, 0, 0], dtype=dtype)
             for array, end in zip(arrays, ends, strict=True):
                 np.testing.assert_array_equal(end, array[:n])
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fastnn.graph import Graph, Node, Shape, SpecialiseError, Tensor, count, linear
+from fastnn.graph import Graph, Node, Shape, Tensor, count, linear
 from fastnn.ops.base import INPUT, MEMORY, Leaf
 
 DTYPE_CODES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1, np.dtype(np.int64): 2}
@@ -48,7 +48,7 @@ class NativeOp:
 
     kernel: str
     dtype: int
-    buffers: list[tuple[Buffer, int] | None]  # with byte offsets; outputs first
+    buffers: list[Buffer | None]  # outputs first
     n_outputs: int
     dims: list[Size]
     scalars: list[float]
@@ -63,15 +63,15 @@ class NativeOp:
 
     def outputs(self) -> list[Buffer]:
         entries = [*self.buffers[: self.n_outputs], *(self.buffers[self.n_outputs + i] for i in self.writes)]
-        return [b[0] for b in entries if b is not None]
+        return [b for b in entries if b is not None]
 
     def inputs(self) -> list[Buffer]:
-        return [b[0] for b in self.buffers[self.n_outputs :] if b is not None]
+        return [b for b in self.buffers[self.n_outputs :] if b is not None]
 
 
 def as_size(size: int) -> Size:
     fixed, per_sample = linear(size)
-    return (0, per_sample) if per_sample else int(fixed)
+    return (fixed, per_sample) if per_sample else fixed
 
 
 class Builder:
@@ -88,6 +88,7 @@ class Builder:
         self._fixed_buffers: dict[tuple[int, int], Buffer] = {}
         self._snapshot: Temporary | None = None
         self._node: Node | None = None
+        self._late: list[tuple[int, Node | None, tuple[Any, ...], dict[str, Any]]] = []
 
     # ---- for Op.lower ---------------------------------------------------------------------------
 
@@ -100,34 +101,22 @@ class Builder:
         scalars: Sequence[float] = (),
         *,
         in_place: tuple[int, ...] = (),
-        output_offset: int = 0,
-        input_offset: int = 0,
         dtype: np.dtype[Any] | None = None,
         callback: Any = None,
         commit: bool = False,
         writes: tuple[int, ...] = (),
     ) -> None:
-        """Append a native op. Operands are tensors, temporaries, buffers or None; offsets are in elements
-        of output 0 and input 0."""
+        """Append a native op. Operands are tensors, temporaries, buffers or None."""
         stage = self._node.stage if self._node is not None else self.graph.stage
         if dtype is None:
             dtype = outputs[0].dtype
         assert dtype is not None
-        buffers: list[tuple[Buffer, int] | None] = []
-        for i, operand in enumerate((*outputs, *inputs)):
-            if operand is None:
-                buffers.append(None)
-                continue
-            elements = output_offset if i == 0 else input_offset if i == len(outputs) else 0
-            fixed, per_sample = linear(elements)
-            if per_sample:
-                raise SpecialiseError
-            buffers.append((self.storage(operand), fixed * dtype.itemsize))
+        buffers = [None if operand is None else self.storage(operand) for operand in (*outputs, *inputs)]
         made, read = buffers[: len(outputs)], buffers[len(outputs) :]
         # What adds to memory that outlives the run must not be done by halves: it runs at the end.
-        commit = commit or any(b[0].where == "fixed" and b in read for b in made if b is not None)
+        commit = commit or any(b.where == "fixed" and b in read for b in made if b is not None)
         written = [*made, *(read[i] for i in writes)]
-        if any(b[0].constant for b in written if b is not None):
+        if any(b.where == "fixed" and not self.fixed[b.index].flags.writeable for b in written if b is not None):
             raise ValueError(f"{kernel} would write to the read-only arrays of a frozen module")
         self.ops.append(
             NativeOp(
@@ -147,6 +136,10 @@ class Builder:
             )
         )
 
+    def emit_late(self, order: int, *args: Any, **settings: Any) -> None:
+        """Emit behind all nodes, by `order`: where passes may have moved nodes, but effects keep theirs."""
+        self._late.append((order, self._node, args, settings))
+
     def alias(self, output: Tensor, source: Tensor) -> None:
         """The output is the source's memory under another shape."""
         self._storage[output] = self.storage(source)
@@ -162,8 +155,9 @@ class Builder:
         """Outputs that somebody reads; None in place of the others, which need not be computed."""
         return [t if t in self.readers or t in self.protected else None for t in outputs]
 
-    def array(self, array: np.ndarray[Any, Any], offset: int = 0) -> Buffer:
-        """Memory of a contiguous array that outlives the plan, from `offset` bytes on."""
+    def array(self, array: np.ndarray[Any, Any], offset: int = 0, constant: bool = False) -> Buffer:
+        """Memory of a contiguous array that outlives the plan, from `offset` bytes on; `constant` if nobody
+        ever writes to it."""
         key = (id(array), offset)
         buffer = self._fixed_buffers.get(key)
         if buffer is None:
@@ -171,7 +165,7 @@ class Builder:
             if index is None:
                 index = self._fixed_index[id(array)] = len(self.fixed)
                 self.fixed.append(array)
-            buffer = Buffer("fixed", array.nbytes - offset, index, offset, constant=not array.flags.writeable)
+            buffer = Buffer("fixed", array.nbytes - offset, index, offset, constant=constant)
             self._fixed_buffers[key] = buffer
         return buffer
 
@@ -188,7 +182,7 @@ class Builder:
             self._snapshot = Temporary((2,), np.dtype(np.int64))
             words = self.array(state())
             f64 = np.dtype(np.float64)
-            dims = [1, 2, *[1] * 7, 1, *[0] * 7, 1, *[0] * 7]
+            dims = [1, 2, *[1] * 7, 1, *[0] * 7, 1, *[0] * 7, 0, 0]
             self.graph.stage, stage = 0, self.graph.stage
             self.emit("copy", [self._snapshot], [words], dims, [0.0], dtype=f64)
             self.ops.insert(0, self.ops.pop())
@@ -213,6 +207,8 @@ class Builder:
         for node in self.graph.nodes:
             self._node = node
             node.op.lower(node, self)
+        for _, self._node, args, settings in sorted(self._late, key=lambda late: late[0]):
+            self.emit(*args, **settings)
         for tensor, target in copies:
             self._node = tensor.node
             self._copy(target, tensor)
@@ -229,7 +225,7 @@ class Builder:
                 self._copy(kept, tensor)
                 self._storage[tensor] = kept
         elif node.op is MEMORY:
-            self._storage[tensor] = self.array(node.attrs["array"])
+            self._storage[tensor] = self.array(node.attrs["array"], constant=node.attrs["constant"])
         else:
             self._storage[tensor] = self.array(node.attrs["value"])
 
@@ -251,7 +247,7 @@ class Builder:
 
     def _copy(self, target: Buffer, source: Any) -> None:
         size = count(source.shape)
-        dims = [1, size, *[1] * 7, 1, *[0] * 7, 1, *[0] * 7]
+        dims = [1, size, *[1] * 7, 1, *[0] * 7, 1, *[0] * 7, 0, 0]
         dtype = np.dtype(np.float64) if source.dtype.itemsize == 8 else source.dtype
         self.emit("copy", [target], [source], dims, [0.0], dtype=dtype)
 

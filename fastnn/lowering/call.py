@@ -1,17 +1,13 @@
-"""From a call with arrays to a program: argument arrays, tracing for any batch, output structures."""
+"""What enters and leaves a call: argument arrays, and structures of outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from fastnn.graph import Dim, Graph, SpecialiseError, Tensor, as_tensor, recording
-from fastnn.lowering.fusion import absorb
-from fastnn.ops.base import INPUT
-
-Built = TypeVar("Built")
+from fastnn.graph import Tensor, as_tensor
 
 
 def to_array(value: Any, name: str) -> np.ndarray[Any, Any]:
@@ -44,48 +40,6 @@ def to_array(value: Any, name: str) -> np.ndarray[Any, Any]:
         raise TypeError(f"{name} has dtype {dtype}; expected float32 or float64 (or integers for labels)")
     result = np.ascontiguousarray(value, dtype.newbyteorder("=")).reshape(value.shape)
     return result if result.ctypes.data % dtype.itemsize == 0 else result.copy()
-
-
-def build(
-    function: Callable[..., Any],
-    arrays: Sequence[np.ndarray[Any, Any]],
-    names: Sequence[str],
-    finish: Callable[[Graph, Any], Built],
-    batched: bool = True,
-) -> Built:
-    """Trace `function` on symbols for these arrays, and let `finish` make a program of its result.
-
-    The first dimension of every array is the batch, a run-time number, if all agree on it and the
-    function treats it as one; otherwise the graph holds for these sizes alone. `finish` runs with the
-    graph still recording.
-    """
-    sizes = {array.shape[0] for array in arrays if array.ndim}
-    if batched and len(sizes) == 1 and 0 not in sizes and all(array.ndim for array in arrays):
-        try:
-            return _trace(function, arrays, names, finish, sizes.pop())
-        except (SpecialiseError, ValueError):
-            pass  # if it is an error for this very batch too, it is raised below
-    return _trace(function, arrays, names, finish, None)
-
-
-def _trace(
-    function: Callable[..., Any],
-    arrays: Sequence[np.ndarray[Any, Any]],
-    names: Sequence[str],
-    finish: Callable[[Graph, Any], Built],
-    batch: int | None,
-) -> Built:
-    with recording(Graph()) as graph:
-        for array, name in zip(arrays, names, strict=True):
-            if 0 in array.shape:
-                raise ValueError(f"{name} has shape {array.shape}: it holds no elements")
-            shape = array.shape if batch is None else (Dim(1, batch), *array.shape[1:])
-            graph.inputs.append(
-                graph.add(INPUT, (), name=name, shape=shape, dtype=array.dtype, limit=0, ignore=-1).output
-            )
-        result = function(*graph.inputs)
-        absorb(graph, tensors_in(result))
-        return finish(graph, result)
 
 
 def tensors_in(result: Any) -> Iterator[Tensor]:

@@ -47,9 +47,8 @@ def work(op: NativeOp, part: float = 1.0) -> tuple[int, int]:
     everything else as proportional to the batch.
     """
     sizes = {}
-    for entry in op.buffers:
-        if entry is not None:
-            buffer = entry[0]
+    for buffer in op.buffers:
+        if buffer is not None:
             sizes[buffer] = int(buffer.nbytes) * (1.0 if buffer.root().where == "fixed" else part)
     flops = op.node.op.flops(op.node) if op.node is not None and op.kernel not in HELPERS else 0
     return round(int(flops) * part), round(sum(sizes.values()))

@@ -1,8 +1,12 @@
-"""Rewrites that put work into the op that makes its data, or to where there is less of it."""
+"""Rewrites that put work into the op that makes its data, or to where there is less of it.
+
+Each is a pass over a graph without dead nodes, and states what it needs through `Live`: that a value is
+read by one node alone, is not wanted by the caller, and is made in the stage in which it is read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fastnn.graph import Graph, Node, Tensor, recording, same_shape
 from fastnn.ops.activation import ACTIVATION, ACTIVATION_GRAD, saves_output
@@ -12,20 +16,39 @@ from fastnn.ops.norm import BATCH_NORM_EVAL, BATCH_NORM_INVSTD
 from fastnn.ops.pool2d import PoolGrad
 
 
-def live_nodes(graph: Graph, wanted: Iterable[Tensor]) -> list[Node]:
-    """The nodes that something wanted depends on, in their order."""
+def remove_dead(graph: Graph, wanted: Iterable[Tensor]) -> None:
+    """Drop nodes that nothing wanted depends on, and that change nothing which outlives the run."""
     live = set(wanted)
     kept: list[Node] = []
     for node in reversed(graph.nodes):
-        if any(t in live for t in node.outputs):
+        if node.op.acts(node) or any(t in live for t in node.outputs):
             live.update(node.inputs)
             kept.append(node)
-    return kept[::-1]
+    graph.nodes = kept[::-1]
 
 
-def remove_dead(graph: Graph, wanted: Iterable[Tensor]) -> None:
-    """Drop nodes that nothing wanted depends on."""
-    graph.nodes = live_nodes(graph, wanted)
+class Live:
+    """A graph without dead nodes, and who reads what.
+
+    Attributes
+    ----------
+    position : dict of Node to int
+        Where each node stands.
+    """
+
+    def __init__(self, graph: Graph, wanted: Iterable[Tensor]) -> None:
+        self.wanted = set(wanted)
+        remove_dead(graph, self.wanted)
+        self.readers = graph.consumers()
+        self.position = {node: i for i, node in enumerate(graph.nodes)}
+
+    def is_for(self, tensor: Tensor, reader: Node) -> bool:
+        """Whether `reader` alone needs a tensor, once, in the stage that makes it."""
+        return (
+            self.readers.get(tensor) == [reader]
+            and tensor not in self.wanted
+            and tensor.node.stage == reader.stage
+        )
 
 
 def absorb(graph: Graph, wanted: Iterable[Tensor]) -> None:
@@ -34,40 +57,35 @@ def absorb(graph: Graph, wanted: Iterable[Tensor]) -> None:
     Runs before gradients are made: the gradient of an op covers what it absorbs (Op.absorbs). The op
     moves to where the addition stood, behind both operands.
     """
-    protected = set(wanted)
-    readers: dict[Tensor, int] = {}
-    for node in live_nodes(graph, protected):
-        for tensor in node.inputs:
-            readers[tensor] = readers.get(tensor, 0) + 1
-    position = {node: i for i, node in enumerate(graph.nodes)}
+    live = Live(graph, wanted)
+    position = live.position
     order: list[Node | None] = list(graph.nodes)
 
-    def takes(tensor: Tensor, what: str) -> bool:
+    def takes(tensor: Tensor, reader: Node, what: str) -> bool:
         producer = tensor.node
         return (
             what in producer.op.absorbs
             and producer.attrs["act"] is None
             and not (what == "residual" and producer.attrs["residual"])
             and producer.output is tensor
-            and readers.get(tensor) == 1
-            and tensor not in protected
+            and live.is_for(tensor, reader)
         )
 
     for i, node in enumerate(graph.nodes):
         if _is_addition(node):
-            fit = [t for t in node.inputs if takes(t, "residual")]
+            fit = [t for t in node.inputs if takes(t, node, "residual")]
             if not fit:
                 continue
             source = max(fit, key=lambda t: position[t.node])
             producer = source.node
             producer.inputs.append(node.inputs[1 - node.inputs.index(source)])
             producer.attrs["residual"] = True
-        elif _is_activation_by_output(node) and takes(node.inputs[0], "act"):
+        elif _is_activation_by_output(node) and takes(node.inputs[0], node, "act"):
             producer = node.inputs[0].node
             producer.attrs["act"] = (node.attrs["kind"], node.attrs["alpha"])
         else:
             continue
-        _take_output(producer, node)
+        _take_output(live, producer, node)
         order[position[producer]], order[i] = None, producer
         position[producer] = i
     graph.nodes = [node for node in order if node is not None]
@@ -87,19 +105,22 @@ def _is_activation_by_output(node: Node) -> bool:
     return node.op is ACTIVATION and saves_output(node.attrs["kind"], node.attrs["alpha"])
 
 
-def _take_output(producer: Node, node: Node) -> None:
-    """Let `producer` make what `node` made of its output."""
+def _take_output(live: Live, producer: Node, node: Node) -> None:
+    """Let `producer` make what `node` made of its output, and read what `node` read beside it."""
     producer.outputs[0] = node.output
     node.output.node = producer
+    for tensor in node.inputs:
+        if node in live.readers.get(tensor, ()):
+            live.readers[tensor] = [producer if reader is node else reader for reader in live.readers[tensor]]
 
 
 def fold_batch_norms(graph: Graph, wanted: Iterable[Tensor]) -> None:
     """Batch norm by running statistics into the weights and the bias of the convolution before it.
 
-    Each run makes the weights anew, as parameters may have changed: packing them multiplies.
+    Only into weights that have not been scaled by another one. Each run makes the weights anew, as
+    parameters may have changed: packing them multiplies.
     """
-    readers = graph.consumers()
-    protected = set(wanted)
+    live = Live(graph, wanted)
     nodes: list[Node | None] = []
     position: dict[Node, int] = {}
     for node in graph.nodes:
@@ -109,20 +130,19 @@ def fold_batch_norms(graph: Graph, wanted: Iterable[Tensor]) -> None:
             and source.node.op is CONV2D
             and source.node.attrs["act"] is None
             and not source.node.attrs["residual"]
-            and len(readers[source]) == 1
-            and source not in protected
-            and source.node.stage == node.stage
+            and not source.node.attrs.get("scale")
+            and live.is_for(source, node)
         ):
             conv = source.node
             nodes[position[conv]] = None
-            nodes.extend(_fold(graph, conv, node))
+            nodes.extend(_fold(live, conv, node))
             node = conv
         position[node] = len(nodes)
         nodes.append(node)
     graph.nodes = [node for node in nodes if node is not None]
 
 
-def _fold(graph: Graph, conv: Node, norm: Node) -> list[Node]:
+def _fold(live: Live, conv: Node, norm: Node) -> list[Node]:
     """Rewrites conv; returns the nodes that make its scale and its new bias."""
     scratch = Graph()
     scratch.stage = norm.stage
@@ -137,9 +157,9 @@ def _fold(graph: Graph, conv: Node, norm: Node) -> list[Node]:
             shift = add(mul(shift, scale), beta)
         else:
             shift = mul(shift, scale)
+    _take_output(live, conv, norm)
     conv.inputs = [x, w, shift, *rest, scale]
     conv.attrs |= {"bias": True, "residual": norm.attrs["residual"], "act": norm.attrs["act"], "scale": True}
-    _take_output(conv, norm)
     return scratch.nodes
 
 
@@ -149,9 +169,8 @@ def mask_before_unpooling(graph: Graph, wanted: Iterable[Tensor]) -> None:
     There are fewer elements there, and often the epilogue of a product; and a maximum is one of the
     activation's outputs, so that it tells what they tell.
     """
-    readers = graph.consumers()
-    protected = set(wanted)
-    position = {node: i for i, node in enumerate(graph.nodes)}
+    live = Live(graph, wanted)
+    position = live.position
     for i, node in enumerate(graph.nodes):
         if node.op is not ACTIVATION_GRAD:
             continue
@@ -161,9 +180,7 @@ def mask_before_unpooling(graph: Graph, wanted: Iterable[Tensor]) -> None:
             not isinstance(spread.op, PoolGrad)
             or len(spread.inputs) < 2
             or spread.inputs[1].node.inputs[0] is not saved
-            or len(readers[grad]) > 1
-            or grad in protected
-            or spread.stage != node.stage
+            or not live.is_for(grad, node)
         ):
             continue
         dy, index = spread.inputs
@@ -173,6 +190,8 @@ def mask_before_unpooling(graph: Graph, wanted: Iterable[Tensor]) -> None:
         spread.inputs = [node.output, index]
         spread.outputs = [result]
         result.node = spread
+        live.readers[dy] = [node if reader is spread else reader for reader in live.readers[dy]]
+        live.readers[node.output] = [spread]
         at = position[spread]
         graph.nodes[at], graph.nodes[i] = node, spread
         position[node], position[spread] = at, i
@@ -181,12 +200,10 @@ def mask_before_unpooling(graph: Graph, wanted: Iterable[Tensor]) -> None:
 def fuse_activations(graph: Graph, wanted: Iterable[Tensor]) -> None:
     """Activations, and gradients of activations, into the product or convolution before them.
 
-    Only where the producer is read by nobody else: a value that the gradient needs stays. An op says
-    what its epilogue can take in `Op.epilogue`: "act", "grad" or both.
+    A value that the gradient needs, too, stays. An op says what its epilogue can take in `Op.epilogue`:
+    "act", "grad" or both.
     """
-    readers = graph.consumers()
-    protected = set(wanted)
-    position = {node: i for i, node in enumerate(graph.nodes)}
+    live = Live(graph, wanted)
     gone: set[Node] = set()
     for node in graph.nodes:
         if node.op not in (ACTIVATION, ACTIVATION_GRAD):
@@ -198,17 +215,25 @@ def fuse_activations(graph: Graph, wanted: Iterable[Tensor]) -> None:
             slot not in producer.op.epilogue
             or producer.attrs.get("act") is not None
             or producer.attrs.get("grad") is not None
-            or len(readers[source]) > 1
-            or source in protected
-            or producer.stage != node.stage
+            or producer.output is not source
+            or not live.is_for(source, node)
         ):
             continue
         if slot == "grad":
             saved = node.inputs[1]
-            if position[saved.node] > position[producer]:
+            if live.position[saved.node] > live.position[producer]:
                 continue
             producer.inputs.append(saved)
         producer.attrs[slot] = (node.attrs["kind"], node.attrs["alpha"])
-        _take_output(producer, node)
+        _take_output(live, producer, node)
         gone.add(node)
     graph.nodes = [node for node in graph.nodes if node not in gone]
+
+
+#: In their order, behind the gradients; `absorb` runs before them.
+PASSES: tuple[Callable[[Graph, Iterable[Tensor]], None], ...] = (
+    remove_dead,
+    fold_batch_norms,
+    mask_before_unpooling,
+    fuse_activations,
+)

@@ -46,7 +46,7 @@ def _share_in_place(phases: Sequence[Sequence[NativeOp]]) -> None:
                 target, source = op.buffers[0], op.buffers[op.n_outputs + i]
                 if target is None or source is None:
                     continue
-                old, new = source[0].root(), target[0]
+                old, new = source.root(), target
                 if (
                     old.where == new.where == "arena"
                     and new.same_as is None

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.graph import Graph, Tensor, linear
+from fastnn.graph import Dim, Graph, Tensor
 from fastnn.lowering.builder import DTYPE_CODES, Buffer, Builder, NativeOp, as_size
-from fastnn.lowering.fusion import (
-    fold_batch_norms,
-    fuse_activations,
-    mask_before_unpooling,
-    remove_dead,
-)
+from fastnn.lowering.fusion import PASSES
 from fastnn.lowering.memory import plan_memory
 from fastnn.lowering.schedule import schedule
-from fastnn_ext.plan import Plan
+from fastnn.ops.base import MEMORY
+from fastnn_ext.plan import Arena, Plan
 
 if TYPE_CHECKING:
     from fastnn.lowering.profile import Profile
+
+
+#: About what a native op takes with its node and its record, measured over networks.
+OP_BYTES = 6000
 
 
 class Program:
@@ -34,6 +34,8 @@ class Program:
     graph : Graph
     phases : list of list of NativeOp
     arena_bytes : int
+    nbytes : int
+        About what is held beside the arena that is shared with others.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class Program:
         outputs: Sequence[Sequence[Tensor]],
         sinks: Sequence[tuple[Tensor, np.ndarray[Any, Any], int]] = (),
         update: Callable[[Builder], None] | None = None,
+        arena: Arena | None = None,
+        batches: set[int] | None = None,
     ) -> None:
         """
         Parameters
@@ -52,17 +56,22 @@ class Program:
             Tensors (gradients) to be written into the flat `array` from element `offset` on.
         update : callable, optional
             Emits further ops of the last stage: the optimizer's.
+        arena : Arena, optional
+            Memory that programs share which never run at once. What is computed once and kept needs
+            its own.
+        batches : set of int, optional
+            The batches that may be run; more may be added. None for all.
         """
         self.graph = graph
+        self.batches = batches if batches is not None else set()
+        self._any_batch = batches is None
         targets: list[tuple[Tensor, Buffer]] = []
         for stage_outputs in outputs:
             for k, tensor in enumerate(stage_outputs):
                 targets.append((tensor, Buffer("output", 0, k)))
         wanted = [tensor for tensor, _ in targets] + [tensor for tensor, _, _ in sinks]
-        remove_dead(graph, wanted)
-        fold_batch_norms(graph, wanted)
-        mask_before_unpooling(graph, wanted)
-        fuse_activations(graph, wanted)
+        for rewrite in PASSES:
+            rewrite(graph, wanted)
         builder = Builder(graph, set(wanted))
         for tensor, array, offset in sinks:
             targets.append((tensor, builder.array(array, offset * array.itemsize)))
@@ -71,9 +80,13 @@ class Program:
             update(builder)
         self.phases = schedule(builder.ops)
         self.arena_bytes = plan_memory(self.phases)
-        self.plans = self._make_plans(builder, outputs)
+        keeps = any(op.once for phase in self.phases for op in phase)
+        self.nbytes = OP_BYTES * len(builder.ops) + (self.arena_bytes if keeps else 0)
+        self.plans = self._make_plans(builder, outputs, Arena() if keeps or arena is None else arena)
 
-    def _make_plans(self, builder: Builder, outputs: Sequence[Sequence[Tensor]]) -> list[Plan]:
+    def _make_plans(
+        self, builder: Builder, outputs: Sequence[Sequence[Tensor]], arena: Arena
+    ) -> list[Plan]:
         plans: list[Plan] = []
         for stage, stage_outputs in enumerate(outputs):
             phases = [phase for phase in self.phases if phase[0].stage == stage]
@@ -103,8 +116,15 @@ class Program:
                     ],
                     [(DTYPE_CODES[t.dtype], [as_size(size) for size in t.shape]) for t in stage_outputs],
                     self.batch,
+                    arena,
                     plans[0] if plans else None,
                     sum(phase[0].once for phase in phases),
+                    tuple(
+                        (node.attrs["array"], node.attrs["source"])
+                        for node in self.graph.nodes
+                        if node.op is MEMORY and node.attrs["source"] is not None and not plans
+                    ),
+                    None if self._any_batch else self.batches,
                 )
             )
         return plans
@@ -112,16 +132,16 @@ class Program:
     @property
     def batched(self) -> bool:
         """Whether the batch is a run-time number; otherwise the program holds for one batch alone."""
-        return any(linear(size)[1] for tensor in self.graph.inputs for size in tensor.shape)
+        return any(isinstance(size, Dim) for tensor in self.graph.inputs for size in tensor.shape)
 
     @property
     def batch(self) -> int:
         """The largest batch this program serves."""
         for tensor in self.graph.inputs:
             for size in tensor.shape:
-                if linear(size)[1]:
-                    return int(size) // linear(size)[1]
-        return 1
+                if isinstance(size, Dim):
+                    return size.batch
+        return next((int(t.shape[0]) for t in self.graph.inputs[:1] if t.shape), 1)
 
     def explain(self) -> str:
         """Every native op with its phase, shapes, FLOPs, bytes and place in the arena."""
@@ -158,7 +178,7 @@ def _spec(op: NativeOp, all_inputs: list[Tensor], inputs: list[Tensor]) -> tuple
         if entry is None:
             refs.append(None)
             continue
-        buffer, offset = entry[0].root(), entry[1]
+        buffer = entry.root()
         index = inputs.index(all_inputs[buffer.index]) if buffer.where == "input" else buffer.index
-        refs.append((buffer.where, index, buffer.offset + offset))
+        refs.append((buffer.where, index, buffer.offset))
     return (op.kernel, op.dtype, refs, op.dims, op.scalars, op.callback)

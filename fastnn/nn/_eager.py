@@ -7,17 +7,11 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec
 
-import numpy as np
-
 from fastnn.graph import Graph, is_tracing
-from fastnn.lowering.call import build, flatten_result, to_array
-from fastnn.lowering.program import Program
+from fastnn.lowering.cache import Programs, Recipe
+from fastnn.lowering.call import flatten_result, to_array
 
 P = ParamSpec("P")
-Entry = tuple[Program, Callable[[Sequence[Any]], Any]]
-
-#: Programs kept, over all functions; the least recently used one goes first.
-KEPT = 64
 
 
 def eager(*names: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
@@ -50,38 +44,58 @@ def eager(*names: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     return decorate
 
 
+class _Call:
+    """A function with its settings, of tensors alone. Equal to another one that computes the same."""
+
+    def __init__(self, function: Callable[..., Any], names: tuple[str, ...], settings: dict[str, Any]) -> None:
+        self.function, self.names, self.settings = function, names, settings
+        self.key = (function, names, tuple((name, _typed(value)) for name, value in settings.items()))
+
+    def __call__(self, *tensors: Any) -> Any:
+        return self.function(**dict(zip(self.names, tensors, strict=True)), **self.settings)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Call) and self.key == other.key
+
+
+def _typed(value: Any) -> Any:
+    """A setting such that 2, 2.0 and True differ, and 0.0 and -0.0; other objects are themselves alone."""
+    if isinstance(value, (tuple, list)):
+        return (type(value), tuple(map(_typed, value)))
+    if isinstance(value, (int, float, str, bool, type(None))):
+        return (type(value), repr(value))
+    return _Same(value)
+
+
+class _Same:
+    """Equal for one object alone, which it holds."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+
+def _finish(graph: Graph, result: Any) -> Recipe:
+    tensors, rebuild = flatten_result(result, "the function")
+    return Recipe([tensors], rebuild)
+
+
+#: The programs of all functions. Their settings are part of the key, so nothing else is to be watched.
+PROGRAMS = Programs(
+    lambda *_: None, _finish, lambda _: (), (), "the function", any_batch=False, trusted=True
+)
+
+
 def run_function(function: Callable[..., Any], inputs: Mapping[str, Any], **settings: Any) -> Any:
     """Run `function(**inputs, **settings)` on arrays, and keep the program for the next time."""
     arrays = [to_array(value, name) for name, value in inputs.items()]
-    forms = tuple((a.shape, a.dtype) for a in arrays)
-    try:
-        program, rebuild = _kept(function, tuple(inputs), forms, tuple(settings.items()))
-    except TypeError:
-        # A setting without a hash is most likely a wrong one: the function itself says so.
-        program, rebuild = make(function, tuple(inputs), forms, tuple(settings.items()))
-    return rebuild(program.plans[0].run(*arrays))
-
-
-def make(
-    function: Callable[..., Any],
-    names: tuple[str, ...],
-    forms: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...],
-    settings: tuple[tuple[str, Any], ...],
-) -> Entry:
-    """The program of a function for inputs of these names, shapes and dtypes."""
-
-    def call(*tensors: Any) -> Any:
-        return function(**dict(zip(names, tensors, strict=True)), **dict(settings))
-
-    def finish(graph: Graph, result: Any) -> Entry:
-        tensors, rebuild = flatten_result(
-            result, getattr(function, "__name__", type(function).__name__)
-        )
-        return Program(graph, [tensors]), rebuild
-
-    # Only shape and dtype of the inputs matter here.
-    arrays = [np.broadcast_to(np.zeros((), dtype), shape) for shape, dtype in forms]
-    return build(call, arrays, names, finish, batched=False)
-
-
-_kept = functools.lru_cache(maxsize=KEPT)(make)
+    entry = PROGRAMS.find(arrays, _Call(function, tuple(inputs), settings))
+    return entry.rebuild(entry.program.plans[0].run(*arrays))

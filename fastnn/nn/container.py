@@ -8,7 +8,6 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from typing import Any, TypeVar, overload
 
 from fastnn.nn.module import Module
-from fastnn.nn.parameter import structure_changed
 
 Self = TypeVar("Self", bound="_Ordered")
 
@@ -47,8 +46,7 @@ class _Ordered(Module):
     def __setitem__(self, index: int, module: Module) -> None:
         if not isinstance(module, Module):
             raise TypeError(f"module must be a Module, got {type(module).__name__}")
-        self._modules[self._name(index)] = module  # setattr would move the name to the end
-        structure_changed()
+        self._modules[self._name(index)] = module
 
     def _name(self, index: int) -> str:
         i = operator.index(index)
@@ -113,7 +111,6 @@ class ModuleDict(Module):
 
     def __delitem__(self, name: str) -> None:
         del self._modules[name]
-        structure_changed()
 
     def __contains__(self, name: object) -> bool:
         return name in self._modules

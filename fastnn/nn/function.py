@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.functions import trace
-from fastnn.graph import Dim, Shape, as_tensor, is_tracing
+from fastnn.graph import Shape, as_tensor, is_tracing
 from fastnn.ops.callback import callback
 
 
@@ -68,8 +68,8 @@ class Function:
     def output_shape(self, *shapes: tuple[int, ...]) -> Any:
         """The output's shape, or a tuple of shapes, from the inputs'; the first input's by default.
 
-        Sizes that follow the batch may be passed on and multiplied; what else is done with them
-        ties the program to one batch size.
+        Sizes on a line through batches (fixed + per_sample * batch) follow the batch; others tie the
+        program to one batch.
         """
         return shapes[0]
 
@@ -93,10 +93,7 @@ class Function:
                 f"{name}.output_shape must return a tuple of positive ints, or of such tuples, got "
                 f"{result!r}"
             )
-        use = _Use(self)
-        outputs = callback(
-            tensors, [tuple(shape) for shape in shapes], name, use.forward, use.backward
-        )
+        outputs = callback(tensors, [tuple(shape) for shape in shapes], name, _Use(self))
         return outputs[0] if single else tuple(outputs)
 
 
@@ -107,6 +104,15 @@ class _Use:
         self.function = function
         self.running = function
         self.forms: list[tuple[Shape, np.dtype[Any]]] = []
+
+    def __eq__(self, other: object) -> bool:
+        """Whether another trace stands for the same computation: one instance, or two that are alike."""
+        if not isinstance(other, _Use):
+            return NotImplemented
+        a, b = self.function, other.function
+        return a is b or (type(a) is type(b) and _alike(vars(a), vars(b)))
+
+    __hash__ = object.__hash__
 
     def forward(self, *arrays: np.ndarray[Any, Any]) -> Any:
         self.running = copy.copy(self.function)
@@ -123,9 +129,17 @@ class _Use:
         ]
 
 
+def _alike(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether attributes are the same objects, or equal numbers and texts."""
+    plain = (bool, int, float, str, bytes, type(None))
+    return a.keys() == b.keys() and all(
+        value is b[name]
+        or (type(value) is type(b[name]) and isinstance(value, plain) and repr(value) == repr(b[name]))
+        for name, value in a.items()
+    )
+
+
 def _is_shape(value: Any) -> bool:
     return isinstance(value, (tuple, list)) and all(
-        isinstance(size, Dim)
-        or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0)
-        for size in value
+        isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0 for size in value
     )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastnn import _check
 from fastnn.graph import Graph, Tensor
+from fastnn.lowering.cache import Recipe
 from fastnn.lowering.gradients import gradients, one
-from fastnn.lowering.program import Program
 from fastnn.nn import functional as F
 from fastnn.nn.module import Module
 from fastnn.ops.loss import check_reduction
@@ -47,13 +46,10 @@ class Loss(Module):
         TypeError, ValueError
             If an array's dtype or shape does not fit, or the loss is no scalar.
         """
-        self._cache.refresh()
-        arrays = self._cache.arrays((input, target))
-        program, _ = self._cache.program("value_and_grad", arrays, self._finish)
-        value, grad = program.plans[0].run(*arrays)
-        return value, grad
+        programs = self._programs.get("gradient") or self._programs_for("gradient", self._finish_gradient)
+        return programs((input, target))  # type: ignore[no-any-return]
 
-    def _finish(self, graph: Graph, value: Any) -> tuple[Program, Callable[[Any], Any]]:
+    def _finish_gradient(self, graph: Graph, value: Any) -> Recipe:
         name = type(self).__name__
         if not isinstance(value, Tensor) or value.shape != ():
             raise ValueError(
@@ -62,7 +58,7 @@ class Loss(Module):
         (grad,) = gradients(graph, {value: one(value.dtype)}, graph.inputs[:1])
         if grad is None:
             raise ValueError(f"{name} does not depend on its input")
-        return Program(graph, [[value, grad]]), tuple
+        return Recipe([[value, grad]], tuple)
 
 
 class CrossEntropyLoss(Loss):

@@ -4,20 +4,64 @@ from __future__ import annotations
 
 import copy
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fastnn.graph import FLOATS, Graph, Tensor, active_graph, is_tracing
-from fastnn.lowering.call import build, flatten_result, to_array
+from fastnn.lowering.cache import Entry, Programs, Recipe
+from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients
 from fastnn.lowering.program import Program
-from fastnn.nn import parameter as parameters_
-from fastnn.nn.parameter import Parameter, structure_changed
+from fastnn.lowering.watch import is_library
+from fastnn.nn.parameter import Parameter, mark_gradients
 from fastnn.ops.base import INPUT
 from fastnn.ops.elementwise import add
+from fastnn_ext.watch import ATTRIBUTE, changed
+
+if TYPE_CHECKING:
+    from fastnn.lowering.watch import Walk
+
+
+class _Table(dict[str, Any]):
+    """A module's parameters, buffers or submodules by name; says when it changes, whoever changes it."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        changed()
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        changed()
+
+    def __ior__(self, other: Any) -> _Table:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        super().update(*args, **kwargs)
+        changed()
+
+    def pop(self, *args: Any) -> Any:
+        changed()
+        return super().pop(*args)
+
+    def popitem(self) -> tuple[str, Any]:
+        changed()
+        return super().popitem()
+
+    def clear(self) -> None:
+        super().clear()
+        changed()
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        changed()
+        return super().setdefault(name, default)
+
+
+#: What a module keeps beside its attributes.
+_OWN = ("_parameters", "_buffers", "_modules", "_programs", "_pending")
 
 
 class Module:
@@ -34,27 +78,54 @@ class Module:
     input_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
-        object.__setattr__(self, "_parameters", OrderedDict())
-        object.__setattr__(self, "_buffers", OrderedDict())
-        object.__setattr__(self, "_modules", OrderedDict())
-        object.__setattr__(self, "_cache", _Programs(self))
+        for table in ("_parameters", "_buffers", "_modules"):
+            object.__setattr__(self, table, _Table())
+        self._forget_programs()
         self.training = True
+
+    def _forget_programs(self) -> None:
+        object.__setattr__(self, "_programs", {})
+        object.__setattr__(self, "_pending", None)
 
     # ---- attributes -----------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "_parameters" not in self.__dict__:
+        if "_modules" not in self.__dict__:
             raise AttributeError(f"call super().__init__() before assigning {type(self).__name__}.{name}")
-        for table in (self._parameters, self._buffers, self._modules):
-            table.pop(name, None)
-        self.__dict__.pop(name, None)
-        if isinstance(value, Parameter):
-            self._parameters[name] = value
-        elif isinstance(value, Module):
-            self._modules[name] = value
+        table = next((t for t in (self._parameters, self._buffers, self._modules) if name in t), None)
+        if isinstance(value, (Parameter, Module)):
+            own = self._parameters if isinstance(value, Parameter) else self._modules
+            if table is not None and table is not own:
+                del table[name]
+            self.__dict__.pop(name, None)
+            own[name] = value
+        elif table is not None and value is not None:
+            self._assign(table, name, value)
         else:
+            if table is not None:
+                del table[name]
             object.__setattr__(self, name, value)
-        structure_changed()
+            changed()
+
+    def _assign(self, table: _Table, name: str, value: Any) -> None:
+        """What is neither parameter nor module, to a name that one of them has: copied in, or refused."""
+        what = f"{type(self).__name__}.{name}"
+        if table is self._modules:
+            raise TypeError(
+                f"{what} is a module; assign a Module or None to it, or delete it first; got {type(value).__name__}"
+            )
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu":
+            raise TypeError(
+                f"{what} is a parameter or buffer; assign an array, a Parameter or None to it, or delete it "
+                f"first; got {type(value).__name__}"
+            )
+        if array.shape != table[name].shape:
+            raise ValueError(
+                f"{what} has shape {table[name].shape}; an array of shape {array.shape} cannot be copied into "
+                "it: assign a Parameter to replace it"
+            )
+        table[name].data = array
 
     def __getattr__(self, name: str) -> Any:
         for table in ("_parameters", "_buffers", "_modules"):
@@ -70,24 +141,20 @@ class Module:
                 break
         else:
             object.__delattr__(self, name)
-        structure_changed()
+            changed()
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """As assigning it; None says that the module goes without."""
-        if parameter is None:
-            object.__setattr__(self, name, None)
-        else:
-            setattr(self, name, parameter)
+        setattr(self, name, parameter)
 
     def register_buffer(self, name: str, buffer: Parameter | np.ndarray[Any, Any]) -> None:
         """An array of the module's state that is not trained, such as running statistics."""
         entry = buffer if isinstance(buffer, Parameter) else Parameter(buffer, requires_grad=False)
         self.__dict__.pop(name, None)
         self._buffers[name] = entry
-        structure_changed()
 
     def add_module(self, name: str, module: Module) -> None:
         """As assigning it; names may be any text without dots."""
@@ -125,14 +192,23 @@ class Module:
             result = self.forward(*args)
             active_graph().calls.append((self, result))
             return result
-        return self._cache.infer(args)
+        programs = self._programs.get("infer") or self._programs_for("infer", self._finish_infer)
+        return programs(args)
 
     def forward_train(self, *args: Any) -> Any:
         """As a call, and keeps what `backward` needs."""
-        return self._cache.forward_train(args)
+        programs = self._programs.get("train") or self._programs_for("train", self._finish_train)
+        object.__setattr__(self, "_pending", None)
+        arrays = programs.arrays(args)
+        entry = programs.find(arrays)
+        values = entry.program.plans[0].run(*arrays)
+        object.__setattr__(self, "_pending", entry)
+        return entry.rebuild(values)
 
     def backward(self, *grads: Any) -> None:
         """Add the gradients of the last `forward_train` to the parameters' `grad`.
+
+        Parameters that the outputs do not depend on keep the `grad` that they have, None perhaps.
 
         Parameters
         ----------
@@ -142,13 +218,83 @@ class Module:
         Raises
         ------
         RuntimeError
-            Without a `forward_train` before it.
+            Without a `forward_train` before it, or if the model has changed since.
         """
-        self._cache.backward(grads)
+        entry: Entry | None = self._pending
+        if entry is None or not self._programs["train"].holds(entry):
+            raise RuntimeError("backward needs a forward_train of the unchanged model before it")
+        arrays = [to_array(g, "dy" if len(grads) == 1 else f"dy[{i}]") for i, g in enumerate(grads)]
+        object.__setattr__(self, "_pending", None)
+        try:
+            entry.program.plans[1].run(*arrays)
+        except (TypeError, ValueError):
+            object.__setattr__(self, "_pending", entry)
+            raise
+        mark_gradients([p for _, p, name, _ in entry.facts if name == "_grad_storage"])
 
     def plan(self, *args: Any) -> Program:
         """The program that a call with these arguments runs: see its explain() and profile()."""
-        return self._cache.inference_program(self._cache.arrays(args))[0]
+        programs = self._programs.get("infer") or self._programs_for("infer", self._finish_infer)
+        return programs.find(programs.arrays(args)).program
+
+    def _programs_for(self, purpose: str, finish: Callable[[Graph, Any], Recipe]) -> Programs:
+        programs = Programs(self, finish, self._argument_names, (self,), f"{type(self).__name__}.forward")
+        self._programs[purpose] = programs
+        return programs
+
+    def _argument_names(self, count: int) -> Sequence[str]:
+        if not count:
+            raise TypeError(f"{type(self).__name__} was called without an input")
+        if len(self.input_names) == count:
+            return self.input_names
+        return ["input"] if count == 1 else [f"input[{i}]" for i in range(count)]
+
+    def _finish_infer(self, graph: Graph, result: Any) -> Recipe:
+        tensors, rebuild = flatten_result(result, f"{type(self).__name__}.forward")
+        return Recipe([tensors], rebuild)
+
+    def _finish_train(self, graph: Graph, result: Any) -> Recipe:
+        tensors, rebuild = flatten_result(result, f"{type(self).__name__}.forward")
+        graph.stage = 1
+        seeds: dict[Tensor, Tensor] = {}
+        for k, tensor in enumerate(tensors):
+            name = "dy" if len(tensors) == 1 else f"dy[{k}]"
+            seed = graph.add(INPUT, (), name=name, shape=tensor.shape, dtype=tensor.dtype).output
+            graph.inputs.append(seed)
+            seeds[tensor] = add(seeds[tensor], seed) if tensor in seeds else seed
+        sinks, facts = [], []
+        trained = trained_parameters(graph)
+        leaves = [graph.memory(p._storage) for p in trained]
+        for parameter, grad in zip(trained, gradients(graph, seeds, leaves), strict=True):
+            if grad is not None:
+                array = parameter._gradient_storage()
+                sinks.append((add(graph.memory(array), grad), array, 0))
+                facts.append((ATTRIBUTE, parameter, "_grad_storage", array))
+        return Recipe([tensors, []], rebuild, sinks, facts=facts)
+
+    def _watch(self, walk: Walk) -> None:
+        """What of this module a trace depends on: see fastnn.lowering.watch."""
+        for table in (self._parameters, self._buffers, self._modules):
+            walk.mapping(table, loud=True)
+        library = is_library(type(self))
+        for name in list(self.__dict__):
+            if name not in _OWN and (library or name in ("training", "_frozen") or walk.selects(name)):
+                walk.entry(self.__dict__, name, loud=True)  # __setattr__ says so
+        walk.shadows(self.__dict__, type(self), loud=True)
+        walk.visit(type(self))
+
+    # ---- copies: plans stay behind --------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_programs", "_pending")}
+        for table in ("_parameters", "_buffers", "_modules"):
+            state[table] = dict(state[table])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, _Table(value) if name in _OWN else value)
+        self._forget_programs()
 
     # ---- walking --------------------------------------------------------------------------------
 
@@ -242,12 +388,11 @@ class Module:
         return self
 
     def zero_grad(self) -> None:
-        """Set all gradients to zero."""
-        for parameter in self.parameters():
-            parameter.grad = None
+        """Leave all parameters without a gradient: `grad` is None."""
+        mark_gradients((), tuple(self.parameters()))
 
     def to(self, dtype: Any) -> Module:
-        """Convert all parameters and buffers to float32 or float64. Do it before making an optimizer."""
+        """Convert all parameters and buffers to float32 or float64. Optimizers go along."""
         wanted = np.dtype(dtype)
         if wanted not in FLOATS:
             raise TypeError(f"a model is float32 or float64, not {wanted}")
@@ -266,11 +411,14 @@ class Module:
 
     # ---- state ----------------------------------------------------------------------------------
 
-    def _entries(self) -> Iterator[tuple[str, Parameter]]:
-        for prefix, module in self.named_modules():
-            for table in (module._parameters, module._buffers):
-                for name, value in table.items():
-                    yield (f"{prefix}.{name}" if prefix else name), value
+    def _entries(self, prefix: str = "", path: tuple[Module, ...] = ()) -> Iterator[tuple[str, Parameter]]:
+        """Parameters and buffers; what is shared, under each of its names."""
+        for table in (self._parameters, self._buffers):
+            for name, value in table.items():
+                yield prefix + name, value
+        for name, module in self._modules.items():
+            if module not in path:
+                yield from module._entries(f"{prefix}{name}.", (*path, self))
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copies of all parameters and buffers under PyTorch's names, in PyTorch's shapes."""
@@ -370,143 +518,8 @@ class Module:
 
         return summary(self, shape, batch_size)
 
-    def signature(self) -> tuple[Any, ...]:
-        """What a plan of this module depends on besides shapes: modes, settings, where arrays lie."""
-        parts: list[Any] = []
-        for name, module in self.named_modules():
-            settings = tuple(
-                (k, v if isinstance(v, (int, float, str, bool, tuple, type(None))) else id(v))
-                for k, v in sorted(module.__dict__.items())
-                if not k.startswith("_")
-            )
-            own = tuple(
-                (k, id(p._storage), id(p._grad_storage), p._requires_grad)
-                for table in (module._parameters, module._buffers)
-                for k, p in table.items()
-            )
-            parts.append((name, type(module), settings, own))
-        return tuple(parts)
 
-
-class _Programs:
-    """The programs of one module, made at need and kept while they fit."""
-
-    def __init__(self, module: Module) -> None:
-        self.module = module
-        self.version = -1
-        self.signature: tuple[Any, ...] = ()
-        self.made: dict[Any, tuple[Program, Callable[[Any], Any]]] = {}
-        self.latest: tuple[Any, Callable[[Any], Any]] | None = None
-        self.pending: Program | None = None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Programs:
-        return _Programs(memo[id(self.module)])
-
-    def refresh(self) -> None:
-        """Forget programs if the module, or what it consists of, has changed."""
-        if self.version == parameters_.structure_version:
-            return
-        signature = self.module.signature()
-        if signature != self.signature:
-            self.signature = signature
-            self.made.clear()
-            self.latest = self.pending = None
-        self.version = parameters_.structure_version
-
-    def arrays(self, args: tuple[Any, ...]) -> list[np.ndarray[Any, Any]]:
-        if not args:
-            raise TypeError(f"{type(self.module).__name__} was called without an input")
-        return [to_array(a, name) for a, name in zip(args, self.names(len(args)), strict=True)]
-
-    def names(self, count: int) -> Sequence[str]:
-        if len(self.module.input_names) == count:
-            return self.module.input_names
-        return ["input"] if count == 1 else [f"input[{i}]" for i in range(count)]
-
-    def infer(self, args: tuple[Any, ...]) -> Any:
-        self.refresh()
-        if self.latest is not None:
-            plan, rebuild = self.latest
-            values = plan.try_run(*args)
-            if values is not None:
-                return rebuild(values)
-        arrays = self.arrays(args)
-        program, rebuild = self.inference_program(arrays)
-        self.latest = program.plans[0], rebuild
-        return rebuild(program.plans[0].run(*arrays))
-
-    def inference_program(self, arrays: list[np.ndarray[Any, Any]]) -> tuple[Program, Callable[[Any], Any]]:
-        self.refresh()
-
-        def finish(graph: Graph, result: Any) -> tuple[Program, Callable[[Any], Any]]:
-            tensors, rebuild = flatten_result(result, f"{type(self.module).__name__}.forward")
-            return Program(graph, [tensors]), rebuild
-
-        return self.program("infer", arrays, finish)
-
-    def program(
-        self,
-        purpose: str,
-        arrays: list[np.ndarray[Any, Any]],
-        finish: Callable[[Graph, Any], tuple[Program, Callable[[Any], Any]]],
-    ) -> tuple[Program, Callable[[Any], Any]]:
-        """The program for a purpose and these arrays' shapes; any batch up to the largest seen."""
-        key = (purpose, tuple((a.shape[1:], a.dtype.char, a.ndim) for a in arrays))
-        batch = max((a.shape[0] for a in arrays if a.ndim), default=1)
-        entry = self.made.get(key)
-        if entry is not None and fits(entry[0], arrays):
-            return entry
-        exact = (*key, batch)
-        if exact in self.made:
-            return self.made[exact]
-        entry = build(self.module, arrays, self.names(len(arrays)), finish)
-        self.made[key if entry[0].batched else exact] = entry
-        return entry
-
-    def forward_train(self, args: tuple[Any, ...]) -> Any:
-        self.refresh()
-        arrays = self.arrays(args)
-        for parameter in self.module.parameters():
-            if parameter.requires_grad:
-                parameter._gradient_storage()
-        program, rebuild = self.program("train", arrays, self.finish_train)
-        self.pending = None
-        values = program.plans[0].run(*arrays)
-        self.pending = program
-        return rebuild(values)
-
-    def finish_train(self, graph: Graph, result: Any) -> tuple[Program, Callable[[Any], Any]]:
-        tensors, rebuild = flatten_result(result, f"{type(self.module).__name__}.forward")
-        graph.stage = 1
-        seeds: dict[Tensor, Tensor] = {}
-        for k, tensor in enumerate(tensors):
-            name = "dy" if len(tensors) == 1 else f"dy[{k}]"
-            seed = graph.add(INPUT, (), name=name, shape=tensor.shape, dtype=tensor.dtype).output
-            graph.inputs.append(seed)
-            seeds[tensor] = add(seeds[tensor], seed) if tensor in seeds else seed
-        sinks = []
-        trained = [p for p in self.module.parameters() if p.requires_grad]
-        leaves = [graph.memory(p._storage) for p in trained]
-        for parameter, grad in zip(trained, gradients(graph, seeds, leaves), strict=True):
-            if grad is not None:
-                array = parameter._gradient_storage()
-                sinks.append((add(graph.memory(array), grad), array, 0))
-        return Program(graph, [tensors, []], sinks), rebuild
-
-    def backward(self, grads: tuple[Any, ...]) -> None:
-        self.refresh()
-        if self.pending is None:
-            raise RuntimeError("backward needs a forward_train of the unchanged model before it")
-        arrays = [to_array(g, "dy" if len(grads) == 1 else f"dy[{i}]") for i, g in enumerate(grads)]
-        program, self.pending = self.pending, None
-        try:
-            program.plans[1].run(*arrays)
-        except (TypeError, ValueError):
-            self.pending = program
-            raise
-
-
-def fits(program: Program, arrays: list[np.ndarray[Any, Any]]) -> bool:
-    """Whether a program made for these sizes but the batch serves this batch too."""
-    batch = arrays[0].shape[0] if arrays[0].ndim else 1
-    return program.batched and batch <= program.batch
+def trained_parameters(graph: Graph) -> list[Parameter]:
+    """The parameters to be trained that a graph reads, each once, in the order in which it does."""
+    owners = dict.fromkeys(owner for owner, _ in graph.owners)
+    return [p for p in owners if isinstance(p, Parameter) and p.requires_grad]

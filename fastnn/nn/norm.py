@@ -73,7 +73,7 @@ class _BatchNorm(_Norm):
             )
         running = None
         if self.track_running_stats:
-            running = tuple(value._storage for value in self._buffers.values())
+            running = (self.running_mean, self.running_var, self.num_batches_tracked)
         momentum = -1.0 if self.momentum is None else self.momentum
         return norm.batch_norm(
             input, running, self.weight, self.bias, self.training, momentum, self.eps

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods
+from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods, active_graph, is_tracing
+from fastnn_ext.watch import changed
 
-# Counts changes that can make a plan stale: storages moved, gradients frozen, modules edited.
-_versions = itertools.count(1)
-structure_version = 0
+if TYPE_CHECKING:
+    from fastnn.lowering.watch import Walk
 
-
-def structure_changed() -> None:
-    global structure_version
-    structure_version = next(_versions)
+#: How often gradients came or went: see mark_gradients.
+gradient_changes = 0
 
 
 class Parameter(TensorMethods):
@@ -35,7 +32,7 @@ class Parameter(TensorMethods):
         kernels read it as (in, out). What users see always has PyTorch's shape.
     """
 
-    __slots__ = ("__weakref__", "_grad_storage", "_order", "_requires_grad", "_storage")
+    __slots__ = ("__weakref__", "_grad_storage", "_has_grad", "_order", "_requires_grad", "_storage")
 
     def __init__(self, data: Any, requires_grad: bool = True, order: Sequence[int] | None = None) -> None:
         array = np.asarray(data)
@@ -44,9 +41,10 @@ class Parameter(TensorMethods):
             raise TypeError(f"a parameter holds float32 or float64 numbers, got dtype {array.dtype}")
         self._order = tuple(order) if order is not None else tuple(range(array.ndim))
         self._storage = np.array(array.transpose(self._order), order="C")
+        #: The gradient, of the storage's layout; zeros while _has_grad is False.
         self._grad_storage: np.ndarray[Any, Any] | None = None
+        self._has_grad = False
         self._requires_grad = bool(requires_grad)
-        structure_changed()
 
     def _view(self, storage: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return storage.transpose(np.argsort(self._order)) if storage.ndim > 1 else storage
@@ -55,8 +53,8 @@ class Parameter(TensorMethods):
         """Make the values read-only for good: programs compute what depends on them alone once."""
         self._storage.flags.writeable = False
         self._grad_storage = None
-        self._requires_grad = False
-        structure_changed()
+        self._has_grad = self._requires_grad = False
+        changed()
 
     def _check_not_frozen(self) -> None:
         if not self._storage.flags.writeable:
@@ -69,28 +67,53 @@ class Parameter(TensorMethods):
         if self._grad_storage is not None:
             grad[...] = self._grad_storage
         self._storage, self._grad_storage = storage, grad
-        structure_changed()
+        changed()
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
-        """Change the dtype; gradients are dropped."""
+        """Change the dtype, in memory of its own."""
         self._check_not_frozen()
         self._storage = self._storage.astype(dtype)
-        self._grad_storage = None
-        structure_changed()
+        if self._grad_storage is not None:
+            self._grad_storage = self._grad_storage.astype(dtype)
+        changed()
 
     def _gradient_storage(self) -> np.ndarray[Any, Any]:
         if self._grad_storage is None:
             self._grad_storage = np.zeros_like(self._storage)
+            changed()
         return self._grad_storage
 
     def _as_tensor(self, graph: Graph) -> Tensor:
         from fastnn.ops.shape import transpose
 
-        return transpose(graph.memory(self._storage), tuple(int(i) for i in np.argsort(self._order)))
+        return transpose(graph.memory(self._storage, self), tuple(int(i) for i in np.argsort(self._order)))
+
+    def _watch(self, walk: Walk) -> None:
+        walk.attribute(self, "_storage", loud=True)
+        walk.attribute(self, "_requires_grad", loud=True)
+
+    # A copy has memory of its own, wherever the original lies (in an optimizer's flat arrays, say).
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "storage": self._storage.copy(),
+            "grad": self._grad_storage.copy() if self._has_grad and self._grad_storage is not None else None,
+            "order": self._order,
+            "requires_grad": self._requires_grad,
+            "frozen": not self._storage.flags.writeable,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._storage, self._grad_storage = state["storage"], state["grad"]
+        self._has_grad = state["grad"] is not None
+        self._order, self._requires_grad = state["order"], state["requires_grad"]
+        self._storage.flags.writeable = not state["frozen"]
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
         """The values: a view that can be written to. Assigning copies into it."""
+        if is_tracing():
+            active_graph().exposed.append(self)
         return self._view(self._storage)
 
     @data.setter
@@ -101,23 +124,29 @@ class Parameter(TensorMethods):
             raise ValueError(f"data has shape {array.shape}; the parameter has {self.shape}")
         if array.dtype.kind not in "fiu":
             raise TypeError(f"data has dtype {array.dtype}; the parameter has {self.dtype}")
-        self.data[...] = array
+        self._view(self._storage)[...] = array
 
     @property
     def grad(self) -> np.ndarray[Any, Any] | None:
-        """The gradient of the last backward pass, a view, or None before the first."""
-        return None if self._grad_storage is None else self._view(self._grad_storage)
+        """The gradient, a view; None if there is none since it was last set to None.
+
+        A backward pass that does not reach the parameter leaves it without one, and an optimizer leaves a
+        parameter without a gradient alone.
+        """
+        if not self._has_grad or self._grad_storage is None:
+            return None
+        return self._view(self._grad_storage)
 
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is None:
-            if self._grad_storage is not None:
-                self._grad_storage[...] = 0
+            mark_gradients((), (self,))
             return
         array = np.asarray(value)
         if array.shape != self.shape:
             raise ValueError(f"grad has shape {array.shape}; the parameter has {self.shape}")
         self._view(self._gradient_storage())[...] = array
+        mark_gradients((self,))
 
     @property
     def requires_grad(self) -> bool:
@@ -128,11 +157,11 @@ class Parameter(TensorMethods):
         if bool(value) != self._requires_grad:
             self._check_not_frozen()
             self._requires_grad = bool(value)
-            structure_changed()
+            changed()
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return self._view(self._storage).shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -153,6 +182,16 @@ class Parameter(TensorMethods):
         """The values, as `data`."""
         return self.data
 
+    def item(self) -> float:
+        """The value of a parameter of one element."""
+        return self.data.item()  # type: ignore[no-any-return]
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         if copy is False and dtype is not None and np.dtype(dtype) != self.dtype:
             raise ValueError("a copy is needed to change the dtype")
@@ -164,3 +203,17 @@ class Parameter(TensorMethods):
     def __repr__(self) -> str:
         frozen = "" if self._requires_grad else ", requires_grad=False"
         return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})"
+
+
+def mark_gradients(present: Sequence[Parameter], absent: Sequence[Parameter] = ()) -> None:
+    """Say which parameters have a gradient now, and which have none (it is set to zero)."""
+    global gradient_changes
+    for parameter in present:
+        if not parameter._has_grad:
+            parameter._has_grad = True
+            gradient_changes += 1
+    for parameter in absent:
+        if parameter._has_grad and parameter._grad_storage is not None:
+            parameter._grad_storage[...] = 0
+            parameter._has_grad = False
+            gradient_changes += 1

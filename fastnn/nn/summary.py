@@ -11,6 +11,7 @@ import numpy as np
 from fastnn import _check
 from fastnn.graph import describe
 from fastnn.lowering.call import tensors_in
+from fastnn.lowering.program import Program
 from fastnn.nn.module import Module
 
 
@@ -28,12 +29,17 @@ def summary(module: Module, shape: tuple[Any, ...], batch_size: int = 1) -> str:
     batch = _check.integer("batch_size", batch_size, 1)
     parameters = list(module.parameters())
     dtype = next((p.dtype for p in parameters if p.dtype.kind == "f"), np.dtype(np.float32))
-    program = module.plan(*(np.zeros((batch, *sizes), dtype) for sizes in _shapes(shape)))
+
+    def program_for(batch: int) -> Program:
+        return module.plan(*(np.zeros((batch, *sizes), dtype) for sizes in _shapes(shape)))
+
+    program = program_for(batch)
+    graph = program_for(max(batch, 2)).graph  # a batch of one has a program of its own, without an N
 
     names = {id(m): name or type(module).__name__ for name, m in module.named_modules()}
     rows = [("layer", "type", "output", "parameters")]
     counted: set[int] = set()
-    for layer, result in program.graph.calls:
+    for layer, result in graph.calls:
         if layer._modules and not layer._parameters:
             continue  # a container: its layers have rows of their own
         size = sum(p.size for p in layer._parameters.values() if id(p) not in counted)

@@ -22,6 +22,8 @@ class Op:
     """
 
     name: str = ""
+    #: Attributes that hold sizes, which may follow the batch.
+    sized: tuple[str, ...] = ()
     #: Index of the input whose memory the output shares (views), else None.
     view_of: int | None = None
     #: What fusion may put behind the op: "act" (attrs["act"] = (kind, alpha)), "grad" (attrs["grad"],
@@ -44,6 +46,10 @@ class Op:
     def flops(self, node: Node) -> int:
         return 0
 
+    def acts(self, node: Node) -> bool:
+        """Whether it changes what outlives the run, so that it is needed even where nobody reads its output."""
+        return False
+
 
 class Leaf(Op):
     """A value that is there before the plan runs."""
@@ -62,10 +68,12 @@ class Input(Leaf):
     """An argument of the call. attrs: name, shape, dtype; for labels: limit, ignore."""
 
     name = "input"
+    sized = ("shape",)
 
 
 class Memory(Leaf):
-    """An array that outlives the plan, such as a parameter's storage. attrs: array."""
+    """An array that outlives the plan, such as a parameter's storage. attrs: array; source: None, or the
+    array from outside that each run first copies into it; constant: whether nobody ever writes to it."""
 
     name = "memory"
 

@@ -25,9 +25,10 @@ TOKEN: Shape = (1,)
 
 
 class Callback(Op):
-    """attrs: name, forward and backward (functions of arrays), shapes (of the outputs)."""
+    """attrs: name, use (its methods forward and backward take arrays), shapes (of the outputs)."""
 
     name = "callback"
+    sized = ("shapes",)
 
     def infer(self, node: Node) -> Signature:
         dtype = next(t.dtype for t in node.inputs if t.dtype.kind == "f")
@@ -38,7 +39,7 @@ class Callback(Op):
 
         *outputs, token = node.outputs
         given = [
-            broadcast_to(np.zeros((), y.dtype), y.shape) if dy is None else dy
+            broadcast_to(y.dtype.type(0), y.shape) if dy is None else dy
             for y, dy in zip(outputs, grads, strict=False)
         ]
         wrt = [i for i, x in enumerate(node.inputs) if needs[i] and x.dtype.kind == "f"]
@@ -52,7 +53,7 @@ class Callback(Op):
     def lower(self, node: Node, to: Builder) -> None:
         *outputs, _ = node.outputs
         call = Call(
-            node.attrs["forward"],
+            node.attrs["use"].forward,
             f"{node.attrs['name']}.forward",
             count=len(outputs),
             chosen=range(len(outputs)),
@@ -79,7 +80,7 @@ class CallbackGrad(Op):
         of = node.attrs["of"]
         *grads, _ = node.inputs
         call = Call(
-            of.attrs["backward"],
+            of.attrs["use"].backward,
             f"{of.attrs['name']}.backward",
             count=len(of.inputs),
             chosen=node.attrs["wrt"],
@@ -98,8 +99,7 @@ def callback(
     inputs: Sequence[Any],
     shapes: Sequence[Shape],
     name: str,
-    forward: Callable[..., Any],
-    backward: Callable[..., Any],
+    use: Any,
 ) -> list[Tensor]:
     """Outputs of these shapes, and of the inputs' floating dtype, computed by Python at run time.
 
@@ -109,10 +109,10 @@ def callback(
     shapes : sequence of shape
     name : str
         For messages.
-    forward : callable
-        forward(*inputs), arrays, returns an array, or a tuple of as many as there are shapes.
-    backward : callable
-        backward(*gradients for the outputs) returns a gradient for each input, likewise.
+    use : object
+        use.forward(*inputs), arrays, returns an array, or a tuple of as many as there are shapes;
+        use.backward(*gradients for the outputs) a gradient for each input, likewise. It equals the one
+        of another trace if that computes the same.
     """
     tensors = [as_tensor(x) for x in inputs]
     floats = [(i, t) for i, t in enumerate(tensors) if t.dtype.kind == "f"]
@@ -131,7 +131,7 @@ def callback(
             f"{native.MAX_BUFFERS - 1} of {native.MAX_SIZES} are supported"
         )
     node = active_graph().add(
-        CALLBACK, tensors, name=name, forward=forward, backward=backward, shapes=tuple(shapes)
+        CALLBACK, tensors, name=name, use=use, shapes=tuple(shapes)
     )
     return node.outputs[:-1]
 

@@ -125,6 +125,7 @@ class InputGrad(Op):
     activation's gradient was saved from if attrs["grad"]. attrs: geometry, shape (of x), grad."""
 
     name = "conv2d_input_grad"
+    sized = ("shape",)
     epilogue = ("grad",)
 
     def infer(self, node: Node) -> Signature:

@@ -17,9 +17,7 @@ MAX_NDIM = 6
 
 
 def broadcast_shapes(what: str, a: Shape, b: Shape) -> Shape:
-    """NumPy's rule. A batch-following size never broadcasts against a fixed one other than 1."""
-    from fastnn.graph import Dim, SpecialiseError
-
+    """NumPy's rule."""
     result: list[int] = []
     for i in range(max(len(a), len(b))):
         x = a[len(a) - 1 - i] if i < len(a) else 1
@@ -28,8 +26,6 @@ def broadcast_shapes(what: str, a: Shape, b: Shape) -> Shape:
             result.append(x)
         elif is_one(x):
             result.append(y)
-        elif int.__eq__(x, y) and (isinstance(x, Dim) or isinstance(y, Dim)):
-            raise SpecialiseError
         else:
             raise ValueError(f"{what}: shapes {describe(a)} and {describe(b)} do not broadcast")
     return tuple(reversed(result))

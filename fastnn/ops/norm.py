@@ -15,7 +15,6 @@ import fastnn_ext.activation as native_activation
 import fastnn_ext.norm as native
 from fastnn.graph import (
     Node,
-    SpecialiseError,
     Tensor,
     active_graph,
     as_tensor,
@@ -37,7 +36,8 @@ class BatchNorm(Op):
 
     inputs: x (..., C), then weight and bias (C,) if attrs["affine"], then a tensor of x's shape to be
     added if attrs["residual"]. outputs: y, mean (C,), 1 / deviation (C,). attrs: eps, momentum (-1:
-    cumulative), running (arrays: mean, variance and, or None, the count of batches; or None), act.
+    cumulative), running (arrays: mean, variance and, or None, the count of batches; or None), call (its
+    number among the graph's: one that is used twice moves its statistics in the order of calls), act.
     """
 
     name = "batch_norm"
@@ -67,12 +67,22 @@ class BatchNorm(Op):
         if running:
             arrays = [None if array is None else to.array(array) for array in running]
             momentum = [node.attrs["momentum"]]
-            to.emit(
-                "batch_norm_running", arrays, [mean, var], dims, momentum, dtype=dtype, commit=True
+            to.emit_late(
+                node.attrs["call"],
+                "batch_norm_running",
+                arrays,
+                [mean, var],
+                dims,
+                momentum,
+                dtype=dtype,
+                commit=True,
             )
 
     def flops(self, node: Node) -> int:
         return 5 * count(node.output.shape)
+
+    def acts(self, node: Node) -> bool:
+        return node.attrs["running"] is not None
 
 
 class BatchNormEval(Op):
@@ -434,15 +444,15 @@ def _input(what: str, x: Any, least: int) -> Tensor:
 
 def batch_norm(
     x: Any,
-    running: tuple[Array, Array, Array | None] | None,
+    running: tuple[Any, Any, Any] | None,
     weight: Any,
     bias: Any,
     training: bool,
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """See fastnn.nn.functional.batch_norm. running: arrays of mean, variance and count of batches, which
-    training updates; momentum < 0 stands for their cumulative average."""
+    """See fastnn.nn.functional.batch_norm. running: parameters or arrays of mean, variance and, or None, count
+    of batches, which training updates; momentum < 0 stands for their cumulative average."""
     x = _input("batch_norm", x, 2)
     shape = (x.shape[1],)
     affine = _affine("batch_norm", x, weight, bias, shape)
@@ -459,19 +469,20 @@ def batch_norm(
         rows = rows.node.inputs[0]  # sequences that a convolution made as images one pixel high
     if training or running is None:
         values = count(rows.shape[:-1])
-        if linear(values) == (0, 1):
-            raise SpecialiseError  # a plan for any batch would run with a batch of one
         if linear(values) == (1, 0):
             raise ValueError(
                 f"batch_norm: input has shape {describe(x.shape)}: one value a channel, which has no "
                 "deviation; training needs more"
             )
-        updated = running if training else None
+        updated = None
+        if training and running is not None:
+            updated = tuple(None if r is None else active_graph().storage(r) for r in running)
+        call = sum(node.op is BATCH_NORM for node in active_graph().nodes)
         node = active_graph().add(
-            BATCH_NORM, [rows, *affine], running=updated, momentum=momentum, **attrs
+            BATCH_NORM, [rows, *affine], running=updated, call=call, momentum=momentum, **attrs
         )
     else:
-        statistics = [active_graph().memory(array) for array in running[:2]]
+        statistics = [as_tensor(value) for value in running[:2]]
         node = active_graph().add(BATCH_NORM_EVAL, [rows, *statistics, *affine], **attrs)
     return _channels_first(reshape(node.output, last.shape))
 

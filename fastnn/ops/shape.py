@@ -53,10 +53,10 @@ def emit_copy(
             *padded(list(shape), MAX_NDIM, 1),
             *padded(list(y_strides), MAX_NDIM, 0),
             *padded(list(x_strides), MAX_NDIM, 0),
+            y_offset,
+            x_offset,
         ],
         scalars=[0.0],
-        output_offset=y_offset,
-        input_offset=x_offset,
     )
 
 
@@ -64,6 +64,7 @@ class Reshape(Op):
     """attrs: shape. The same memory under another shape."""
 
     name = "reshape"
+    sized = ("shape",)
     view_of = 0
 
     def infer(self, node: Node) -> Signature:
@@ -100,6 +101,7 @@ class Slice(Op):
     """attrs: starts, steps, shape: y[i, j] = x[start0 + i * step0, start1 + j * step1]."""
 
     name = "slice"
+    sized = ("starts", "shape")
 
     def infer(self, node: Node) -> Signature:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
@@ -119,6 +121,7 @@ class Unslice(Op):
     """The gradient of Slice: zeros of `shape`, with x at the places the slice read."""
 
     name = "unslice"
+    sized = ("starts", "shape")
 
     def infer(self, node: Node) -> Signature:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
@@ -142,14 +145,7 @@ class Concat(Op):
 
     def infer(self, node: Node) -> Signature:
         dim, first = node.attrs["dim"], node.inputs[0]
-        sizes = [t.shape[dim] for t in node.inputs]
-        total: int
-        if any(isinstance(s, Dim) for s in sizes):
-            if not all(isinstance(s, Dim) for s in sizes):
-                raise SpecialiseError
-            total = Dim(sum(s.per_sample for s in sizes), sizes[0].batch)  # type: ignore[attr-defined]
-        else:
-            total = sum(sizes)
+        total = sum(t.shape[dim] for t in node.inputs)
         return [((*first.shape[:dim], total, *first.shape[dim + 1 :]), first.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -163,7 +159,7 @@ class Concat(Op):
                 result.append(_slice(dy, starts, (1,) * dy.ndim, x.shape))
             else:
                 result.append(None)
-            start = _plus(start, x.shape[dim])
+            start = start + x.shape[dim]
         return result
 
     def lower(self, node: Node, to: Builder) -> None:
@@ -172,13 +168,14 @@ class Concat(Op):
         start: int = 0
         for x in node.inputs:
             emit_copy(to, y, x, x.shape, strides, strides_of(x.shape), y_offset=count((start, strides[dim])))
-            start = _plus(start, x.shape[dim])
+            start = start + x.shape[dim]
 
 
 class Broadcast(Op):
     """attrs: shape."""
 
     name = "broadcast"
+    sized = ("shape",)
 
     def infer(self, node: Node) -> Signature:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
@@ -200,20 +197,12 @@ CONCAT = Concat()
 BROADCAST = Broadcast()
 
 
-def _plus(a: int, b: int) -> int:
-    """Sum of two sizes of one kind; 0 is of either."""
-    if isinstance(b, Dim):
-        return Dim((a.per_sample if isinstance(a, Dim) else 0) + b.per_sample, b.batch)
-    return a + b
-
-
 def _slice_layout(shape: Shape, starts: Sequence[int], steps: Sequence[int]) -> tuple[int, list[int]]:
     """Element offset of a slice's first element in an array of `shape`, and its strides."""
     strides = strides_of(shape)
     offset: int = 0
     for start, stride in zip(starts, strides, strict=True):
-        if isinstance(start, Dim) or start != 0:
-            offset = _plus(offset, count((start, stride)))
+        offset = offset + count((start, stride))
     return offset, [count((step, stride)) for step, stride in zip(steps, strides, strict=True)]
 
 
@@ -230,30 +219,31 @@ def reshape(x: Any, *shape: Any) -> Tensor:
         raise ValueError(f"reshape: only one size may be -1, got {tuple(sizes)}")
     if unknown:
         rest = count([size for i, size in enumerate(sizes) if i != unknown[0]])
-        if isinstance(total, Dim) and isinstance(rest, Dim):
-            if rest.per_sample == 0 or total.per_sample % rest.per_sample:
-                raise ValueError(f"reshape: {describe(x.shape)} does not fit {tuple(sizes)}")
-            sizes[unknown[0]] = total.per_sample // rest.per_sample
-        elif isinstance(total, Dim):
-            if int(rest) <= 0 or int(total) % int(rest):
-                raise ValueError(f"reshape: {describe(x.shape)} does not fit {tuple(sizes)}")
-            sizes[unknown[0]] = total // int(rest)
-        else:
-            if int(rest) <= 0 or int(total) % int(rest):
-                raise ValueError(f"reshape: {describe(x.shape)} does not fit {tuple(sizes)}")
-            sizes[unknown[0]] = total // rest
+        sizes[unknown[0]] = _quotient(x, total, rest, sizes)
     result = tuple(size if isinstance(size, Dim) else int(size) for size in sizes)
     if any(not isinstance(size, Dim) and size < 0 for size in result):
         raise ValueError(f"reshape: negative size in {tuple(sizes)}")
     if linear(count(result)) != linear(total):
-        if int.__eq__(count(result), total) and isinstance(total, Dim) != isinstance(count(result), Dim):
-            raise SpecialiseError
         raise ValueError(f"reshape: {describe(x.shape)} does not fit {describe(result)}")
     if same_shape(result, x.shape):
         return x
     if x.node.op is RESHAPE:
         return reshape(x.node.inputs[0], result)
     return active_graph().add(RESHAPE, [x], shape=result).output
+
+
+def _quotient(x: Tensor, total: int, rest: int, sizes: Sequence[int]) -> int:
+    """The size that -1 stands for."""
+    if isinstance(rest, Dim):
+        whole = linear(total)
+        factor = whole[1] // rest.per_sample
+        if linear(count((rest, factor))) == whole:
+            return factor
+    elif isinstance(total, Dim):
+        return total // rest
+    elif rest > 0 and total % rest == 0:
+        return total // rest
+    raise ValueError(f"reshape: {describe(x.shape)} does not fit {tuple(sizes)}")
 
 
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -480,8 +470,6 @@ def getitem(x: Any, index: Any) -> Tensor:
                 sizes.append(size)
                 result.append(size)
                 continue
-            if isinstance(size, Dim):
-                raise SpecialiseError
             start, stop, step = item.indices(size)
             if step < 1:
                 raise ValueError(f"indexing: step {step} along dimension {axis}; only positive steps are supported")
@@ -493,11 +481,12 @@ def getitem(x: Any, index: Any) -> Tensor:
             sizes.append(length)
             result.append(length)
         elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
-            if isinstance(size, Dim):
-                raise SpecialiseError
-            if not -size <= item < size:
+            if isinstance(size, Dim):  # in gradients alone, which ask for the first
+                if item != 0:
+                    raise SpecialiseError
+            elif not -size <= item < size:
                 raise IndexError(f"index {item} is out of range for dimension {axis} of size {size}")
-            starts.append(int(item) % size)
+            starts.append(0 if isinstance(size, Dim) else int(item) % size)
             steps.append(1)
             sizes.append(1)
         else:

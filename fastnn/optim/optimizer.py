@@ -1,9 +1,9 @@
-"""Optimizer: parameters, gradients and state in flat arrays, updated in one native sweep."""
+"""Optimizer: state in flat arrays, updated in one native sweep with the parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,44 +11,56 @@ import fastnn_ext.optimizer as native
 from fastnn import _check
 from fastnn.graph import Graph
 from fastnn.lowering.builder import Builder
-from fastnn.lowering.program import Program
-from fastnn.nn import parameter as parameters_
-from fastnn.nn.parameter import Parameter
+from fastnn.lowering.cache import Programs, Recipe
+from fastnn.nn.parameter import Parameter, mark_gradients
+from fastnn_ext.watch import ATTRIBUTE, changed
+
+if TYPE_CHECKING:
+    from fastnn.lowering.watch import Walk
 
 ALIGN = 16  # elements: a parameter starts at a cache line
 
+Array = np.ndarray[Any, Any]
+
 
 class Group(dict[str, Any]):
-    """The settings of some parameters, and their flat memory.
+    """The settings of some parameters, and the flat memory of their state.
 
     A dict, as PyTorch's param_groups hold: what is assigned to `group["lr"]` holds from the next step
     on, and costs no new plan.
+
+    Values and gradients of parameters lie wherever the parameter says (`_storage`): in flat arrays of the
+    first optimizer that met them, or, after a change of dtype, in memory of their own. So any number of
+    optimizers can hold one parameter. What is here is this optimizer's alone: states, and how often each
+    parameter was updated.
+
+    Attributes
+    ----------
+    begins : array (parameters,) of int64
+        Where each parameter begins in the state arrays.
+    steps_of : array (parameters,) of float64
+        Updates of each parameter.
+    revision : int
+        Counts changes that updates must be planned anew for.
     """
 
     def __init__(self, optimizer: Optimizer, params: list[Parameter], settings: dict[str, Any]) -> None:
         super().__init__()
         self._optimizer = optimizer
-        dtypes = {p.dtype for p in params}
-        if len(dtypes) != 1:
-            raise TypeError(f"the parameters of a group must share a dtype, got {sorted(map(str, dtypes))}")
-        self.dtype = dtypes.pop()
+        self.revision = 0
         self.hyper = np.zeros(native.HYPER)
-        self.offsets: list[int] = []
-        size = 0
-        for p in params:
-            self.offsets.append(size)
-            size += -(-p.size // ALIGN) * ALIGN
-        self.data = np.zeros(size, self.dtype)
-        self.grad = np.zeros(size, self.dtype)
-        self.states: dict[str, np.ndarray[Any, Any]] = {}
+        sizes = [-(-p.size // ALIGN) * ALIGN for p in params]
+        self.begins = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+        self.size = sum(sizes)
+        self.steps_of = np.zeros(len(params))
+        self.states: dict[str, Array] = {}
         super().__setitem__("params", params)
+        self.dtype = self._common_dtype()
         for name, value in settings.items():
             self[name] = value
         for name in optimizer.state_names(self):
-            self.states[name] = np.zeros(size, self.dtype)
-        for p, offset in zip(params, self.offsets, strict=True):
-            part = slice(offset, offset + p.size)
-            p._move(self.data[part].reshape(p._storage.shape), self.grad[part].reshape(p._storage.shape))
+            self.states[name] = np.zeros(self.size, self.dtype)
+        _gather(params, self.dtype)
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "params":
@@ -56,39 +68,95 @@ class Group(dict[str, Any]):
         if name not in self._optimizer.defaults:
             known = ", ".join(self._optimizer.defaults)
             raise ValueError(f"{type(self._optimizer).__name__} has no setting {name!r}; it has {known}")
+        value = _plain(value)
         self._optimizer.check(name, value)
+        before = self.get(name)
+        super().__setitem__(name, value)
         if name in self._optimizer.hyper:
             number = tuple(value) if isinstance(value, (tuple, list)) else (value,)
             at = self._optimizer.hyper[name]
             self.hyper[at : at + len(number)] = number
-            if name in self and bool(self[name]) != bool(value):
-                parameters_.structure_changed()  # whether a momentum is kept, say
-        elif name in self and self[name] != value:
-            parameters_.structure_changed()
-        super().__setitem__(name, value)
+            if bool(before) != bool(value):
+                self._revise()  # whether a momentum is kept, say
+        elif before != value:
+            self._revise()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """As a dict's; each setting is checked."""
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def _revise(self) -> None:
+        self.revision += 1
+        changed()
 
     @property
     def steps(self) -> int:
         """How many updates have been made."""
         return int(self.hyper[self._optimizer.step_index])
 
-    def signature(self) -> tuple[Any, ...]:
-        """What a plan that updates this group depends on."""
-        optimizer = self._optimizer
-        return (id(self.data), tuple(self.runs()), tuple(optimizer.dims(self)), optimizer.operands(self))
+    def _common_dtype(self) -> np.dtype[Any]:
+        dtypes = {p.dtype for p in self["params"]}
+        if len(dtypes) != 1:
+            raise TypeError(f"the parameters of a group must share a dtype, got {sorted(map(str, dtypes))}")
+        return dtypes.pop()
 
-    def runs(self) -> list[tuple[int, int]]:
-        """The trained ranges (begin, end) of the flat arrays: neighbours merge, frozen ones are left out."""
-        runs: list[tuple[int, int]] = []
-        for p, begin in zip(self["params"], self.offsets, strict=True):
-            if not p.requires_grad:
-                continue
-            end = begin + -(-p.size // ALIGN) * ALIGN
-            if runs and runs[-1][1] == begin:
-                runs[-1] = (runs[-1][0], end)
-            else:
-                runs.append((begin, end))
-        return runs
+    def follow(self) -> None:
+        """Take the dtype that the parameters have now, after `model.double()`, say."""
+        dtype = self._common_dtype()
+        if dtype != self.dtype:
+            self.dtype = dtype
+            self.states = {name: array.astype(dtype) for name, array in self.states.items()}
+            self._revise()
+            _gather(self["params"], dtype)
+
+    def runs(self, reached: Collection[Parameter]) -> Iterator[tuple[int, int]]:
+        """Ranges (first, last + 1) of the parameters to be updated whose memory is one piece."""
+        params: list[Parameter] = self["params"]
+        first = None
+        for i, p in enumerate(params):
+            if p not in reached:
+                if first is not None:
+                    yield first, i
+                first = None
+            elif first is None:
+                first = i
+            elif not self._adjoin(params[i - 1], p):
+                yield first, i
+                first = i
+        if first is not None:
+            yield first, len(params)
+
+    @staticmethod
+    def _adjoin(before: Parameter, p: Parameter) -> bool:
+        """Whether values and gradients of two parameters lie as those in the state arrays do."""
+        step = -(-before.size // ALIGN) * ALIGN * before.dtype.itemsize
+        pairs = ((before._storage, p._storage), (before._gradient_storage(), p._gradient_storage()))
+        return all(
+            b.base is not None and a.base is b.base and b.ctypes.data - a.ctypes.data == step
+            for a, b in pairs
+        )
+
+
+def _gather(params: Sequence[Parameter], dtype: np.dtype[Any]) -> None:
+    """Put parameters that have memory of their own into flat arrays, where one sweep updates them."""
+    loose = [p for p in params if p._storage.base is None]
+    sizes = [-(-p.size // ALIGN) * ALIGN for p in loose]
+    data, grad = (np.zeros(sum(sizes), dtype) for _ in range(2))
+    begin = 0
+    for p, size in zip(loose, sizes, strict=True):
+        shape, part = p._storage.shape, slice(begin, begin + p.size)
+        p._move(data[part].reshape(shape), grad[part].reshape(shape))
+        begin += size
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's, which a checkpoint can hold."""
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return value.item()
+    if isinstance(value, (tuple, list)):
+        return tuple(_plain(v) for v in value)
+    return value
 
 
 class Optimizer:
@@ -113,10 +181,12 @@ class Optimizer:
     #: Where each numeric setting stands in the op's `hyper` array.
     hyper: ClassVar[dict[str, int]]
     step_index: ClassVar[int]
+    #: The setting without which a parameter's steps do not count.
+    steps_only_with: ClassVar[str | None] = None
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        self.defaults = defaults
-        for name, value in defaults.items():
+        self.defaults = {name: _plain(value) for name, value in defaults.items()}
+        for name, value in self.defaults.items():
             self.check(name, value)
         if isinstance(params, (Parameter, np.ndarray)):
             raise TypeError("params must be an iterable of parameters, such as model.parameters()")
@@ -138,9 +208,14 @@ class Optimizer:
                 seen.add(id(p))
             if not members:
                 raise ValueError('a group\'s "params" is empty')
-            settings = {**defaults, **{k: v for k, v in group.items() if k != "params"}}
+            settings = {**self.defaults, **{k: v for k, v in group.items() if k != "params"}}
             self.param_groups.append(Group(self, members, settings))
-        self._program: tuple[int, Program] | None = None
+        self._make_programs()
+
+    def _make_programs(self) -> None:
+        self._programs = Programs(
+            lambda: (), self._finish, lambda _: (), (self,), type(self).__name__, trusted=True
+        )
 
     # ---- for subclasses -------------------------------------------------------------------------
 
@@ -161,39 +236,67 @@ class Optimizer:
 
     # ---- running --------------------------------------------------------------------------------
 
-    def emit(self, to: Builder) -> None:
-        """Append the update of all groups to a program."""
+    def parameters(self) -> list[Parameter]:
+        """The parameters of all groups."""
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def emit(self, to: Builder, reached: Sequence[Parameter]) -> None:
+        """Append to a program the update of the parameters that have a gradient, and of no others."""
+        wanted = set(reached)
         for group in self.param_groups:
-            itemsize = group.data.itemsize
-            for begin, end in group.runs():
-                at = begin * itemsize
+            group.follow()
+            params = group["params"]
+            itemsize = group.dtype.itemsize
+            hyper = to.array(group.hyper)
+            condition = -1 if self.steps_only_with is None else self.hyper[self.steps_only_with]
+            runs = list(group.runs(wanted))
+            for first, end in runs:
+                begin = int(group.begins[first])
                 states = [
-                    None if name is None else to.array(group.states[name], at) for name in self.operands(group)
+                    None if name is None else to.array(group.states[name], begin * itemsize)
+                    for name in self.operands(group)
                 ]
+                steps = to.array(group.steps_of, first * group.steps_of.itemsize)
+                begins = to.array(group.begins, first * group.begins.itemsize)
                 to.emit(
                     self.kernel,
-                    outputs=[to.array(group.data, at)],
-                    inputs=[to.array(group.grad, at), *states, to.array(group.hyper)],
-                    dims=[end - begin, *self.dims(group)],
+                    outputs=[_memory(to, params[first]._storage)],
+                    inputs=[_memory(to, params[first]._gradient_storage()), *states, hyper, steps, begins],
+                    dims=[
+                        int(group.begins[end - 1]) - begin + params[end - 1].size,
+                        end - first,
+                        *self.dims(group),
+                    ],
                     scalars=[],
                     dtype=group.dtype,
                     commit=True,
                 )
-            to.emit(
-                "tick", [to.array(group.hyper)], [], [self.step_index], [], dtype=np.dtype(np.float64), commit=True
-            )
+            for first, end in runs or [(0, 0)]:
+                index = self.step_index if (first, end) == (runs or [(0, 0)])[-1] else -1
+                steps = to.array(group.steps_of, first * group.steps_of.itemsize)
+                dims = [index, end - first, condition]
+                to.emit("tick", [hyper], [steps], dims, dtype=np.dtype(np.float64), commit=True, writes=(0,))
 
     def step(self) -> None:
-        """Update the parameters from their gradients."""
-        version = parameters_.structure_version
-        if self._program is None or self._program[0] != version:
-            self._program = version, Program(Graph(), [[]], update=self.emit)
-        self._program[1].plans[0].run()
+        """Update the parameters from their gradients; those without one are left alone."""
+        reached = tuple(p for p in self.parameters() if p._has_grad and p.requires_grad)
+        entry = self._programs.find((), _Update(reached))
+        entry.program.plans[0].run()
+
+    def _finish(self, graph: Graph, reached: Any) -> Recipe:
+        facts = [(ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached]
+        return Recipe([[]], tuple, update=lambda to: self.emit(to, reached), facts=facts)
+
+    def _watch(self, walk: Walk) -> None:
+        """What of this optimizer a program that updates its parameters depends on."""
+        for group in self.param_groups:
+            walk.attribute(group, "revision", loud=True)
+            for p in group["params"]:
+                walk.visit(p)
 
     def zero_grad(self) -> None:
-        """Set all gradients to zero."""
-        for group in self.param_groups:
-            group.grad[...] = 0
+        """Leave all parameters without a gradient: `grad` is None."""
+        mark_gradients((), self.parameters())
 
     @property
     def lr(self) -> float:
@@ -215,11 +318,17 @@ class Optimizer:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings, step counts and copies of the state arrays, by group."""
+        """Settings, step counts and copies of the state arrays, by group.
+
+        The array "steps" of a group's state has the number of updates of each parameter.
+        """
         return {
             "kind": type(self).__name__,
             "groups": self.settings(),
-            "state": [{k: v.copy() for k, v in group.states.items()} for group in self.param_groups],
+            "state": [
+                {**{k: v.copy() for k, v in group.states.items()}, "steps": group.steps_of.copy()}
+                for group in self.param_groups
+            ],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -247,13 +356,13 @@ class Optimizer:
                     self.check(name, value)
             if "steps" not in settings:
                 raise ValueError("the state lacks the number of steps made")
-            if set(states) != set(group.states):
-                raise ValueError(f"the state holds {sorted(states)}; expected {sorted(group.states)}")
+            own = {**group.states, "steps": group.steps_of}
+            if set(states) != set(own):
+                raise ValueError(f"the state holds {sorted(states)}; expected {sorted(own)}")
             for name, array in states.items():
-                if np.shape(array) != group.states[name].shape:
+                if np.shape(array) != own[name].shape:
                     raise ValueError(
-                        f"{name} has shape {np.shape(array)}; expected {group.states[name].shape}: the "
-                        "parameters differ"
+                        f"{name} has shape {np.shape(array)}; expected {own[name].shape}: the parameters differ"
                     )
                 if np.asarray(array).dtype.kind not in "fiu":
                     raise TypeError(f"{name} must hold numbers, got {np.asarray(array).dtype}")
@@ -263,9 +372,51 @@ class Optimizer:
                     group[name] = tuple(value) if isinstance(value, list) else value
             group.hyper[self.step_index] = settings["steps"]
             for name, array in states.items():
-                group.states[name][...] = array
+                (group.steps_of if name == "steps" else group.states[name])[...] = array
+
+    # A copy is tied to copies of the parameters (those of the model in the same copy); plans stay behind.
+
+    def __getstate__(self) -> dict[str, Any]:
+        rest = {k: v for k, v in self.__dict__.items() if k not in ("_programs", "param_groups")}
+        groups = [(group["params"], dict(group)) for group in self.param_groups]
+        return {"rest": rest, "groups": groups, "state": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["rest"])
+        self.param_groups = [
+            Group(self, params, {k: v for k, v in settings.items() if k != "params"})
+            for params, settings in state["groups"]
+        ]
+        self._make_programs()
+        self.load_state_dict(state["state"])
 
     def __repr__(self) -> str:
         first = {k: v for k, v in self.param_groups[0].items() if k != "params"}
         settings = ", ".join(f"{k}={v}" for k, v in first.items())
         return f"{type(self).__name__}({settings})"
+
+
+class _Update:
+    """The update of some parameters: what a program of `Optimizer.step` is found by, and traced from."""
+
+    names = ()
+
+    def __init__(self, reached: tuple[Parameter, ...]) -> None:
+        self.reached = reached
+
+    def __call__(self) -> tuple[Parameter, ...]:
+        return self.reached
+
+    def __hash__(self) -> int:
+        return hash(self.reached)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Update) and len(self.reached) == len(other.reached) and all(
+            a is b for a, b in zip(self.reached, other.reached, strict=True)
+        )
+
+
+def _memory(to: Builder, part: Array) -> Any:
+    """The buffer that begins with a parameter's array, in the flat array that it is a part of."""
+    whole = part if part.base is None else part.base
+    return to.array(whole, part.ctypes.data - whole.ctypes.data)

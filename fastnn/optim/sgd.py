@@ -27,6 +27,7 @@ class SGD(Optimizer):
     kernel = "sgd"
     hyper = {"lr": 0, "momentum": 1, "dampening": 2, "weight_decay": 3}
     step_index = 4
+    steps_only_with = "momentum"
 
     def __init__(
         self,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fastnn.graph import Graph, Tensor
-from fastnn.lowering.call import build, flatten_result, to_array
+from fastnn.lowering.cache import Programs, Recipe
+from fastnn.lowering.call import flatten_result
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
-from fastnn.nn import parameter as parameters_
-from fastnn.nn.module import Module, fits
+from fastnn.nn import parameter
+from fastnn.nn.module import Module
+from fastnn.nn.parameter import mark_gradients
 from fastnn.optim.optimizer import Optimizer
+from fastnn_ext.watch import ATTRIBUTE
 
 
 class TrainStep:
@@ -56,10 +57,11 @@ class TrainStep:
         self.loss = loss
         self.optimizer = optimizer
         self.outputs = outputs
-        self._version = -1
-        self._signature: tuple[Any, ...] = ()
-        self._programs: dict[Any, tuple[Program, Any]] = {}
-        self._latest: tuple[Any, Any] | None = None
+        self._make_programs()
+
+    def _make_programs(self) -> None:
+        roots = (self.model, self.loss, self.optimizer)
+        self._programs = Programs(self._forward, self._finish, self._names, roots, "the model with its loss")
 
     def __call__(self, *batch: Any) -> Any:
         """Train on one batch.
@@ -81,74 +83,56 @@ class TrainStep:
         KeyboardInterrupt
             On Ctrl-C: the step was either made as a whole or not at all.
         """
-        if self._version != parameters_.structure_version:
-            self._refresh()
-        if self._latest is not None:
-            plan, rebuild = self._latest
-            values = plan.try_run(*batch)
-            if values is not None:
-                return values[0] if rebuild is None else (values[0], rebuild(values[1:]))
-        arrays = self._arrays(batch)
-        program, rebuild = self._program(arrays)
-        self._latest = program.plans[0], rebuild
-        values = program.plans[0].run(*arrays)
-        return values[0] if rebuild is None else (values[0], rebuild(values[1:]))
+        return self._programs(batch)
 
     def plan(self, *batch: Any) -> Program:
         """The program that a step on such a batch runs: see its explain() and profile()."""
-        self._refresh()
-        return self._program(self._arrays(batch))[0]
-
-    def _arrays(self, batch: tuple[Any, ...]) -> list[np.ndarray[Any, Any]]:
-        if len(batch) < 2:
-            raise TypeError(f"a step takes the model's inputs and a target, got {len(batch)} array(s)")
-        return [to_array(a, name) for a, name in zip(batch, self._names(len(batch)), strict=True)]
+        return self._programs.find(self._programs.arrays(batch)).program
 
     @staticmethod
     def _names(count: int) -> list[str]:
+        if count < 2:
+            raise TypeError(f"a step takes the model's inputs and a target, got {count} array(s)")
         if count == 2:
             return ["input", "target"]
         return [*(f"input[{i}]" for i in range(count - 1)), "target"]
-
-    def _refresh(self) -> None:
-        loss = self.loss.signature() if isinstance(self.loss, Module) else id(self.loss)
-        groups = tuple(group.signature() for group in self.optimizer.param_groups)
-        signature = (self.model.signature(), loss, groups)
-        if signature != self._signature:
-            self._signature = signature
-            self._programs.clear()
-            self._latest = None
-        self._version = parameters_.structure_version
-
-    def _program(self, arrays: list[np.ndarray[Any, Any]]) -> tuple[Program, Any]:
-        key = tuple((a.shape[1:], a.dtype.char, a.ndim) for a in arrays)
-        entry = self._programs.get(key)
-        if entry is not None and fits(entry[0], arrays):
-            return entry
-        exact = (*key, arrays[0].shape[:1])
-        if exact in self._programs:
-            return self._programs[exact]
-        entry = build(self._forward, arrays, self._names(len(arrays)), self._finish)
-        self._programs[key if entry[0].batched else exact] = entry
-        return entry
 
     def _forward(self, *tensors: Tensor) -> tuple[Any, Any]:
         output = self.model(*tensors[:-1])
         return self.loss(output, tensors[-1]), output
 
-    def _finish(self, graph: Graph, result: tuple[Any, Any]) -> tuple[Program, Any]:
+    def _finish(self, graph: Graph, result: tuple[Any, Any]) -> Recipe:
         loss, output = result
         if not isinstance(loss, Tensor) or loss.shape != ():
             raise ValueError(f"the loss must be a scalar to train on, got {loss!r}; use reduction='mean' or 'sum'")
         tensors, rebuild = flatten_result(output, f"{type(self.model).__name__}.forward")
-        trained = [p for g in self.optimizer.param_groups for p in g["params"] if p.requires_grad]
-        leaves = [graph.memory(p._storage) for p in trained]
-        grads = gradients(graph, {loss: one(loss.dtype)}, leaves)
+        trained = [p for p in self.optimizer.parameters() if p.requires_grad]
+        grads = gradients(graph, {loss: one(loss.dtype)}, [graph.memory(p._storage) for p in trained])
+        reached = [p for p, grad in zip(trained, grads, strict=True) if grad is not None]
+        if not reached:
+            raise ValueError("the loss depends on no trainable parameter that the optimizer holds")
         sinks = [
             (grad, p._gradient_storage(), 0) for p, grad in zip(trained, grads, strict=True) if grad is not None
         ]
-        if not sinks:
-            raise ValueError("the loss depends on no trainable parameter that the optimizer holds")
+        facts = [(ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached]
+        absent = [p for p in self.optimizer.parameters() if p not in set(reached)]
+        marked = -1
+
+        def returned(values: Any) -> Any:
+            nonlocal marked
+            if marked != parameter.gradient_changes:  # as zero_grad and backward leave it
+                mark_gradients(reached, absent)
+                marked = parameter.gradient_changes
+            return (values[0], rebuild(values[1:])) if self.outputs else values[0]
+
         wanted = [loss, *tensors] if self.outputs else [loss]
-        program = Program(graph, [wanted], sinks, self.optimizer.emit)
-        return program, rebuild if self.outputs else None
+        return Recipe([wanted], returned, sinks, lambda to: self.optimizer.emit(to, reached), facts)
+
+    # A copy is tied to the copies of model, loss and optimizer; plans stay behind.
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_programs"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make_programs()

@@ -1,0 +1,338 @@
+"""Programs of one owner (a module, a training step, a function), made at need and kept while they hold.
+
+A program is found by the forms of the arguments: dtypes and sizes but the batch, or all sizes where it is
+for one batch alone. It is kept together with a Watch of what its trace depended on. Where the watch is
+broken, the function is traced again: if it does what it did, the program goes on, else there is a new one.
+What is kept of earlier states (a model switched between training and evaluation) is found again without a
+trace.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastnn.graph import Graph, SpecialiseError, Tensor, TraceError, recording
+from fastnn.lowering.call import to_array
+from fastnn.lowering.fusion import absorb
+from fastnn.lowering.program import OP_BYTES, Program
+from fastnn.lowering.trace import (
+    Form,
+    Parted,
+    Record,
+    Trace,
+    align,
+    generalise,
+    in_place,
+    reads_the_same_memory,
+    trace,
+)
+from fastnn.lowering.watch import Walk, bases
+from fastnn_ext.plan import Arena
+from fastnn_ext.watch import ATTRIBUTE, Fact, Watch, is_checking
+
+Array = np.ndarray[Any, Any]
+
+#: Bytes of programs, without the arena that they share, that an owner keeps: the least recently used go first.
+LIMIT = 16 << 20
+#: States of a model (modes, attributes) of which an owner keeps programs.
+STATES = 8
+
+
+@dataclass
+class Recipe:
+    """What is to be made of a graph: the arguments of Program, and how results are returned.
+
+    Attributes
+    ----------
+    outputs : list of list of Tensor
+        What each stage returns.
+    rebuild : callable
+        From the first stage's values to what a call returns.
+    sinks, update
+        See Program.
+    facts : list of fact
+        What it depends on beyond the trace: where gradients lie, say.
+    """
+
+    outputs: list[list[Tensor]]
+    rebuild: Callable[[Any], Any]
+    sinks: Sequence[tuple[Tensor, Array, int]] = ()
+    update: Callable[[Any], None] | None = None
+    facts: Sequence[Fact] = ()
+
+
+@dataclass(eq=False)
+class Entry:
+    """A program, the record that it was made of, and the batches at which the function was seen to match it."""
+
+    record: Record
+    program: Program
+    rebuild: Callable[[Any], Any]
+    arrays: list[Array]  # that it reads in place
+    facts: list[Fact]
+    contents: list[Array]  # that Python read while it was traced
+    used: int = 0
+
+    @property
+    def batches(self) -> set[int]:
+        return self.program.batches
+
+
+@dataclass(eq=False)
+class State:
+    """Programs that were made while one set of facts held."""
+
+    watch: Watch
+    entries: dict[Any, list[Entry]] = field(default_factory=dict)
+
+
+class Programs:
+    """The programs of one owner.
+
+    Parameters
+    ----------
+    function : callable
+        Of tensors; what is traced.
+    finish : callable
+        finish(graph, result) makes a Recipe of what the function returned; the graph is recording.
+    names : callable
+        names(count) gives what messages call the arguments.
+    roots : sequence
+        Objects that the trace may depend on; the walk begins there.
+    what : str
+        What messages call the function.
+    any_batch : bool
+        Whether the first size of the first argument, and of those that agree with it, is a batch.
+    trusted : bool
+        fastnn's own functions, which are traced once.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        finish: Callable[[Graph, Any], Recipe],
+        names: Callable[[int], Sequence[str]],
+        roots: Sequence[Any],
+        what: str,
+        *,
+        any_batch: bool = True,
+        trusted: bool = False,
+    ) -> None:
+        self.function = function
+        self.finish = finish
+        self.names = names
+        self.roots = roots
+        self.what = what
+        self.any_batch = any_batch
+        self.trusted = trusted
+        self.latest: tuple[Watch, Any, Callable[[Any], Any]] | None = None
+        self._states: list[State] = []  # the latest first
+        self._arena = Arena()
+        self._lock = threading.RLock()
+        self._clock = 0
+
+    def __call__(self, args: tuple[Any, ...]) -> Any:
+        """Run the program for these arguments, which may be anything that to_array takes."""
+        latest = self.latest
+        if latest is not None and latest[0].holds():
+            values = latest[1].try_run(*args)
+            if values is not None:
+                return latest[2](values)
+        arrays = self.arrays(args)
+        entry = self.find(arrays)
+        return entry.rebuild(entry.program.plans[0].run(*arrays))
+
+    def arrays(self, args: Sequence[Any]) -> list[Array]:
+        return [to_array(a, name) for a, name in zip(args, self.names(len(args)), strict=True)]
+
+    def find(self, arrays: Sequence[Array], variant: Any = None) -> Entry:
+        """The entry that serves these arrays; made if there is none.
+
+        A `variant` is a function, with the `names` of its arguments, to be traced in place of the owner's;
+        it is part of the key.
+        """
+        with self._lock:
+            forms = self._forms(arrays, self.names(len(arrays)) if variant is None else variant.names)
+            key = (variant, tuple((f.dtype.char, f.batched, f.at(0)) for f in forms))
+            batch = arrays[0].shape[0] if arrays and arrays[0].ndim else 1
+            state = self._current()
+            entry = None if state is None else self._kept(state, key, batch)
+            if entry is None or is_checking():
+                state, entry = self._traced(key, forms, batch, variant, entry)
+            self._clock += 1
+            entry.used = self._clock
+            assert state is not None
+            self.latest = (state.watch, entry.program.plans[0], entry.rebuild)
+            return entry
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether nothing that an entry depends on has changed since it was last found."""
+        state = self._current()
+        return state is not None and any(entry in entries for entries in state.entries.values())
+
+    def count(self) -> int:
+        """How many programs are kept."""
+        return len({e.program for e in self._entries()})
+
+    def clear(self) -> None:
+        """Forget all programs."""
+        with self._lock:
+            self._states, self.latest, self._arena = [], None, Arena()
+
+    # ---- keys and states --------------------------------------------------------------------------
+
+    def _forms(self, arrays: Sequence[Array], names: Sequence[str]) -> list[Form]:
+        batch = arrays[0].shape[0] if self.any_batch and arrays and arrays[0].ndim else None
+        return [
+            Form(name, a.shape, a.dtype, a.ndim > 0 and a.shape[0] == batch)
+            for name, a in zip(names, arrays, strict=True)
+        ]
+
+    def _current(self) -> State | None:
+        """The state that holds now, as the first."""
+        for i, state in enumerate(self._states):
+            if state.watch.first_broken() is None:
+                if i:
+                    self._states.insert(0, self._states.pop(i))
+                return state
+        return None
+
+    @staticmethod
+    def _kept(state: State, key: Any, batch: int) -> Entry | None:
+        for entry in state.entries.get(key, ()):
+            if batch in entry.batches:
+                return entry
+        return None
+
+    def _entries(self) -> list[Entry]:
+        return [e for state in self._states for entries in state.entries.values() for e in entries]
+
+    # ---- making -----------------------------------------------------------------------------------
+
+    def _traced(
+        self, key: Any, forms: Sequence[Form], batch: int, variant: Any, found: Entry | None
+    ) -> tuple[State, Entry]:
+        """An entry whose record is what the function does now, at this batch."""
+        held = self._current()
+        generators = Walk(self.roots).generators
+        function = self.function if variant is None else variant
+
+        def at(size: int) -> Trace:
+            return trace(function, forms, size, self.what, generators)
+
+        first = at(batch)
+        if found is not None and not self._matches(found, first, batch):
+            raise TraceError(f"{self.what} is another program than it was, and nothing watched says why: {self._why}")
+        known = (e for s in self._states for e in s.entries.get(key, ()))
+        entry = found or next((e for e in known if self._matches(e, first, batch)), None)
+        if entry is None:
+            entry = self._made(first, at, any(f.batched for f in forms), batch)
+        else:
+            entry.batches.add(batch)
+        # What the function itself has changed while it was traced parts no state from the one before.
+        return self._keep(held or self._current() or State(Watch([], [])), key, entry), entry
+
+    _why = ""
+
+    def _matches(self, entry: Entry, now: Trace, batch: int) -> bool:
+        if batch > entry.program.batch or (entry.program.batched and batch == 1):
+            return False
+        if not all(getattr(owner, name, None) is value for _, owner, name, value in entry.facts):
+            return False
+        try:
+            align(entry.record, now.record, batch)
+        except Parted as parted:
+            self._why = str(parted)
+            return False
+        return reads_the_same_memory(entry.record, now.record)
+
+    def _made(self, first: Trace, at: Callable[[int], Trace], batched: bool, batch: int) -> Entry:
+        if self.trusted:
+            return self._lowered(first, batch)
+        if batched and batch > 1:
+            try:
+                other = at(batch - 1 if batch > 2 else batch + 1)
+            except Exception:  # what the function makes of another batch is not for this caller
+                other = None
+            try:
+                if other is not None:
+                    generalise(first, align(first.record, other.record))
+                    return self._lowered(first, batch)
+            except (Parted, SpecialiseError):  # a program for this batch alone
+                first = at(batch)
+        again = at(batch)
+        try:
+            align(first.record, again.record)
+        except Parted as parted:
+            raise TraceError(
+                f"{self.what} is another program each time it is traced: {parted}. Randomness or state that changes "
+                "while tracing cannot be held in a program; random numbers are drawn anew in each run by "
+                "fn.random.normal, uniform and bernoulli, and by nn.Dropout"
+            ) from None
+        return self._lowered(again, batch)
+
+    def _lowered(self, traced: Trace, batch: int) -> Entry:
+        graph = traced.graph
+        arrays = in_place(graph)
+        facts: list[Fact] = [(ATTRIBUTE, owner, "_storage", array) for owner, array in graph.owners]
+        with recording(graph):
+            absorb(graph, traced.tensors)
+            recipe = self.finish(graph, traced.result)
+        program = Program(
+            graph, recipe.outputs, recipe.sinks, recipe.update, arena=self._arena, batches={batch}
+        )
+        read = {id(part) for array in arrays if id(array) not in _owned(graph) for part in bases(array)}
+        contents = [p._storage for p in graph.exposed if id(p._storage) not in read]
+        return Entry(traced.record, program, recipe.rebuild, arrays, [*facts, *recipe.facts], contents)
+
+    def _keep(self, state: State, key: Any, entry: Entry) -> State:
+        """Put an entry into a state, and watch all that the state's entries depend on."""
+        if state in self._states:
+            self._states.remove(state)
+        self._states = [state, *self._states[: STATES - 1]]
+        entries = state.entries.setdefault(key, [])
+        for other in [e for e in entries if e is not entry and _same_lines(e.record, entry.record)]:
+            entry.batches.update(b for b in other.batches if b <= entry.program.batch)
+            entries.remove(other)
+        if entry not in entries:
+            entries.append(entry)
+        self._forget(entry)
+        kept = [e for parts in state.entries.values() for e in parts]
+        read = [{id(a) for a in e.arrays} for e in kept]
+        everywhere = [a for a in entry.arrays if all(id(a) in each for each in read)]
+        state.watch = Walk(self.roots).watch(
+            everywhere, [a for e in kept for a in e.contents], [fact for e in kept for fact in e.facts]
+        )
+        return state
+
+    def _forget(self, newest: Entry) -> None:
+        """Let the least recently used programs go while they take more than LIMIT together."""
+        while True:
+            programs = {e.program: e for e in sorted(self._entries(), key=lambda e: e.used)}
+            total = sum(program.nbytes for program in programs)
+            oldest = next((p for p in programs if p is not newest.program), None)
+            if total <= LIMIT or oldest is None:
+                return
+            for state in self._states:
+                for entries in state.entries.values():
+                    entries[:] = [e for e in entries if e.program is not oldest]
+                state.entries = {k: v for k, v in state.entries.items() if v}
+
+
+def _owned(graph: Graph) -> set[int]:
+    return {id(array) for _, array in graph.owners}
+
+
+def _same_lines(a: Record, b: Record) -> bool:
+    """Whether two records of aligned traces are of one program."""
+    try:
+        align(a, b)
+    except Parted:
+        return False
+    return reads_the_same_memory(a, b)
+

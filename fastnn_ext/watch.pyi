@@ -1,0 +1,22 @@
+from typing import Any
+
+Fact = tuple[int, Any, Any, Any]
+
+ENTRY: int
+MEMBER: int
+ATTRIBUTE: int
+CELL: int
+SEQUENCE: int
+MAPPING: int
+SET: int
+CONTENT: int
+ABSENT: Any
+
+def changed() -> None: ...
+def check_traces(enabled: bool) -> None: ...
+def is_checking() -> bool: ...
+
+class Watch:
+    def __init__(self, loud: list[Fact], silent: list[Fact]) -> None: ...
+    def holds(self) -> bool: ...
+    def first_broken(self) -> Fact | None: ...
