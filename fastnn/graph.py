@@ -399,29 +399,30 @@ class Graph:
         return readers
 
 
-_active = threading.local()
+#: Has the graph that this thread traces, if it does, as `active.graph`.
+active = threading.local()
 
 
 def active_graph() -> Graph:
-    graph = getattr(_active, "graph", None)
+    graph = getattr(active, "graph", None)
     if graph is None:
         raise TraceError("tensors exist only while a forward is traced; outside, use NumPy arrays")
     return graph
 
 
 def is_tracing() -> bool:
-    return getattr(_active, "graph", None) is not None
+    return getattr(active, "graph", None) is not None
 
 
 @contextlib.contextmanager
 def recording(graph: Graph) -> Iterator[Graph]:
     """Make `graph` the one that operations append to."""
-    outer = getattr(_active, "graph", None)
-    _active.graph = graph
+    outer = getattr(active, "graph", None)
+    active.graph = graph
     try:
         yield graph
     finally:
-        _active.graph = outer
+        active.graph = outer
 
 
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:

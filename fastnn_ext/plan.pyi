@@ -1,7 +1,9 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from fastnn_ext.watch import Watch
 
 DTYPES: tuple[str, ...]
 
@@ -46,3 +48,7 @@ class Plan:
     def profile_events(self) -> np.ndarray[Any, Any]: ...
     def stop_profile(self) -> np.ndarray[Any, Any]: ...
     def phases(self, batch: int) -> list[tuple[int, int, int, bool, float]]: ...
+
+class Route:
+    def __init__(self, watch: Watch, plan: Plan, rebuild: Callable[[Any], Any] | None = None) -> None: ...
+    def __call__(self, args: tuple[Any, ...]) -> Any: ...

@@ -38,6 +38,7 @@ from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
 from fastnn_ext cimport runtime
+from fastnn_ext.watch cimport Watch
 from fastnn_ext.runtime cimport (
     FNN_FAILED, FNN_LATE, FNN_MAX_BUF, FNN_MAX_DIM, FNN_MAX_SCALAR, FNN_NO_MEMORY, fnn_event, fnn_op,
     fnn_phase, fnn_profile, fnn_program,
@@ -607,3 +608,34 @@ cdef class Plan:
                      self.program.phases[i].cost) for i in range(self.program.n_phases)]
         finally:
             self.release()
+
+
+@cython.final
+cdef class Route:
+    """The way that the last call took, for the next one: a plan, while what its trace depended on holds.
+
+    Parameters
+    ----------
+    watch : Watch
+    plan : Plan
+    rebuild : callable, optional
+        From the plan's values to what a call returns; None where that is the only value.
+    """
+    cdef Watch watch
+    cdef Plan plan
+    cdef object rebuild
+
+    def __init__(self, Watch watch, Plan plan, rebuild=None):
+        self.watch = watch
+        self.plan = plan
+        self.rebuild = rebuild
+
+    def __call__(self, tuple args):
+        """What the plan gives for these arguments, or None if it is not to be taken."""
+        cdef tuple values
+        if not self.watch.holds():
+            return None
+        values = self.plan.run_arrays(args, False)
+        if values is None:
+            return None
+        return values[0] if self.rebuild is None else self.rebuild(values)

@@ -182,8 +182,7 @@ cdef class Watch:
     ----------
     loud, silent : list of fact
     """
-    cdef list loud, silent
-    cdef uint64_t seen  # how many changes there were when the loud facts were last compared
+    # seen: how many changes there were when the loud facts were last compared
 
     def __init__(self, list loud, list silent):
         self.loud = loud
@@ -194,6 +193,8 @@ cdef class Watch:
         """Whether all is as it was. A comparison that another thread disturbs counts as a change."""
         if checking:
             return False
+        if self.seen == changes and not self.silent:
+            return True
         return self.first_broken() is None
 
     cpdef tuple first_broken(self):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.graph import Graph, SpecialiseError, Tensor, TraceError, recording
-from fastnn.lowering.call import to_array
+from fastnn.lowering.call import only, to_array
 from fastnn.lowering.fusion import absorb
 from fastnn.lowering.program import OP_BYTES, Program
 from fastnn.lowering.trace import (
@@ -32,7 +32,7 @@ from fastnn.lowering.trace import (
     trace,
 )
 from fastnn.lowering.watch import Walk, bases
-from fastnn_ext.plan import Arena
+from fastnn_ext.plan import Arena, Route
 from fastnn_ext.watch import ATTRIBUTE, Fact, Watch, is_checking
 
 Array = np.ndarray[Any, Any]
@@ -130,7 +130,7 @@ class Programs:
         self.what = what
         self.any_batch = any_batch
         self.trusted = trusted
-        self.latest: tuple[Watch, Any, Callable[[Any], Any]] | None = None
+        self.latest: Route | None = None
         self._states: list[State] = []  # the latest first
         self._arena = Arena()
         self._lock = threading.RLock()
@@ -138,11 +138,10 @@ class Programs:
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
         """Run the program for these arguments, which may be anything that to_array takes."""
-        latest = self.latest
-        if latest is not None and latest[0].holds():
-            values = latest[1].try_run(*args)
-            if values is not None:
-                return latest[2](values)
+        if self.latest is not None:
+            result = self.latest(args)
+            if result is not None:
+                return result
         arrays = self.arrays(args)
         entry = self.find(arrays)
         return entry.rebuild(entry.program.plans[0].run(*arrays))
@@ -167,7 +166,8 @@ class Programs:
             self._clock += 1
             entry.used = self._clock
             assert state is not None
-            self.latest = (state.watch, entry.program.plans[0], entry.rebuild)
+            rebuild = None if entry.rebuild is only else entry.rebuild
+            self.latest = Route(state.watch, entry.program.plans[0], rebuild)
             return entry
 
     def holds(self, entry: Entry) -> bool:

@@ -56,9 +56,9 @@ def tensors_in(result: Any) -> Iterator[Tensor]:
 def flatten_result(result: Any, what: str) -> tuple[list[Tensor], Callable[[Sequence[Any]], Any]]:
     """The tensors in a returned tensor, tuple, list or dict, and how to put values in their places."""
     if isinstance(result, Tensor):
-        return [result], lambda values: values[0]
+        return [result], only
     if hasattr(result, "_as_tensor") or isinstance(result, (int, float, np.ndarray)):
-        return [as_tensor(result)], lambda values: values[0]
+        return [as_tensor(result)], only
     if isinstance(result, dict):
         parts = [flatten_result(v, what) for v in result.values()]
         keys = list(result)
@@ -70,6 +70,11 @@ def flatten_result(result: Any, what: str) -> tuple[list[Tensor], Callable[[Sequ
     raise TypeError(
         f"{what} returned {type(result).__name__}; expected a tensor, or a tuple, list or dict of tensors"
     )
+
+
+def only(values: Sequence[Any]) -> Any:
+    """The one value of a result that is a single tensor."""
+    return values[0]
 
 
 def _merge(

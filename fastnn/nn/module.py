@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastnn.graph import FLOATS, Graph, Tensor, active_graph, is_tracing
+from fastnn.graph import FLOATS, Graph, Tensor, active, active_graph
 from fastnn.lowering.cache import Entry, Programs, Recipe
 from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients
@@ -188,11 +188,14 @@ class Module:
         TypeError, ValueError
             If an argument's dtype or shape does not fit.
         """
-        if is_tracing():
+        if getattr(active, "graph", None) is not None:  # is_tracing(), without the time of a call
             result = self.forward(*args)
             active_graph().calls.append((self, result))
             return result
-        programs = self._programs.get("infer") or self._programs_for("infer", self._finish_infer)
+        try:
+            programs = self._programs["infer"]
+        except KeyError:
+            programs = self._programs_for("infer", self._finish_infer)
         return programs(args)
 
     def forward_train(self, *args: Any) -> Any:
