@@ -16,6 +16,7 @@ from fastnn import nn, optim
 from fastnn.data import DataLoader
 from fastnn.files import load_arrays, save_arrays
 from fastnn.train import callbacks
+from fastnn.train.evaluation import Means
 
 X, Y = fn.data.moons(90, seed=0)
 
@@ -365,6 +366,10 @@ def test_a_checkpoint_written_after_ctrl_c_resumes_to_the_same_bits(tmp_path, wh
     second = trainer_of(seed=5)
     fit(second, validation_data=(X, Y), resume=path)
     assert state(second.model, second.optimizer) == state(whole.model, whole.optimizer)
+
+
+def test_means_of_a_checkpoint_of_before_denominators_count_by_samples():
+    assert Means({"samples": 4, "sums": {"loss": 8.0, "accuracy": 3.0}}).logs() == {"loss": 2, "accuracy": 0.75}
 
 
 def test_a_finished_run_goes_on_for_more_epochs(tmp_path):

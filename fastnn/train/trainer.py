@@ -24,7 +24,7 @@ from fastnn.train.evaluation import (
     predict,
     with_target,
 )
-from fastnn.train.metrics import Metric, resolve
+from fastnn.train.metrics import Metric
 from fastnn.train.step import TrainStep
 
 
@@ -35,12 +35,15 @@ class Trainer:
     ----------
     model : Module
     loss : callable
-        loss(output, target), a scalar.
+        loss(output, target), a scalar. In the mean over batches a loss of `fastnn.nn` counts by what
+        it divides by (see `nn.Loss.denominator`); one of your own by its samples, unless it has such
+        a method.
     optimizer : Optimizer
         Over the model's parameters.
     metrics : sequence of str or callable, default ("accuracy",)
-        Names ("accuracy", "mean_absolute_error", "mean_squared_error") or functions of a batch's
-        output and target that give a mean over its samples, such as `fn.train.metrics.top_k(5)`.
+        Names ("accuracy", "mean_absolute_error", "mean_squared_error"), `fn.train.metrics.top_k(5)`,
+        or functions of a batch's output and target that give a mean over its samples. Accuracy and
+        top_k leave out the labels that the loss ignores (its `ignore_index`).
 
     Attributes
     ----------
@@ -77,9 +80,9 @@ class Trainer:
         optimizer: Optimizer,
         metrics: Sequence[str | Metric] = ("accuracy",),
     ) -> None:
-        self.metrics = resolve(metrics)
-        self._train_step = TrainStep(model, loss, optimizer, outputs=bool(self.metrics))
         self._evaluation = Evaluation(model, loss, metrics)
+        self._measures = self._evaluation.measures
+        self._train_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics))
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -160,9 +163,9 @@ class Trainer:
 
         Notes
         -----
-        Losses and metrics are means over samples: each batch counts by its size. Those of the
-        training data are taken while the weights change. Modules are in training mode while they
-        train, and then again in the mode that each was in.
+        Losses and metrics are means over the epoch, as if it were one batch (a loss that is a sum is
+        summed up). Those of the training data are taken while the weights change. Modules are in
+        training mode while they train, and then again in the mode that each was in.
         """
         epochs = _check.integer("epochs", epochs, 0)
         first = _check.integer("initial_epoch", initial_epoch, 0)
@@ -209,7 +212,8 @@ class Trainer:
         Returns
         -------
         dict of str to float
-            ``loss`` and each metric, means over the samples.
+            ``loss`` and each metric, over the whole set whatever the batch size; NaN, with a warning,
+            where nothing counts, such as ignored labels alone.
         """
         return self._evaluation.measure(data, batch_size)
 
@@ -274,7 +278,7 @@ class Trainer:
                 callback.load_state_dict({**extra["callbacks"][name], **arrays})
 
     def _run_epoch(self, loader: DataLoader, validation: DataLoader | None) -> None:
-        epoch, chain, means = self.epoch, self._callbacks, self._means
+        epoch, chain, means, measures = self.epoch, self._callbacks, self._means, self._measures
         each_batch = [c for c in chain if _follows_batches(c)]
         for callback in chain:
             callback.on_epoch_begin(epoch)
@@ -282,12 +286,12 @@ class Trainer:
         start = time.perf_counter()
         for batch in loader:
             result = self._train_step(*with_target(batch))
-            loss, output = result if self.metrics else (result, None)
-            means.add(loss, output, batch, self.metrics)
+            loss, output = result if measures.metrics else (result, None)
+            means.add(measures.of(loss, output, batch), len(batch[0]))
             for callback in each_batch:
                 callback.on_batch_end(self.batch - 1, means.logs())
         self.seconds = max(time.perf_counter() - start, 1e-9)
-        logs = means.logs()
+        logs = means.final()
         if validation is not None:
             logs |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
         logs["samples_per_second"] = (means.samples - samples) / self.seconds
