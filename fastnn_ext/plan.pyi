@@ -5,6 +5,8 @@ import numpy as np
 
 DTYPES: tuple[str, ...]
 
+class NotFiniteError(FloatingPointError): ...
+
 class Spec:
     name: str
     dtype: int

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import random
+from fastnn import _check, random
 from fastnn.data import DataLoader
 from fastnn.files import load_arrays, save_arrays
 from fastnn.nn.module import Module
@@ -62,7 +62,7 @@ def save_checkpoint(
     loader : DataLoader or its state_dict, optional
         Its position is stored, so that the epoch under way goes on with the batches it still had.
     extra : mapping, optional
-        More to remember: whatever JSON holds.
+        More to remember: whatever JSON holds, and NumPy's numbers, which become Python's.
     arrays : mapping of str to array, optional
         More arrays to remember.
 
@@ -98,6 +98,7 @@ def save_checkpoint(
         "loader": None if position is None else dict(position),
         "extra": dict(extra or {}),
     }
+    content = _check.plain(content)
     try:
         text = json.dumps(content)
     except (TypeError, ValueError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.graph import Graph, Tensor
+from fastnn.lowering.builder import Builder
 from fastnn.lowering.call import build, flatten_result, to_array
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
@@ -28,6 +29,8 @@ class TrainStep:
         Over parameters of the model; others of the model are left alone.
     outputs : bool, default False
         Whether a call returns the model's output beside the loss (for metrics).
+    finite : bool, default False
+        Whether a step whose loss is NaN or infinite raises FloatingPointError instead of being made.
 
     Raises
     ------
@@ -42,7 +45,9 @@ class TrainStep:
     >>> loss = step(xb, yb)
     """
 
-    def __init__(self, model: Module, loss: Any, optimizer: Optimizer, *, outputs: bool = False) -> None:
+    def __init__(
+        self, model: Module, loss: Any, optimizer: Optimizer, *, outputs: bool = False, finite: bool = False
+    ) -> None:
         if not isinstance(model, Module):
             raise TypeError(f"model must be a Module, got {type(model).__name__}")
         if not callable(loss):
@@ -56,6 +61,7 @@ class TrainStep:
         self.loss = loss
         self.optimizer = optimizer
         self.outputs = outputs
+        self.finite = finite
         self._version = -1
         self._signature: tuple[Any, ...] = ()
         self._programs: dict[Any, tuple[Program, Any]] = {}
@@ -78,6 +84,8 @@ class TrainStep:
         ------
         TypeError, ValueError
             If an array does not fit; nothing is changed then.
+        FloatingPointError
+            With finite=True, if the loss is not; nothing is changed then.
         KeyboardInterrupt
             On Ctrl-C: the step was either made as a whole or not at all.
         """
@@ -98,6 +106,19 @@ class TrainStep:
         """The program that a step on such a batch runs: see its explain() and profile()."""
         self._refresh()
         return self._program(self._arrays(batch))[0]
+
+    def diagnose(self, *batch: Any) -> tuple[float, str]:
+        """The loss of a batch, and why it is not finite; nothing is changed.
+
+        Returns
+        -------
+        loss : float
+        reason : str
+            Such as "the first layer whose output is not finite is fc2 (Linear)".
+        """
+        from fastnn.train.diagnosis import diagnose
+
+        return diagnose(self.model, self.loss, self._arrays(batch), self._names(len(batch)))
 
     def _arrays(self, batch: tuple[Any, ...]) -> list[np.ndarray[Any, Any]]:
         if len(batch) < 2:
@@ -150,5 +171,11 @@ class TrainStep:
         if not sinks:
             raise ValueError("the loss depends on no trainable parameter that the optimizer holds")
         wanted = [loss, *tensors] if self.outputs else [loss]
-        program = Program(graph, [wanted], sinks, self.optimizer.emit)
+
+        def update(to: Builder) -> None:
+            if self.finite:
+                to.emit("finite", [], [loss], [], dtype=loss.dtype)
+            self.optimizer.emit(to)
+
+        program = Program(graph, [wanted], sinks, update)
         return program, rebuild if self.outputs else None

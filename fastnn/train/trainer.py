@@ -13,7 +13,7 @@ from fastnn import _check, random
 from fastnn.data import DataLoader
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
-from fastnn.train.callbacks import Callback, History, ModelCheckpoint, ProgressBar
+from fastnn.train.callbacks import Callback, History, ModelCheckpoint, ProgressBar, TerminateOnNaN
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
 from fastnn.train.evaluation import (
     Evaluation,
@@ -26,6 +26,7 @@ from fastnn.train.evaluation import (
 )
 from fastnn.train.metrics import Metric
 from fastnn.train.step import TrainStep
+from fastnn_ext.plan import NotFiniteError
 
 
 class Trainer:
@@ -82,7 +83,7 @@ class Trainer:
     ) -> None:
         self._evaluation = Evaluation(model, loss, metrics)
         self._measures = self._evaluation.measures
-        self._train_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics))
+        self._train_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics), finite=True)
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -93,6 +94,8 @@ class Trainer:
         # This epoch, and the updates made before its first batch. The optimizer counts updates as
         # it makes them, so wherever Ctrl-C strikes, the batches done are known.
         self._position = (0, self.step)
+        # For batches that are trained on although their loss is not finite.
+        self._unchecked_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics))
         self._means = Means()
         self._loader: DataLoader | None = None
         self._loader_lead = 0  # the loader's epoch less ours
@@ -158,6 +161,8 @@ class Trainer:
             If an argument or a batch does not fit, or the checkpoint is damaged or another model's.
         FileNotFoundError
             If there is no such checkpoint.
+        FloatingPointError
+            If a batch's loss is NaN or infinite; its update is not made. See `callbacks.TerminateOnNaN`.
         KeyboardInterrupt
             On Ctrl-C. Each step was made as a whole or not at all.
 
@@ -285,7 +290,9 @@ class Trainer:
         samples = means.samples
         start = time.perf_counter()
         for batch in loader:
-            result = self._train_step(*with_target(batch))
+            result = self._update(with_target(batch))
+            if result is None:
+                return
             loss, output = result if measures.metrics else (result, None)
             means.add(measures.of(loss, output, batch), len(batch[0]))
             for callback in each_batch:
@@ -299,6 +306,21 @@ class Trainer:
         self._position, self._means = (epoch + 1, self.step), Means()
         for callback in chain:
             callback.on_epoch_end(epoch, logs)
+
+    def _update(self, batch: tuple[Any, ...]) -> Any:
+        """A step's result, or None if training ends because its loss is not finite."""
+        try:
+            return self._train_step(*batch)
+        except NotFiniteError:
+            guard = next(c for c in self._callbacks if isinstance(c, TerminateOnNaN))
+            if guard.action == "ignore" or self._measures.counts_nothing(batch):
+                return self._unchecked_step(*batch)
+            value, reason = self._train_step.diagnose(*batch)
+            guard.terminate(
+                f"the loss is {value} in epoch {self.epoch + 1}, batch {self.batch + 1}: {reason}; the parameters "
+                "are as they were before this batch"
+            )
+            return None
 
     def _training_loader(
         self, data: Any, batch_size: int | None, shuffle: bool | None, seed: Any, epoch: int
@@ -326,6 +348,8 @@ def _chain(callbacks: Sequence[Callback], verbose: bool) -> list[Callback]:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
     chain = list(callbacks)
+    if not any(isinstance(c, TerminateOnNaN) for c in callbacks):
+        chain.append(TerminateOnNaN())
     if verbose and not any(isinstance(c, ProgressBar) for c in callbacks):
         chain.append(ProgressBar())
     # Checkpoints hold what the other callbacks have made of the epoch, so they come after them. The
