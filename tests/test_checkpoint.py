@@ -270,6 +270,14 @@ def test_what_json_cannot_hold_is_refused(saved, extra):
     assert saved.read_bytes() == before
 
 
+@pytest.mark.parametrize("dtype", [object, complex, "U3"])
+def test_arrays_that_a_checkpoint_cannot_hold_are_named(saved, dtype):
+    before = saved.read_bytes()
+    with pytest.raises(TypeError, match=r"^arrays: mine has dtype "):
+        fn.save_checkpoint(saved, make()[0], arrays={"mine": np.zeros(2, dtype)})
+    assert saved.read_bytes() == before
+
+
 def test_a_folder_that_is_missing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         fn.save_checkpoint(tmp_path / "none" / "c", make()[0])

@@ -87,7 +87,9 @@ def save_checkpoint(
         for i, states in enumerate(state["state"]):
             tensors |= {f"optimizer/{i}/{name}": array for name, array in states.items()}
     for name, array in (arrays or {}).items():
-        tensors[f"extra/{name}"] = np.asarray(array)
+        values = tensors[f"extra/{name}"] = np.asarray(array)
+        if values.dtype.kind not in "biuf":
+            raise TypeError(f"arrays: {name} has dtype {values.dtype}; expected NumPy's bool, int or float")
     content = {
         "version": VERSION,
         "step": int(step),
