@@ -35,12 +35,24 @@ def real(name: str, value: Any, minimum: float = -math.inf, maximum: float = mat
     wanted = "a finite number" if minimum == -math.inf else f"a finite number of at least {minimum:g}"
     if maximum < math.inf:
         wanted = f"a number from {minimum:g} to {maximum:g}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be {wanted}, got {value!r}")
     number = float(value)
     if not (math.isfinite(number) and minimum <= number <= maximum):
         raise ValueError(f"{name} must be {wanted}, got {number}")
     return number
+
+
+def plain(value: Any) -> Any:
+    """`value` with Python's numbers in place of NumPy's, in the dicts and lists that it holds, too."""
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return value.item()
+    if isinstance(value, dict):
+        return {k.item() if isinstance(k, np.generic) else k: plain(entry) for k, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    return value
 
 
 def flag(name: str, value: Any) -> bool:

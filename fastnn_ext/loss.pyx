@@ -10,6 +10,7 @@ mse, l1            buf: loss, dinput | NULL, input, target          dim: n, redu
 smooth_l1, huber   the same                                         scalar: beta or delta
 bce_with_logits    buf: loss, dinput | NULL, input, target, weight | NULL, pos_weight | NULL
                    dim: n, reduction, cols
+finite             buf: loss                                        stops the program if it is NaN or infinite
 
 reduction: 0 none, 1 mean, 2 sum; an index into REDUCTIONS.
 
@@ -24,7 +25,7 @@ cols, and its index is i % cols. dinput is the gradient of the reduced loss for 
 
 Labels are trusted: the caller has checked that each is a column or ignore_index.
 """
-from libc.math cimport NAN
+from libc.math cimport NAN, isfinite
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
@@ -228,6 +229,20 @@ runtime.register_op("l1", run_difference, prepare_l1)
 runtime.register_op("smooth_l1", run_difference, prepare_smooth_l1)
 runtime.register_op("huber", run_difference, prepare_huber)
 runtime.register_op("bce_with_logits", run_bce, prepare_bce)
+
+
+# ---- a loss that can be trained on ----------------------------------------------------------------
+
+cdef void prepare_finite(fnn_op *op) noexcept nogil:
+    op.chunks = 1
+    op.cost = 1
+
+
+cdef int run_finite(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return 0 if isfinite((<float *> op.buf[0])[0] if op.dtype == 0 else (<double *> op.buf[0])[0]) else -1
+
+
+runtime.register_op("finite", run_finite, prepare_finite)
 
 
 # ---- over NumPy arrays ----------------------------------------------------------------------------

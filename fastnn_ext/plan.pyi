@@ -7,6 +7,8 @@ from fastnn_ext.watch import Watch
 
 DTYPES: tuple[str, ...]
 
+class NotFiniteError(FloatingPointError): ...
+
 class Spec:
     name: str
     dtype: int

@@ -30,6 +30,7 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_CheckBuffer, PyObject_GetBuffer,
 )
+from cpython.exc cimport PyErr_Occurred
 from cpython.pythread cimport (
     NOWAIT_LOCK, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
     PyThread_get_thread_ident, PyThread_release_lock, PyThread_type_lock,
@@ -48,6 +49,10 @@ from fastnn_ext.runtime cimport (
 cdef extern from "Python.h":
     # Declared here without Cython's error check: the error must stay set until the run has ended.
     int PyErr_CheckSignals() noexcept
+
+
+class NotFiniteError(FloatingPointError):
+    """A number that a program watches is NaN or infinite; it stopped before it changed anything."""
 
 
 EVENT = np.dtype([("begin", "f8"), ("end", "f8"), ("op", "i4"), ("thread", "i4")])  # fnn_event
@@ -448,6 +453,8 @@ cdef class Plan:
             If an argument does not fit; nothing has run then.
         MemoryError
             If the threads' scratch memory cannot be had; nothing has run then.
+        NotFiniteError
+            If the program watches its loss, and that is NaN or infinite.
         """
         return self.run_arrays(args, True)
 
@@ -506,6 +513,8 @@ cdef class Plan:
                 self.n_events = min(profile.count, profile.room)
             if status == FNN_NO_MEMORY:
                 raise MemoryError(f"no memory for {threads} threads' scratch of {self.program.scratch} bytes each")
+            if status == FNN_FAILED and PyErr_Occurred() == NULL:
+                raise NotFiniteError("the loss is not finite; all that outlives this run is as it was before it")
             if status == FNN_FAILED or status == FNN_LATE:
                 raise_pending()
             results = self.with_numbers(results)

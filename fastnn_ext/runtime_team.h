@@ -21,8 +21,8 @@
 typedef struct fnn_op fnn_op;
 
 /* Computes chunk `chunk` (0 <= chunk < op->chunks). `scratch` is op->scratch bytes, 64-byte aligned,
- * private to the calling thread, with undefined contents. Returns 0, or -1 to abort the program
- * (only ops that call Python do; they have set a Python error). */
+ * private to the calling thread, with undefined contents. Returns 0, or -1 to abort the program:
+ * ops that call Python, which have set a Python error, and "finite", which has not. */
 typedef int (*fnn_run_fn)(const fnn_op *op, int64_t chunk, void *scratch);
 
 /* Reads dim, dtype and isa; sets chunks, scratch, cost and, if it likes, kernels. */
@@ -83,7 +83,7 @@ typedef struct {
     fnn_team *team;
 } fnn_program;
 
-/* FNN_FAILED: stopped before its commit phase, a Python error is set. FNN_LATE: ran to its end, and
+/* FNN_FAILED: stopped before its commit phase; a Python error is set unless "finite" did it. FNN_LATE: ran to its end, and
  * a Python error (KeyboardInterrupt) is set all the same. */
 enum { FNN_OK = 0, FNN_LATE = 1, FNN_FAILED = -1, FNN_NO_MEMORY = -2 };
 

@@ -16,6 +16,7 @@ from fastnn import nn, optim
 from fastnn.data import DataLoader
 from fastnn.files import load_arrays, save_arrays
 from fastnn.train import callbacks
+from fastnn.train.evaluation import Means
 
 X, Y = fn.data.moons(90, seed=0)
 
@@ -269,6 +270,14 @@ def test_what_json_cannot_hold_is_refused(saved, extra):
     assert saved.read_bytes() == before
 
 
+@pytest.mark.parametrize("dtype", [object, complex, "U3"])
+def test_arrays_that_a_checkpoint_cannot_hold_are_named(saved, dtype):
+    before = saved.read_bytes()
+    with pytest.raises(TypeError, match=r"^arrays: mine has dtype "):
+        fn.save_checkpoint(saved, make()[0], arrays={"mine": np.zeros(2, dtype)})
+    assert saved.read_bytes() == before
+
+
 def test_a_folder_that_is_missing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         fn.save_checkpoint(tmp_path / "none" / "c", make()[0])
@@ -365,6 +374,53 @@ def test_a_checkpoint_written_after_ctrl_c_resumes_to_the_same_bits(tmp_path, wh
     second = trainer_of(seed=5)
     fit(second, validation_data=(X, Y), resume=path)
     assert state(second.model, second.optimizer) == state(whole.model, whole.optimizer)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, lambda value: np.array(value, np.float32)])
+def test_numbers_of_numpy_are_settings_and_results_as_pythons_are(tmp_path, number):
+    path, loaded = tmp_path / "c.safetensors", []
+
+    def half(output, target):
+        return number(0.5)
+
+    class Own(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            self.trainer.history.history.setdefault("own", []).append(number(0.25))
+
+        def state_dict(self):
+            return {"a": number(2), "b": [np.int64(3), {np.int64(4): np.bool_(True)}]}
+
+        def load_state_dict(self, state):
+            loaded.append(state)
+
+    def run(epochs, **arguments):
+        model, _ = make()
+        optimizer = optim.Adam(model.parameters(), lr=np.float32(0.5), betas=(np.float32(0.5), np.float64(0.75)))
+        trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optimizer, [half])
+        stopping = callbacks.EarlyStopping("half", np.int64(5), number(0.125))
+        schedule = callbacks.LearningRateScheduler(lambda epoch: number(0.25))
+        chain = [stopping, schedule, Own(), callbacks.ModelCheckpoint(path)]
+        trainer.fit((X, Y), None, np.int64(epochs), np.int64(20), verbose=np.bool_(False), callbacks=chain, **arguments)
+        return trainer, stopping
+
+    trainer, stopping = run(1)
+    resumed, _ = run(2, resume=path)
+    assert resumed.history.epoch == [0, 1]
+    assert resumed.history.history["own"] == [0.25, 0.25]
+    values = [stopping.min_delta, stopping.best, trainer.optimizer.lr, *trainer.history.history["half"]]
+    assert values == [0.125, 0.5, 0.25, 0.5]
+    assert {type(value) for value in values} == {float}
+    assert loaded == [{"a": 2, "b": [3, {"4": True}]}]
+
+
+def test_a_schedule_that_gives_no_number_is_named(tmp_path):
+    chain = [callbacks.LearningRateScheduler(lambda epoch: None)]
+    with pytest.raises(TypeError, match=r"^schedule\(0\) must be a finite number, got None"):
+        fit(trainer_of(), callbacks=chain)
+
+
+def test_means_of_a_checkpoint_of_before_denominators_count_by_samples():
+    assert Means({"samples": 4, "sums": {"loss": 8.0, "accuracy": 3.0}}).logs() == {"loss": 2, "accuracy": 0.75}
 
 
 def test_a_finished_run_goes_on_for_more_epochs(tmp_path):

@@ -49,16 +49,19 @@ def run(capsys):
 
 @pytest.fixture
 def fails(capsys):
-    """Runs a command that fails with 2; returns the one line it prints."""
+    """Runs a command that fails, with 2 unless it is told; returns the one line it prints."""
 
-    def fail(*argv):
+    def fail(*argv, expected=2, header=False):
         try:
             status = main([str(a) for a in argv])
         except SystemExit as stop:
             status = stop.code
         out, err = capsys.readouterr()
-        assert status == 2
+        assert status == expected
         assert out == ""
+        if header:  # what was said before
+            assert err.splitlines()[-1].startswith("fastnn: error: ")
+            return err
         assert err.startswith("fastnn: error: ") and err.count("\n") == 1 and err.endswith("\n")
         return err
 
@@ -558,6 +561,41 @@ def test_damaged_and_missing_weights_are_named(run, fails, folder):
     assert "weights.safetensors" in fails("eval", "r")
     weights.unlink()
     assert "weights.safetensors" in fails("predict", "r")
+
+
+def test_training_that_diverges_ends_with_a_line_that_says_where(run, fails):
+    line = fails("train", *SMALL, "--out", "r", "--lr", 1e30, "--json", expected=1, header=True)
+    assert re.search(r"error: the loss is (nan|inf) in epoch 1, batch 2: the first layer whose .* as they were", line)
+    assert fn.train.checkpoint.read_checkpoint("r/checkpoint.safetensors")[0]["step"] == 0
+
+
+def test_a_test_loss_that_is_not_finite_is_a_line_and_a_status(run, fails, monkeypatch):
+    from fastnn.cli.run import Config
+
+    def load(self, *args, own=Config.load_data):
+        images, labels = own(self, *args)
+        return (images * np.nan if args[0] == "test" else images), labels
+
+    monkeypatch.setattr(Config, "load_data", load)
+    lines = fails("train", *SMALL, "--out", "r", "--json", expected=1, header=True).splitlines()
+    assert [line for line in lines if "warning" in line] == [
+        f"fastnn: warning: the validation loss is nan in epoch {i}" for i in (1, 2, 3)
+    ]
+    assert lines[-1] == f"fastnn: error: {os.path.join('r', 'weights.safetensors')}: the loss on the test set is nan"
+
+
+def test_eval_and_predict_say_that_a_result_is_not_finite(run, fails):
+    run("train", *SMALL, "--out", "r")
+    images = fn.data.digits("test")[0][:5]
+    images[2, 0, 3, 3] = np.nan
+    np.save("some.npy", images)
+    line = fails("predict", "r", "some.npy", expected=1)
+    assert "the output is not finite for 1 of 5 samples of some.npy, which are not all finite themselves" in line
+    model = fn.models.mlp(64, [16], 10, dropout=0.3).load("r/weights.safetensors")
+    next(iter(model.parameters())).data[0, 0] = np.nan
+    model.save("r/weights.safetensors")
+    assert "the loss on the test set is nan" in fails("eval", "r", expected=1)
+    assert "not finite for 360 of 360 samples of the test set\n" in fails("predict", "r", "--json", expected=1)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_run_stays_as_it_was(run, fails, folder):

@@ -148,3 +148,29 @@ def test_a_model_and_a_loss_in_pieces_give_pytorchs_gradients():
     ours.backward(dy)
     for p, p_torch in zip(ours.parameters(), theirs.parameters(), strict=True):
         np.testing.assert_allclose(p.grad, p_torch.grad.numpy(), rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(("name", "settings", "y", "target"), CASES)
+def test_a_loss_of_all_follows_from_those_of_its_parts(name, settings, y, target, reduction):
+    if (name == "CrossEntropyLoss" and y.ndim == 1) or np.shape(settings.get("weight")) == (9, 1):
+        pytest.skip("there is no batch that could be cut")
+    loss = getattr(nn, name)(reduction=reduction, **settings)
+    whole = loss(cast(y, np.float64), cast(target, np.float64))
+    total = count = 0.0
+    for part in (slice(1), slice(1, None)):
+        value = loss(cast(y[part], np.float64), cast(target[part], np.float64))
+        denominator = loss.denominator(target[part])
+        assert (denominator is None) == (reduction == "sum")
+        if denominator != 0:
+            total += value * (denominator or 1)
+            count += denominator or 0
+    assert total / (count or 1) == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_loss_of_ones_own_counts_by_samples():
+    class Own(nn.Loss):
+        def forward(self, input, target):
+            return ((input - target) ** 2).mean()
+
+    assert Own().denominator(np.zeros((3, 4))) == 3

@@ -1,8 +1,11 @@
 """Callbacks: when they are called, and what those of fastnn do."""
 
+import copy
 import csv
 import io
 import math
+import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from test_train_trainer import XV, YV, Recorder, X, Y, make, weights
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.train import callbacks
+from fastnn.train.evaluation import Means
+from fastnn.train.metrics import top_k
 
 
 class Logs(callbacks.Callback):
@@ -153,7 +158,7 @@ def test_verbose_false_prints_nothing(capsys):
 
 def stopped_after(values, monitor="val_loss", **settings):
     stopping = callbacks.EarlyStopping(monitor, **settings)
-    chain = [Logs(monitor, values), stopping]
+    chain = [Logs(monitor, values), stopping, callbacks.TerminateOnNaN("ignore")]
     trainer = make()
     return len(trainer.fit((X, Y), epochs=len(values), callbacks=chain, verbose=False).epoch)
 
@@ -166,7 +171,7 @@ def stopped_after(values, monitor="val_loss", **settings):
         ([3, 2, 2, 1, 1, 1, 0], {"patience": 2}, 6),
         ([3, 2, 2.5, 2.5, 1], {"patience": 2}, 4),
         ([3, 2.9, 2.8, 1], {"min_delta": 0.5, "patience": 2}, 3),
-        ([3, math.nan, math.nan, 1], {"patience": 2}, 3),
+        ([3, math.nan, math.inf, 1], {"patience": 2}, 3),
         ([1, 2, 3, 3], {"mode": "max"}, 4),
         ([0.5, 0.6, 0.55, 0.9], {"monitor": "val_accuracy"}, 3),
         ([0.5, 0.6, 0.55, 0.9], {"monitor": "top_5"}, 3),
@@ -312,3 +317,77 @@ def test_schedules_and_optimizers_with_groups_share_the_rate():
     chain = [callbacks.LearningRateScheduler(lambda epoch: 0.2)]
     fn.Trainer(model, nn.CrossEntropyLoss(), opt).fit((X, Y), callbacks=chain, verbose=False)
     assert [group["lr"] for group in opt.param_groups] == [0.2, 0.2]
+
+
+# ---- copies ------------------------------------------------------------------------------------
+
+
+def schedule(epoch):
+    return 0.1
+
+
+def copies(value):
+    return copy.deepcopy(value), pickle.loads(pickle.dumps(value))
+
+
+def used(*chain, **arguments):
+    """What a fit with these callbacks leaves, in the middle of an epoch."""
+    trainer, taken = make(), []
+
+    def take(batch, logs):
+        if trainer.epoch == 1 and batch == 1:
+            taken.extend(copies([trainer.history, *chain]))
+
+    watch = callbacks.LambdaCallback(on_batch_end=take)
+    trainer.fit((X, Y), (XV, YV), epochs=2, callbacks=[*chain, watch], **arguments)
+    return trainer, [*taken, *copies([trainer.history, *chain])]
+
+
+def test_a_history_in_use_can_be_copied_and_pickled():
+    trainer, taken = used(verbose=False)
+    for (history,), epochs in zip(taken, [[0], [0], [0, 1], [0, 1]], strict=True):
+        assert type(history) is callbacks.History
+        assert history.epoch == epochs
+        assert history.history == {k: v[: len(epochs)] for k, v in trainer.history.history.items()}
+        assert not hasattr(history, "trainer")
+
+
+def test_callbacks_in_use_can_be_copied_and_pickled_with_settings_and_state(tmp_path):
+    chain = [
+        callbacks.EarlyStopping(patience=3, restore_best=True),
+        callbacks.ModelCheckpoint(tmp_path / "c.safetensors", best_only=True, monitor="loss"),
+        callbacks.CSVLogger(tmp_path / "h.csv"),
+        callbacks.LearningRateScheduler(schedule),
+        callbacks.TerminateOnNaN("stop"),
+        Recorder(),
+    ]
+    for _, *taken in used(*chain, verbose=False)[1][2:]:
+        for own, other in zip(chain, taken, strict=True):
+            kept = {name: value for name, value in vars(own).items() if name not in ("trainer", "_weights")}
+            assert type(other) is type(own)
+            assert {name: value for name, value in vars(other).items() if name != "_weights"} == kept
+        for name, array in chain[0]._weights.items():
+            np.testing.assert_array_equal(taken[0]._weights[name], array)
+            assert taken[0]._weights[name] is not array
+        make().fit((X, Y), (XV, YV), callbacks=taken, verbose=False)  # and they can be used on
+
+
+def test_a_progress_bar_in_use_stays_behind(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    for stream in ("stdout", "stderr"):
+        for _, bar in used(callbacks.ProgressBar(getattr(sys, stream)))[1]:
+            assert bar.file is getattr(sys, stream)
+            assert bar._bar is None
+            make().fit((X, Y), callbacks=[bar])
+
+
+def test_what_a_trainer_measures_can_be_copied_and_pickled():
+    measures = make(metrics=["accuracy", top_k(2), "mean_squared_error"])._measures
+    means = Means()
+    means.add({"loss": (3.0, 2), "accuracy": (1.0, 2)}, 2)
+    for twin in copies(means):
+        assert twin.logs() == {"loss": 1.5, "accuracy": 0.5}
+    for twin in copies(measures.metrics):
+        assert list(twin) == ["accuracy", "top_2", "mean_squared_error"]
+        assert twin["top_2"](np.array([[1.0, 2, 3]]), np.array([1])) == 1

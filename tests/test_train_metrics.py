@@ -75,8 +75,17 @@ def test_logits_that_are_nan_are_never_right():
     assert top_k(2)(logits, np.array([0, 2])) == 0
 
 
-def test_an_ignored_label_is_never_right():
-    assert top_k(2)(LOGITS, np.array([2, 1, 0, -100])) == 0.5
+@pytest.mark.parametrize("metric", [accuracy, top_k(1)])
+def test_ignored_labels_count_neither_as_right_nor_as_wrong(metric):
+    assert metric(LOGITS, np.array([1, 0, -100, 1])) == 2 / 3
+    assert metric(LOGITS, np.array([1, 0, 255, 1]), ignore_index=255) == 2 / 3
+    assert metric(LOGITS, np.array([1, 0, 0, 0]), ignore_index=1) == 1 / 3  # an answer to a label of its own
+    assert np.isnan(metric(LOGITS, np.full(4, -100)))
+
+
+@pytest.mark.parametrize("metric", [accuracy, top_k(3)])
+def test_no_answer_to_a_label_below_zero_is_right_unless_it_is_ignored(metric):
+    assert metric(LOGITS[:1], np.array([-1])) == 0
 
 
 @pytest.mark.parametrize(("k", "error"), [(0, ValueError), (1.5, TypeError), (True, TypeError)])

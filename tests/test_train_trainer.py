@@ -252,6 +252,84 @@ def test_evaluate_gives_the_same_for_any_batch_size():
     assert results[0]["loss"] == pytest.approx(loss.mean(), rel=1e-6)
 
 
+LOGITS = np.random.default_rng(2).standard_normal((20, 5)).astype(np.float32)
+CLASSES = np.random.default_rng(3).integers(0, 5, 20)
+CLASSES[:7] = -100  # a whole batch of 7, and of 1
+WEIGHTS = np.array([0.1, 3, 1, 0.5, 2], np.float32)
+
+
+METRICS = ("accuracy", top_k(2))
+
+
+def identity(loss, metrics=METRICS):
+    """A trainer whose model gives back its input."""
+    model = nn.Linear(5, 5, bias=False)
+    model.weight.data = np.eye(5, dtype=np.float32)
+    return fn.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.0), metrics)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 19, 20])
+@pytest.mark.parametrize("settings", [{}, {"weight": WEIGHTS}, {"reduction": "sum"}, {"ignore_index": 3}])
+def test_a_mean_over_batches_is_that_of_the_whole_set(settings, batch_size):
+    loss = nn.CrossEntropyLoss(**settings)
+    target = np.where(CLASSES == -100, loss.ignore_index, CLASSES)
+    trainer = identity(loss)
+    with np.errstate(all="raise"):
+        counted = target != loss.ignore_index
+        expected = {
+            "loss": pytest.approx(loss(LOGITS, target), rel=1e-6),
+            "accuracy": pytest.approx(accuracy(LOGITS[counted], target[counted]), rel=1e-12),
+            "top_2": pytest.approx(top_k(2)(LOGITS[counted], target[counted]), rel=1e-12),
+        }
+    assert trainer.evaluate((LOGITS, target), batch_size) == expected
+    history = trainer.fit((LOGITS, target), (LOGITS, target), batch_size=batch_size, verbose=False).history
+    for name, value in expected.items():
+        assert history[name] == [value]
+        assert history[f"val_{name}"] == [value]
+
+
+def test_pixels_that_are_ignored_weigh_nothing():
+    images = np.random.default_rng(0).standard_normal((6, 3, 4, 4)).astype(np.float32)
+    target = np.random.default_rng(1).integers(0, 3, (6, 4, 4))
+    target[0] = target[1, 1:] = target[4, :, 2] = 255
+    model = nn.Conv2d(3, 3, 1)
+    trainer = fn.Trainer(model, nn.CrossEntropyLoss(ignore_index=255), optim.SGD(model.parameters()))
+    whole = trainer.evaluate((images, target), batch_size=6)
+    counted = np.concatenate([(model(images).argmax(1) == target)[target != 255]])
+    assert whole["accuracy"] == pytest.approx(counted.mean(), rel=1e-12)
+    for batch_size in (1, 4):
+        assert trainer.evaluate((images, target), batch_size) == pytest.approx(whole, rel=1e-6)
+
+
+def test_a_set_of_which_nothing_counts_is_nan_and_said_to_be():
+    trainer = identity(nn.CrossEntropyLoss())
+    with pytest.warns(RuntimeWarning, match="loss and accuracy and top_2 of 7 samples: nothing counts"):
+        logs = trainer.evaluate((LOGITS[:7], CLASSES[:7]))
+    assert np.isnan(list(logs.values())).all()
+
+
+def test_a_loss_and_a_metric_of_ones_own_count_by_samples():
+    def first(output, target):
+        return output[:, 0].mean()
+
+    def loss(output, target):
+        return (output * output).mean()
+
+    trainer = identity(loss, [first])
+    whole = trainer.evaluate((LOGITS, LOGITS), batch_size=20)
+    assert whole["first"] == pytest.approx(LOGITS[:, 0].mean(), rel=1e-5)
+    for batch_size in (1, 7):
+        assert trainer.evaluate((LOGITS, LOGITS), batch_size) == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_metric_that_is_no_number_is_named():
+    def nothing(output, target):
+        return None
+
+    with pytest.raises(TypeError, match="nothing gave None"):
+        identity(nn.MSELoss(), [nothing]).evaluate((LOGITS, LOGITS))
+
+
 def test_predict_is_the_model_in_evaluation_mode():
     trainer = make(dropout=0.5)
     output = trainer.predict(X, batch_size=7)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,18 +20,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well; 2 after wrong options, or missing or damaged files, which one line on
-        standard error explains; 130 after Ctrl-C.
+        0 if all went well; 1 where a loss or an output is not finite, and 2 after wrong options, or
+        missing or damaged files, which one line on standard error explains; 130 after Ctrl-C.
     """
     from fastnn.cli.options import parser
 
     args = parser().parse_args(argv)
     try:
-        if args.threads is not None:
-            from fastnn.config import set_num_threads
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn  # type: ignore[assignment]
+            if args.threads is not None:
+                from fastnn.config import set_num_threads
 
-            set_num_threads(args.threads)
-        status: int = args.command(args)
+                set_num_threads(args.threads)
+            status: int = args.command(args)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt as interrupt:
@@ -39,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the output has gone (`| head`); the interpreter must not flush into the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except FloatingPointError as error:
+        return _fail(str(error), 1)
     except MemoryError as error:
         return _fail(f"not enough memory: {error}")
     except OSError as error:
@@ -48,6 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error))
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, status: int = 2) -> int:
     print(f"fastnn: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return status
+
+
+def _warn(message: Warning | str, *_: Any) -> None:
+    """A warning as one line, without the place in the source."""
+    print(f"fastnn: warning: {' '.join(str(message).split())}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from fastnn import nn
 from fastnn.cli.output import print_json
@@ -16,6 +17,8 @@ def run(args: argparse.Namespace) -> int:
     model = place.load_model()
     images, labels = place.config.load_data(args.split, args.data_dir)
     logs = Evaluation(model, nn.CrossEntropyLoss(), ["accuracy"]).measure((images, labels))
+    if not math.isfinite(logs["loss"]):
+        raise FloatingPointError(f"{place.weights}: the loss on the {args.split} set is {logs['loss']}")
     if args.json:
         print_json({"run": place.folder, "split": args.split, "samples": len(labels), **logs})
     else:

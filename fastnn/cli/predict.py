@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
         images = images[args.samples]
         labels = None if labels is None else labels[args.samples]
     probabilities = predict(model, images)
+    _check_finite(probabilities, images, args.file or "the test set", place.weights)
     classes = probabilities.argmax(1).tolist()
     chances = probabilities.max(1).tolist()
     if args.json:
@@ -44,6 +45,15 @@ def run(args: argparse.Namespace) -> int:
         rows = zip(classes, chances, labels.tolist(), strict=True)
         print("\n".join(f"{c} {p:.4f} label {label}" for c, p, label in rows))
     return 0
+
+
+def _check_finite(probabilities: np.ndarray[Any, Any], images: np.ndarray[Any, Any], source: str, weights: str) -> None:
+    wrong = np.flatnonzero(~np.isfinite(probabilities).all(1))
+    if len(wrong):
+        text = f"{weights}: the output is not finite for {len(wrong)} of {len(images)} samples of {source}"
+        if not np.isfinite(images[wrong]).all():
+            text += ", which are not all finite themselves"
+        raise FloatingPointError(text)
 
 
 def _samples(path: str, config: Config) -> np.ndarray[Any, Any]:

@@ -60,6 +60,9 @@ def run(args: argparse.Namespace) -> int:
                 callbacks.ModelCheckpoint(place.checkpoint),
             ],
         ).history
+    loss = history["val_loss"][-1]
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"{place.weights}: the loss on the test set is {loss}")
     error = 1 - history["val_accuracy"][-1]
     speed = statistics.median(history["samples_per_second"])
     result = {
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         "samples_per_second": speed,
         "seconds_per_epoch": samples / speed,
         "train": {"loss": history["loss"][-1], "accuracy": history["accuracy"][-1]},
-        "test": {"loss": history["val_loss"][-1], "accuracy": history["val_accuracy"][-1]},
+        "test": {"loss": loss, "accuracy": history["val_accuracy"][-1]},
     }
     if args.json:
         print_json(result)

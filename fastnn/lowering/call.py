@@ -25,7 +25,11 @@ def to_array(value: Any, name: str) -> np.ndarray[Any, Any]:
         if isinstance(value, Tensor):
             raise TypeError(f"{name} is a traced tensor; arrays are expected outside a trace")
         if hasattr(value, "__dlpack__"):
-            value = np.from_dlpack(value)
+            try:
+                value = np.from_dlpack(value)
+            except (BufferError, RuntimeError) as error:  # bfloat16, or on another device
+                kind = getattr(value, "dtype", type(value).__name__)
+                raise TypeError(f"{name} of dtype {kind} cannot be read as an array: {error}") from None
         elif isinstance(value, (list, tuple, int, float)) and not isinstance(value, bool):
             value = np.asarray(value)
             value = value.astype(np.float32) if value.dtype == np.float64 else value
@@ -37,7 +41,8 @@ def to_array(value: Any, name: str) -> np.ndarray[Any, Any]:
             raise ValueError(f"{name} holds {int(value.max())}, which does not fit int64")
         return np.ascontiguousarray(value, np.int64).reshape(value.shape)
     if dtype.kind != "f" or dtype.itemsize not in (4, 8):
-        raise TypeError(f"{name} has dtype {dtype}; expected float32 or float64 (or integers for labels)")
+        hint = "; convert it with .astype(np.float32)" if "float" in dtype.name else ""
+        raise TypeError(f"{name} has dtype {dtype}; expected float32 or float64 (or integers for labels){hint}")
     result = np.ascontiguousarray(value, dtype.newbyteorder("=")).reshape(value.shape)
     return result if result.ctypes.data % dtype.itemsize == 0 else result.copy()
 

@@ -23,9 +23,26 @@ class Loss(Module):
     """
 
     input_names = ("input", "target")
+    reduction: str = "mean"
 
     def __call__(self, input: Any, target: Any) -> Any:
         return super().__call__(input, target)
+
+    def denominator(self, target: Any) -> float | None:
+        """What the mean over a batch divides by, so that batches can be put together again.
+
+        The loss of several batches is the sum of loss * denominator over the sum of denominators.
+
+        Parameters
+        ----------
+        target : array
+
+        Returns
+        -------
+        float or None
+            Here the number of samples; None where the reduction is "sum", which divides by nothing.
+        """
+        return None if self.reduction == "sum" else len(target)
 
     def value_and_grad(self, input: Any, target: Any) -> tuple[float, np.ndarray[Any, Any]]:
         """The loss and its gradient for `input`, from one run.
@@ -95,8 +112,25 @@ class CrossEntropyLoss(Loss):
             input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
         )
 
+    def denominator(self, target: Any) -> float | None:
+        """The sum of the class weights of the labels that are not ignored: see `Loss.denominator`."""
+        if self.reduction == "sum":
+            return None
+        labels = np.asarray(target)
+        if self.weight is None:
+            return int(np.count_nonzero(labels != self.ignore_index))
+        return float(self.weight.data[labels[labels != self.ignore_index]].sum(dtype=np.float64))
 
-class MSELoss(Loss):
+
+class _Elementwise(Loss):
+    """Base of the losses that are means or sums over elements."""
+
+    def denominator(self, target: Any) -> float | None:
+        """The number of elements: see `Loss.denominator`."""
+        return None if self.reduction == "sum" else np.size(target)
+
+
+class MSELoss(_Elementwise):
     """(input - target) ** 2, reduced by "mean", "sum" or "none"."""
 
     def __init__(self, reduction: str = "mean") -> None:
@@ -107,7 +141,7 @@ class MSELoss(Loss):
         return F.mse_loss(input, target, self.reduction)
 
 
-class BCEWithLogitsLoss(Loss):
+class BCEWithLogitsLoss(_Elementwise):
     """Binary cross-entropy on logits; see functional.binary_cross_entropy_with_logits.
 
     Parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -59,6 +60,10 @@ class Callback:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Return to a state that `state_dict` gave."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies hold: all but the trainer, which `fit` sets."""
+        return {name: value for name, value in self.__dict__.items() if name != "trainer"}
+
 
 class LambdaCallback(Callback):
     """A callback made of functions.
@@ -97,7 +102,7 @@ class History(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self.epoch.append(epoch)
         for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
+            self.history.setdefault(name, []).append(_check.plain(value))
 
 
 class CSVLogger(Callback):
@@ -179,6 +184,16 @@ class ProgressBar(Callback):
             self._bar.close()
             self._bar = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies hold: not the bar, and the standard streams by name."""
+        names = {id(sys.stdout): "stdout", id(sys.stderr): "stderr"}
+        return {**super().__getstate__(), "_bar": None, "file": names.get(id(self.file), self.file)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.file, str):
+            self.file = getattr(sys, self.file)
+
 
 class LearningRateScheduler(Callback):
     """Set the optimizer's learning rate at the beginning of each epoch.
@@ -196,7 +211,37 @@ class LearningRateScheduler(Callback):
         self.schedule = schedule
 
     def on_epoch_begin(self, epoch: int) -> None:
-        self.trainer.optimizer.lr = self.schedule(epoch)
+        self.trainer.optimizer.lr = _check.real(f"schedule({epoch})", self.schedule(epoch))
+
+
+class TerminateOnNaN(Callback):
+    """End training at a loss that is NaN or infinite, before the batch's update is made.
+
+    Every `fit` has one; give it one of your own to choose what is done. The message names the first
+    layer whose output is not finite, and epoch and batch counted from 1. A validation loss that is
+    not finite is warned of.
+
+    Parameters
+    ----------
+    action : {"raise", "stop", "ignore"}, default "raise"
+        "raise" a FloatingPointError; "stop" with a warning, so that `fit` returns the history of the
+        epochs that were done; or "ignore": make the update all the same.
+    """
+
+    def __init__(self, action: str = "raise") -> None:
+        self.action = _check.choice("action", action, "raise", "stop", "ignore")
+
+    def terminate(self, message: str) -> None:
+        """What the trainer calls at such a loss, unless it is to be ignored."""
+        if self.action == "raise":
+            raise FloatingPointError(message)
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        self.trainer.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        value = logs.get("val_loss", 0.0)
+        if self.action != "ignore" and not math.isfinite(value):
+            warnings.warn(f"the validation loss is {value} in epoch {epoch + 1}", RuntimeWarning, stacklevel=2)
 
 
 class _Monitor(Callback):
@@ -225,9 +270,9 @@ class _Monitor(Callback):
             raise ValueError(
                 f"monitor: there is no log {self.monitor!r}; there are {', '.join(logs)}"
             )
-        value = logs[self.monitor]
+        value = float(logs[self.monitor])
         gain = self.best - value if self.mode == "min" else value - self.best
-        if not gain > self.min_delta:  # a NaN is no gain
+        if not (math.isfinite(value) and gain > self.min_delta):
             return False
         self.best = value
         return True
@@ -240,7 +285,7 @@ class _Monitor(Callback):
 
 
 class EarlyStopping(_Monitor):
-    """Stop when a log has not improved for some epochs.
+    """Stop when a log has not improved for some epochs; NaN and infinities are no improvement.
 
     Parameters
     ----------

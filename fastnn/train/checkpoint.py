@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import random
+from fastnn import _check, random
 from fastnn.data import DataLoader
 from fastnn.files import load_arrays, save_arrays
 from fastnn.nn.module import Module
@@ -62,7 +62,7 @@ def save_checkpoint(
     loader : DataLoader or its state_dict, optional
         Its position is stored, so that the epoch under way goes on with the batches it still had.
     extra : mapping, optional
-        More to remember: whatever JSON holds.
+        More to remember: whatever JSON holds, and NumPy's numbers, which become Python's.
     arrays : mapping of str to array, optional
         More arrays to remember.
 
@@ -87,7 +87,9 @@ def save_checkpoint(
         for i, states in enumerate(state["state"]):
             tensors |= {f"optimizer/{i}/{name}": array for name, array in states.items()}
     for name, array in (arrays or {}).items():
-        tensors[f"extra/{name}"] = np.asarray(array)
+        values = tensors[f"extra/{name}"] = np.asarray(array)
+        if values.dtype.kind not in "biuf":
+            raise TypeError(f"arrays: {name} has dtype {values.dtype}; expected NumPy's bool, int or float")
     content = {
         "version": VERSION,
         "step": int(step),
@@ -98,6 +100,7 @@ def save_checkpoint(
         "loader": None if position is None else dict(position),
         "extra": dict(extra or {}),
     }
+    content = _check.plain(content)
     try:
         text = json.dumps(content)
     except (TypeError, ValueError) as error:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fastnn.data import ArrayDataset, DataLoader
 from fastnn.lowering.call import to_array
 from fastnn.nn.module import Module
-from fastnn.train.metrics import Metric, resolve
+from fastnn.train.metrics import IGNORE_INDEX, Metric, divided, resolve
 
 
 class Evaluation(Module):
@@ -31,7 +32,7 @@ class Evaluation(Module):
         super().__init__()
         self.model = model
         self.loss = loss
-        self._metrics = resolve(metrics)
+        self.measures = Measures(loss, metrics)
 
     def forward(self, *args: Any) -> Any:
         output = self.model(*args[:-1])
@@ -43,8 +44,8 @@ class Evaluation(Module):
         with mode(self.model, False):
             for batch in in_order("data", data, batch_size):
                 loss, output = self(*with_target(batch))
-                means.add(loss, output, batch, self._metrics)
-        return means.logs()
+                means.add(self.measures.of(loss, output, batch), len(batch[0]))
+        return means.final()
 
 
 def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
@@ -56,28 +57,91 @@ def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
         return _joined([model(*batch) for batch in DataLoader(arrays, batch_size)])
 
 
+#: A total and what to divide it by, which is None for a plain total.
+Parts: TypeAlias = tuple[float, float | None]
+
+
+class Measures:
+    """What a batch says of a model: its loss and metrics, in parts that add up over batches.
+
+    A loss's denominator is what its method of that name says, without one the number of samples; a
+    metric's is that of its `parts`, without them the number of samples.
+
+    Parameters
+    ----------
+    loss : callable
+    metrics : sequence of str or callable
+    """
+
+    def __init__(self, loss: Any, metrics: Sequence[str | Metric]) -> None:
+        self.loss = loss
+        self.metrics = resolve(metrics)
+
+    def of(self, loss: float, output: Any, batch: tuple[Any, ...]) -> dict[str, Parts]:
+        """The parts of a batch's loss and of each metric by name."""
+        target, samples = batch[-1], len(batch[0])
+        denominator = getattr(self.loss, "denominator", None)
+        count = samples if denominator is None else denominator(target)
+        # What counts nothing has no mean: cross-entropy of ignored labels alone is NaN.
+        values: dict[str, Parts] = {"loss": (loss, None) if count is None else (loss * count if count else 0.0, count)}
+        for name, metric in self.metrics.items():
+            values[name] = self._parts(name, metric, output, target, samples)
+        return values
+
+    def counts_nothing(self, batch: tuple[Any, ...]) -> bool:
+        """Whether the loss of a batch is a mean of nothing."""
+        denominator = getattr(self.loss, "denominator", None)
+        return denominator is not None and denominator(batch[-1]) == 0
+
+    def _parts(self, name: str, metric: Metric, output: Any, target: Any, samples: int) -> Parts:
+        parts = getattr(metric, "parts", None)
+        if parts is None:
+            value = metric(output, target)
+            try:
+                return float(value) * samples, samples
+            except (TypeError, ValueError):
+                raise TypeError(f"metrics: {name} gave {value!r}; expected a number") from None
+        return parts(output, target, getattr(self.loss, "ignore_index", IGNORE_INDEX))
+
+
 class Means:
-    """Running means of the loss and the metrics, each batch weighted by its size."""
+    """Running means of the loss and the metrics: totals, and what they are divided by."""
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
         self.samples: int = state["samples"] if state else 0
         self.sums: dict[str, float] = dict(state["sums"]) if state else {}
+        # Checkpoints of before counts were kept: each batch counted by its size.
+        counts = dict.fromkeys(self.sums, self.samples)
+        self.counts: dict[str, float] = dict(state.get("counts", counts)) if state else {}
 
-    def add(
-        self, loss: float, output: Any, batch: tuple[Any, ...], metrics: Mapping[str, Metric]
-    ) -> None:
-        count = len(batch[0])
-        values = {"loss": loss}
-        values |= {name: float(metric(output, batch[-1])) for name, metric in metrics.items()}
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * count
-        self.samples += count
+    def add(self, parts: Mapping[str, Parts], samples: int) -> None:
+        """Add what a batch of so many samples gave."""
+        for name, (total, count) in parts.items():
+            self.sums[name] = self.sums.get(name, 0.0) + total
+            if count is not None:
+                self.counts[name] = self.counts.get(name, 0) + count
+        self.samples += samples
 
     def logs(self) -> dict[str, float]:
-        return {name: total / self.samples for name, total in self.sums.items()}
+        return {
+            name: divided(total, self.counts[name]) if name in self.counts else total
+            for name, total in self.sums.items()
+        }
+
+    def final(self) -> dict[str, float]:
+        """The logs of a whole pass; a warning names those for which it held nothing that counts."""
+        empty = [name for name, count in self.counts.items() if not count]
+        if empty:
+            warnings.warn(
+                f"{' and '.join(empty)} of {self.samples} samples: nothing counts, so that it is nan; are all "
+                "labels ignored, or do their classes weigh nothing?",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return self.logs()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"samples": self.samples, "sums": dict(self.sums)}
+        return {"samples": self.samples, "sums": dict(self.sums), "counts": dict(self.counts)}
 
 
 @contextlib.contextmanager

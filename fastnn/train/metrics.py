@@ -1,20 +1,60 @@
-"""Metrics: functions of a batch's output and target that give a mean over its samples.
+"""Metrics: functions of a batch's output and target that give a mean.
 
-The trainer averages them over batches, weighted by size, so any function of this form is one.
+Any function that gives a mean over the samples is one: the trainer weighs batches by their size. Those
+of this module have `parts` beside it, a total and what to divide it by, which add up over batches
+whatever they are means over: elements, or labels that are not ignored.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Metric: TypeAlias = Callable[[Any, Any], float]
+Metric: TypeAlias = Callable[..., float]
+#: A total, and what to divide it by.
+Parts: TypeAlias = tuple[float, float]
+
+IGNORE_INDEX = -100  # cross-entropy's default
 
 
-def accuracy(output: NDArray[Any], target: NDArray[Any]) -> float:
+def _share_of(parts: Callable[..., Parts]) -> Metric:
+    """The metric whose total and count a function of output, target and ignore_index gives."""
+
+    @functools.wraps(parts)
+    def metric(output: NDArray[Any], target: NDArray[Any], ignore_index: int = IGNORE_INDEX) -> float:
+        return divided(*parts(output, target, ignore_index))
+
+    metric.parts = parts  # type: ignore[attr-defined]
+    return metric
+
+
+def _mean_of(elements: Callable[..., NDArray[Any]]) -> Metric:
+    """The metric that is a mean over the elements that a function of output and target gives."""
+
+    def parts(output: NDArray[Any], target: NDArray[Any], ignore_index: int) -> Parts:
+        values = elements(output, target)
+        return float(np.sum(values, dtype=np.float64)), values.size
+
+    @functools.wraps(elements)
+    def metric(output: NDArray[Any], target: NDArray[Any]) -> float:
+        return divided(*parts(output, target, IGNORE_INDEX))
+
+    metric.parts = parts  # type: ignore[attr-defined]
+    return metric
+
+
+def divided(total: float, count: float) -> float:
+    """total / count; NaN where nothing was counted."""
+    return total / count if count else math.nan
+
+
+@_share_of
+def accuracy(output: NDArray[Any], target: NDArray[Any], ignore_index: int = IGNORE_INDEX) -> Any:
     """Share of right answers.
 
     Parameters
@@ -24,10 +64,13 @@ def accuracy(output: NDArray[Any], target: NDArray[Any]) -> float:
         target's shape or (N, 1), which answer yes above 0.
     target : array
         Class indices, (N,) or (N, d1, ...); for binary logits 0 or 1, of the output's shape.
+    ignore_index : int, default -100
+        Class indices of this value count neither as right nor as wrong. A trainer gives its loss's.
 
     Returns
     -------
     float
+        NaN if all labels are ignored.
 
     Raises
     ------
@@ -44,9 +87,30 @@ def accuracy(output: NDArray[Any], target: NDArray[Any]) -> float:
                 f"accuracy: expected targets 0 or 1 for binary logits of shape {output.shape}; "
                 "a regression has no accuracy"
             )
-        return float(np.mean((output > 0) == (target > 0)))
+        return int(np.count_nonzero((output > 0) == (target > 0))), target.size
     _check_classes("accuracy", output, target)
-    return float(np.mean(output.argmax(1) == target))
+    return _share(output.argmax(1) == target, target, ignore_index)
+
+
+class _TopK:
+    """What `top_k` makes."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.__name__ = f"top_{k}"
+
+    def __call__(self, output: NDArray[Any], target: NDArray[Any], ignore_index: int = IGNORE_INDEX) -> float:
+        return divided(*self.parts(output, target, ignore_index))
+
+    def parts(self, output: NDArray[Any], target: NDArray[Any], ignore_index: int) -> Parts:
+        output, target = np.asarray(output), np.asarray(target)
+        _check_classes(self.__name__, output, target)
+        index = np.expand_dims(np.where((target < 0) | (target == ignore_index), 0, target), 1)
+        own = np.take_along_axis(output, index, 1)
+        classes = np.arange(output.shape[1]).reshape(1, -1, *[1] * (output.ndim - 2))
+        # A NaN beats everything, so that a broken model is not a perfect one.
+        ahead = ~(output < own) & (classes != index) & ((output != own) | (classes < index))
+        return _share((ahead.sum(1) < self.k) & (target >= 0), target, ignore_index)
 
 
 def top_k(k: int) -> Metric:
@@ -60,39 +124,28 @@ def top_k(k: int) -> Metric:
     Returns
     -------
     callable
-        Takes logits (N, C, ...) and class indices (N, ...); named ``top_k``, such as ``top_5``. Of
-        equal logits, those before the target's count against it.
+        Takes logits (N, C, ...), class indices (N, ...) and, as `accuracy` does, `ignore_index`; named
+        ``top_k``, such as ``top_5``. Of equal logits, those before the target's count against it.
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
         raise TypeError(f"k: expected an int, got {k!r}")
     if k < 1:
         raise ValueError(f"k: expected at least 1, got {k}")
-
-    def metric(output: NDArray[Any], target: NDArray[Any]) -> float:
-        output, target = np.asarray(output), np.asarray(target)
-        _check_classes(metric.__name__, output, target)
-        index = np.expand_dims(np.maximum(target, 0), 1)
-        own = np.take_along_axis(output, index, 1)
-        classes = np.arange(output.shape[1]).reshape(1, -1, *[1] * (output.ndim - 2))
-        # A NaN beats everything, so that a broken model is not a perfect one.
-        ahead = ~(output < own) & (classes != index) & ((output != own) | (classes < index))
-        # A label below 0 is one that the loss ignores; no answer to it is right.
-        return float(np.mean((ahead.sum(1) < k) & (target >= 0)))
-
-    metric.__name__ = f"top_{k}"
-    return metric
+    return _TopK(int(k))
 
 
-def mean_absolute_error(output: NDArray[Any], target: NDArray[Any]) -> float:
+@_mean_of
+def mean_absolute_error(output: NDArray[Any], target: NDArray[Any]) -> Any:
     """Mean of abs(output - target), two arrays of one shape."""
     _check_pair("mean_absolute_error", output, target)
-    return float(np.mean(np.abs(output - target), dtype=np.float64))
+    return np.abs(np.subtract(output, target))
 
 
-def mean_squared_error(output: NDArray[Any], target: NDArray[Any]) -> float:
+@_mean_of
+def mean_squared_error(output: NDArray[Any], target: NDArray[Any]) -> Any:
     """Mean of (output - target)**2, two arrays of one shape."""
     _check_pair("mean_squared_error", output, target)
-    return float(np.mean(np.square(output - target), dtype=np.float64))
+    return np.square(np.subtract(output, target))
 
 
 NAMED: dict[str, Metric] = {
@@ -127,6 +180,12 @@ def resolve(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
             raise ValueError(f"metrics: the name {name!r} is taken")
         found[name] = function
     return found
+
+
+def _share(right: NDArray[np.bool_], target: NDArray[Any], ignore_index: int) -> Parts:
+    """How many answers are right, of how many labels that are not ignored."""
+    counted = target != ignore_index
+    return int(np.count_nonzero(right & counted)), int(np.count_nonzero(counted))
 
 
 def _check_classes(name: str, output: NDArray[Any], target: NDArray[Any]) -> None:

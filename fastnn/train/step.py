@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn.graph import Graph, Tensor
+from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.call import flatten_result
 from fastnn.lowering.gradients import gradients, one
@@ -29,6 +30,8 @@ class TrainStep:
         Over parameters of the model; others of the model are left alone.
     outputs : bool, default False
         Whether a call returns the model's output beside the loss (for metrics).
+    finite : bool, default False
+        Whether a step whose loss is NaN or infinite raises FloatingPointError instead of being made.
 
     Raises
     ------
@@ -43,7 +46,9 @@ class TrainStep:
     >>> loss = step(xb, yb)
     """
 
-    def __init__(self, model: Module, loss: Any, optimizer: Optimizer, *, outputs: bool = False) -> None:
+    def __init__(
+        self, model: Module, loss: Any, optimizer: Optimizer, *, outputs: bool = False, finite: bool = False
+    ) -> None:
         if not isinstance(model, Module):
             raise TypeError(f"model must be a Module, got {type(model).__name__}")
         if not callable(loss):
@@ -57,6 +62,7 @@ class TrainStep:
         self.loss = loss
         self.optimizer = optimizer
         self.outputs = outputs
+        self.finite = finite
         self._make_programs()
 
     def _make_programs(self) -> None:
@@ -80,6 +86,8 @@ class TrainStep:
         ------
         TypeError, ValueError
             If an array does not fit; nothing is changed then.
+        FloatingPointError
+            With finite=True, if the loss is not; nothing is changed then.
         KeyboardInterrupt
             On Ctrl-C: the step was either made as a whole or not at all.
         """
@@ -88,6 +96,19 @@ class TrainStep:
     def plan(self, *batch: Any) -> Program:
         """The program that a step on such a batch runs: see its explain() and profile()."""
         return self._programs.find(self._programs.arrays(batch)).program
+
+    def diagnose(self, *batch: Any) -> tuple[float, str]:
+        """The loss of a batch, and why it is not finite; nothing is changed.
+
+        Returns
+        -------
+        loss : float
+        reason : str
+            Such as "the first layer whose output is not finite is fc2 (Linear)".
+        """
+        from fastnn.train.diagnosis import diagnose
+
+        return diagnose(self.model, self.loss, self._programs.arrays(batch), self._names(len(batch)))
 
     @staticmethod
     def _names(count: int) -> list[str]:
@@ -116,17 +137,23 @@ class TrainStep:
         ]
         facts = [(ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached]
         absent = [p for p in self.optimizer.parameters() if p not in set(reached)]
-        marked = -1
+        with_outputs, marked = self.outputs, -1
 
         def returned(values: Any) -> Any:
             nonlocal marked
             if marked != parameter.gradient_changes:  # as zero_grad and backward leave it
                 mark_gradients(reached, absent)
                 marked = parameter.gradient_changes
-            return (values[0], rebuild(values[1:])) if self.outputs else values[0]
+            return (values[0], rebuild(values[1:])) if with_outputs else values[0]
 
-        wanted = [loss, *tensors] if self.outputs else [loss]
-        return Recipe([wanted], returned, sinks, lambda to: self.optimizer.emit(to, reached), facts)
+        wanted = [loss, *tensors] if with_outputs else [loss]
+
+        def update(to: Builder) -> None:
+            if self.finite:
+                to.emit("finite", [], [loss], [], dtype=loss.dtype)
+            self.optimizer.emit(to, reached)
+
+        return Recipe([wanted], returned, sinks, update, facts)
 
     # A copy is tied to the copies of model, loss and optimizer; plans stay behind.
 

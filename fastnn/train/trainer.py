@@ -13,7 +13,7 @@ from fastnn import _check, random
 from fastnn.data import DataLoader
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
-from fastnn.train.callbacks import Callback, History, ModelCheckpoint, ProgressBar
+from fastnn.train.callbacks import Callback, History, ModelCheckpoint, ProgressBar, TerminateOnNaN
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
 from fastnn.train.evaluation import (
     Evaluation,
@@ -24,8 +24,9 @@ from fastnn.train.evaluation import (
     predict,
     with_target,
 )
-from fastnn.train.metrics import Metric, resolve
+from fastnn.train.metrics import Metric
 from fastnn.train.step import TrainStep
+from fastnn_ext.plan import NotFiniteError
 
 
 class Trainer:
@@ -35,12 +36,15 @@ class Trainer:
     ----------
     model : Module
     loss : callable
-        loss(output, target), a scalar.
+        loss(output, target), a scalar. In the mean over batches a loss of `fastnn.nn` counts by what
+        it divides by (see `nn.Loss.denominator`); one of your own by its samples, unless it has such
+        a method.
     optimizer : Optimizer
         Over the model's parameters.
     metrics : sequence of str or callable, default ("accuracy",)
-        Names ("accuracy", "mean_absolute_error", "mean_squared_error") or functions of a batch's
-        output and target that give a mean over its samples, such as `fn.train.metrics.top_k(5)`.
+        Names ("accuracy", "mean_absolute_error", "mean_squared_error"), `fn.train.metrics.top_k(5)`,
+        or functions of a batch's output and target that give a mean over its samples. Accuracy and
+        top_k leave out the labels that the loss ignores (its `ignore_index`).
 
     Attributes
     ----------
@@ -77,9 +81,9 @@ class Trainer:
         optimizer: Optimizer,
         metrics: Sequence[str | Metric] = ("accuracy",),
     ) -> None:
-        self.metrics = resolve(metrics)
-        self._train_step = TrainStep(model, loss, optimizer, outputs=bool(self.metrics))
         self._evaluation = Evaluation(model, loss, metrics)
+        self._measures = self._evaluation.measures
+        self._train_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics), finite=True)
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -90,6 +94,8 @@ class Trainer:
         # This epoch, and the updates made before its first batch. The optimizer counts updates as
         # it makes them, so wherever Ctrl-C strikes, the batches done are known.
         self._position = (0, self.step)
+        # For batches that are trained on although their loss is not finite.
+        self._unchecked_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics))
         self._means = Means()
         self._loader: DataLoader | None = None
         self._loader_lead = 0  # the loader's epoch less ours
@@ -155,14 +161,16 @@ class Trainer:
             If an argument or a batch does not fit, or the checkpoint is damaged or another model's.
         FileNotFoundError
             If there is no such checkpoint.
+        FloatingPointError
+            If a batch's loss is NaN or infinite; its update is not made. See `callbacks.TerminateOnNaN`.
         KeyboardInterrupt
             On Ctrl-C. Each step was made as a whole or not at all.
 
         Notes
         -----
-        Losses and metrics are means over samples: each batch counts by its size. Those of the
-        training data are taken while the weights change. Modules are in training mode while they
-        train, and then again in the mode that each was in.
+        Losses and metrics are means over the epoch, as if it were one batch (a loss that is a sum is
+        summed up). Those of the training data are taken while the weights change. Modules are in
+        training mode while they train, and then again in the mode that each was in.
         """
         epochs = _check.integer("epochs", epochs, 0)
         first = _check.integer("initial_epoch", initial_epoch, 0)
@@ -209,7 +217,8 @@ class Trainer:
         Returns
         -------
         dict of str to float
-            ``loss`` and each metric, means over the samples.
+            ``loss`` and each metric, over the whole set whatever the batch size; NaN, with a warning,
+            where nothing counts, such as ignored labels alone.
         """
         return self._evaluation.measure(data, batch_size)
 
@@ -274,20 +283,22 @@ class Trainer:
                 callback.load_state_dict({**extra["callbacks"][name], **arrays})
 
     def _run_epoch(self, loader: DataLoader, validation: DataLoader | None) -> None:
-        epoch, chain, means = self.epoch, self._callbacks, self._means
+        epoch, chain, means, measures = self.epoch, self._callbacks, self._means, self._measures
         each_batch = [c for c in chain if _follows_batches(c)]
         for callback in chain:
             callback.on_epoch_begin(epoch)
         samples = means.samples
         start = time.perf_counter()
         for batch in loader:
-            result = self._train_step(*with_target(batch))
-            loss, output = result if self.metrics else (result, None)
-            means.add(loss, output, batch, self.metrics)
+            result = self._update(with_target(batch))
+            if result is None:
+                return
+            loss, output = result if measures.metrics else (result, None)
+            means.add(measures.of(loss, output, batch), len(batch[0]))
             for callback in each_batch:
                 callback.on_batch_end(self.batch - 1, means.logs())
         self.seconds = max(time.perf_counter() - start, 1e-9)
-        logs = means.logs()
+        logs = means.final()
         if validation is not None:
             logs |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
         logs["samples_per_second"] = (means.samples - samples) / self.seconds
@@ -295,6 +306,21 @@ class Trainer:
         self._position, self._means = (epoch + 1, self.step), Means()
         for callback in chain:
             callback.on_epoch_end(epoch, logs)
+
+    def _update(self, batch: tuple[Any, ...]) -> Any:
+        """A step's result, or None if training ends because its loss is not finite."""
+        try:
+            return self._train_step(*batch)
+        except NotFiniteError:
+            guard = next(c for c in self._callbacks if isinstance(c, TerminateOnNaN))
+            if guard.action == "ignore" or self._measures.counts_nothing(batch):
+                return self._unchecked_step(*batch)
+            value, reason = self._train_step.diagnose(*batch)
+            guard.terminate(
+                f"the loss is {value} in epoch {self.epoch + 1}, batch {self.batch + 1}: {reason}; the parameters "
+                "are as they were before this batch"
+            )
+            return None
 
     def _training_loader(
         self, data: Any, batch_size: int | None, shuffle: bool | None, seed: Any, epoch: int
@@ -322,6 +348,8 @@ def _chain(callbacks: Sequence[Callback], verbose: bool) -> list[Callback]:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
     chain = list(callbacks)
+    if not any(isinstance(c, TerminateOnNaN) for c in callbacks):
+        chain.append(TerminateOnNaN())
     if verbose and not any(isinstance(c, ProgressBar) for c in callbacks):
         chain.append(ProgressBar())
     # Checkpoints hold what the other callbacks have made of the epoch, so they come after them. The

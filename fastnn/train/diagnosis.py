@@ -1,0 +1,97 @@
+"""Why a loss is not finite: the same batch once more, with the output of every module to look at."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnn import random
+from fastnn.graph import Graph, Tensor, active_graph
+from fastnn.lowering.cache import Programs, Recipe
+from fastnn.lowering.call import tensors_in
+from fastnn.nn.module import Module
+
+Array = np.ndarray[Any, Any]
+
+
+def diagnose(model: Module, loss: Any, arrays: Sequence[Array], names: Sequence[str]) -> tuple[float, str]:
+    """The loss of a batch, and what made it NaN or infinite.
+
+    The model runs in the mode it is in and draws the same dropout masks as a step on this batch would; its
+    running statistics and the random numbers are then as they were.
+
+    Parameters
+    ----------
+    model : Module
+    loss : callable
+        loss(output, target), a scalar.
+    arrays : sequence of array
+        The model's inputs, then the loss's target, as plans take them.
+    names : sequence of str
+        What to call them.
+
+    Returns
+    -------
+    loss : float
+    reason : str
+        Which of the arrays is not finite, or the first layer whose output is not.
+    """
+    owners: list[Module] = []
+
+    def forward(*tensors: Tensor) -> list[Tensor]:
+        value = loss(model(*tensors[:-1]), tensors[-1])
+        inside = set(model.modules())
+        outputs: dict[Tensor, Module] = {}
+        for module, result in active_graph().calls:
+            if module in inside:
+                for tensor in tensors_in(result):
+                    outputs.setdefault(tensor, module)
+        owners[:] = outputs.values()
+        return [value, *outputs]
+
+    def finish(graph: Graph, results: list[Tensor]) -> Recipe:
+        return Recipe([results], tuple)
+
+    programs = Programs(
+        forward, finish, lambda _: names, (model, loss), "the model with its loss", any_batch=False
+    )
+    program = programs.find(arrays).program
+    with _left_alone(model):
+        value, *outputs = program.plans[0].run(*arrays)
+    for name, array in zip(names, arrays, strict=True):
+        if not _finite(array):
+            row = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0]
+            return value, f"{name} is not finite, first in sample {row} of the batch"
+    for module, output in zip(owners, outputs, strict=True):
+        if not _finite(output):
+            return value, f"the first layer whose output is not finite is {_describe(model, module)}"
+    return value, "the outputs of all layers are finite, so that it is the loss itself"
+
+
+def _describe(model: Module, module: Module) -> str:
+    """A module's name and type, and which of its own arrays are not finite."""
+    name = next(name for name, entry in model.named_modules() if entry is module)
+    text = f"{name} ({type(module).__name__})" if name else f"the whole {type(module).__name__}"
+    own = {**module._parameters, **module._buffers}
+    wrong = [name for name, value in own.items() if not _finite(value.data)]
+    return f"{text}, whose {' and '.join(wrong)} is not finite either" if wrong else text
+
+
+def _finite(value: Any) -> bool:
+    return math.isfinite(value) if isinstance(value, float) else bool(np.isfinite(value).all())
+
+
+@contextlib.contextmanager
+def _left_alone(model: Module) -> Iterator[None]:
+    """Give running statistics and random numbers back their values."""
+    kept = [b._storage for b in model.buffers() if b._storage.flags.writeable]
+    before = [(array, array.copy()) for array in (*kept, random.state())]
+    try:
+        yield
+    finally:
+        for array, values in before:
+            array[...] = values
