@@ -3,7 +3,7 @@
 A program is data: pieces of text in sections, from which source code is put together. Each piece says which
 faults it invites (`FAULTS`). A failing program is shrunk by leaving pieces out; what is left names the fault.
 
-    python -m fuzz_programs                     # programs without end, until one fails
+    python -m fuzz_programs --count 20000       # programs until one fails
     python -m fuzz_programs --find              # after how many programs each kind of fault is met first
 """
 
@@ -202,7 +202,8 @@ POWERS = ["((@0) ** 0)", "(F.relu(@0) ** 0)", "((@0 * 0.0) ** 0)", "(F.relu(@0) 
           "(F.relu(@0) ** (0.0 * @1))", "(F.relu(@0) ** 1)", "((@0 * 0.0) ** 2)"]  # fmt: skip
 
 #: Values beside the graph that change: how forward reads one, how it is defined, and how it is changed.
-#: {k} is its name, {v} and {w} numbers, {t} one of two texts, {s} a seed.
+#: {k} is its name, {v} and {w} numbers, {t} one of two texts, {u} the
+#: same without quotes.
 KNOBS = [
     ("(@0 * self.{k})", "init", "self.{k} = {v}", ["model.{k} = {w}"]),
     ("(@0 * self._{k})", "init", "self._{k} = {v}", ["model._{k} = {w}"]),
@@ -226,7 +227,7 @@ KNOBS = [
     ("(@0 * self.{k}.get('b', 0.5))", "init", "self.{k} = {{'a': {v}}}", ["model.{k}['b'] = {w}", "model.{k}.pop('b', 0)"]),
     ("(@0 * self.{k}['a'][0])", "init", "self.{k} = {{'a': [{v}]}}", ["model.{k}['a'][0] = {w}"]),
     ("(@0 * self.{k}['a'])", "init", "self.{k} = {{'a': full({v})}}", ["model.{k}['a'] = full({w})", "model.{k}['a'][:] = {w}"]),
-    ("(@0 * len(self.{k}))", "init", "self.{k} = {{'a': {v}}}", ["model.{k}['{t}'] = {w}"]),
+    ("(@0 * len(self.{k}))", "init", "self.{k} = {{'a': {v}}}", ["model.{k}['{u}'] = {w}"]),
     ("(@0 * (2.0 if 'a' in self.{k} else 0.5))", "init", "self.{k} = {{'a'}}", ["model.{k}.discard('a')", "model.{k}.add('a')"]),
     ("(@0 * self.{k}.rate)", "init", "self.{k} = SimpleNamespace(rate={v})", ["model.{k}.rate = {w}"]),
     ("(@0 * self.{k}.inner.rate)", "init", "self.{k} = SimpleNamespace(inner=SimpleNamespace(rate={v}))", ["model.{k}.inner.rate = {w}"]),
@@ -389,17 +390,19 @@ class Writer:
     def knob(self, table, operands=()):
         text, section, define, changes = self.pick(table)
         name = f"k{next(self.names)}"
-        fill = lambda t: t.format(k=name, v=self.number(), w=self.number(), t=f"'{self.pick('ab')}'", s=self.some_seed())  # noqa: E731
         if section == "cell":
             self.cell = True
         elif define != "pass":
-            self.add(section, fill(define))
+            self.add(section, self.filled(define, name))
         self.changes.extend((change, name) for change in changes)
         return Piece(text.format(k=name), operands, 5)
 
+    def filled(self, template, name):
+        text = self.pick("ab")
+        return template.format(k=name, v=self.number(), w=self.number(), t=repr(text), u=text)
+
     def change(self):
-        text, name = self.pick(self.changes)
-        return text.format(k=name, v=self.number(), w=self.number(), t=f"{self.pick('ab')}'"[:-1] if "['{t}']" in text else f"'{self.pick('ab')}'", s=self.some_seed())
+        return self.filled(*self.pick(self.changes))
 
     def statement(self):
         kinds = {"expression": 8, "keep": 2, "dead": 1.5, "size": 0.5, "knob": 0.5, "norms": 1 if self.image else 0.2}
@@ -503,7 +506,7 @@ class Writer:
         simpler = body
         if 5 in self.features and self.chance(0.3):
             extra, define, changes = self.pick(LOSS_KNOBS)
-            self.add("globals", define.format(v=self.number()))
+            self.add("globals", self.filled(define, ""))
             self.changes += [(change, "") for change in changes]
             body, fault = f"{body} {extra}", fault or 5
         elif self.layers and self.layers[0][0][:2] in ("fc", "co") and self.chance(0.1):
@@ -647,6 +650,8 @@ class Writer:
 
     def program(self):
         result = self.result()
+        if self.chance(0.6):
+            self.add("forward", f"h = self.{self.linear()}(h)")
         for _ in range(self.rng.integers(1, 6)):
             self.statement()
         if not self.layers:
@@ -661,7 +666,7 @@ class Writer:
         self.steps, self.owners, self.optimizers, self.has_frozen = 1, ["model"], [made.text], False
         arrays = any(word in piece.render() for section in self.sections.values() for piece in section for word in ("full(", "np."))
         self.converts = 7 in self.features and not self.float32 and not arrays and not self._kinked()
-        self.evaluates = 9 in self.features and self.kind in ("one", "switched")
+        self.evaluates = 9 in self.features and self.kind in ("one", "switched") and self.second != "other"
         for _ in range(self.rng.integers(4, 16)):
             self.action()
         return Program(
@@ -677,3 +682,80 @@ class Writer:
 def generate(seed, features=None):
     """The random program of a seed."""
     return Writer(seed, features).program()
+
+
+# ---- running them -------------------------------------------------------------------------------
+
+
+def search(seeds, features=None, progress=None):
+    """The first program of the seeds with a finding, shrunk, and how the programs before it ended."""
+    from fuzz_run import run, shrink
+
+    endings = Counter()
+    for seed in seeds:
+        program = generate(seed, features)
+        outcome = run(program)
+        endings[outcome.ending] += 1
+        if outcome.ending == "invalid":
+            raise AssertionError(f"the generator's mistake: {outcome.finding.message}\n{program.source()}")
+        if outcome.finding is not None:
+            program = shrink(program, outcome.finding.kind)
+            return program, run(program).finding, endings
+        if progress is not None and sum(endings.values()) % 1000 == 0:
+            progress(f"{sum(endings.values())} programs, seed {seed}: {dict(endings)}")
+    return None, None, endings
+
+
+def find(start, count):
+    """After how many programs a finding of each fault is met first.
+
+    A shrunk program counts for a fault if its pieces invite that one alone: without the piece there is no
+    finding any more.
+    """
+    from fuzz_run import report, run, shrink
+
+    met, endings, kinds, others = {}, Counter(), Counter(), {}
+    for i, seed in enumerate(range(start, start + count), 1):
+        program = generate(seed)
+        outcome = run(program)
+        endings[outcome.ending] += 1
+        if outcome.finding is None:
+            continue
+        small = shrink(program, outcome.finding.kind)
+        finding, faults = run(small).finding, tuple(sorted(small.faults()))
+        kinds[outcome.finding.kind, faults] += 1
+        if outcome.finding.kind == "differs" and len(faults) == 1 and faults[0] not in met:
+            met[faults[0]] = i
+            print(f"--- fault {faults[0]} ({FAULTS[faults[0]]}), after {i} programs\n{report(small, finding)}", flush=True)
+        elif len(faults) != 1:
+            others.setdefault((outcome.finding.kind, faults, finding.message.split("\n")[0][:40]), report(small, finding))
+    for text in others.values():
+        print(f"--- of no one fault: {text}")
+    for fault, name in FAULTS.items():
+        print(f"fault {fault:2}: {f'first in program {met[fault]}' if fault in met else 'not met':26} {name}")
+    print(dict(endings))
+    for (kind, faults), number in kinds.most_common():
+        print(f"{number:6} {kind}, faults {faults}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--find", action="store_true", help="report when each fault is met first")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("FASTNN_FUZZ_SEED", 0)))
+    parser.add_argument("--count", type=int, default=int(os.environ.get("FASTNN_FUZZ_COUNT", 2000)))
+    args = parser.parse_args()
+    start = time.perf_counter()
+    if args.find:
+        find(args.seed, args.count)
+    else:
+        from fuzz_run import report
+
+        program, finding, endings = search(range(args.seed, args.seed + args.count), progress=print)
+        if program is not None:
+            print(report(program, finding))
+        print(f"{sum(endings.values())} programs in {time.perf_counter() - start:.0f} s: {dict(endings)}")
+        sys.exit(program is not None)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,8 @@ import numpy as np
 class Optimizer:
     def __init__(self, params, settings):
         params = list(params)
+        if not params:
+            raise ValueError("params is empty: there is nothing to optimize")
         groups = params if isinstance(params[0], dict) else [{"params": params}]
         self.param_groups = [{**settings, **group, "params": list(group["params"])} for group in groups]
         self.state = [[{"steps": 0} for _ in group["params"]] for group in self.param_groups]

@@ -223,7 +223,8 @@ def gradients(seeds, leaves):
     for tensor in reversed(order):
         for parent, back in tensor.parents:
             if id(tensor) in found:
-                found[id(parent)] = found.get(id(parent), 0.0) + back(found[id(tensor)])
+                with np.errstate(all="ignore"):
+                    found[id(parent)] = found.get(id(parent), 0.0) + back(found[id(tensor)])
     return [found.get(id(leaf)) for leaf in leaves]
 
 

@@ -20,8 +20,11 @@ class TrainStep:
         loss, output = run(forward, batch)[1]
         held = [p for group in self.optimizer.param_groups for p in group["params"]]
         trained = [p for p in held if p.requires_grad]
+        grads = gradients([(loss, 1.0)], trained)
+        if all(grad is None for grad in grads):
+            raise ValueError("the loss depends on no trainable parameter that the optimizer holds")
         self.optimizer.zero_grad()
-        accumulate(trained, gradients([(loss, 1.0)], trained))
+        accumulate(trained, grads)
         self.optimizer.step()
         return (to_arrays(loss), to_arrays(output)) if self.outputs else to_arrays(loss)
 
