@@ -727,10 +727,10 @@ def find(start, count):
         if outcome.finding.kind == "differs" and len(faults) == 1 and faults[0] not in met:
             met[faults[0]] = i
             print(f"--- fault {faults[0]} ({FAULTS[faults[0]]}), after {i} programs\n{report(small, finding)}", flush=True)
-        elif len(faults) != 1:
-            others.setdefault((outcome.finding.kind, faults, finding.message.split("\n")[0][:40]), report(small, finding))
+        elif not faults:
+            others.setdefault((finding.kind, finding.subject), report(small, finding))
     for text in others.values():
-        print(f"--- of no one fault: {text}")
+        print(f"--- of no fault in the list: {text}")
     for fault, name in FAULTS.items():
         print(f"fault {fault:2}: {f'first in program {met[fault]}' if fault in met else 'not met':26} {name}")
     print(dict(endings))

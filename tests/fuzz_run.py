@@ -31,6 +31,12 @@ class Finding:
     kind: str
     message: str
 
+    @property
+    def subject(self):
+        """The last part of the name of what differs; the exception."""
+        name = self.message.split(" differs")[0] if self.kind == "differs" else self.message
+        return name.split(".")[-1].split("\n")[0][:60]
+
 
 @dataclasses.dataclass
 class Outcome:
@@ -134,10 +140,9 @@ class Side:
 # ---- running ------------------------------------------------------------------------------------
 
 
-def run(program):
+def run(program, library=fastnn):
     """An Outcome. The twin may refuse with ValueError only; anything else is a mistake in the program."""
-    dtype = program.dtype
-    ours, theirs = Side(fastnn, dtype), Side(eager, dtype)
+    ours, theirs = Side(library, program.dtype), Side(eager, program.dtype)
     tolerance = TOLERANCE["float32" if program.meets_float32 else "float64"]
     for index, (text, may_refuse) in enumerate(program.blocks()):
         try:
