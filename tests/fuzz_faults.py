@@ -159,7 +159,7 @@ SCENARIOS = {
     },
     10: {
         text: written(in_pieces(3, 4), forward=f"h = self.fc(h)\nh = h + {text}", setup=SGD)
-        for text in ("h ** 0", "h.relu() ** 0", "(h * 0.0) ** 0", "h.relu() ** (1.0 + h.sigmoid())", "h.relu() ** h.relu()", "0.0 ** h.square()")
+        for text in ("h ** 0", "h.relu() ** 0", "(h * 0.0) ** 0", "h.relu() ** (1.0 + h.sigmoid())", "(h * 0.0) ** (h * 0.0)", "0.0 ** h.square()")
     },
     11: {
         text: written(calls(3, 3, 4), [LINEAR, "self.rng = np.random.default_rng(0)"], f"h = self.fc(h)\n{text}", may_refuse=True)

@@ -199,7 +199,7 @@ SIZE_LINES = [
 #: Powers where the base, or the exponent, is 0.
 POWERS = ["((@0) ** 0)", "(F.relu(@0) ** 0)", "((@0 * 0.0) ** 0)", "(F.relu(@0) ** (1.0 + (@1).sigmoid()))",
           "(0.0 ** (@0).square())", "(F.relu(@0) ** (F.relu(@1)))", "(F.relu(@0) ** ((@1 - @1) + 2.0))",
-          "(F.relu(@0) ** (0.0 * @1))", "(F.relu(@0) ** 1)", "((@0 * 0.0) ** 2)"]  # fmt: skip
+          "((@0 * 0.0) ** (0.0 * @1))", "(F.relu(@0) ** 1)", "((@0 * 0.0) ** 2)"]  # fmt: skip
 
 #: Values beside the graph that change: how forward reads one, how it is defined, and how it is changed.
 #: {k} is its name, {v} and {w} numbers, {t} one of two texts, {u} the
@@ -267,7 +267,7 @@ KNOB_LINES = [
     ("for name in sorted(self.{k}):\n    h = h * self.{k}[name]", "init", "self.{k} = {{'b': {v}}}", ["model.{k}['a'] = {w}", "model.{k}['b'] = {w}"]),
     ("try:\n    h = h * self.{k}\nexcept AttributeError:\n    h = h + 0.5", "init", "pass", ["model.{k} = {w}"]),
     ("match self.{k}:\n    case 'a':\n        h = h.tanh()\n    case _:\n        h = h * 0.5", "init", "self.{k} = 'a'", ["model.{k} = {t}"]),
-    ("if hasattr(self, '{k}'):\n    h = h * self.{k}", "init", "pass", ["model.{k} = {w}", "del model.{k}"]),
+    ("if hasattr(self, '{k}'):\n    h = h * self.{k}", "init", "pass", ["model.{k} = {w}", "if hasattr(model, '{k}'):\n    del model.{k}"]),
 ]  # fmt: skip
 
 #: Losses: the body of loss(out, y), how often, and the fault that it invites.
