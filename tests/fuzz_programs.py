@@ -540,7 +540,7 @@ class Writer:
                 return n
 
     def inputs(self, n):
-        shape = f"{n}, 4, 3, 3" if self.image else f"{n}, 4"
+        shape = f"{n}, 4, 4, 4" if self.image else f"{n}, 4"
         text = f"data({self.some_seed()}, {shape})"
         if self.kind == "loss":
             text += f", data({self.some_seed()}, {n}, 4)"
@@ -654,7 +654,7 @@ class Writer:
             self.add("forward", f"h = self.{self.linear()}(h)")
         for _ in range(self.rng.integers(1, 6)):
             self.statement()
-        if not self.layers:
+        if not self.layers or self.chance(0.7):
             self.add("forward", f"h = self.{self.linear()}(h)")
         self.loss()
         made = self.optimizer("opt0")
