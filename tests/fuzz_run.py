@@ -3,19 +3,28 @@
 A program is text. Its blocks run one after the other in two namespaces, in which `fn`, `nn`, `optim` and `F`
 are fastnn's or the twin's; after each block what the program showed with `see` must agree, and so must the
 parameters, gradients and buffers of every module that the namespace holds.
+
+    python -m fuzz_run --seed 0 --count 20000     # programs until one fails
+    python -m fuzz_run --find --count 2000        # after how many programs each kind of fault is met
 """
 
+import argparse
 import copy
 import dataclasses
 import math
+import os
+import sys
+import time
 import types
 import warnings
 import zlib
+from collections import Counter
 
 import numpy as np
 
 import eager
 import fastnn
+from fuzz_programs import FAULTS, generate
 
 #: Difference allowed, relative to an array's largest number and to 1.
 TOLERANCE = {"float64": 1e-8, "float32": 2e-3}
@@ -94,9 +103,9 @@ class Side:
         self.seen = []
         self.space = {
             "fn": library, "nn": library.nn, "optim": library.optim, "F": library.nn.functional,
-            "np": np, "copy": copy, "math": math, "dataclasses": dataclasses, "SimpleNamespace": types.SimpleNamespace,
-            "dtype": getattr(np, dtype), "first": first, "labels": labels, "fill": fill,
-            "data": self.data, "full": self.full, "like": self.like, "see": self.see, "__name__": "program",
+            "np": np, "math": math, "copy": copy, "dataclasses": dataclasses, "SimpleNamespace": types.SimpleNamespace,
+            "dtype": getattr(np, dtype), "first": first, "labels": labels, "fill": fill, "data": self.data,
+            "full": self.full, "like": self.like, "see": self.see, "__name__": "program",
         }  # fmt: skip
 
     def data(self, seed, *shape):
@@ -207,3 +216,68 @@ def report(program, finding):
         f"program {program.seed}: block {finding.block} {finding.kind}: {finding.message}\n\n"
         f"{program.source()}"
     )
+
+
+# ---- many programs ------------------------------------------------------------------------------
+
+
+def search(seeds, features=None, progress=None):
+    """The first program of these seeds with a finding, shrunk, with that, and how all before it ended."""
+    endings, start = Counter(), time.perf_counter()
+    for seed in seeds:
+        program = generate(seed, features)
+        outcome = run(program)
+        endings[outcome.ending] += 1
+        if outcome.finding is not None:
+            if outcome.ending == "finding":
+                program = shrink(program, outcome.finding.kind)
+            return program, run(program).finding, endings
+        if progress is not None and sum(endings.values()) % 1000 == 0:
+            progress(f"{sum(endings.values())} programs, {time.perf_counter() - start:.0f} s: {dict(endings)}")
+    return None, None, endings
+
+
+def find(seeds):
+    """Print after how many programs a finding of each kind of fault is met first.
+
+    A shrunk program counts for a kind if its pieces invite that one alone: left out, there is no finding.
+    """
+    met, others, kinds, start = {}, {}, Counter(), time.perf_counter()
+    for i, seed in enumerate(seeds, 1):
+        program = generate(seed)
+        outcome = run(program)
+        if outcome.ending != "finding":
+            kinds[outcome.ending, ()] += 1
+            continue
+        small = shrink(program, outcome.finding.kind)
+        finding, faults = run(small).finding, tuple(sorted(small.faults()))
+        kinds[finding.kind, faults] += 1
+        if finding.kind == "differs" and len(faults) == 1 and faults[0] not in met:
+            met[faults[0]] = i
+            print(f"--- {FAULTS[faults[0]]}, after {i} programs:\n{report(small, finding)}", flush=True)
+        elif not faults and (finding.kind, finding.subject) not in others:
+            others[finding.kind, finding.subject] = i
+            print(f"--- of none of these kinds, after {i} programs:\n{report(small, finding)}", flush=True)
+    for (kind, faults), number in kinds.most_common():
+        print(f"{number:6} {kind} {faults or ''}")
+    print(f"{i} programs in {time.perf_counter() - start:.0f} s")
+    for fault, name in FAULTS.items():
+        print(f"{fault:2} {f'after {met[fault]:6} programs' if fault in met else 'not met':24} {name}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--find", action="store_true", help="go on, and tell when each kind of fault is met first")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("FASTNN_FUZZ_SEED", 0)))
+    parser.add_argument("--count", type=int, default=int(os.environ.get("FASTNN_FUZZ_COUNT", 20_000)))
+    args = parser.parse_args()
+    seeds = range(args.seed, args.seed + args.count)
+    if args.find:
+        return find(seeds)
+    program, finding, _ = search(seeds, progress=print)
+    if program is not None:
+        sys.exit(report(program, finding))
+
+
+if __name__ == "__main__":
+    main()

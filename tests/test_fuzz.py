@@ -7,8 +7,8 @@ import pytest
 
 import eager
 from fuzz_faults import SCENARIOS
-from fuzz_programs import FAULTS, generate, search
-from fuzz_run import report, run
+from fuzz_programs import FAULTS, generate
+from fuzz_run import report, run, search
 
 QUICK = 300
 SEED = int(os.environ.get("FASTNN_FUZZ_SEED", 1_000_000))
