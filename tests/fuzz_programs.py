@@ -362,29 +362,30 @@ class Writer:
             made = f"loss = nn.{'CrossEntropy' if self.classes else 'MSE'}Loss"
             self.add("setup", f"{made}({', '.join(settings)})", simpler=(Piece(f"{made}()"),) if settings else ())
             return
+        text = "def loss(out, y):\n    out = first(out)\n    return {}"
+        plain = "F.cross_entropy(out, y)" if self.classes else "F.mse_loss(out, y)"
         if self.classes:
-            value, fault = "F.cross_entropy(out, y)", 0
+            value, fault = plain, 0
             if 5 in self.features and self.chance(0.5):
                 value, fault = "F.cross_entropy(out, y, weight=class_weight)", 5
                 self.add("setup", "class_weight = np.array([0.5, 2.0, 1.0, 0.2], dtype)")
                 self.changes += [("class_weight[1] = {w}", ""), ("class_weight = class_weight * {w}", "")]
         elif self.kind in ("loss", "mean"):
-            value, fault = {"loss": "out * 2.0", "mean": "(out - 0.5).square().mean()"}[self.kind], 0
+            plain = {"loss": "out * 2.0", "mean": "(out - 0.5).square().mean()"}[self.kind]
+            value, fault = plain, 0
         else:
             options = {(text, fault): often for text, often, fault in LOSSES if {fault} - {0} <= self.features}
             value, fault = self.pick(options)
-        text = "def loss(out, y):\n    out = first(out)\n    return {}"
-        plain = Piece(text.format(value), fault=fault)
-        whole, simpler = plain, ()
+        whole = value
         if 5 in self.features and self.chance(0.3):
             extra, define, changes = self.pick(LOSS_KNOBS)
             self.add("globals", self.filled(define))
             self.changes += [(change, "") for change in changes]
-            whole, simpler = Piece(text.format(f"{value} {extra}"), fault=fault or 5), (plain,)
+            whole, fault = f"{value} {extra}", fault or 5
         elif self.weight() and self.chance(0.1):
-            penalty = f"{value} + 0.1 * model.{self.weight()}.square().sum()"
-            whole, simpler = Piece(text.format(penalty), fault=fault), (plain,)
-        self.add("setup", dataclasses.replace(whole, simpler=simpler))
+            whole = f"{value} + 0.1 * model.{self.weight()}.square().sum()"
+        simpler = (Piece(text.format(plain)),) if whole != plain else ()
+        self.add("setup", text.format(whole), fault, simpler)
 
     def weight(self):
         """The weight of the first layer that has one, or ""."""
