@@ -71,9 +71,8 @@ def changed(read, define, *changes, section="init"):
 SIZES = [
     "h = h / x.shape[0]", "h = h * (0.3 * n)", "h = h / len(x)", "h = h / x.numel()", "h = h * int(n)",
     "h = h * float(np.sqrt(n))", "h = h / np.prod(x.shape)", "for i in range(n):\n    h = h + i",
-    "h = h.reshape(n, -1)",
-    "if n % 2:\n    h = h.tanh()", "h = h * max(n, 3)", "if n > 4:\n    h = h.tanh()", "h = h * n.bit_length()",
-    'h = h * {"3": 0.5}.get(f"{n}", 2.0)', "h = h + np.arange(n).reshape(n, 1)",
+    "h = h.reshape(n, -1)", "if n % 2:\n    h = h.tanh()", "h = h * max(n, 3)", "if n > 4:\n    h = h.tanh()",
+    "h = h * n.bit_length()", 'h = h * {"3": 0.5}.get(f"{n}", 2.0)', "h = h + np.arange(n).reshape(n, 1)",
 ]  # fmt: skip
 
 
