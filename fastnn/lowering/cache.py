@@ -56,7 +56,7 @@ class Recipe:
     sinks, update
         See Program.
     facts : list of fact
-        What it depends on beyond the trace: where gradients lie, say.
+        What it depends on beyond the trace: where gradients lie, say, and which parameters are trained.
     """
 
     outputs: list[list[Tensor]]
@@ -242,10 +242,10 @@ class Programs:
     def _matches(self, entry: Entry, now: Trace, batch: int) -> bool:
         if batch > entry.program.batch or (entry.program.batched and batch == 1):
             return False
-        if not all(getattr(owner, name, None) is value for _, owner, name, value in entry.facts):
+        if Watch([], list(entry.facts)).first_broken() is not None:
             return False
         try:
-            align(entry.record, now.record, batch)
+            align(entry.record, now.record)
         except Parted as parted:
             self._why = str(parted)
             return False
@@ -261,7 +261,7 @@ class Programs:
                 other = None
             try:
                 if other is not None:
-                    generalise(first, align(first.record, other.record))
+                    generalise(first, align(first.record, other.record, fit=True))
                     return self._lowered(first, batch)
             except (Parted, SpecialiseError):  # a program for this batch alone
                 first = at(batch)

@@ -168,7 +168,7 @@ def _structure(result: Any) -> Any:
     return None
 
 
-def align(first: Record, second: Record, batch: int | None = None) -> Record:
+def align(first: Record, second: Record, *, fit: bool = False) -> Record:
     """The record of which both are instances.
 
     Parameters
@@ -176,21 +176,20 @@ def align(first: Record, second: Record, batch: int | None = None) -> Record:
     first : Record
         Of one trace, or already of several.
     second : Record
-        Of one trace, at another batch, or at the same one.
-    batch : int, optional
-        That of `second`.
+        Of one trace, at the same batch or another one; or of several.
+    fit : bool
+        Whether sizes in which two single traces differ may become Lines.
 
     Raises
     ------
     Parted
         If there is none.
     """
-    at = second.batch if batch is None else batch
     if first.structure != second.structure:
         raise Parted("what is returned has another structure")
     steps = []
     for i, (a, b) in enumerate(zip(first.steps, second.steps, strict=False)):
-        merge = _Merge(first.batch, at, f"operation {i + 1}, {a.op.name}")
+        merge = _Merge(first.batch, second.batch, fit, f"operation {i + 1}, {a.op.name}")
         if (a.op, a.stage, a.inputs) != (b.op, b.stage, b.inputs):
             raise Parted(f"{merge.where}: {_show(a)} at one time, {_show(b)} at another")
         outputs = tuple(
@@ -218,8 +217,8 @@ def _show(step: Step) -> str:
 class _Merge:
     """Values of two traces as one."""
 
-    def __init__(self, batch: int, other: int, where: str) -> None:
-        self.batch, self.other, self.where = batch, other, where
+    def __init__(self, batch: int, other: int, fit: bool, where: str) -> None:
+        self.batch, self.other, self.fit, self.where = batch, other, fit, where
 
     def value(self, name: str, a: Any, b: Any, is_size: bool) -> Any:
         if isinstance(a, Line):
@@ -229,7 +228,7 @@ class _Merge:
             if a == b:
                 return a
             span = self.other - self.batch
-            if is_size and span and (b - a) % span == 0:
+            if self.fit and is_size and (b - a) % span == 0:
                 slope = (b - a) // span
                 return Line(a - slope * self.batch, slope)
         elif isinstance(a, (tuple, list)) and type(a) is type(b) and len(a) == len(b):

@@ -265,7 +265,7 @@ class Module:
             seed = graph.add(INPUT, (), name=name, shape=tensor.shape, dtype=tensor.dtype).output
             graph.inputs.append(seed)
             seeds[tensor] = add(seeds[tensor], seed) if tensor in seeds else seed
-        sinks, facts = [], []
+        sinks, facts = [], [(ATTRIBUTE, p, "_requires_grad", p.requires_grad) for p, _ in graph.owners]
         trained = trained_parameters(graph)
         leaves = [graph.memory(p._storage) for p in trained]
         for parameter, grad in zip(trained, gradients(graph, seeds, leaves), strict=True):

@@ -108,7 +108,7 @@ class Group(dict[str, Any]):
             self.dtype = dtype
             self.states = {name: array.astype(dtype) for name, array in self.states.items()}
             self._revise()
-            _gather(self["params"], dtype)
+        _gather(self["params"], dtype)
 
     def runs(self, reached: Collection[Parameter]) -> Iterator[tuple[int, int]]:
         """Ranges (first, last + 1) of the parameters to be updated whose memory is one piece."""
@@ -240,11 +240,15 @@ class Optimizer:
         """The parameters of all groups."""
         return [p for group in self.param_groups for p in group["params"]]
 
+    def follow(self) -> None:
+        """Take the parameters as they are now; to be called before a trace that an update is appended to."""
+        for group in self.param_groups:
+            group.follow()
+
     def emit(self, to: Builder, reached: Sequence[Parameter]) -> None:
         """Append to a program the update of the parameters that have a gradient, and of no others."""
         wanted = set(reached)
         for group in self.param_groups:
-            group.follow()
             params = group["params"]
             itemsize = group.dtype.itemsize
             hyper = to.array(group.hyper)
@@ -280,11 +284,14 @@ class Optimizer:
     def step(self) -> None:
         """Update the parameters from their gradients; those without one are left alone."""
         reached = tuple(p for p in self.parameters() if p._has_grad and p.requires_grad)
-        entry = self._programs.find((), _Update(reached))
+        entry = self._programs.find((), _Update(self, reached))
         entry.program.plans[0].run()
 
     def _finish(self, graph: Graph, reached: Any) -> Recipe:
-        facts = [(ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached]
+        facts = [
+            *((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached),
+            *((ATTRIBUTE, group, "revision", group.revision) for group in self.param_groups),
+        ]
         return Recipe([[]], tuple, update=lambda to: self.emit(to, reached), facts=facts)
 
     def _watch(self, walk: Walk) -> None:
@@ -401,10 +408,12 @@ class _Update:
 
     names = ()
 
-    def __init__(self, reached: tuple[Parameter, ...]) -> None:
+    def __init__(self, optimizer: Optimizer, reached: tuple[Parameter, ...]) -> None:
+        self.optimizer = optimizer
         self.reached = reached
 
     def __call__(self) -> tuple[Parameter, ...]:
+        self.optimizer.follow()
         return self.reached
 
     def __hash__(self) -> int:

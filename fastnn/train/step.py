@@ -119,6 +119,7 @@ class TrainStep:
         return [*(f"input[{i}]" for i in range(count - 1)), "target"]
 
     def _forward(self, *tensors: Tensor) -> tuple[Any, Any]:
+        self.optimizer.follow()
         output = self.model(*tensors[:-1])
         return self.loss(output, tensors[-1]), output
 
@@ -135,7 +136,11 @@ class TrainStep:
         sinks = [
             (grad, p._gradient_storage(), 0) for p, grad in zip(trained, grads, strict=True) if grad is not None
         ]
-        facts = [(ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached]
+        facts = [
+            *((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached),
+            *((ATTRIBUTE, p, "_requires_grad", p.requires_grad) for p in self.optimizer.parameters()),
+            *((ATTRIBUTE, group, "revision", group.revision) for group in self.optimizer.param_groups),
+        ]
         absent = [p for p in self.optimizer.parameters() if p not in set(reached)]
         with_outputs, marked = self.outputs, -1
 

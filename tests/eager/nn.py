@@ -30,10 +30,12 @@ class Parameter(Tensor):
         self._data[...] = value
 
     def convert(self, dtype):
-        """Values as they are in that dtype; gradients are dropped. What is computed stays float64."""
+        """Values as they are in that dtype, and so the gradient. What is computed stays float64."""
         if self.dtype.kind == "f":
             self._data = self._data.astype(dtype).astype(np.float64)
-            self.dtype, self.grad = np.dtype(dtype), None
+            self.dtype = np.dtype(dtype)
+            if self.grad is not None:
+                self.grad = self.grad.astype(dtype).astype(np.float64)
 
 
 class Module:
@@ -141,11 +143,21 @@ class Module:
     def float(self):
         return self.to(np.float32)
 
+    def entries(self, prefix=""):
+        """Parameters and buffers, what is shared under each of its names."""
+        for table in (self.__dict__, self._buffers):
+            for name, value in table.items():
+                if isinstance(value, Parameter):
+                    yield prefix + name, value
+        for name, value in self.__dict__.items():
+            if isinstance(value, Module):
+                yield from value.entries(f"{prefix}{name}.")
+
     def state_dict(self):
-        return {name: value.data.copy() for name, value in (*self.named_parameters(), *self.named_buffers())}
+        return {name: value.data.copy() for name, value in self.entries()}
 
     def load_state_dict(self, state_dict):
-        for name, value in (*self.named_parameters(), *self.named_buffers()):
+        for name, value in self.entries():
             value.data = state_dict[name]
 
 
