@@ -153,12 +153,6 @@ static void NAME(winograd_inputs)(real *points, int64_t plane, int64_t each, con
     }
 }
 
-/* Whether a lane of v is NaN. */
-INLINE int NAME(has_nan)(vec v) {
-    const real worst = vhmax(v);
-    return worst != worst;
-}
-
 /* One vector of channels of a square's outputs, 2 x 2, from its sums. */
 INLINE void NAME(winograd_sums)(vec out[2][2], const real *m, int64_t plane, vec bias) {
     vec d[2][4];
@@ -196,7 +190,7 @@ static __attribute__((noinline)) int64_t NAME(winograd_spoilt)(unsigned char *sp
             for (int r = 0; r < 2 && s.row + r < t->oh; r++)
                 for (int j = 0; j < 2 && s.col + j < t->ow; j++) nothing = nothing + (out[r][j] - out[r][j]);
         }
-        count += *spoilt++ = (unsigned char)NAME(has_nan)(nothing);
+        count += *spoilt++ = (unsigned char)vhasnan(nothing);
     }
     return count;
 }
@@ -227,7 +221,7 @@ static int64_t NAME(winograd_outputs)(unsigned char *spoilt, const real *sums, i
                 }
         }
     }
-    return NAME(has_nan)(nothing) ? NAME(winograd_spoilt)(spoilt, begin, plane, t, n) : 0;
+    return vhasnan(nothing) ? NAME(winograd_spoilt)(spoilt, begin, plane, t, n) : 0;
 }
 
 /* Scratch of a chunk of so many squares and channels, each the sum over `depth` others. */
@@ -354,7 +348,7 @@ static __attribute__((noinline)) int NAME(winograd_spoils)(const struct conv2d_w
     for (int64_t k = t->depth0; k < t->depth1; k++, sums += pitch)
         for (int64_t c = 0; c < t->n; c += W)
             nothing = vfma(NAME(winograd_nine)(NULL, 0, sums + c, plane, W, 0), vzero(), nothing);
-    return NAME(has_nan)(nothing);
+    return vhasnan(nothing);
 }
 
 /* dw (+)= what the sums come to; or says that it is not finite, and leaves dw as it is if it was to be added to. */
@@ -371,7 +365,7 @@ static int NAME(winograd_taps)(const struct conv2d_weight_job *t, const real *su
             else nine = NAME(winograd_nine)(to, tap, sums + c, plane, some, t->accumulate);
             nothing = vfma(nine, vzero(), nothing);
         }
-    return NAME(has_nan)(nothing);
+    return vhasnan(nothing);
 }
 
 struct NAME(winograd_plan) { int64_t squares, each, panels, points, gradients, pitch, sums; };
