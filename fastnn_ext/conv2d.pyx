@@ -31,8 +31,9 @@ With 3 x 3 taps, stride and dilation 1 and channels enough, both passes make the
 are packed and corners have 4 taps inside, in squares of 2 x 2 by Winograd's products (simd/winograd.h):
 16 for 36; and the gradient for the weights is their transpose. Small integers come out exactly; an
 output's rounding error is that of its whole square (over random data two thirds of the direct sum's, as
-fewer products are added one after another); a NaN reaches the other outputs of its squares, and
-infinities may come out as NaN.
+fewer products are added one after another). Where a result is not finite, its square, or the chunk of a
+gradient for the weights, is made again by the direct sum: infinities and NaN reach what the sum says, and
+numbers so large that only their transforms overflow do no harm.
 
 The sum over N * OH * OW that makes dw is cut into `pieces` by shape (weight_grad_pieces says how
 many). With one piece the op writes dw and dbias, or adds to them if beta is 1; with more it writes
@@ -77,7 +78,7 @@ cdef extern from "simd/conv2d.h" nogil:
         int64_t taps, depth, tap_stride, depth_stride, channel_stride
     struct conv2d_weight_job:
         conv2d_view view
-        int64_t oh, ow, row0, row1
+        int64_t oh, ow, row0, row1, col0, col1
         int64_t square0, square1
         int64_t block_rows, block_cols
         int64_t depth0, depth1, first, n
@@ -104,12 +105,12 @@ cdef extern from "simd/conv2d.h" nogil:
         void (*winograd_pack)(void *out, const conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first,
                               int64_t n, void *scratch) noexcept nogil
         int64_t (*winograd_bytes)(int64_t depth, int64_t squares, int64_t n) noexcept nogil
-        void (*winograd)(const conv2d_job *job, const void *packed, int64_t width, int64_t first, int64_t n,
-                         void *scratch) noexcept nogil
+        int64_t (*winograd)(const conv2d_job *job, const void *packed, int64_t width, int64_t first, int64_t n,
+                            unsigned char *spoilt, void *scratch) noexcept nogil
         int64_t (*weight_grad_bytes)(const conv2d_weight_job *job) noexcept nogil
         void (*weight_grad)(const conv2d_weight_job *job) noexcept nogil
         int64_t (*winograd_grad_bytes)(const conv2d_weight_job *job) noexcept nogil
-        void (*winograd_grad)(const conv2d_weight_job *job) noexcept nogil
+        int (*winograd_grad)(const conv2d_weight_job *job) noexcept nogil
         void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride,
                     int64_t accumulate) noexcept nogil
     const conv2d_kernels *conv2d_table(int isa, int dtype)
@@ -129,7 +130,7 @@ cdef enum:
     DEPTHS  # parts into which a weight gradient's input channels are cut
     INNER   # whether chunks that follow each other share outputs rather than weights
     UNITS   # panels that a chunk of conv2d_pack copies
-    WORK    # bytes of scratch before the panel that a chunk packs for itself
+    WORK    # bytes of scratch before the panel that a chunk packs for itself; of which squares are not finite
     SQUARES # of 2 x 2 outputs a chunk, where they are made by Winograd's products
 
 # A chunk's aim in nanoseconds; a long pass is cut into MIN_CHUNKS longer ones, up to LONG_NS: the more
@@ -534,7 +535,25 @@ cdef void prepare_winograd(fnn_op *op, const layer *t) noexcept nogil:
     op.dim[PANELS] = min(ceil_div(t.panels, parts), max(<int64_t> 1, WINOGRAD_BYTES // (
         CONV_POINTS * op.dim[SQUARES] * 2 * t.lanes * (4 if op.dtype == 0 else 8))))
     op.chunks = ceil_div(squares, op.dim[SQUARES]) * ceil_div(t.panels, op.dim[PANELS])
-    op.scratch = kernels.winograd_bytes(t.depth, op.dim[SQUARES], op.dim[PANELS] * 2 * t.lanes)
+    op.dim[WORK] = ceil_div(op.dim[PANELS] * op.dim[SQUARES], 64) * 64
+    op.scratch = op.dim[WORK] + max(
+        kernels.winograd_bytes(t.depth, op.dim[SQUARES], op.dim[PANELS] * 2 * t.lanes),
+        direct_bytes(op, t) + kernels.room * (4 if op.dtype == 0 else 8))
+
+
+cdef int64_t direct_bytes(const fnn_op *op, const layer *t) noexcept nogil:
+    """What gathering any of a chunk's squares takes, but the room for weights: of rows and columns that make as many
+    pixels, those of one column take most."""
+    cdef phase p = phase_of(op.dim, t, 0, 0)
+    cdef conv2d_job job
+    view_of(&job.view, t, &p)
+    job.oh = t.out_h
+    job.row0 = job.col0 = 0
+    job.row1 = 4 * op.dim[SQUARES]
+    job.col1 = 1
+    job.mode = CONV_POINTERS
+    job.few = 1
+    return ceil_div((<const conv2d_kernels *> op.kernels).gather_bytes(&job) + 128, 64) * 64
 
 
 cdef void finish_pixels(const fnn_op *op, const layer *t, int64_t start, int64_t elements) noexcept nogil:
@@ -572,13 +591,53 @@ cdef void finish_squares(const fnn_op *op, const layer *t, const conv2d_job *job
                 finish_pixels(op, t, start, channels)
 
 
-cdef void run_winograd(const fnn_op *op, const layer *t, int64_t chunk, void *scratch,
-                       const void *packed) noexcept nogil:
+cdef inline int64_t row_of_squares(const layer *t, int64_t line) noexcept nogil:
+    """The first row of outputs, counted through all images, of a row of squares."""
+    cdef int64_t down = ceil_div(t.out_h, 2)
+    return line // down * t.out_h + line % down * 2
+
+
+cdef void run_spoilt(const fnn_op *op, const layer *t, const phase *p, conv2d_job *job, int64_t first,
+                     const unsigned char *spoilt, void *scratch, const void *scale) noexcept nogil:
+    """Makes those squares of a panel of channels again whose outputs are not finite, by the direct sum. Neighbours are
+    made together, whole rows of squares at best, as their weights are packed for them."""
+    cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
+    cdef int64_t across = ceil_div(t.out_w, 2), begin = job.square0, end
+    cdef int64_t[9] order
+    cdef void *weights = <char *> scratch + direct_bytes(op, t)
+    cdef conv2d_pack_job pack
+    pack_job(&pack, op, t, p, 0, op.buf[2], scale, order)
+    job.depthwise = False
+    job.mode = CONV_POINTERS
+    job.few = 1  # no pixel reads more than its own taps inside the image
+    while begin < job.square1:
+        end = begin
+        while end < job.square1 and spoilt[end - job.square0]:
+            end += 1
+        if end == begin:
+            begin += 1
+            continue
+        if begin % across == 0 and end - begin >= across:
+            end -= end % across
+        else:
+            end = min(end, (begin // across + 1) * across)
+        job.row0 = row_of_squares(t, begin // across)
+        job.row1 = row_of_squares(t, (end - 1) // across)
+        job.row1 += min(<int64_t> 2, t.out_h - job.row1 % t.out_h)
+        job.col0 = begin % across * 2
+        job.col1 = min(((end - 1) % across + 1) * 2, t.out_w)
+        kernels.gather(job, scratch)
+        kernels.panel(job, weights, &pack, first, min(t.width - first, 2 * t.lanes))
+        begin = end
+
+
+cdef void run_winograd(const fnn_op *op, const layer *t, int64_t chunk, void *scratch, const void *packed,
+                       const void *scale) noexcept nogil:
     cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
     cdef const int64_t *dim = &op.dim[0]
     cdef int64_t squares = squares_of(dim, t), blocks = ceil_div(squares, dim[SQUARES])
     cdef int64_t first = chunk // blocks * dim[PANELS]
-    cdef int64_t channels = min(t.width, (first + dim[PANELS]) * 2 * t.lanes) - first * 2 * t.lanes
+    cdef int64_t channels = min(t.width, (first + dim[PANELS]) * 2 * t.lanes) - first * 2 * t.lanes, panel
     cdef phase p = phase_of(dim, t, 0, 0)
     cdef conv2d_job job
     view_of(&job.view, t, &p)
@@ -588,7 +647,13 @@ cdef void run_winograd(const fnn_op *op, const layer *t, int64_t chunk, void *sc
     job.square0 = chunk % blocks * dim[SQUARES]
     job.square1 = min(job.square0 + dim[SQUARES], squares)
     outputs_of(op, t, &p, 0, &job)
-    kernels.winograd(&job, packed, t.width, first * 2 * t.lanes, channels, scratch)
+    # The kernels' scratch lies behind the marks.
+    if kernels.winograd(&job, packed, t.width, first * 2 * t.lanes, channels, <unsigned char *> scratch,
+                        <char *> scratch + dim[WORK]) > 0:
+        for panel in range(ceil_div(channels, 2 * t.lanes)):
+            run_spoilt(op, t, &p, &job, (first + panel) * 2 * t.lanes,
+                       <unsigned char *> scratch + panel * (job.square1 - job.square0), <char *> scratch + dim[WORK],
+                       scale)
     finish_squares(op, t, &job, first * 2 * t.lanes, channels)
 
 
@@ -630,7 +695,7 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
     cdef conv2d_job job
     cdef phase p = phase_of(dim, &t, 0, 0)
     if t.winograd:
-        run_winograd(op, &t, chunk, scratch, packed)
+        run_winograd(op, &t, chunk, scratch, packed, scale)
         return 0
     for i in range(t.phases_h):
         for j in range(t.phases_w):
@@ -736,7 +801,7 @@ cdef void weight_job(const fnn_op *op, const layer *t, conv2d_weight_job *job) n
     memset(job, 0, sizeof(job[0]))
     view_of(&job.view, t, &p)
     job.oh = op.dim[OH]
-    job.ow = cols
+    job.ow = job.col1 = cols
     job.block_cols = ceil_div(cols, ceil_div(cols, 2 * outputs))
     job.block_rows = max(<int64_t> 1, outputs // job.block_cols)
     job.depthwise = t.depthwise
@@ -767,9 +832,30 @@ cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
     job.depth1 = ceil_div(t.depth, dim[DEPTHS])
     job.first = 0
     job.n = min(t.width, dim[PANELS] * 2 * t.lanes)
-    op.scratch = kernels.winograd_grad_bytes(&job) if winograd else kernels.weight_grad_bytes(&job)
+    op.scratch = kernels.weight_grad_bytes(&job)
+    if winograd:
+        op.scratch = max(op.scratch, kernels.winograd_grad_bytes(&job))
     op.cost = outputs * t.groups * t.taps * (3 if t.depthwise else t.depth) * t.panels * 2 * t.lanes / kernels.rate
     op.cost += 0.2 * dim[PIECES] * t.groups * t.taps * (1 if t.depthwise else t.depth) * t.width
+
+
+cdef void weight_grad_squares(const fnn_op *op, const layer *t, conv2d_weight_job *job) noexcept nogil:
+    """The direct sum over the job's squares, for dw alone: the rest of a row of squares, whole rows, part of a row."""
+    cdef int64_t across = ceil_div(t.out_w, 2), begin = job.square0, end
+    job.dbias = NULL
+    while begin < job.square1:
+        if begin % across == 0 and job.square1 - begin >= across:
+            end = job.square1 - job.square1 % across
+        else:
+            end = min(job.square1, (begin // across + 1) * across)
+        job.row0 = row_of_squares(t, begin // across)
+        job.row1 = row_of_squares(t, (end - 1) // across)
+        job.row1 += min(<int64_t> 2, t.out_h - job.row1 % t.out_h)
+        job.col0 = begin % across * 2
+        job.col1 = min(((end - 1) % across + 1) * 2, t.out_w)
+        (<const conv2d_kernels *> op.kernels).weight_grad(job)
+        job.accumulate = 1
+        begin = end
 
 
 cdef int run_weight_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
@@ -803,7 +889,8 @@ cdef int run_weight_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcep
     if grad_suits_winograd(dim, &t):
         job.square0 = squares_of(dim, &t) * piece // dim[PIECES]
         job.square1 = squares_of(dim, &t) * (piece + 1) // dim[PIECES]
-        (<const conv2d_kernels *> op.kernels).winograd_grad(&job)
+        if (<const conv2d_kernels *> op.kernels).winograd_grad(&job):
+            weight_grad_squares(op, &t, &job)
     else:
         (<const conv2d_kernels *> op.kernels).weight_grad(&job)
     return 0

@@ -13,7 +13,7 @@ put a simpler equal description in their place. Strides are in elements and not 
 
 unary: y = f(x), contiguous; y may be x. affine is a x + b, power is x**a.
 binary: y is C-contiguous of `shape`; an operand's stride is 0 where it is broadcast. y may be an operand
-of the same strides. Comparisons give 1 or 0.
+of the same strides. Comparisons give 1 or 0; zero_where is 0 where b is not 0, and else a.
 copy: y[...] = x[...], or += if `accumulate` is not 0; a stride 0 in x broadcasts it. No two elements of
 y share a place.
 """
@@ -47,7 +47,7 @@ cdef extern from "simd/elementwise.h" nogil:
 UNARY = ("neg", "exp", "log", "sqrt", "abs", "square", "reciprocal", "affine", "power", "sign",
          "expm1", "erf", "log1pexp")
 BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "power", "greater", "greater_equal", "less",
-          "less_equal", "equal")
+          "less_equal", "equal", "zero_where")
 
 cdef enum:
     BINARY_DIMS = 6

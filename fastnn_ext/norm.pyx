@@ -112,11 +112,11 @@ cdef extern from "simd/norm.h" nogil:
                                 const void *bias, int64_t channels, int64_t per, double eps) noexcept nogil
         void (*apply)(void *y, const void *x, const void *residual, const void *columns, int64_t rows,
                       int64_t channels, int relu) noexcept nogil
-        void (*backward_columns)(void *columns, const void *mean, const void *invstd, const void *weight,
+        int (*backward_columns)(void *columns, const void *mean, const void *invstd, const void *weight,
                                  const void *sums, int64_t channels, int64_t per, double count,
                                  int weighted) noexcept nogil
         void (*grad_apply)(void *dx, void *dresidual, const void *dy, const void *x, const void *y,
-                           const void *columns, int64_t rows, int64_t channels, int relu) noexcept nogil
+                           const void *columns, int64_t rows, int64_t channels, int far, int relu) noexcept nogil
         void (*layer)(void *y, void *mean, void *invstd, const void *x, const void *weight, const void *bias,
                       int64_t rows, int64_t cols, double eps) noexcept nogil
         void (*layer_grad)(void *dx, const void *dy, const void *x, const void *mean, const void *invstd,
@@ -423,7 +423,7 @@ cdef void grad_apply_chunk(const fnn_op *op, int64_t chunk, void *scratch, bint 
     cdef int64_t part = chunk % op.dim[PARTS], sample, row, end, n, place
     cdef int64_t first = chunk // op.dim[PARTS] * op.dim[SPAN]
     # What the kernel does not do itself goes through g, written to dresidual, or to dx where there is none.
-    cdef bint mapped = is_map(op) or op.buf[0] == NULL
+    cdef bint mapped = is_map(op) or op.buf[0] == NULL, far = False
     cdef act_backward act = backward_kernel(<int> op.dim[ACT], op.isa, op.dtype)
     cdef int64_t most = hot_rows(op) if mapped else rows
     cdef void *dx
@@ -431,7 +431,7 @@ cdef void grad_apply_chunk(const fnn_op *op, int64_t chunk, void *scratch, bint 
     cdef const void *g
     for sample in range(first, min(first + op.dim[SPAN], op.dim[SAMPLES])):
         if op.buf[0] != NULL:
-            kernels_of(op).backward_columns(
+            far = kernels_of(op).backward_columns(
                 scratch, at(op, 4, sample * groups), at(op, 5, sample * groups), op.buf[6],
                 at(op, 7, sample * 2 * groups), channels, channels // groups, <double> (rows * (channels // groups)),
                 weighted)
@@ -453,7 +453,7 @@ cdef void grad_apply_chunk(const fnn_op *op, int64_t chunk, void *scratch, bint 
             if dx != NULL:
                 kernels_of(op).grad_apply(
                     dx, dresidual, g, NULL if op.buf[7] == NULL else at(op, 3, place), at(op, 8, place), scratch, n,
-                    channels, not mapped and op.dim[ACT] == ACT_RELU)
+                    channels, far, not mapped and op.dim[ACT] == ACT_RELU)
             row += n
 
 

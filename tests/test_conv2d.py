@@ -382,13 +382,156 @@ def test_nan_reaches_the_outputs_that_read_it_and_no_other(isa):
     np.testing.assert_array_equal(dx, plain)
 
 
-def test_nan_in_squares_reaches_what_reads_it_and_nothing_outside_the_squares(isa):
+SQUARES = (
+    Layer(3, 12, 17, 40, 66, (3, 3), padding=(1, 1, 1, 1)),
+    Layer(2, 9, 14, 48, 70, (3, 3), padding=(0, 1, 1, 0)),
+    Layer(1, 16, 16, 130, 33, (3, 3)),
+    Layer(5, 4, 5, 96, 96, (3, 3), padding=(1, 1, 1, 1)),
+)
+
+
+def sums_inside(x, w, padding):
+    """The direct sum in float64: taps outside the image are left out, whatever their weights are."""
+    top, bottom, left, right = padding
+    (n, h, width, _), (_, _, _, _, oc) = x.shape, w.shape
+    oh, ow = h + top + bottom - 2, width + left + right - 2
+    y = np.zeros((n, oh, ow, oc))
+    for i in range(3):
+        for j in range(3):
+            r0, r1 = max(top - i, 0), min(h + top - i, oh)
+            c0, c1 = max(left - j, 0), min(width + left - j, ow)
+            rows, cols = slice(r0 + i - top, r1 + i - top), slice(c0 + j - left, c1 + j - left)
+            y[:, r0:r1, c0:c1] += x[:, rows, cols].astype(np.float64) @ w[0, i, j].astype(np.float64)
+    return y
+
+
+def gradients_inside(dy, w, padding):
+    """The same for the gradient for the input, whose taps are the others' in reverse."""
+    back = np.swapaxes(w[:, ::-1, ::-1], 3, 4)
+    return sums_inside(dy, back, [2 - p for p in padding])
+
+
+def assert_same_numbers(actual, expected, magnitude):
+    """NaN and infinities alike, the rest within 8 roundings of the sum of absolute products."""
+    np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+    infinite = np.isinf(expected)
+    np.testing.assert_array_equal(actual[infinite], expected[infinite])
+    finite = np.isfinite(expected)
+    error = np.abs(actual[finite].astype(np.float64) - expected[finite])
+    assert np.all(error <= 8 * UNIT[actual.dtype.type] * magnitude[finite])
+
+
+def finite_size(x):
+    """Absolute values, 0 for what is not finite."""
+    return np.where(np.isfinite(x), np.abs(x), 0).astype(np.float64)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("where", ("pixels", "weights", "everywhere", "one channel of weights"))
+@pytest.mark.parametrize("layer", SQUARES, ids=repr)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_in_squares_that_are_not_finite_reach_what_the_direct_sum_says(
+    isa, dtype, layer, where
+):
+    rng = np.random.default_rng(6)
+    layer.fill(rng, dtype, False)
+    dx_saved = layer.x
+    for special in (np.inf, -np.inf, np.nan):
+        if where == "pixels":
+            for array in (layer.x, layer.dy):
+                array[tuple(rng.integers(0, size) for size in array.shape)] = special
+        elif where == "weights":
+            layer.w[0, 0, rng.integers(0, 3), rng.integers(0, layer.w.shape[3]), 0] = special
+        elif where == "one channel of weights":
+            layer.w[..., 2, 35 % layer.w.shape[4]] = special
+        else:
+            layer.x[:], layer.dy[:] = special, special
+    g, padding = layer.geometry, layer.geometry["padding"]
+    y = sums_inside(layer.x, layer.w, padding) + layer.residual
+    size = sums_inside(finite_size(layer.x), finite_size(layer.w), padding) + abs(layer.residual)
+    dx = gradients_inside(layer.dy, layer.w, padding)
+    dx_size = gradients_inside(finite_size(layer.dy), finite_size(layer.w), padding)
+    dw, _ = twin.weight_grad(layer.x, layer.dy, layer.w.shape, **g)
+    dw_size, _ = twin.weight_grad(
+        finite_size(layer.x), finite_size(layer.dy), layer.w.shape, **g
+    )
+
+    def results():
+        start = {"out": layer.dw0.copy(), "bias_out": layer.dbias0.copy(), "accumulate": True}
+        how = {"packed": True, **g}
+        x, w, dy, residual = layer.x, layer.w, layer.dy, layer.residual
+        return [
+            conv2d.conv2d(x, w, residual=residual, **how),
+            conv2d.conv2d(x, w, residual=residual, activation="relu", kept=True, **how),
+            conv2d.conv2d(x, w, residual=residual, activation="tanh", **how),
+            conv2d.conv2d_input_grad(dy, w, x.shape, **how),
+            conv2d.conv2d_input_grad(
+                dy, w, x.shape, activation_grad="relu", saved=dx_saved, kept=True, **how
+            ),
+            conv2d.conv2d_weight_grad(x, dy, w.shape, **g)[0],
+            conv2d.conv2d_weight_grad(x, dy, w.shape, pieces=3, **g)[0],
+            conv2d.conv2d_weight_grad(x, dy, w.shape, pieces=1, **start, **g)[0],
+        ]
+
+    first, *others = on_threads(results)
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            assert a.tobytes() == b.tobytes()
+    masked = np.where(dx_saved <= 0, 0, dx)
+    expected = [
+        (y, size),
+        (np.where(y < 0, 0, y), size),
+        (np.tanh(y), size + 1),
+        (dx, dx_size),
+        (masked, dx_size),
+        (dw, dw_size),
+        (dw, dw_size),
+        (dw + layer.dw0, dw_size + abs(layer.dw0)),
+    ]
+    if "weights" in where and padding != (1, 1, 1, 1):
+        # Gradients for these inputs are the direct sum's, whose few corners may multiply zeros, too.
+        del first[3:5], expected[3:5]
+    for actual, (numbers, magnitude) in zip(first, expected, strict=True):
+        assert_same_numbers(actual, numbers, magnitude)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("layer", SQUARES, ids=repr)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_whose_transforms_overflow_come_out_where_their_sums_do_not(isa, dtype, layer):
+    rng = np.random.default_rng(7)
+    layer.fill(rng, dtype, False)
+    g, how, padding = layer.geometry, {"packed": True, **layer.geometry}, layer.geometry["padding"]
+    huge, tiny = dtype(np.finfo(dtype).max * 0.9), dtype(2.0**-16)
+    x, dy = (np.copysign(huge, array) for array in (layer.x, layer.dy))
+    w, w_huge = layer.w * tiny, np.copysign(huge, layer.w)
+    for pixels, weights in ((x, w), (layer.x * tiny, w_huge)):
+        assert_same_numbers(
+            conv2d.conv2d(pixels, weights, **how),
+            sums_inside(pixels / 4, weights, padding) * 4,
+            sums_inside(abs(pixels) / 4, abs(weights), padding) * 4,
+        )
+    for pixels, weights in ((dy, w), (layer.dy * tiny, w_huge)):
+        assert_same_numbers(
+            conv2d.conv2d_input_grad(pixels, weights, x.shape, **how),
+            gradients_inside(pixels / 4, weights, padding) * 4,
+            gradients_inside(abs(pixels) / 4, abs(weights), padding) * 4,
+        )
+    for a, b in ((x, layer.dy * tiny), (layer.x * tiny, dy)):
+        expected, _ = twin.weight_grad(a / 4, b, w.shape, **g)
+        size, _ = twin.weight_grad(abs(a) / 4, abs(b), w.shape, **g)
+        assert_same_numbers(conv2d.conv2d_weight_grad(a, b, w.shape, **g)[0], expected * 4, size * 4)
+
+
+def test_a_number_that_is_not_finite_leaves_the_bits_of_other_squares(isa):
     layer = NAMED["squares of outputs, odd sizes"].fill(np.random.default_rng(6), np.float32, False)
+    before = conv2d.conv2d(layer.x, layer.w, packed=True, **layer.geometry)
     layer.x[1, 6, 9, 3] = np.nan  # read by rows 5 to 7, columns 8 to 10
-    y = conv2d.conv2d(layer.x, layer.w, packed=True, **layer.geometry)
-    assert np.isnan(y[1, 5:8, 8:11]).all()
-    y[1, 4:8, 8:12] = 0
-    assert not np.isnan(y).any()
+    after = conv2d.conv2d(layer.x, layer.w, packed=True, **layer.geometry)
+    assert np.isnan(after[1, 5:8, 8:11]).all()
+    assert np.isnan(after).sum() == 9 * after.shape[3]
+    before[1, 4:8, 8:12] = after[1, 4:8, 8:12] = 0
+    np.testing.assert_array_equal(before, after)
 
 
 def test_weights_of_one_group_need_no_dimension_for_it():

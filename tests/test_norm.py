@@ -550,6 +550,109 @@ def test_layer_norm_gradients_are_the_twins(isa, dtype):
         assert close(dbias, dy.sum(0, dtype=np.float64), np.abs(dy).sum(0), dtype)
 
 
+# ---- numbers far from 1 ----
+
+# Powers of two: of numbers so scaled, everything else is scaled exactly, and the twins may look at the others.
+FAR = [
+    *((np.float32, power) for power in (50, 63, 83, 123, -50, -63, -83, -119)),
+    *((np.float64, power) for power in (400, 511, 830, 1015, -400, -511, -830, -1000)),
+]
+
+
+def far_settings(dtype, power):
+    """eps, and what it is to the numbers near 1."""
+    yield 0.0, 0.0
+    if abs(power) < 500:
+        yield 1e-5, math.ldexp(1e-5, -2 * power)
+        yield math.ldexp(1e-3, 2 * power), 1e-3
+
+
+def check_far(near, dy, weight, bias, axes, count, power, eps, got):
+    """y, statistics and gradients of near * 2**power against the twins of `near`; `axes` are those that each mean
+    is taken over, and `count` how many times the usual roundings are allowed."""
+    y, mean, invstd, dx, dweight, dbias = got
+    dtype = near.dtype.type
+    scale = math.ldexp(1.0, power)
+    want_mean, want_var = (v.astype(np.float64) for v in twin.moments(near, axes))
+    want_invstd = 1 / np.sqrt(want_var + eps)
+    allowed = count * (8 if dtype == np.float32 else 16)
+    assert close(mean * dtype(1 / scale), want_mean.reshape(mean.shape), np.abs(near).max(), dtype, allowed)
+    sharp = want_invstd.reshape(mean.shape)
+    assert close(invstd * dtype(scale), sharp, sharp, dtype, allowed)
+    xhat = (near - want_mean) * want_invstd
+    spread = (np.abs(near) + np.abs(want_mean)) * want_invstd
+    assert close(y, xhat * weight + bias, np.abs(spread * weight) + np.abs(bias), dtype, allowed)
+    want = twin.grad(dy, xhat, want_invstd, weight, axes)
+    size = want_invstd * (np.abs(dy * weight) + (np.abs(dy * weight) * (1 + spread)).mean(axes, keepdims=True))
+    # Gradients of the largest numbers are subnormal, as is the weight by the inverse deviation that they begin with.
+    size = size + (1 + np.abs(dy)) * (float(np.finfo(dtype).smallest_subnormal) * scale / UNIT[dtype])
+    assert close(dx * dtype(scale), want, size * (1 + spread), dtype, allowed)
+    others = tuple(range(near.ndim - dweight.ndim))
+    assert close(dweight, (dy * xhat).sum(others), (np.abs(dy) * spread).sum(others), dtype, allowed)
+    assert close(dbias, dy.sum(others, np.float64), np.abs(dy).sum(others), dtype, allowed)
+
+
+@pytest.mark.parametrize("dtype, power", FAR)
+def test_layer_norm_of_numbers_far_from_1_is_the_twin(isa, dtype, power):
+    rng = np.random.default_rng(40)
+    for rows, cols in ((1, 7), (5, 16), (6, 70), (20, 1500)):
+        near = random(rng, rows, cols, dtype=dtype) * 2 + 1
+        dy, (weight, bias) = random(rng, rows, cols, dtype=dtype), random(rng, 2, cols, dtype=dtype)
+        for eps, near_eps in far_settings(dtype, power):
+            x = near * dtype(math.ldexp(1.0, power))
+            y, mean, invstd = norm.layer_norm(x, weight, bias, eps)
+            gradients = layer_gradients(dy, x, mean, invstd, weight)
+            check_far(near, dy, weight, bias, (1,), 1, power, near_eps, (y, mean, invstd, *gradients))
+            in_place = x.copy()
+            norm.layer_norm(in_place, weight, bias, eps, out=in_place)
+            np.testing.assert_array_equal(in_place, y)
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+@pytest.mark.parametrize("dtype, power", FAR)
+def test_batch_norm_of_numbers_far_from_1_is_the_twin(isa, dtype, power, activation):
+    rng = np.random.default_rng(41)
+    for rows, channels in ((5, 17), (300, 3), (2000, 33)):
+        near = random(rng, rows, channels, dtype=dtype) * 2 + 1
+        dy, (weight, bias) = random(rng, rows, channels, dtype=dtype), random(rng, 2, channels, dtype=dtype)
+        for eps, near_eps in far_settings(dtype, power):
+            x = near * dtype(math.ldexp(1.0, power))
+            mean, invstd, var = batch_statistics(x, eps)
+            with np.errstate(over="ignore", under="ignore"):
+                want_var = (twin.moments(near, 0)[1][0] * np.longdouble(2.0) ** (2 * power)).astype(dtype)
+            kept = np.isfinite(want_var) & (want_var > np.finfo(dtype).tiny / UNIT[dtype])
+            np.testing.assert_allclose(var[kept], want_var[kept], rtol=32 * UNIT[dtype])
+            assert np.all(np.isinf(var) == np.isinf(want_var))
+            y = norm.batch_norm_apply(x, mean, invstd, weight, bias)
+            how, g = {}, dy
+            if activation:
+                output = random(rng, rows, channels, dtype=dtype)
+                how = {"activation": activation, "y": output}
+                g = (dy * ((output > 0) if activation == "relu" else 1 - output * output)).astype(dtype)
+            gradients = batch_gradients(dy, x, mean, invstd, weight, **how)
+            check_far(near, g, weight, bias, (0,), 2, power, near_eps, (y, mean, invstd, *gradients))
+
+
+@pytest.mark.parametrize("groups", [1, 3, 12])
+@pytest.mark.parametrize("dtype, power", FAR)
+def test_group_norm_of_numbers_far_from_1_is_the_twin(isa, dtype, power, groups):
+    rng = np.random.default_rng(42)
+    for rows in (4, 200):
+        near = random(rng, 2, rows, 12, dtype=dtype) * 2 + 1
+        dy, (weight, bias) = random(rng, 2, rows, 12, dtype=dtype), random(rng, 2, 12, dtype=dtype)
+        for eps, near_eps in far_settings(dtype, power):
+            x = near * dtype(math.ldexp(1.0, power))
+            mean, invstd = group_statistics(x, groups, eps)
+            y = norm.group_norm_apply(x, mean, invstd, weight, bias)
+            dx, dweight, dbias = group_gradients(dy, x, mean, invstd, weight)
+            grouped = [twin.by_group(v, groups) for v in (near, dy, y, dx)]
+            shape = (groups, -1)
+            check_far(
+                *grouped[:2], weight.reshape(shape), bias.reshape(shape), (1, 3), 2, power, near_eps,
+                (grouped[2], mean, invstd, grouped[3], dweight.reshape(shape), dbias.reshape(shape)),
+            )
+
+
 # ---- special values ----
 
 

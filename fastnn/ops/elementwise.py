@@ -83,10 +83,11 @@ class Unary(Op):
                 return [neg(mul(dy, square(y)))]
             case "affine":
                 return [mul(dy, a)]
-            case "power":
+            case "power" if a != 0.0:
                 return [mul(dy, mul(power(x, a - 1.0), a))]
-            case "sign":
-                return [mul(dy, 0.0)]
+            case "power" | "sign":
+                # Zeros, also where dy is infinite; and not None, as the loss does reach x.
+                return [binary(dy, 1.0, "zero_where")]
         raise AssertionError(node.attrs["kind"])
 
     def lower(self, node: Node, to: Builder) -> None:
@@ -127,14 +128,21 @@ class Binary(Op):
                 da = div(dy, b) if needs[0] else None
                 db = neg(div(mul(dy, y), b)) if needs[1] else None
             case "power":
-                da = mul(dy, mul(b, power(a, sub(b, 1.0)))) if needs[0] else None
-                db = mul(dy, mul(y, log(a))) if needs[1] else None
+                # Limits that the formulas miss: a**0 is flat, and so is 0**b for b >= 0, as PyTorch has it.
+                if needs[0]:
+                    da = mul(dy, mul(b, power(a, sub(b, 1.0))))
+                    da = binary(da, binary(b, 0.0, "equal"), "zero_where")
+                if needs[1]:
+                    flat = mul(binary(a, 0.0, "equal"), binary(b, 0.0, "greater_equal"))
+                    db = binary(mul(dy, mul(y, log(a))), flat, "zero_where")
             case "maximum" | "minimum":
-                # The gradient of a tie is shared in halves, as PyTorch does.
-                first = "greater" if node.attrs["kind"] == "maximum" else "less"
-                tie = mul(binary(a, b, "equal"), 0.5)
-                da = mul(dy, add(binary(a, b, first), tie)) if needs[0] else None
-                db = mul(dy, add(binary(b, a, first), tie)) if needs[1] else None
+                # As in PyTorch, the gradient of a tie is shared in halves, and goes to both if one is NaN.
+                loses = "less" if node.attrs["kind"] == "maximum" else "greater"
+                shared = mul(dy, affine(binary(a, b, "equal"), -0.5, 1.0))
+                da = binary(shared, binary(a, b, loses), "zero_where") if needs[0] else None
+                db = binary(shared, binary(b, a, loses), "zero_where") if needs[1] else None
+            case "zero_where":
+                da = binary(dy, b, "zero_where") if needs[0] else None
             case _:
                 pass  # comparisons are flat
         return [

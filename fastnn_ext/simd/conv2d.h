@@ -75,8 +75,8 @@ struct conv2d_pack_job {
  * [first, first + n) are the channels of both. */
 struct conv2d_weight_job {
     struct conv2d_view view;
-    int64_t oh, ow, row0, row1; /* all columns of these rows */
-    int64_t square0, square1;   /* winograd: squares of 2 x 2 outputs instead */
+    int64_t oh, ow, row0, row1, col0, col1;
+    int64_t square0, square1; /* winograd: squares of 2 x 2 outputs instead */
     int64_t block_rows, block_cols; /* outputs summed in registers before they are added to dw */
     int64_t depth0, depth1, first, n;
     const void *dy; /* channel 0 of this group; dy_pixel elements from output to output */
@@ -101,20 +101,23 @@ struct conv2d_kernels {
     void (*panel)(const struct conv2d_job *job, void *weights, const struct conv2d_pack_job *pack, int64_t first,
                   int64_t n);
     /* 3 x 3 taps, strides and steps of 1: channels [first, first + n) of `width` over the job's squares, by fewer
-     * products. `packed` is all weights, each block of winograd_depth rows in winograd_elements, by winograd_pack. */
+     * products. `packed` is all weights, each block of winograd_depth rows in winograd_elements, by winograd_pack.
+     * `spoilt`, (panels of these channels, squares), is 1 where outputs are not finite, which the direct sum may be;
+     * returns how many are. */
     int64_t (*winograd_depth)(int64_t depth);
     int64_t (*winograd_elements)(int64_t rows, int64_t n);
     int64_t winograd_pack_bytes;
     void (*winograd_pack)(void *out, const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first,
                           int64_t n, void *scratch);
     int64_t (*winograd_bytes)(int64_t depth, int64_t squares, int64_t n);
-    void (*winograd)(const struct conv2d_job *job, const void *packed, int64_t width, int64_t first, int64_t n,
-                     void *scratch);
+    int64_t (*winograd)(const struct conv2d_job *job, const void *packed, int64_t width, int64_t first, int64_t n,
+                        unsigned char *spoilt, void *scratch);
     int64_t (*weight_grad_bytes)(const struct conv2d_weight_job *job);
     void (*weight_grad)(const struct conv2d_weight_job *job);
-    /* The same for 3 x 3 taps, strides and steps of 1, by fewer products: of [depth0, depth1), at most CONV_POINTS_DEPTH. */
+    /* The same for 3 x 3 taps, strides and steps of 1, by fewer products: of [depth0, depth1), at most CONV_POINTS_DEPTH.
+     * Returns 1 where they are not finite: then dw is as it was if it was to be added to, and else worth nothing. */
     int64_t (*winograd_grad_bytes)(const struct conv2d_weight_job *job);
-    void (*winograd_grad)(const struct conv2d_weight_job *job);
+    int (*winograd_grad)(const struct conv2d_weight_job *job);
     /* out[i] (+)= parts[0][i] + parts[1][i] + ..., the parts `stride` elements apart */
     void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride, int64_t accumulate);
 };

@@ -747,8 +747,8 @@ static void NAME(weight_grad_channels)(const struct conv2d_weight_job *t, const 
         int begins = 1;
         for (int64_t i = 0; i < taps * W; i++) sums[i] = 0;
         for (int64_t row = t->row0; row < t->row1; row += t->block_rows)
-            for (int64_t col = 0; col < t->ow; col += t->block_cols, begins = 0) {
-                const int64_t rows = smaller(t->block_rows, t->row1 - row), cols = smaller(t->block_cols, t->ow - col);
+            for (int64_t col = t->col0; col < t->col1; col += t->block_cols, begins = 0) {
+                const int64_t rows = smaller(t->block_rows, t->row1 - row), cols = smaller(t->block_cols, t->col1 - col);
                 const int64_t patch_w = patch_of(v, 1, cols).w;
                 struct NAME(weight_block) b;
                 NAME(copy_gradients)(gradients, t, row, rows, col, cols, c0, n, t->dbias ? (real *)t->dbias + c0 : NULL,
@@ -791,8 +791,8 @@ static void NAME(weight_grad)(const struct conv2d_weight_job *t) {
                 memset((real *)t->dw + (tap * v->depth + c) * t->dw_row + t->first, 0, (size_t)t->n * sizeof(real));
     int begins = !t->accumulate;
     for (int64_t row = t->row0; row < t->row1; row += t->block_rows)
-        for (int64_t col = 0; col < t->ow; col += t->block_cols, begins = 0) {
-            const int64_t rows = smaller(t->block_rows, t->row1 - row), cols = smaller(t->block_cols, t->ow - col);
+        for (int64_t col = t->col0; col < t->col1; col += t->block_cols, begins = 0) {
+            const int64_t rows = smaller(t->block_rows, t->row1 - row), cols = smaller(t->block_cols, t->col1 - col);
             for (int64_t j = 0; j < plan.panels; j++) {
                 const int64_t first = t->first + j * LANES2, n = smaller(t->first + t->n - first, LANES2);
                 NAME(copy_gradients)(gradients + j * plan.outputs * LANES2, t, row, rows, col, cols, first, n,

@@ -134,6 +134,8 @@ BINARY(greater_equal, NAME(truth)(vge(a, b)))
 BINARY(less, NAME(truth)(vlt(a, b)))
 BINARY(less_equal, NAME(truth)(vle(a, b)))
 BINARY(equal, NAME(truth)(veq(a, b)))
+/* A gradient that must be 0 whatever stands there: a product with 0 would be NaN at infinities. */
+BINARY(zero_where, vsel(veq(b, vzero()), a, vzero()))
 
 /* ---- copies ---- */
 
@@ -222,7 +224,8 @@ static const struct elementwise_kernels NAME(table) = {
     .binary = {[BINARY_ADD] = B(add), [BINARY_SUB] = B(sub), [BINARY_MUL] = B(mul), [BINARY_DIV] = B(div),
                [BINARY_MAXIMUM] = B(maximum), [BINARY_MINIMUM] = B(minimum), [BINARY_POWER] = B(power),
                [BINARY_GREATER] = B(greater), [BINARY_GREATER_EQUAL] = B(greater_equal),
-               [BINARY_LESS] = B(less), [BINARY_LESS_EQUAL] = B(less_equal), [BINARY_EQUAL] = B(equal)},
+               [BINARY_LESS] = B(less), [BINARY_LESS_EQUAL] = B(less_equal), [BINARY_EQUAL] = B(equal),
+               [BINARY_ZERO_WHERE] = B(zero_where)},
     .copy = NAME(copy),
     .add_copy = NAME(add_copy),
     .fill = NAME(fill),

@@ -56,13 +56,14 @@ struct norm_kernels {
     void (*apply)(void *y, const void *x, const void *residual, const void *columns, int64_t rows, int64_t channels,
                   int relu);
     /* sums (2, channels / per) over `count` elements, NULL where mean and invstd are constants;
-     * `weighted` if they have weight in them. mean may be NULL where sums is. */
-    void (*backward_columns)(void *columns, const void *mean, const void *invstd, const void *weight, const void *sums,
+     * `weighted` if they have weight in them. mean may be NULL where sums is. Returns 1 if an invstd is far from 1: then
+     * grad_apply must be told so. */
+    int (*backward_columns)(void *columns, const void *mean, const void *invstd, const void *weight, const void *sums,
                              int64_t channels, int64_t per, double count, int weighted);
     /* dx = weight invstd (g - sum / count - (x - mean) invstd dot / count), dresidual = g; dresidual
      * may be NULL, x is NULL where mean and invstd are constants. */
     void (*grad_apply)(void *dx, void *dresidual, const void *dy, const void *x, const void *y, const void *columns,
-                       int64_t rows, int64_t channels, int relu);
+                       int64_t rows, int64_t channels, int far, int relu);
 
     /* ---- layer norm: statistics of rows (mean and invstd may be NULL) ---- */
     void (*layer)(void *y, void *mean, void *invstd, const void *x, const void *weight, const void *bias, int64_t rows,

@@ -24,6 +24,14 @@
  * read twice instead, first for a mean and then for the moments about it. A piece's mean is handed on
  * as its distance from a row that all pieces know, which has no digits to lose.
  * An infinity makes its channel's variance NaN, and its mean infinite or NaN.
+ *
+ * Far from 1
+ * ----------
+ * Squares of numbers beyond 1.8e19 are infinite in float, and those of numbers below 1e-19 lose their digits. Where a
+ * variance (with eps) says so, its numbers are read again, scaled by a power of two to lie below 1, one after another in
+ * double: see far_moments. Gradients of such numbers hold products like invstd^3 dot that leave the range, though their
+ * values do not; they take the same sums in another order, by (x - mean) invstd, which is near 1. So is a sum of
+ * g (x - mean) that overflows. Ordinary numbers pay a comparison a row or channel.
  */
 #define STEP 4 /* lines that are worked on side by side, so that a column's state is loaded once for all */
 #define FIRST 8
@@ -35,6 +43,24 @@
 /* Layer norm: elements of a row that are summed in the element type, and rows that are worked on together. */
 #define RUN (64 * W)
 #define ROWS 4
+
+/* A variance (and eps) from which on squares have kept their digits; and inverse deviations between which what their
+ * cubes are multiplied by may be of any usual size. */
+#undef LEAST_VARIANCE
+#undef LEAST_INVERSE
+#undef MOST_INVERSE
+#undef MOST
+#if REAL_IS_FLOAT
+#define LEAST_VARIANCE 0x1p-122
+#define LEAST_INVERSE 0x1p-40
+#define MOST_INVERSE 0x1p40
+#define MOST FLT_MAX
+#else
+#define LEAST_VARIANCE 0x1p-965
+#define LEAST_INVERSE 0x1p-300
+#define MOST_INVERSE 0x1p300
+#define MOST DBL_MAX
+#endif
 
 #define first_lanes NAME(first_lanes)
 #define get NAME(get)
@@ -99,6 +125,64 @@ static void NAME(spread)(real *column, const real *x, real missing, int64_t chan
 static void NAME(repeat)(real *column, struct NAME(lines) l, int64_t channels) {
     for (int64_t i = channels; i < l.cols; i++) column[i] = column[i - channels];
     for (int64_t i = l.cols; i < l.padded; i++) column[i] = 0;
+}
+
+/* ---- numbers far from 1 -------------------------------------------------------------------- */
+
+INLINE int NAME(is_far)(double invstd) { return invstd > 0 && (invstd < LEAST_INVERSE || invstd > MOST_INVERSE); }
+
+INLINE int NAME(keeps_digits)(double var, double eps) { return (var + eps >= LEAST_VARIANCE) & (var <= DBL_MAX); }
+
+/* Whether all of n inverse deviations are those of variances (and eps) that keep digits. */
+INLINE int NAME(all_keep_digits)(const real *invstd, int64_t n) {
+    const vec nan = vset((real)NAN), most = vset((real)(1 / sqrt(LEAST_VARIANCE)));
+    vec nothing = vzero();
+    for (int64_t c = 0; c < n; c += W) {
+        const int m = n - c < W ? (int)(n - c) : W;
+        const vec v = m == W ? vload(invstd + c) : vload_n(invstd + c, m);
+        nothing = vsel(vmand(vgt(v, vzero()), vle(v, most)), nothing, m == W ? nan : first_lanes(nan, m));
+    }
+    return !vhasnan(nothing);
+}
+
+/* (x - mean) invstd; where the difference might overflow, that of their quarters. */
+INLINE double NAME(hat)(real x, real mean, real invstd) {
+    if (invstd >= 1) return ((double)x - (double)mean) * (double)invstd;
+    return (0.25 * (double)x - 0.25 * (double)mean) * (4 * (double)invstd);
+}
+
+/* Mean and variance of x times `scale`, a power of two. */
+struct NAME(far) { double scale, mean, var, inverse; };
+
+/* Of (rows, cols) elements, rows `stride` apart. Returns 0 if one of them is not finite. */
+static __attribute__((noinline)) int NAME(far_moments)(struct NAME(far) *f, const real *x, int64_t rows, int64_t stride,
+                                                       int64_t cols, double eps) {
+    const double share = 1 / ((double)rows * (double)cols);
+    double largest = 0, sum = 0, rest = 0, square = 0;
+    int exponent;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < cols; c++) {
+            const double v = fabs((double)x[r * stride + c]);
+            if (!(v <= MOST)) return 0;
+            if (v > largest) largest = v;
+        }
+    frexp(largest, &exponent);
+    f->scale = ldexp(1, exponent < -1000 ? 1000 : exponent > 1000 ? -1000 : -exponent);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < cols; c++) sum += (double)x[r * stride + c] * f->scale;
+    f->mean = sum * share;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < cols; c++) {
+            const double d = (double)x[r * stride + c] * f->scale - f->mean;
+            rest += d;
+            square += d * d;
+        }
+    rest *= share;
+    f->mean += rest;
+    f->var = square * share - rest * rest;
+    if (f->var < 0) f->var = 0;
+    f->inverse = 1 / sqrt(f->var + eps * f->scale * f->scale);
+    return 1;
 }
 
 /* ---- statistics over rows ------------------------------------------------------------------ */
@@ -226,9 +310,9 @@ INLINE void NAME(grad_lines)(const int lines, const int relu, const real *dy, co
         NAME(grad_at)(lines, (int)(cols - c), relu, dy + c, x + c, y + c, stride, mean + c, sum + c, dot + c);
 }
 
-INLINE void NAME(few_grad_at)(const int v, const int n, const int relu, real *sum_, real *dot_, const real *dy,
-                              const real *x, const real *y, const real *mean_, const real *invstd, int rows,
-                              int64_t stride) {
+INLINE void NAME(few_grad_at)(const int v, const int n, const int relu, vec *nothing, real *sum_, real *dot_,
+                              const real *dy, const real *x, const real *y, const real *mean_, const real *invstd,
+                              int rows, int64_t stride) {
     vec mean[WIDE], sum[WIDE], dot[WIDE];
     UNROLL for (int k = 0; k < v; k++) mean[k] = get(mean_ + k * W, n), sum[k] = dot[k] = vzero();
     for (int i = 0; i < rows; i++, dy += stride, x += stride, y += stride)
@@ -241,18 +325,23 @@ INLINE void NAME(few_grad_at)(const int v, const int n, const int relu, real *su
     UNROLL for (int k = 0; k < v; k++) {
         put(sum_ + k * W, sum[k], n);
         put(dot_ + k * W, dot[k] * get(invstd + k * W, n), n);
+        nothing[k] = vfma(dot[k], vzero(), nothing[k]);
     }
 }
 
-INLINE void NAME(few_grad)(const int relu, real *sum, real *dot, const real *dy, const real *x, const real *y,
+/* Whether a dot is not finite. */
+INLINE int NAME(few_grad)(const int relu, real *sum, real *dot, const real *dy, const real *x, const real *y,
                            const real *mean, const real *invstd, int rows, int64_t cols) {
     int64_t c = 0;
+    vec nothing[WIDE];
+    UNROLL for (int k = 0; k < WIDE; k++) nothing[k] = vzero();
     for (; c + WIDE * W <= cols; c += WIDE * W)
-        NAME(few_grad_at)(WIDE, W, relu, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c, rows, cols);
+        NAME(few_grad_at)(WIDE, W, relu, nothing, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c, rows, cols);
     for (; c < cols; c += W)
         NAME(few_grad_at)
-        (1, cols - c < W ? (int)(cols - c) : W, relu, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c,
+        (1, cols - c < W ? (int)(cols - c) : W, relu, nothing, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c,
          rows, cols);
+    return vhasnan((nothing[0] + nothing[1]) + (nothing[2] + nothing[3]));
 }
 
 /* Sums of a block, in the element type, go to their totals, and start again from 0. */
@@ -261,15 +350,15 @@ static void NAME(flush)(double *restrict total, real *restrict sum, int64_t cols
     memset(sum, 0, (size_t)cols * sizeof *sum);
 }
 
-static void NAME(grad_stats)(void *sum_, void *dot_, const void *dy_, const void *x_, const void *y_,
+/* Returns whether a dot is not finite. */
+static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const void *x_, const void *y_,
                              const void *mean_, const void *invstd_, int64_t rows, int64_t channels, int64_t per,
                              int relu, act_backward act, double alpha, void *scratch) {
     /* Where there is no y, nothing reads it, but an offset is added. */
     const real *dy = dy_, *x = x_, *y = y_ ? y_ : dy_, *invstd = invstd_;
     if (rows <= NORM_FEW && rows * channels <= NEAR && per == 1 && !act) {
-        if (relu) NAME(few_grad)(1, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels);
-        else NAME(few_grad)(0, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels);
-        return;
+        if (relu) return NAME(few_grad)(1, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels);
+        return NAME(few_grad)(0, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels);
     }
     const struct NAME(lines) l = NAME(cut_reduction)(rows, channels);
     double *totals = scratch; /* of sums, then of dots */
@@ -305,6 +394,43 @@ static void NAME(grad_stats)(void *sum_, void *dot_, const void *dy_, const void
         sum_out[c] = (real)totals[c];
         dot_out[c] = (real)(dots[c] * (double)mean[c]);
     }
+    vec nothing = vzero();
+    for (int64_t c = 0; c < channels; c += W)
+        nothing = vfma(get((const real *)dot_ + c, channels - c < W ? (int)(channels - c) : W), vzero(), nothing);
+    return vhasnan(nothing);
+}
+
+/* Sums of g (x - mean) invstd that are not finite for no reason of g, mean or invstd: in double, element by element. */
+static __attribute__((noinline)) void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real *x,
+                                                     const real *y, const real *mean, const real *invstd, int64_t rows,
+                                                     int64_t channels, int64_t per, int relu, act_backward act,
+                                                     double alpha, void *scratch) {
+    double *total = scratch;
+    real *g = (real *)(total + channels);
+    int found = 0;
+    for (int64_t c = 0; c < channels; c++) {
+        const double m = fabs((double)mean[c / per]), s = (double)invstd[c / per];
+        const int far = fabs((double)sum[c]) <= MOST && m <= MOST && s > 0 && s <= MOST && !(fabs((double)dot[c]) <= MOST);
+        total[c] = far ? 0 : -INFINITY;
+        found |= far;
+    }
+    if (!found) return;
+    for (int64_t r = 0; r < rows; r++, dy += channels, x += channels, y += channels) {
+        if (act) act(g, dy, y, channels, alpha);
+        else memcpy(g, dy, (size_t)channels * sizeof *g);
+        for (int64_t c = 0; c < channels; c++)
+            if (total[c] > -INFINITY && !(relu && y[c] <= 0))
+                total[c] += (double)g[c] * NAME(hat)(x[c], mean[c / per], invstd[c / per]);
+    }
+    for (int64_t c = 0; c < channels; c++)
+        if (total[c] > -INFINITY) dot[c] = (real)total[c];
+}
+
+static void NAME(grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *y, const void *mean,
+                             const void *invstd, int64_t rows, int64_t channels, int64_t per, int relu,
+                             act_backward act, double alpha, void *scratch) {
+    if (NAME(near_grad_stats)(sum, dot, dy, x, y, mean, invstd, rows, channels, per, relu, act, alpha, scratch))
+        NAME(far_dots)(sum, dot, dy, x, y ? y : dy, mean, invstd, rows, channels, per, relu, act, alpha, scratch);
 }
 
 INLINE void NAME(row_grad_at)(const int rows, const int n, const real *dy, const real *x, int64_t stride,
@@ -414,6 +540,15 @@ static void NAME(finish)(void *mean_, void *invstd_, void *var_, const void *pie
         invstd[first + c] = (real)(1 / sqrt(v + eps));
         if (var) var[first + c] = (real)v;
     }
+    if (NAME(all_keep_digits)(invstd + first, n)) return;
+    for (int64_t c = 0; c < n; c++) {
+        struct NAME(far) f;
+        if (NAME(all_keep_digits)(invstd + first + c, 1)) continue;
+        if (!NAME(far_moments)(&f, shift + first + c, rows, channels, 1, eps)) continue;
+        mean[first + c] = (real)(f.mean / f.scale);
+        invstd[first + c] = (real)(f.inverse * f.scale);
+        if (var) var[first + c] = (real)(f.var / f.scale / f.scale);
+    }
 }
 
 static void NAME(group_finish)(void *mean_, void *invstd_, const void *pieces, const void *shift_, int64_t rows,
@@ -430,6 +565,14 @@ static void NAME(group_finish)(void *mean_, void *invstd_, const void *pieces, c
         for (int64_t i = c; i < c + per; i++) m2 += m2s[i] + (double)rows * (means[i] - m) * (means[i] - m);
         mean[c / per] = (real)m;
         invstd[c / per] = (real)(1 / sqrt(m2 / ((double)rows * (double)per) + eps));
+    }
+    if (NAME(all_keep_digits)(invstd, channels / per)) return;
+    for (int64_t c = 0; c < channels; c += per) {
+        struct NAME(far) f;
+        if (NAME(all_keep_digits)(invstd + c / per, 1)) continue;
+        if (!NAME(far_moments)(&f, shift + c, rows, channels, per, eps)) continue;
+        mean[c / per] = (real)(f.mean / f.scale);
+        invstd[c / per] = (real)(f.inverse * f.scale);
     }
 }
 
@@ -556,71 +699,82 @@ static void NAME(apply)(void *y, const void *x, const void *residual, const void
     else NAME(apply_as)(0, 0, y, x, x, columns, l);
 }
 
-/* Columns of a, mean, b, c: dx = a g + (b (x - mean) + c), with a = weight invstd. */
-static void NAME(backward_columns)(void *columns, const void *mean_, const void *invstd_, const void *weight_,
+/* Columns of a, mean, b, c: dx = a g + (b (x - mean) + c), with a = weight invstd. Where an invstd is far from 1, and b
+ * too small or large for its type, b lacks a factor that stands in one more column. */
+static int NAME(backward_columns)(void *columns, const void *mean_, const void *invstd_, const void *weight_,
                                    const void *sums_, int64_t channels, int64_t per, double count, int weighted) {
     const struct NAME(lines) l = NAME(cut)(0, channels, NAME(fold)(channels));
     const real *invstd = invstd_, *weight = weight_, *sum = sums_, *dot = sum ? sum + channels / per : NULL;
-    real *a = columns, *mean = a + l.padded, *b = mean + l.padded, *c = b + l.padded;
+    real *a = columns, *mean = a + l.padded, *b = mean + l.padded, *c = b + l.padded, *scale = c + l.padded;
+    int far = 0;
     NAME(spread)(mean, mean_, 0, channels, per);
+    if (sum)
+        for (int64_t i = 0; i < channels / per; i++) far |= NAME(is_far)((double)invstd[i]);
     for (int64_t i = 0; i < channels; i++) {
         double s = (double)invstd[i / per], w = weight ? (double)weight[i] : 1, f = weighted ? s : s * w;
         a[i] = (real)(s * w);
-        b[i] = sum ? (real)(-f * s * (double)dot[i / per] / count) : 0;
+        b[i] = sum ? (real)(-f * (far ? 1 : s) * (double)dot[i / per] / count) : 0;
         c[i] = sum ? (real)(-f * (double)sum[i / per] / count) : 0;
     }
-    for (int k = 0; k < 4; k++) NAME(repeat)(a + k * l.padded, l, channels);
+    if (far) NAME(spread)(scale, invstd, 1, channels, per);
+    for (int k = 0; k < 4 + far; k++) NAME(repeat)(a + k * l.padded, l, channels);
+    return far;
 }
 
-INLINE void NAME(grad_apply_at)(const int lines, const int n, const int constant, const int relu, real *dx,
+INLINE void NAME(grad_apply_at)(const int lines, const int n, const int constant, const int far, const int relu, real *dx,
                                 real *dresidual, const real *dy, const real *x, const real *y, int64_t stride,
                                 const real *column, int64_t padded) {
     vec a = vload(column), mean = vzero(), b = vzero(), c = vzero();
     if (!constant) mean = vload(column + padded), b = vload(column + 2 * padded), c = vload(column + 3 * padded);
+    const vec scale = far ? vload(column + 4 * padded) : vzero();
     UNROLL for (int i = 0; i < lines; i++) {
         vec g = get(dy + i * stride, n);
         if (relu) g = vsel(vle(get(y + i * stride, n), vzero()), vzero(), g);
-        vec d = constant ? a * g : vfma(a, g, vfma(b, get(x + i * stride, n) - mean, c));
+        vec about = constant ? vzero() : get(x + i * stride, n) - mean;
+        if (far) about = about * scale;
+        vec d = constant ? a * g : vfma(a, g, vfma(b, about, c));
         if (dresidual) put(dresidual + i * stride, g, n);
         put(dx + i * stride, d, n);
     }
 }
 
-INLINE void NAME(grad_apply_lines)(const int lines, const int constant, const int relu, real *dx, real *dresidual,
+INLINE void NAME(grad_apply_lines)(const int lines, const int constant, const int far, const int relu, real *dx, real *dresidual,
                                    const real *dy, const real *x, const real *y, int64_t stride, int64_t cols,
                                    const real *column, int64_t padded) {
     int64_t c = 0;
     for (; c + W <= cols; c += W)
         NAME(grad_apply_at)
-        (lines, W, constant, relu, dx + c, dresidual ? dresidual + c : NULL, dy + c, x + c, y + c, stride, column + c,
+        (lines, W, constant, far, relu, dx + c, dresidual ? dresidual + c : NULL, dy + c, x + c, y + c, stride, column + c,
          padded);
     if (c < cols)
         NAME(grad_apply_at)
-        (lines, (int)(cols - c), constant, relu, dx + c, dresidual ? dresidual + c : NULL, dy + c, x + c, y + c, stride,
+        (lines, (int)(cols - c), constant, far, relu, dx + c, dresidual ? dresidual + c : NULL, dy + c, x + c, y + c, stride,
          column + c, padded);
 }
 
-INLINE void NAME(grad_apply_as)(const int constant, const int relu, real *dx, real *dresidual, const real *dy,
+INLINE void NAME(grad_apply_as)(const int constant, const int far, const int relu, real *dx, real *dresidual, const real *dy,
                                 const real *x, const real *y, const real *column, struct NAME(lines) l) {
     int64_t at = 0, i = 0;
     for (; i + STEP <= l.count; i += STEP, at += STEP * l.cols)
         NAME(grad_apply_lines)
-        (STEP, constant, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols, l.cols,
+        (STEP, constant, far, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols, l.cols,
          column, l.padded);
     for (; i < l.count + (l.rest > 0); i++, at += l.cols)
         NAME(grad_apply_lines)
-        (1, constant, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols,
+        (1, constant, far, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols,
          i < l.count ? l.cols : l.rest, column, l.padded);
 }
 
 static void NAME(grad_apply)(void *dx, void *dresidual, const void *dy, const void *x, const void *y_,
-                             const void *columns, int64_t rows, int64_t channels, int relu) {
+                             const void *columns, int64_t rows, int64_t channels, int far, int relu) {
     const struct NAME(lines) l = NAME(cut)(rows, channels, NAME(fold)(channels));
     const real *y = y_ ? y_ : dy;
-    if (x && relu) NAME(grad_apply_as)(0, 1, dx, dresidual, dy, x, y, columns, l);
-    else if (x) NAME(grad_apply_as)(0, 0, dx, dresidual, dy, x, y, columns, l);
-    else if (relu) NAME(grad_apply_as)(1, 1, dx, dresidual, dy, dy, y, columns, l);
-    else NAME(grad_apply_as)(1, 0, dx, dresidual, dy, dy, y, columns, l);
+    if (x && far && relu) NAME(grad_apply_as)(0, 1, 1, dx, dresidual, dy, x, y, columns, l);
+    else if (x && far) NAME(grad_apply_as)(0, 1, 0, dx, dresidual, dy, x, y, columns, l);
+    else if (x && relu) NAME(grad_apply_as)(0, 0, 1, dx, dresidual, dy, x, y, columns, l);
+    else if (x) NAME(grad_apply_as)(0, 0, 0, dx, dresidual, dy, x, y, columns, l);
+    else if (relu) NAME(grad_apply_as)(1, 0, 1, dx, dresidual, dy, dy, y, columns, l);
+    else NAME(grad_apply_as)(1, 0, 0, dx, dresidual, dy, dy, y, columns, l);
 }
 
 /* ---- layer norm ---------------------------------------------------------------------------- */
@@ -653,6 +807,42 @@ INLINE void NAME(row_moments)(const int squares, double *sum_, double *square_, 
     *square_ = square;
 }
 
+/* A row whose squares leave the range; returns 0 if it is not finite. */
+static __attribute__((noinline)) int NAME(far_layer)(real *y, real *mean, real *invstd, const real *x,
+                                                     const real *weight, const real *bias, int64_t cols, double eps) {
+    struct NAME(far) f;
+    if (!NAME(far_moments)(&f, x, 1, cols, cols, eps)) return 0;
+    for (int64_t c = 0; c < cols; c++) {
+        double z = ((double)x[c] * f.scale - f.mean) * f.inverse;
+        if (weight) z *= (double)weight[c];
+        y[c] = (real)(z + (bias ? (double)bias[c] : 0));
+    }
+    *mean = (real)(f.mean / f.scale);
+    *invstd = (real)(f.inverse * f.scale);
+    return 1;
+}
+
+INLINE void NAME(layer_map)(real *y, const real *x, real mean, real invstd, const real *weight, const real *bias,
+                            int64_t cols) {
+    const vec about = vset(mean), scale = vset(invstd);
+    for (int64_t c = 0; c < cols; c += W) {
+        const int m = cols - c < W ? (int)(cols - c) : W;
+        vec z = (get(x + c, m) - about) * scale;
+        if (weight) z = z * get(weight + c, m);
+        if (bias) z = z + get(bias + c, m);
+        put(y + c, z, m);
+    }
+}
+
+/* Some rows of which one at least is far. */
+static __attribute__((noinline)) void NAME(far_layers)(real *y, real *mean, real *invstd, const real *x,
+                                                       const real *weight, const real *bias, int64_t rows,
+                                                       int64_t cols, double eps) {
+    for (int64_t r = 0; r < rows; r++, y += cols, x += cols)
+        if (NAME(all_keep_digits)(invstd + r, 1) || !NAME(far_layer)(y, mean + r, invstd + r, x, weight, bias, cols, eps))
+            NAME(layer_map)(y, x, mean[r], invstd[r], weight, bias, cols);
+}
+
 /* A row is read from cache twice more: a first mean, then both moments about it, which mend its
  * rounding (the corrected two-pass algorithm of Chan, Golub and LeVeque 1983), then the map. Each
  * pass is made for some rows before the next, so that their chains of operations overlap. */
@@ -665,6 +855,7 @@ static void NAME(layer)(void *y_, void *mean_, void *invstd_, const void *x_, co
     for (int64_t first = 0, n; first < rows; first += n, x += n * cols, y += n * cols) {
         double sum[ROWS], square[ROWS];
         real mean[ROWS], invstd[ROWS];
+        int far = 0;
         n = rows - first < together ? rows - first : together;
         for (int64_t r = 0; r < n; r++) NAME(row_moments)(0, sum + r, square + r, x + r * cols, cols, 0);
         for (int64_t r = 0; r < n; r++) mean[r] = (real)(sum[r] * share);
@@ -673,19 +864,31 @@ static void NAME(layer)(void *y_, void *mean_, void *invstd_, const void *x_, co
             const double rest = sum[r] * share, var = square[r] * share - rest * rest;
             mean[r] = (real)((double)mean[r] + rest);
             invstd[r] = (real)(1 / sqrt((var < 0 ? 0 : var) + eps));
+            far |= !NAME(keeps_digits)(var, eps);
+        }
+        if (far) NAME(far_layers)(y, mean, invstd, x, weight, bias, n, cols, eps);
+        for (int64_t r = 0; r < n; r++) {
             if (mean_out) mean_out[first + r] = mean[r];
             if (invstd_out) invstd_out[first + r] = invstd[r];
+            if (!far) NAME(layer_map)(y + r * cols, x + r * cols, mean[r], invstd[r], weight, bias, cols);
         }
-        for (int64_t r = 0; r < n; r++) {
-            const vec about = vset(mean[r]), scale = vset(invstd[r]);
-            for (int64_t c = 0; c < cols; c += W) {
-                const int m = cols - c < W ? (int)(cols - c) : W;
-                vec z = (get(x + r * cols + c, m) - about) * scale;
-                if (weight) z = z * get(weight + c, m);
-                if (bias) z = z + get(bias + c, m);
-                put(y + r * cols + c, z, m);
-            }
-        }
+    }
+}
+
+/* A row's gradient where its deviation is far from 1, or a sum of g (x - mean) overflows (or NaN is all there is). */
+static __attribute__((noinline)) void NAME(far_layer_grad)(real *dx, const real *dy, const real *x, real mean,
+                                                           real invstd, const real *weight, int64_t cols) {
+    double sum = 0, dot = 0;
+    for (int64_t c = 0; c < cols; c++) {
+        const double g = (double)dy[c] * (weight ? (double)weight[c] : 1);
+        sum += g;
+        dot += g * NAME(hat)(x[c], mean, invstd);
+    }
+    sum /= (double)cols;
+    dot /= (double)cols;
+    for (int64_t c = 0; c < cols; c++) {
+        const double g = (double)dy[c] * (weight ? (double)weight[c] : 1);
+        dx[c] = (real)((double)invstd * (g - sum - NAME(hat)(x[c], mean, invstd) * dot));
     }
 }
 
@@ -721,6 +924,10 @@ static void NAME(layer_grad)(void *dx_, const void *dy_, const void *x_, const v
             dot += (double)vsum(d[0] + d[1]);
         }
         const double i = (double)invstd;
+        if (!((i >= LEAST_INVERSE) & (i <= MOST_INVERSE) & (fabs(dot) <= DBL_MAX))) {
+            NAME(far_layer_grad)(dx, dy, x, ((const real *)mean_)[r], invstd, weight, cols);
+            continue;
+        }
         const vec a = vset(invstd), b = vset((real)(-i * i * i * dot / n)), e = vset((real)(-i * sum / n));
         for (int64_t c = 0; c < cols; c += W) {
             const int m = cols - c < W ? (int)(cols - c) : W;

@@ -1,5 +1,6 @@
 /* One stem for one ISA: setup.py compiles this file with -DFNN_STEM=<stem> -DFNN_ISA=<isa> and the
  * ISA's flags. The stem's body is read twice, for float and for double; NAME(f) is f_f32 or f_f64. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 

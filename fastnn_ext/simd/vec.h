@@ -24,6 +24,7 @@
  *   vtranspose16(v)          LANE vectors, seen as columns of LANE x LANE blocks of 16 bytes' width: each
  *                            block transposed; LANE is how many reals 16 bytes hold
  *   vsum(v)                  sum over lanes in a fixed tree order; vhmax(v): maximum (NaN wins)
+ *   vhasnan(v)               whether a lane is NaN
  *
  * There is one body for every width, on GCC/Clang vector types; an ISA overrides only the words
  * whose generic form compiles badly. No -ffast-math and -ffp-contract=off: what is written is what
@@ -126,6 +127,7 @@ typedef veci_f64 vmask_f64;
 #define vtranspose16 NAME(vtranspose16)
 #define vsum NAME(vsum)
 #define vhmax NAME(vhmax)
+#define vhasnan NAME(vhasnan)
 
 INLINE vec vset(real x) { return x - (vec){0}; }
 INLINE vec vzero(void) { return (vec){0}; }
@@ -352,4 +354,15 @@ INLINE real vsum(vec v) {
 INLINE real vhmax(vec v) {
     UNROLL for (int folded = 1; folded < W; folded *= 2) v = vmax(vzip_low(v, v), vzip_high(v, v));
     return v[0];
+}
+INLINE int vhasnan(vec v) {
+#if VEC_BYTES == 64
+    return visnan(v) != 0;
+#elif VEC_BYTES == 32
+    return _mm256_movemask_ps((__m256)visnan(v)) != 0;
+#else
+    int found = 0;
+    UNROLL for (int i = 0; i < W; i++) found |= v[i] != v[i];
+    return found;
+#endif
 }

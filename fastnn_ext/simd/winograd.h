@@ -6,6 +6,11 @@
  * outputs. B and A hold 0, 1 and -1, G also 1/2, so that small integers come out exactly.
  * Source: S. Winograd, Arithmetic Complexity of Computations (1980); A. Lavin and S. Gray, Fast
  * Algorithms for Convolutional Neural Networks, arXiv:1509.09308.
+ *
+ * A number that is not finite (or a sum of finite ones that is too large) spoils all outputs whose points it has a part
+ * in, though the sum over the taps may be finite there, or infinite where these are NaN. Each output that reads such a
+ * number has a point that it spoils, so that results say it themselves: where one is not finite, what it belongs to is
+ * reported, and the caller makes it by the direct kernels. Ordinary numbers pay one operation for four results.
  */
 
 #ifndef WINOGRAD_ONCE
@@ -171,11 +176,33 @@ INLINE void NAME(winograd_finish)(const struct conv2d_job *t, int64_t to, vec v,
     NAME(store_some)((real *)t->y + to, v, some);
 }
 
-/* The outputs of the job's squares from their sums, (CONV_POINTS, squares, width). */
-static void NAME(winograd_outputs)(const real *sums, int64_t plane, const struct conv2d_job *t, int64_t first,
-                                   int64_t n) {
+/* spoilt[i] = whether an output of the job's square i is not finite; returns how many are so. */
+static __attribute__((noinline)) int64_t NAME(winograd_spoilt)(unsigned char *spoilt, const real *sums, int64_t plane,
+                                                               const struct conv2d_job *t, int64_t n) {
     const int64_t width = NAME(winograd_width)(n);
+    int64_t count = 0;
+    for (int64_t i = t->square0; i < t->square1; i++, sums += width) {
+        const struct NAME(square) s = NAME(square_of)(t, i);
+        vec nothing = vzero();
+        for (int64_t c = 0; c < n; c += W) {
+            vec out[2][2];
+            NAME(winograd_sums)(out, sums + c, plane, vzero());
+            for (int r = 0; r < 2 && s.row + r < t->oh; r++)
+                for (int j = 0; j < 2 && s.col + j < t->ow; j++) nothing = nothing + (out[r][j] - out[r][j]);
+        }
+        count += *spoilt++ = (unsigned char)vhasnan(nothing);
+    }
+    return count;
+}
+
+/* The outputs of the job's squares from their sums, (CONV_POINTS, squares, width); which of them are not finite, and
+ * how many squares these are. */
+static int64_t NAME(winograd_outputs)(unsigned char *spoilt, const real *sums, int64_t plane, const struct conv2d_job *t,
+                                      int64_t first, int64_t n) {
+    const int64_t width = NAME(winograd_width)(n);
+    const real *begin = sums;
     real bias[LANES2] = {0};
+    vec nothing = vzero(); /* NaN after an output that is not finite, or four finite ones whose sum is not */
     if (t->bias) memcpy(bias, (const real *)t->bias + first, (size_t)n * sizeof(real));
     for (int64_t i = t->square0; i < t->square1; i++, sums += width) {
         const struct NAME(square) s = NAME(square_of)(t, i);
@@ -185,6 +212,7 @@ static void NAME(winograd_outputs)(const real *sums, int64_t plane, const struct
             const int some = (int)smaller(n - c, W);
             vec out[2][2];
             NAME(winograd_sums)(out, sums + c, plane, vload(bias + c));
+            nothing = vfma((out[0][0] + out[0][1]) + (out[1][0] + out[1][1]), vzero(), nothing);
             for (int r = 0; r < rows; r++)
                 for (int j = 0; j < cols; j++) {
                     const int64_t to = at + r * t->y_row + j * t->y_pixel + c;
@@ -193,6 +221,7 @@ static void NAME(winograd_outputs)(const real *sums, int64_t plane, const struct
                 }
         }
     }
+    return vhasnan(nothing) ? NAME(winograd_spoilt)(spoilt, begin, plane, t, n) : 0;
 }
 
 /* Scratch of a chunk of so many squares and channels, each the sum over `depth` others. */
@@ -205,8 +234,8 @@ static int64_t NAME(winograd_bytes)(int64_t depth, int64_t squares, int64_t n) {
 }
 
 /* Channels [first, first + n) of `width` over the job's squares. */
-static void NAME(winograd)(const struct conv2d_job *t, const void *packed, int64_t width, int64_t first, int64_t n,
-                           void *scratch) {
+static int64_t NAME(winograd)(const struct conv2d_job *t, const void *packed, int64_t width, int64_t first, int64_t n,
+                              unsigned char *spoilt, void *scratch) {
     const int64_t line = 64 / (int64_t)sizeof(real);
     const int64_t squares = t->square1 - t->square0, depth = t->view.depth, each = NAME(winograd_depth)(depth);
     const int64_t plane = NAME(winograd_plane)(squares, each), sum_plane = NAME(winograd_plane)(squares, LANES2);
@@ -216,6 +245,8 @@ static void NAME(winograd)(const struct conv2d_job *t, const void *packed, int64
     real *sums = points + CONV_POINTS * plane;
     static const real zeros[LANES2];
     struct conv2d_job product = {.pixels = squares, .at = at, .table = table};
+    int64_t count_spoilt = 0;
+    memset(spoilt, 0, (size_t)((n + LANES2 - 1) / LANES2 * squares));
     for (int64_t i = 0; i < squares; i++) table[i] = points + i * each;
     for (int64_t k = 0; k < depth; k += each) {
         const int64_t rows = smaller(depth - k, each);
@@ -241,9 +272,12 @@ static void NAME(winograd)(const struct conv2d_job *t, const void *packed, int64
                     tiles[squares * (i + 1) / count - p](&product, &b, p);
                 }
             }
-            if (k + rows == depth) NAME(winograd_outputs)(to, sum_plane, t, first + c, channels);
+            if (k + rows == depth)
+                count_spoilt += NAME(winograd_outputs)(spoilt + c / LANES2 * squares, to, sum_plane, t, first + c,
+                                                       channels);
         }
     }
+    return count_spoilt;
 }
 
 /* ---- gradient for the weights: G' m G, m being the sums of products of B' d B and A dy A' ------------------- */
@@ -283,10 +317,10 @@ static void NAME(winograd_gradients)(real *points, int64_t plane, const struct c
     }
 }
 
-/* The nine taps of `some` weights from their sums: to[(3 i + j) * tap] (+)=. */
-INLINE void NAME(winograd_nine)(real *to, int64_t tap, const real *m, int64_t plane, const int some, int accumulate) {
+/* The nine taps of `some` weights from their sums: to[(3 i + j) * tap] (+)=, if `to` is not NULL. Returns their sum. */
+INLINE vec NAME(winograd_nine)(real *to, int64_t tap, const real *m, int64_t plane, const int some, int accumulate) {
     const vec half = vset((real)0.5);
-    vec d[3][4];
+    vec d[3][4], sum[3];
     UNROLL for (int j = 0; j < 4; j++) {
         const vec m1 = vload(m + (4 + j) * plane), m2 = vload(m + (8 + j) * plane), both = (m1 + m2) * half;
         d[0][j] = vload(m + j * plane) + both;
@@ -296,24 +330,42 @@ INLINE void NAME(winograd_nine)(real *to, int64_t tap, const real *m, int64_t pl
     UNROLL for (int i = 0; i < 3; i++) {
         const vec both = (d[i][1] + d[i][2]) * half;
         const vec taps[3] = {d[i][0] + both, (d[i][1] - d[i][2]) * half, both + d[i][3]};
-        UNROLL for (int j = 0; j < 3; j++, to += tap) {
-            vec v = taps[j];
-            if (accumulate) v = (some == W ? vload(to) : vload_n(to, some)) + v;
-            NAME(store_some)(to, v, some);
-        }
+        sum[i] = taps[0] + taps[1] + taps[2];
+        if (to)
+            UNROLL for (int j = 0; j < 3; j++, to += tap) {
+                vec v = taps[j];
+                if (accumulate) v = (some == W ? vload(to) : vload_n(to, some)) + v;
+                NAME(store_some)(to, v, some);
+            }
     }
+    return sum[0] + sum[1] + sum[2];
 }
 
-/* dw (+)= what the sums come to. */
-static void NAME(winograd_taps)(const struct conv2d_weight_job *t, const real *sums, int64_t plane, int64_t pitch) {
+/* Whether what the sums come to is not finite, or so large that nine of them are not. */
+static __attribute__((noinline)) int NAME(winograd_spoils)(const struct conv2d_weight_job *t, const real *sums,
+                                                           int64_t plane, int64_t pitch) {
+    vec nothing = vzero();
+    for (int64_t k = t->depth0; k < t->depth1; k++, sums += pitch)
+        for (int64_t c = 0; c < t->n; c += W)
+            nothing = vfma(NAME(winograd_nine)(NULL, 0, sums + c, plane, W, 0), vzero(), nothing);
+    return vhasnan(nothing);
+}
+
+/* dw (+)= what the sums come to; or says that it is not finite, and leaves dw as it is if it was to be added to. */
+static int NAME(winograd_taps)(const struct conv2d_weight_job *t, const real *sums, int64_t plane, int64_t pitch) {
     const int64_t tap = t->view.depth * t->dw_row;
+    vec nothing = vzero();
+    if (t->accumulate && NAME(winograd_spoils)(t, sums, plane, pitch)) return 1;
     for (int64_t k = t->depth0; k < t->depth1; k++, sums += pitch)
         for (int64_t c = 0; c < t->n; c += W) {
             const int some = (int)smaller(t->n - c, W);
             real *to = (real *)t->dw + k * t->dw_row + t->first + c;
-            if (some == W) NAME(winograd_nine)(to, tap, sums + c, plane, W, t->accumulate);
-            else NAME(winograd_nine)(to, tap, sums + c, plane, some, t->accumulate);
+            vec nine;
+            if (some == W) nine = NAME(winograd_nine)(to, tap, sums + c, plane, W, t->accumulate);
+            else nine = NAME(winograd_nine)(to, tap, sums + c, plane, some, t->accumulate);
+            nothing = vfma(nine, vzero(), nothing);
         }
+    return vhasnan(nothing);
 }
 
 struct NAME(winograd_plan) { int64_t squares, each, panels, points, gradients, pitch, sums; };
@@ -335,7 +387,7 @@ static int64_t NAME(winograd_grad_bytes)(const struct conv2d_weight_job *t) {
     return CONV_POINTS * (p.points + p.panels * p.gradients + p.sums) * (int64_t)sizeof(real);
 }
 
-static void NAME(winograd_grad)(const struct conv2d_weight_job *t) {
+static int NAME(winograd_grad)(const struct conv2d_weight_job *t) {
     const struct NAME(winograd_plan) plan = NAME(plan_winograd)(t);
     const int64_t rows = t->depth1 - t->depth0, first_line = 0;
     int64_t offsets[CONV_POINTS_DEPTH];
@@ -366,5 +418,5 @@ static void NAME(winograd_grad)(const struct conv2d_weight_job *t) {
                 }
             }
     }
-    NAME(winograd_taps)(t, sums, plan.sums, plan.pitch);
+    return NAME(winograd_taps)(t, sums, plan.sums, plan.pitch);
 }

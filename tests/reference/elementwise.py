@@ -32,6 +32,7 @@ BINARY = {
     "less": np.less,
     "less_equal": np.less_equal,
     "equal": np.equal,
+    "zero_where": lambda a, b: np.where(b != 0, 0, a),
 }
 
 
