@@ -10,6 +10,8 @@ SEQUENCE: int
 MAPPING: int
 SET: int
 CONTENT: int
+NAMES: int
+COUNT: int
 ABSENT: Any
 
 def changed() -> None: ...

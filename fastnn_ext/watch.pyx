@@ -10,6 +10,8 @@ SEQUENCE  container, a list or deque, holds the members of the tuple value, in o
 MAPPING   container, a dict, holds the (key, value) pairs of the tuple value, in order
 SET       container, a set, holds the members of the frozenset value
 CONTENT   container, an array, has the bytes, shape and dtype of the array value
+NAMES     container, a mapping, has the keys of the tuple value, in order
+COUNT     container has as many members as value says
 
 where "is" means: the same object, or a number, text or tuple of these of one type and one value (a NaN
 is itself, 0.0 is not -0.0). The facts hold what they name, so that no id recurs.
@@ -41,6 +43,8 @@ cdef enum Kind:
     IS_MAPPING
     IS_SET
     IS_CONTENT
+    IS_NAMES
+    IS_COUNT
 
 
 ENTRY = IS_ENTRY
@@ -51,6 +55,8 @@ SEQUENCE = IS_SEQUENCE
 MAPPING = IS_MAPPING
 SET = IS_SET
 CONTENT = IS_CONTENT
+NAMES = IS_NAMES
+COUNT = IS_COUNT
 
 
 Fact = tuple
@@ -171,6 +177,17 @@ cdef bint holds(tuple fact) except -1:
         return True
     if kind == IS_SET:
         return container == value
+    if kind == IS_COUNT:
+        return len(container) == value
+    if kind == IS_NAMES:
+        if len(container) != PyTuple_GET_SIZE(value):
+            return False
+        i = 0
+        for key in container:
+            if i == PyTuple_GET_SIZE(value) or not same(key, <object> PyTuple_GET_ITEM(value, i)):
+                return False
+            i += 1
+        return True
     return same_content(container, value)
 
 

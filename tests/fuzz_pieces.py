@@ -49,7 +49,7 @@ SIZE_LINES = [
 #: Powers where the base, or the exponent, is 0.
 POWERS = [
     "((@0) ** 0)", "(F.relu(@0) ** 0)", "((@0 * 0.0) ** 0)", "(F.relu(@0) ** (1.0 + (@1).sigmoid()))",
-    "(0.0 ** (@0).square())", "(F.relu(@0) ** (F.relu(@1)))", "(F.relu(@0) ** ((@1 - @1) + 2.0))",
+    "(0.0 ** F.relu(@0 - 0.3))", "(F.relu(@0) ** (F.relu(@1)))", "(F.relu(@0) ** ((@1 - @1) + 2.0))",
     "((@0 * 0.0) ** (0.0 * @1))", "(F.relu(@0) ** 1)", "((@0 * 0.0) ** 2)",
 ]  # fmt: skip
 

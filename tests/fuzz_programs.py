@@ -499,7 +499,10 @@ class Writer:
                 self.pairs.append((model, f"opt{k}", f"step{k}", text))
             case "convert":
                 name = self.pick(["float", "float", "double"])
-                self.act(f"dtype = np.float{32 if name == 'float' else 64}\nmodel.{name}()", 7)
+                models = dict.fromkeys(model for model, *_ in self.pairs)  # `data` has one dtype for all
+                converted = "\n".join(f"{model}.{name}()" for model in models)
+                again = f"\nfrozen = {model}.frozen()" if self.has_frozen else ""
+                self.act(f"dtype = np.float{32 if name == 'float' else 64}\n{converted}{again}", 7)
             case "drop":
                 _, opt, step, _ = self.pairs.pop()
                 self.act(f"del {opt}, {step}")

@@ -74,13 +74,20 @@ class Entry:
     program: Program
     rebuild: Callable[[Any], Any]
     arrays: list[Array]  # that it reads in place
-    facts: list[Fact]
+    facts: list[Fact]  # beyond the trace: where parameters and gradients lie, which are trained
     contents: list[Array]  # that Python read while it was traced
     used: int = 0
+
+    def __post_init__(self) -> None:
+        self._own = Watch(self.facts, [])
 
     @property
     def batches(self) -> set[int]:
         return self.program.batches
+
+    def holds(self) -> bool:
+        """Whether all arrays that the program works on are still those of the parameters."""
+        return self._own.first_broken() is None
 
 
 @dataclass(eq=False)
@@ -170,11 +177,6 @@ class Programs:
             self.latest = Route(state.watch, entry.program.plans[0], rebuild)
             return entry
 
-    def holds(self, entry: Entry) -> bool:
-        """Whether nothing that an entry depends on has changed since it was last found."""
-        state = self._current()
-        return state is not None and any(entry in entries for entries in state.entries.values())
-
     def count(self) -> int:
         """How many programs are kept."""
         return len({e.program for e in self._entries()})
@@ -242,7 +244,7 @@ class Programs:
     def _matches(self, entry: Entry, now: Trace, batch: int) -> bool:
         if batch > entry.program.batch or (entry.program.batched and batch == 1):
             return False
-        if Watch([], list(entry.facts)).first_broken() is not None:
+        if not entry.holds():
             return False
         try:
             align(entry.record, now.record)
@@ -296,7 +298,7 @@ class Programs:
             self._states.remove(state)
         self._states = [state, *self._states[: STATES - 1]]
         entries = state.entries.setdefault(key, [])
-        for other in [e for e in entries if e is not entry and _same_lines(e.record, entry.record)]:
+        for other in [e for e in entries if e is not entry and _covers(entry.record, e.record)]:
             entry.batches.update(b for b in other.batches if b <= entry.program.batch)
             entries.remove(other)
         if entry not in entries:
@@ -328,11 +330,11 @@ def _owned(graph: Graph) -> set[int]:
     return {id(array) for _, array in graph.owners}
 
 
-def _same_lines(a: Record, b: Record) -> bool:
-    """Whether two records of aligned traces are of one program."""
+def _covers(wide: Record, other: Record) -> bool:
+    """Whether a program of the one record is at the other's batches a program of the other one, too."""
     try:
-        align(a, b)
+        align(wide, other)
     except Parted:
         return False
-    return reads_the_same_memory(a, b)
+    return reads_the_same_memory(wide, other)
 

@@ -19,7 +19,7 @@ import collections
 import functools
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,11 @@ from fastnn_ext.watch import (
     ATTRIBUTE,
     CELL,
     CONTENT,
+    COUNT,
     ENTRY,
     MAPPING,
     MEMBER,
+    NAMES,
     SEQUENCE,
     SET,
     Fact,
@@ -138,11 +140,9 @@ class Walk:
         for _, value in items:
             self.visit(value)
 
-    def shadows(self, table: dict[str, Any], cls: type, *, loud: bool = False) -> None:
-        """That an object's own table hides none of the names which code finds in its class."""
-        for name in self._class_names(cls):
-            if name not in table:
-                (self.loud if loud else self.silent).append((ENTRY, table, name, ABSENT))
+    def keys(self, table: Mapping[str, Any], *, loud: bool = False) -> None:
+        """Which names there are: one that is added may hide another, or be what `hasattr` asks for."""
+        (self.loud if loud else self.silent).append((NAMES, table, None, tuple(table)))
 
     # ---- the walk ---------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class Walk:
             for name in list(table):
                 if self.selects(name):
                     self.entry(table, name)
-            self.shadows(table, cls)
+            self.keys(table)
         for base in cls.__mro__:
             slots = base.__dict__.get("__slots__", ())
             for name in (slots,) if isinstance(slots, str) else slots:
@@ -216,19 +216,12 @@ class Walk:
                     self.visit(getattr(value, name, None))
         self.visit(cls)
 
-    def _class_names(self, cls: type) -> Iterator[str]:
-        """Names in a user's class that code may reach."""
-        for base in cls.__mro__:
-            if not is_library(base):
-                for name in list(vars(base)):
-                    if self.selects(name) and not name.startswith("__"):
-                        yield name
-
     def _class(self, cls: type) -> None:
         for base in cls.__mro__:
             if is_library(base):
                 continue
             members = vars(base)
+            self.keys(members)
             for name, value in list(members.items()):
                 if name in _IMPLICIT or (self.selects(name) and not name.startswith("__")):
                     self.silent.append((MEMBER, members, name, value))
@@ -241,6 +234,7 @@ class Walk:
         for name in list(table):
             if name in self.names and not name.startswith("__"):
                 self.entry(table, name)
+        self.silent.append((COUNT, table, None, len(table)))
 
     def _function(self, function: types.FunctionType) -> None:
         if is_library(function):
@@ -251,8 +245,9 @@ class Walk:
         for cell in function.__closure__ or ():
             self._cell(cell)
         for name in sorted(global_names):
-            if name in function.__globals__:
-                self.entry(function.__globals__, name)
+            self.entry(function.__globals__, name)
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            self.attribute(function, name)
         self._each((function.__defaults__, function.__kwdefaults__))
         self.visit(getattr(function, "__wrapped__", None))
 

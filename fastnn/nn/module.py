@@ -224,7 +224,7 @@ class Module:
             Without a `forward_train` before it, or if the model has changed since.
         """
         entry: Entry | None = self._pending
-        if entry is None or not self._programs["train"].holds(entry):
+        if entry is None or not entry.holds():
             raise RuntimeError("backward needs a forward_train of the unchanged model before it")
         arrays = [to_array(g, "dy" if len(grads) == 1 else f"dy[{i}]") for i, g in enumerate(grads)]
         object.__setattr__(self, "_pending", None)
@@ -283,7 +283,7 @@ class Module:
         for name in list(self.__dict__):
             if name not in _OWN and (library or name in ("training", "_frozen") or walk.selects(name)):
                 walk.entry(self.__dict__, name, loud=True)  # __setattr__ says so
-        walk.shadows(self.__dict__, type(self), loud=True)
+        walk.keys(self.__dict__, loud=True)
         walk.visit(type(self))
 
     # ---- copies: plans stay behind --------------------------------------------------------------

@@ -183,7 +183,10 @@ class Tensor:
             whole[index] = g
             return whole
 
-        return Tensor(self.data[index], [(self, back)])
+        part = self.data[index]
+        if not part.size:
+            raise ValueError(f"nothing is left of {self.shape}")
+        return Tensor(part, [(self, back)])
 
 
 def as_tensor(value):
