@@ -5,7 +5,7 @@
 >>> import fastnn.nn.functional as F
 """
 
-from fastnn import data, models, nn, optim, testing
+from fastnn import data, debug, models, nn, optim, random, testing
 from fastnn.config import get_num_threads, set_num_threads, show_config, show_versions, threads
 from fastnn.functions import grad, trace, value_and_grad
 from fastnn.graph import Tensor
@@ -13,7 +13,7 @@ from fastnn.nn.function import Function
 from fastnn.ops.elementwise import abs, exp, log, maximum, minimum, sqrt
 from fastnn.ops.gemm import matmul
 from fastnn.ops.shape import broadcast_to, concat, stack
-from fastnn.random import get_rng_state, manual_seed, set_rng_state
+from fastnn.seed import get_rng_state, manual_seed, set_rng_state
 from fastnn.train import Trainer, TrainStep, callbacks, load_checkpoint, save_checkpoint
 
 __version__ = "0.1.0"
@@ -28,6 +28,7 @@ __all__ = [
     "callbacks",
     "concat",
     "data",
+    "debug",
     "exp",
     "get_num_threads",
     "get_rng_state",
@@ -41,6 +42,7 @@ __all__ = [
     "models",
     "nn",
     "optim",
+    "random",
     "save_checkpoint",
     "set_num_threads",
     "set_rng_state",

@@ -14,7 +14,6 @@ from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
 
 
-
 class Traced:
     """A function that runs as a program; made by `trace`, `value_and_grad` and `grad`.
 

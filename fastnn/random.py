@@ -1,102 +1,124 @@
-"""The default source of random numbers: one seed for initializers, shuffles and dropout."""
+"""Random numbers that a program draws anew in each run, and the seed of all of fastnn's.
+
+Python's and NumPy's generators draw while `forward` is traced, once: that is refused. What stands here
+draws when the program runs: in a trace, the functions give tensors, outside arrays. The numbers follow
+from `manual_seed`, the step and the place in the program, whatever the number of threads.
+"""
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from fastnn import _check
+from fastnn.graph import is_tracing
+from fastnn.nn._eager import run_function
+from fastnn.ops import random as op
+from fastnn.seed import get_rng_state, manual_seed, set_rng_state
 
-_state = np.zeros(2, np.uint64)  # seed and step of the counter-based generator that plans draw from
-_seed = 0
-_default: np.random.Generator | None = None  # made at its first use: numpy.random takes 15 ms to import
+__all__ = ["bernoulli", "get_rng_state", "manual_seed", "normal", "set_rng_state", "uniform"]
 
 
-def manual_seed(seed: int) -> None:
-    """Set the seed of everything in fastnn that is given none of its own.
+def normal(shape: int | Sequence[int], mean: Any = 0.0, std: Any = 1.0, dtype: Any = None) -> Any:
+    """Normally distributed numbers.
 
     Parameters
     ----------
-    seed : int
-        0 ... 2**63 - 1.
+    shape : int or sequence of int
+        `x.shape`, say; sizes that follow the batch do so here, too.
+    mean, std : number, tensor or array, default 0 and 1
+        Broadcast to `shape`. Their gradients are those of mean + std * z, with z fixed (the
+        reparametrisation of Kingma and Welling, 2014).
+    dtype : float32 or float64, optional
+        That of `mean` or `std`, if they are tensors or arrays; else float32.
+
+    Returns
+    -------
+    tensor in a trace, array outside
+        None lies further than 8.6 std from the mean.
 
     Raises
     ------
     TypeError, ValueError
-        If seed is no such integer.
+        If an argument is of another kind, or `std` a negative number.
+
+    Examples
+    --------
+    >>> class Noisy(nn.Module):
+    ...     def forward(self, x):
+    ...         return x + fn.random.normal(x.shape, std=0.1) if self.training else x
     """
-    global _seed, _default
-    if isinstance(seed, bool):
-        raise TypeError("seed must be an int, got bool")
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise TypeError(f"seed must be an int, got {type(seed).__name__}") from None
-    if not 0 <= number < 2**63:
-        raise ValueError(f"seed must lie in 0 ... 2**63 - 1, got {number}")
-    _state[:] = (number, 0)
-    _seed, _default = number, None
+    if not _is_array(std):
+        _check.real("std", std, 0)
+    return _draw(op.normal, shape, dtype, mean=mean, std=std)
 
 
-def generator(seed: int | np.random.Generator | None = None) -> np.random.Generator:
-    """A NumPy generator: the default one for None, a new one for an int, a given one as it is."""
-    global _default
-    if seed is None:
-        if _default is None:
-            _default = np.random.Generator(np.random.Philox(_seed))
-        return _default
-    if isinstance(seed, np.random.Generator):
-        return seed
-    if isinstance(seed, bool):
-        raise TypeError("seed must be an int, a numpy Generator or None, got bool")
-    try:
-        return np.random.Generator(np.random.Philox(operator.index(seed)))
-    except TypeError:
-        raise TypeError(
-            f"seed must be an int, a numpy Generator or None, got {type(seed).__name__}"
-        ) from None
+def uniform(shape: int | Sequence[int], low: Any = 0.0, high: Any = 1.0, dtype: Any = None) -> Any:
+    """Numbers evenly spread from `low` to `high`, which rounding may give.
 
+    Parameters
+    ----------
+    shape : int or sequence of int
+    low, high : number, tensor or array, default 0 and 1
+        Broadcast to `shape`; with gradients as those of low + (high - low) * u. Between 0 and 1 the
+        numbers are multiples of 2**-53 (in float32 of 2**-24) below 1.
+    dtype : float32 or float64, optional
+        That of `low` or `high`, if they are tensors or arrays; else float32.
 
-def state() -> np.ndarray[Any, Any]:
-    """(seed, step) of the generator that plans draw dropout masks from; plans hold this very array."""
-    return _state
-
-
-def get_rng_state() -> dict[str, Any]:
-    """Everything that random numbers depend on, as plain numbers and lists (JSON can hold it)."""
-    bits: Any = generator().bit_generator.state
-    return {"plan": [int(word) for word in _state], "generator": _plain(bits)}
-
-
-def set_rng_state(saved: dict[str, Any]) -> None:
-    """Return to a state that `get_rng_state` gave.
+    Returns
+    -------
+    tensor in a trace, array outside
 
     Raises
     ------
-    ValueError
-        If it is no such state; the present one is then kept.
+    TypeError, ValueError
+        If an argument is of another kind, or `low` and `high` are numbers out of order.
     """
-    global _default
-    try:
-        plan = [int(word) for word in saved["plan"]]
-        bits = dict(saved["generator"])
-        inner = dict(bits["state"])
-        bits["state"] = {k: np.array(v, np.uint64) for k, v in inner.items()}
-        bits["buffer"] = np.array(bits["buffer"], np.uint64)
-        fresh = np.random.Generator(np.random.Philox(0))
-        fresh.bit_generator.state = bits
-        words = np.array(plan, np.uint64)
-        if words.shape != (2,):
-            raise ValueError("plan must hold two numbers")
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"not a random state of fastnn: {error}") from None
-    _state[:] = words
-    _default = fresh
+    if not (_is_array(low) or _is_array(high)) and _check.real("low", low) > _check.real("high", high):
+        raise ValueError(f"low must not exceed high, got {low} and {high}")
+    return _draw(op.uniform, shape, dtype, low=low, high=high)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray):
-        return [int(v) for v in value]
-    return value if isinstance(value, str) else int(value)
+def bernoulli(p: Any, shape: int | Sequence[int] | None = None, dtype: Any = None) -> Any:
+    """1 with probability p, else 0.
+
+    Parameters
+    ----------
+    p : number, tensor or array
+        Its gradient is zero: a decision is a step function of it.
+    shape : int or sequence of int, optional
+        That of `p`, if it is a tensor or an array.
+    dtype : float32 or float64, optional
+        That of `p`, if it is a tensor or an array; else float32.
+
+    Returns
+    -------
+    tensor in a trace, array outside
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, or p a number outside 0 ... 1.
+    """
+    if not _is_array(p):
+        _check.real("p", p, 0, 1)
+        if shape is None:
+            raise ValueError("shape must be given where p is a number")
+    return _draw(op.bernoulli, p.shape if shape is None else shape, dtype, p=p)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and value.shape != ()
+
+
+def _draw(function: Any, shape: Any, dtype: Any, **settings: Any) -> Any:
+    """`function` in a trace as it stands, outside on the arrays among the settings."""
+    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    sizes = tuple(_check.integer("shape", size, 1) for size in sizes)
+    given = next((v.dtype for v in settings.values() if hasattr(v, "shape") and v.dtype.kind == "f"), None)
+    kind = _check.floating("dtype", given if dtype is None else dtype)
+    if is_tracing():
+        return function(shape=sizes, dtype=kind, **settings)
+    arrays = {name: value for name, value in settings.items() if _is_array(value)}
+    numbers = {name: float(value) for name, value in settings.items() if name not in arrays}
+    return run_function(function, arrays, shape=sizes, dtype=kind, **numbers)

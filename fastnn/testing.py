@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import random
 from fastnn.functions import zeros_like
 from fastnn.graph import Graph, Tensor
 from fastnn.lowering.cache import Programs, Recipe
@@ -19,6 +18,7 @@ from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.ops.base import INPUT
 from fastnn.ops.elementwise import add
+from fastnn.seed import state
 
 __all__ = ["gradcheck"]
 
@@ -80,10 +80,10 @@ def gradcheck(
 
     # What is changed in small steps: arrays that the programs read.
     checked = {f"input[{i}]": arrays[i] for i in wrt} | {name: p.data for name, p in parameters}
-    state = random.state().copy()
+    before = state().copy()
 
     def run(program: Program, *extra: Array) -> tuple[Any, ...]:
-        random.state()[:] = state
+        state()[:] = before
         return program.plans[0].run(*arrays, *extra)
 
     worst = (-1.0, "", 0.0, 0.0)
@@ -102,7 +102,7 @@ def gradcheck(
                 excess = np.inf if np.isnan(excess) else excess
                 worst = max(worst, (excess, f"{name}{list(index) or ''}", given, numeric))
     finally:
-        random.state()[:] = state
+        state()[:] = before
     if worst[0] > 1:
         raise AssertionError(
             f"gradient for {worst[1]}: {worst[2]:.12g}, by central differences {worst[3]:.12g}; "

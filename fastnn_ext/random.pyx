@@ -5,8 +5,8 @@ Native ops
 dropout   buf: y, x, state           dim: n, inner, stream, period  scalar: p
 advance   buf: state                 dim: none
 philox    buf: out (uint32), state   dim: n, stream, first
-uniform   buf: out (float64), state  dim: n, stream                 scalar: low, high
-normal    buf: out (float64), state  dim: n, stream                 scalar: mean, std
+uniform   buf: out, state            dim: n, stream                 scalar: low, high
+normal    buf: out, state            dim: n, stream                 scalar: mean, std
 
 `state` points to two uint64, (seed, step), read at run time; `advance` adds 1 to the step and runs
 after the ops that share the state. The words are Philox4x32-10's (simd/random.inc.c says how the
@@ -155,17 +155,21 @@ cdef inline int run_fill(const fnn_op *op, int64_t chunk, bint normal) noexcept 
     cdef double shift = op.scalar[0], factor = op.scalar[1] if normal else op.scalar[1] - op.scalar[0]
     cdef uint32_t words[WORDS]
     cdef double numbers[NUMBERS]
-    cdef double *out
     while begin < end:
         m = min(<int64_t> NUMBERS, end - begin)
-        out = <double *> op.buf[0] + begin
         kernels.words(words, &key, 2 * begin, 2 * (m + m % 2))
         if normal:
             kernels.normal(numbers, words, m + m % 2)
         else:
             kernels.uniform(numbers, words, m)
-        for i in range(m):
-            out[i] = shift + factor * numbers[i]
+        if op.dtype == 1:
+            for i in range(m):
+                (<double *> op.buf[0])[begin + i] = shift + factor * numbers[i]
+        else:
+            for i in range(m):
+                if not normal:  # cut, not rounded: below 1
+                    numbers[i] = <double> <int64_t> (numbers[i] * 16777216.0) * 5.9604644775390625e-08
+                (<float *> op.buf[0])[begin + i] = <float> (shift + factor * numbers[i])
         begin += m
     return 0
 

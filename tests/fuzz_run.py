@@ -22,8 +22,9 @@ from collections import Counter
 
 import numpy as np
 
-import eager
 import fastnn
+
+import eager
 from fuzz_programs import FAULTS, generate
 
 #: Difference allowed, relative to an array's largest number and to 1.

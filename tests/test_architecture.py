@@ -12,10 +12,10 @@ PYTHON = ROOT / "fastnn"
 
 # From the ground up; a room may import rooms on its own floor and below.
 FLOORS = [
-    {"graph", "random", "files", "_check"},
+    {"graph", "seed", "files", "_check"},
     {"ops"},
     {"lowering"},
-    {"functions", "nn", "optim", "data", "config", "testing"},
+    {"functions", "nn", "optim", "data", "config", "testing", "random", "debug"},
     {"train", "models"},
     {"cli", "plotting", "__main__", "__init__"},
 ]
@@ -107,7 +107,8 @@ def test_every_public_name_has_a_docstring():
         return getattr(item, "__module__", "").startswith("fastnn")
 
     missing = []
-    for module in (fn, fn.nn, fn.nn.functional, fn.nn.init, fn.optim, fn.data, fn.models, fn.testing, fn.callbacks):
+    rooms = (fn.debug, fn.random, fn.nn, fn.nn.functional, fn.nn.init, fn.optim, fn.data, fn.models, fn.testing)
+    for module in (fn, *rooms, fn.callbacks):
         here = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
         own_names = [n for n in here if not n.startswith("_")]
         for name in getattr(module, "__all__", own_names):

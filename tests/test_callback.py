@@ -9,7 +9,7 @@ from fastnn import nn
 from fastnn.functions import grad, trace, value_and_grad
 from fastnn.nn import functional as F
 from fastnn.nn.function import Function
-from fastnn.random import manual_seed
+from fastnn.seed import manual_seed
 from fastnn.testing import gradcheck
 
 X = np.random.default_rng(0).standard_normal((4, 3))

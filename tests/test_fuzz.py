@@ -146,8 +146,8 @@ def test_the_twin_trains_as_pytorch_does(name):
             model.train(i != 6)
             model[4].requires_grad_(i not in (2, 3))
 
-            def loss(x, y, model=model):
-                for k in (0, 1, 2, 3, 4, 5, 6 + i % 2):
+            def loss(x, y, model=model, last=6 + i % 2, weight=weight):
+                for k in (0, 1, 2, 3, 4, 5, last):
                     x = model[k](x)
                 if isinstance(model, torch.nn.Module):
                     return torch.nn.functional.cross_entropy(x, y, torch.tensor(weight))

@@ -8,7 +8,7 @@ from fastnn.functions import grad, trace
 from fastnn.lowering import cache
 from fastnn.nn import _eager
 from fastnn.nn import functional as F
-from fastnn.random import manual_seed
+from fastnn.seed import manual_seed
 from fastnn.testing import gradcheck
 
 RNG = np.random.default_rng(3)

@@ -7,7 +7,7 @@ import pytest
 
 from fastnn import nn
 from fastnn.nn import init
-from fastnn.random import manual_seed
+from fastnn.seed import manual_seed
 
 SHAPES = [(300, 200), (64, 32, 5, 3)]
 UNIFORM = {

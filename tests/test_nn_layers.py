@@ -5,7 +5,7 @@ import pytest
 
 from fastnn import nn
 from fastnn.functions import value_and_grad
-from fastnn.random import manual_seed
+from fastnn.seed import manual_seed
 from fastnn.testing import gradcheck
 
 DTYPES = [np.float32, np.float64]

@@ -6,7 +6,7 @@ import pytest
 from fastnn import nn
 from fastnn.nn import functional as F
 from fastnn.nn.function import Function
-from fastnn.random import manual_seed, state
+from fastnn.seed import manual_seed, state
 from fastnn.testing import gradcheck
 
 X = np.random.default_rng(0).standard_normal((4, 3))

@@ -15,11 +15,12 @@ from typing import Any
 
 import fastnn
 import fastnn_ext.runtime as runtime
-from fastnn import nn, optim, random
+from fastnn import nn, optim
 from fastnn.cli.output import describe_model, print_json
 from fastnn.cli.run import Config, Run
 from fastnn.config import get_num_threads
 from fastnn.optim.optimizer import Optimizer
+from fastnn.seed import manual_seed
 from fastnn.train import Trainer, callbacks
 from fastnn.train.checkpoint import read_checkpoint
 
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     given = {field.name: getattr(args, field.name, None) for field in fields(Config)}
     resumed = None if args.resume is None else _resume(args, given)
     config = resumed.config if resumed else Config.of(given)
-    random.manual_seed(config.seed)
+    manual_seed(config.seed)
     model = config.make_model()
     trainer = Trainer(model, nn.CrossEntropyLoss(), make_optimizer(config, model))
     train, test = config.training_loader(), config.load_data("test")

@@ -176,7 +176,7 @@ class Builder:
         numbers again, and the backward pass those of its forward.
         """
         if self._snapshot is None:
-            from fastnn.random import state
+            from fastnn.seed import state
 
             node, self._node = self._node, None
             self._snapshot = Temporary((2,), np.dtype(np.int64))
@@ -207,7 +207,8 @@ class Builder:
         for node in self.graph.nodes:
             self._node = node
             node.op.lower(node, self)
-        for _, self._node, args, settings in sorted(self._late, key=lambda late: late[0]):
+        for _, node, args, settings in sorted(self._late, key=lambda late: late[0]):
+            self._node = node
             self.emit(*args, **settings)
         for tensor, target in copies:
             self._node = tensor.node

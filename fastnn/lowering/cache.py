@@ -19,7 +19,7 @@ import numpy as np
 from fastnn.graph import Graph, SpecialiseError, Tensor, TraceError, recording
 from fastnn.lowering.call import only, to_array
 from fastnn.lowering.fusion import absorb
-from fastnn.lowering.program import OP_BYTES, Program
+from fastnn.lowering.program import Program
 from fastnn.lowering.trace import (
     Form,
     Parted,

@@ -14,7 +14,7 @@ import numpy as np
 from fastnn import _check
 from fastnn.graph import FLOATS
 from fastnn.nn.parameter import Parameter
-from fastnn.random import generator
+from fastnn.seed import generator
 
 __all__ = [
     "calculate_gain",

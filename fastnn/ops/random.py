@@ -1,12 +1,15 @@
-"""Dropout. Its mask is a function of (seed, step, layer, position), so nothing is stored for it."""
+"""Random numbers in programs: functions of (seed, step, place, position), so nothing is stored for them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import fastnn_ext.random  # noqa: F401  (registers the native ops)
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe
+from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor, count, describe, same_shape
 from fastnn.ops.base import Op, Signature, check_float
+from fastnn.ops.elementwise import add, affine, binary, mul, sub
 
 if TYPE_CHECKING:
     from fastnn.lowering.builder import Builder
@@ -37,7 +40,57 @@ class Dropout(Op):
         return count(node.output.shape)
 
 
+class Numbers(Op):
+    """attrs: kind ("normal", "uniform"), shape, dtype, stream. Normal of mean 0 and deviation 1, or even in
+    [0, 1)."""
+
+    name = "random"
+    sized = ("shape",)
+
+    def infer(self, node: Node) -> Signature:
+        return [(node.attrs["shape"], node.attrs["dtype"])]
+
+    def lower(self, node: Node, to: Builder) -> None:
+        dims = [count(node.output.shape), node.attrs["stream"]]
+        to.emit(node.attrs["kind"], node.outputs, [to.random_state()], dims, [0.0, 1.0])
+
+    def flops(self, node: Node) -> int:
+        return count(node.output.shape)
+
+
 DROPOUT = Dropout()
+NUMBERS = Numbers()
+
+
+def normal(shape: Shape, dtype: np.dtype[Any], mean: Any, std: Any) -> Tensor:
+    """See fastnn.random.normal."""
+    return _placed(add(mean, mul(_numbers("normal", shape, dtype), std)), shape)
+
+
+def uniform(shape: Shape, dtype: np.dtype[Any], low: Any, high: Any) -> Tensor:
+    """See fastnn.random.uniform."""
+    u = _numbers("uniform", shape, dtype)
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+        return affine(u, high - low, low)
+    low = as_tensor(low, like=u)
+    return _placed(add(low, mul(u, sub(high, low))), shape)
+
+
+def bernoulli(shape: Shape, dtype: np.dtype[Any], p: Any) -> Tensor:
+    """See fastnn.random.bernoulli."""
+    return _placed(binary(_numbers("uniform", shape, dtype), p, "less"), shape)
+
+
+def _numbers(kind: str, shape: Shape, dtype: np.dtype[Any]) -> Tensor:
+    return active_graph().add(NUMBERS, [], kind=kind, shape=tuple(shape), dtype=dtype, stream=_stream()).output
+
+
+def _placed(x: Tensor, shape: Shape) -> Tensor:
+    if not same_shape(x.shape, shape):
+        raise ValueError(
+            f"random numbers of shape {describe(shape)} were asked for; with the settings they are {describe(x.shape)}"
+        )
+    return x
 
 
 def dropout(x: Any, p: float) -> Tensor:
@@ -66,5 +119,9 @@ def _drop(x: Tensor, p: float, inner: int, period: int) -> Tensor:
     if p == 0.0:
         return x
     graph = active_graph()
-    stream = sum(1 for node in graph.nodes if node.op is DROPOUT)
-    return graph.add(DROPOUT, [x], p=float(p), stream=stream, inner=inner, period=period).output
+    return graph.add(DROPOUT, [x], p=float(p), stream=_stream(), inner=inner, period=period).output
+
+
+def _stream() -> int:
+    """A stream of its own for what draws next."""
+    return sum("stream" in node.attrs for node in active_graph().nodes)

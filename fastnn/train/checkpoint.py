@@ -25,11 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import _check, random
+from fastnn import _check
 from fastnn.data import DataLoader
 from fastnn.files import load_arrays, save_arrays
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
+from fastnn.seed import get_rng_state, set_rng_state
 
 VERSION = 1
 
@@ -96,7 +97,7 @@ def save_checkpoint(
         "epoch": int(epoch),
         "history": dict(history or {}),
         "optimizer": settings,
-        "random": random.get_rng_state(),
+        "random": get_rng_state(),
         "loader": None if position is None else dict(position),
         "extra": dict(extra or {}),
     }
@@ -160,16 +161,16 @@ def load_checkpoint(
     if loader is not None and content["loader"] is None:
         raise ValueError(f"{name} holds no position of a loader")
 
-    before = random.get_rng_state()
+    before = get_rng_state()
     position = {} if loader is None else loader.state_dict()
     try:
-        random.set_rng_state(content["random"])
+        set_rng_state(content["random"])
         if loader is not None:
             loader.load_state_dict(content["loader"])
         if optimizer is not None and state is not None:
             optimizer.load_state_dict(state)
     except (TypeError, ValueError) as error:
-        random.set_rng_state(before)
+        set_rng_state(before)
         if loader is not None and loader.state_dict() != position:
             loader.load_state_dict(position)
         raise ValueError(f"{name} does not fit: {error}") from None

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import random
 from fastnn.graph import Graph, Tensor, active_graph
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.call import tensors_in
 from fastnn.nn.module import Module
+from fastnn.seed import state
 
 Array = np.ndarray[Any, Any]
 
@@ -89,7 +89,7 @@ def _finite(value: Any) -> bool:
 def _left_alone(model: Module) -> Iterator[None]:
     """Give running statistics and random numbers back their values."""
     kept = [b._storage for b in model.buffers() if b._storage.flags.writeable]
-    before = [(array, array.copy()) for array in (*kept, random.state())]
+    before = [(array, array.copy()) for array in (*kept, state())]
     try:
         yield
     finally:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import _check, random
+from fastnn import _check
 from fastnn.data import DataLoader
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
+from fastnn.seed import generator
 from fastnn.train.callbacks import Callback, History, ModelCheckpoint, ProgressBar, TerminateOnNaN
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
 from fastnn.train.evaluation import (
@@ -335,7 +336,7 @@ class Trainer:
             as_dataset("data", data),
             batch_size=32 if batch_size is None else batch_size,
             shuffle=True if shuffle is None else shuffle,
-            seed=random.generator() if seed is None else seed,
+            seed=generator() if seed is None else seed,
         )
         loader.load_state_dict({**loader.state_dict(), "epoch": epoch})
         return loader
