@@ -3,6 +3,8 @@ from typing import Any
 Fact = tuple[int, Any, Any, Any]
 
 ENTRY: int
+CLASS: int
+FUNCTION: int
 MEMBER: int
 ATTRIBUTE: int
 CELL: int
@@ -17,6 +19,7 @@ ABSENT: Any
 def changed() -> None: ...
 def check_traces(enabled: bool) -> None: ...
 def is_checking() -> bool: ...
+def version_of(cls: type) -> int: ...
 
 class Watch:
     def __init__(self, loud: list[Fact], silent: list[Fact]) -> None: ...

@@ -3,7 +3,11 @@
 A fact is a tuple (kind, container, key, value), which holds while
 
 ENTRY     container[key], of a dict, is value; where value is ABSENT, there is no such key
-MEMBER    the same, of any mapping (a class's __dict__)
+CLASS     container, a class, has not been changed since, or the facts in value[1] hold: facts MEMBER and
+          NAMES of its __dict__ and those of its bases. value is a list, [version, facts], and is kept up to
+          date; versions are CPython's, which no two states of a class share
+MEMBER    as ENTRY, of any mapping
+FUNCTION  container, a function, has the code and the defaults of the tuple value
 ATTRIBUTE getattr(container, key) is value
 CELL      the closure cell `container` holds value, or is empty where value is ABSENT
 SEQUENCE  container, a list or deque, holds the members of the tuple value, in order
@@ -20,22 +24,29 @@ is itself, 0.0 is not -0.0). The facts hold what they name, so that no id recurs
 that moves): facts of this kind, `loud` ones, are compared only after such a call; `silent` ones always.
 """
 cimport cython
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBuffer
-from cpython.dict cimport PyDict_GetItem
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
+from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, strcmp
 
 import numpy as np
 
 
 cdef extern from "Python.h":
     PyObject *PyCell_GET(object cell)
+    PyObject *PyFunction_GetCode(object function)
+    PyObject *PyFunction_GetDefaults(object function)
+    PyObject *PyFunction_GetKwDefaults(object function)
+    ctypedef struct PyTypeObject:
+        unsigned int tp_version_tag  # 0 where there is none yet
 
 
 cdef enum Kind:
     IS_ENTRY
+    IS_CLASS
+    IS_FUNCTION
     IS_MEMBER
     IS_ATTRIBUTE
     IS_CELL
@@ -48,6 +59,8 @@ cdef enum Kind:
 
 
 ENTRY = IS_ENTRY
+CLASS = IS_CLASS
+FUNCTION = IS_FUNCTION
 MEMBER = IS_MEMBER
 ATTRIBUTE = IS_ATTRIBUTE
 CELL = IS_CELL
@@ -120,22 +133,43 @@ cdef bint same(object a, object b) except -1:
 cdef bint same_content(object array, object kept) except -1:
     cdef Py_buffer view, other
     cdef bint equal
-    if array.shape != kept.shape or array.dtype != kept.dtype:
-        return False
-    if not array.flags.c_contiguous:
-        array = np.ascontiguousarray(array)
-    if array.dtype.hasobject:
-        return array.tolist() == kept.tolist()
-    PyObject_GetBuffer(array.view(np.uint8) if array.ndim else array.reshape(1).view(np.uint8), &view,
-                       PyBUF_C_CONTIGUOUS)
+    cdef int i
+    if not array.flags.c_contiguous or array.dtype.kind not in "biufc":
+        return array.shape == kept.shape and array.dtype == kept.dtype and array.tolist() == kept.tolist()
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
     try:
-        PyObject_GetBuffer(kept.view(np.uint8) if kept.ndim else kept.reshape(1).view(np.uint8), &other,
-                           PyBUF_C_CONTIGUOUS)
-        equal = view.len == other.len and memcmp(view.buf, other.buf, view.len) == 0
+        PyObject_GetBuffer(kept, &other, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        equal = view.ndim == other.ndim and view.len == other.len and strcmp(view.format, other.format) == 0
+        for i in range(view.ndim if equal else 0):
+            equal = equal and view.shape[i] == other.shape[i]
+        equal = equal and memcmp(view.buf, other.buf, view.len) == 0
         PyBuffer_Release(&other)
     finally:
         PyBuffer_Release(&view)
     return equal
+
+
+def version_of(cls):
+    """The version of a class, changed with it or a base of it; 0 where it has none."""
+    getattr(cls, "__doc__", None)  # a look into it gives it one
+    return (<PyTypeObject *> cls).tp_version_tag
+
+
+cdef bint is_unchanged(object cls, list value) except -1:
+    cdef unsigned int version = value[0]
+    cdef tuple fact
+    if version != 0 and (<PyTypeObject *> cls).tp_version_tag == version:
+        return True
+    for fact in <list> value[1]:
+        if not holds(fact):
+            return False
+    value[0] = version_of(cls)
+    return True
+
+
+cdef inline bint is_object(PyObject *found, object value) noexcept:
+    """Whether they are one object; NULL is None's."""
+    return found == <PyObject *> value or (found == NULL and value is None)
 
 
 cdef bint holds(tuple fact) except -1:
@@ -144,8 +178,14 @@ cdef bint holds(tuple fact) except -1:
     cdef PyObject *found
     cdef Py_ssize_t i
     if kind == IS_ENTRY:
-        found = PyDict_GetItem(container, fact[2])
+        found = PyDict_GetItemWithError(container, fact[2])
         return value is absent if found == NULL else same(<object> found, value)
+    if kind == IS_CLASS:
+        return is_unchanged(container, value)
+    if kind == IS_FUNCTION:
+        return (is_object(PyFunction_GetCode(container), (<tuple> value)[0])
+                and is_object(PyFunction_GetDefaults(container), (<tuple> value)[1])
+                and is_object(PyFunction_GetKwDefaults(container), (<tuple> value)[2]))
     if kind == IS_MEMBER:
         return same(container.get(fact[2], absent), value)
     if kind == IS_ATTRIBUTE:

@@ -1,5 +1,9 @@
-"""Graph to Plan, in passes that each do one thing.
+"""From a function to a program, in parts that each do one thing.
 
+call        argument arrays, structures of outputs
+trace       functions -> graphs, and the proof that a graph holds for a batch
+watch       what a trace depends on besides its arguments
+cache       the programs of an owner, made at need and kept while they hold
 gradients   append the backward nodes
 fusion      activations, residuals and norms into the ops before them, dead nodes away
 builder     nodes -> native ops over symbolic buffers

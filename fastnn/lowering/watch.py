@@ -28,9 +28,11 @@ from fastnn_ext.watch import (
     ABSENT,
     ATTRIBUTE,
     CELL,
+    CLASS,
     CONTENT,
     COUNT,
     ENTRY,
+    FUNCTION,
     MAPPING,
     MEMBER,
     NAMES,
@@ -38,6 +40,7 @@ from fastnn_ext.watch import (
     SET,
     Fact,
     Watch,
+    version_of,
 )
 
 #: Arrays of up to so many bytes are compared even where the graph reads them in place.
@@ -217,15 +220,18 @@ class Walk:
         self.visit(cls)
 
     def _class(self, cls: type) -> None:
+        facts: list[Fact] = []
         for base in cls.__mro__:
             if is_library(base):
                 continue
             members = vars(base)
-            self.keys(members)
+            facts.append((NAMES, members, None, tuple(members)))
             for name, value in list(members.items()):
                 if name in _IMPLICIT or (self.selects(name) and not name.startswith("__")):
-                    self.silent.append((MEMBER, members, name, value))
+                    facts.append((MEMBER, members, name, value))
                     self.visit(value)
+        if facts:
+            self.silent.append((CLASS, cls, None, [version_of(cls), facts]))
 
     def _module(self, module: types.ModuleType) -> None:
         if module.__name__.partition(".")[0] in _LIBRARIES:
@@ -246,8 +252,8 @@ class Walk:
             self._cell(cell)
         for name in sorted(global_names):
             self.entry(function.__globals__, name)
-        for name in ("__code__", "__defaults__", "__kwdefaults__"):
-            self.attribute(function, name)
+        made_of = (function.__code__, function.__defaults__, function.__kwdefaults__)
+        self.silent.append((FUNCTION, function, None, made_of))
         self._each((function.__defaults__, function.__kwdefaults__))
         self.visit(getattr(function, "__wrapped__", None))
 
