@@ -102,8 +102,8 @@ class Conv2d(_Conv):
     -----
     Kernels of 3 x 3 with stride and dilation 1 and padding of at most 1, in one group and from about 24
     channels on, are computed by Winograd's F(2 x 2, 3 x 3): 16 multiplications for 36. Outputs come in
-    squares of 2 x 2 and share a square's rounding errors; a NaN in the input makes the whole squares NaN
-    of which an output reads it, and an infinity may.
+    squares of 2 x 2 and share a square's rounding errors. Squares that are not finite are computed again by
+    the direct sum: NaN and infinities reach the outputs that read them.
     Source: Lavin and Gray, arXiv:1509.09308.
     """
 

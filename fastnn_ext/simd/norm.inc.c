@@ -133,16 +133,21 @@ INLINE int NAME(is_far)(double invstd) { return invstd > 0 && (invstd < LEAST_IN
 
 INLINE int NAME(keeps_digits)(double var, double eps) { return (var + eps >= LEAST_VARIANCE) & (var <= DBL_MAX); }
 
-/* Whether all of n inverse deviations are those of variances (and eps) that keep digits. */
-INLINE int NAME(all_keep_digits)(const real *invstd, int64_t n) {
-    const vec nan = vset((real)NAN), most = vset((real)(1 / sqrt(LEAST_VARIANCE)));
+/* Whether low < x <= high for all of x. */
+INLINE int NAME(all_between)(const real *x, int64_t n, real low, real high) {
+    const vec nan = vset((real)NAN), least = vset(low), most = vset(high);
     vec nothing = vzero();
     for (int64_t c = 0; c < n; c += W) {
         const int m = n - c < W ? (int)(n - c) : W;
-        const vec v = m == W ? vload(invstd + c) : vload_n(invstd + c, m);
-        nothing = vsel(vmand(vgt(v, vzero()), vle(v, most)), nothing, m == W ? nan : first_lanes(nan, m));
+        const vec v = m == W ? vload(x + c) : vload_n(x + c, m);
+        nothing = vsel(vmand(vgt(v, least), vle(v, most)), nothing, m == W ? nan : first_lanes(nan, m));
     }
     return !vhasnan(nothing);
+}
+
+/* Whether all of n inverse deviations are those of variances (and eps) that keep digits. */
+INLINE int NAME(all_keep_digits)(const real *invstd, int64_t n) {
+    return NAME(all_between)(invstd, n, 0, (real)(1 / sqrt(LEAST_VARIANCE)));
 }
 
 /* (x - mean) invstd; where the difference might overflow, that of their quarters. */
@@ -875,7 +880,7 @@ static void NAME(layer)(void *y_, void *mean_, void *invstd_, const void *x_, co
     }
 }
 
-/* A row's gradient where its deviation is far from 1, or a sum of g (x - mean) overflows (or NaN is all there is). */
+/* A row's gradient where its deviation is far from 1. */
 static __attribute__((noinline)) void NAME(far_layer_grad)(real *dx, const real *dy, const real *x, real mean,
                                                            real invstd, const real *weight, int64_t cols) {
     double sum = 0, dot = 0;
@@ -892,8 +897,9 @@ static __attribute__((noinline)) void NAME(far_layer_grad)(real *dx, const real 
     }
 }
 
-static void NAME(layer_grad)(void *dx_, const void *dy_, const void *x_, const void *mean_, const void *invstd_,
-                             const void *weight_, int64_t rows, int64_t cols) {
+static __attribute__((noinline)) void NAME(near_layer_grad)(void *dx_, const void *dy_, const void *x_,
+                                                            const void *mean_, const void *invstd_,
+                                                            const void *weight_, int64_t rows, int64_t cols) {
     const real *weight = weight_;
     const double n = (double)cols;
     for (int64_t r = 0; r < rows; r++) {
@@ -924,10 +930,6 @@ static void NAME(layer_grad)(void *dx_, const void *dy_, const void *x_, const v
             dot += (double)vsum(d[0] + d[1]);
         }
         const double i = (double)invstd;
-        if (!((i >= LEAST_INVERSE) & (i <= MOST_INVERSE) & (fabs(dot) <= DBL_MAX))) {
-            NAME(far_layer_grad)(dx, dy, x, ((const real *)mean_)[r], invstd, weight, cols);
-            continue;
-        }
         const vec a = vset(invstd), b = vset((real)(-i * i * i * dot / n)), e = vset((real)(-i * sum / n));
         for (int64_t c = 0; c < cols; c += W) {
             const int m = cols - c < W ? (int)(cols - c) : W;
@@ -935,6 +937,22 @@ static void NAME(layer_grad)(void *dx_, const void *dy_, const void *x_, const v
             if (weight) g = g * get(weight + c, m);
             put(dx + c, vfma(a, g, vfma(b, get(x + c, m) - mean, e)), m);
         }
+    }
+}
+
+static void NAME(layer_grad)(void *dx, const void *dy, const void *x, const void *mean_, const void *invstd_,
+                             const void *weight, int64_t rows, int64_t cols) {
+    const real *mean = mean_, *invstd = invstd_;
+    if (NAME(all_between)(invstd, rows, LEAST_INVERSE, MOST_INVERSE)) {
+        NAME(near_layer_grad)(dx, dy, x, mean, invstd, weight, rows, cols);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        const int far = NAME(is_far)((double)invstd[r]);
+        real *to = (real *)dx + r * cols;
+        const real *from = (const real *)dy + r * cols, *row = (const real *)x + r * cols;
+        if (far) NAME(far_layer_grad)(to, from, row, mean[r], invstd[r], weight, cols);
+        else NAME(near_layer_grad)(to, from, row, mean + r, invstd + r, weight, 1, cols);
     }
 }
 
