@@ -6,6 +6,7 @@ import pytest
 from fastnn import nn
 from fastnn.functions import grad, trace
 from fastnn.lowering import cache
+from fastnn.lowering.program import OP_BYTES
 from fastnn.nn import _eager
 from fastnn.nn import functional as F
 from fastnn.seed import manual_seed
@@ -134,7 +135,7 @@ def test_settings_that_are_equal_but_of_another_kind_are_told_apart():
 
 
 def test_programs_that_were_not_used_for_long_are_let_go(monkeypatch):
-    monkeypatch.setattr(cache, "LIMIT", 20 * cache.OP_BYTES)
+    monkeypatch.setattr(cache, "LIMIT", 20 * OP_BYTES)
     for i in range(100):
         F.relu(np.ones(i + 1))
     assert _eager.PROGRAMS.count() <= 20

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 #: About what a native op takes with its node and its record, measured over networks.
-OP_BYTES = 6000
+OP_BYTES = 12000
 
 
 class Program:
@@ -81,7 +81,7 @@ class Program:
         self.phases = schedule(builder.ops)
         self.arena_bytes = plan_memory(self.phases)
         keeps = any(op.once for phase in self.phases for op in phase)
-        self.nbytes = OP_BYTES * len(builder.ops) + (self.arena_bytes if keeps else 0)
+        self.nbytes = OP_BYTES * (1 + len(builder.ops)) + (self.arena_bytes if keeps else 0)
         self.plans = self._make_plans(builder, outputs, Arena() if keeps or arena is None else arena)
 
     def _make_plans(
