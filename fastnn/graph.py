@@ -390,6 +390,10 @@ class Graph:
             self._memory[key] = self.add(MEMORY, (), array=copy, source=source, constant=False).output
         return self._memory[key]
 
+    def __str__(self) -> str:
+        """A line a node, as a pass left it."""
+        return "\n".join(repr(node) for node in self.nodes)
+
     def consumers(self) -> dict[Tensor, list[Node]]:
         """Who reads each tensor. A graph's outputs count as read by nobody."""
         readers: dict[Tensor, list[Node]] = {}

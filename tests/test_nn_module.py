@@ -324,3 +324,22 @@ def test_a_wrong_gradient_is_refused_and_the_right_one_still_taken():
     np.testing.assert_array_equal(model.bias.grad, 2)
     with pytest.raises(RuntimeError, match="forward_train"):
         model.backward(np.ones((2, 2), np.float32))
+
+
+def test_modules_made_between_forward_and_backward_do_not_matter():
+    model = nn.Linear(4, 3).double()
+    y = model.forward_train(X)
+    nn.Linear(2, 2)
+    model.backward(np.ones_like(y))
+    np.testing.assert_allclose(model.bias.grad, np.full(3, len(X), X.dtype))
+
+
+def test_inputs_need_not_agree_on_their_first_size():
+    class Lookup(nn.Module):
+        def forward(self, x, table):
+            return x @ table
+
+    rng, model = np.random.default_rng(0), Lookup()
+    for first, second in (((8, 4), (4, 5)), ((8, 4), (4, 3)), ((6, 4), (4, 3)), ((8, 8), (8, 3)), ((6, 8), (8, 3))):
+        a, b = rng.standard_normal(first), rng.standard_normal(second)
+        np.testing.assert_allclose(model(a, b), a @ b, rtol=1e-12)

@@ -456,3 +456,61 @@ def test_local_response_norm_follows_torch(size, shape):
     settings = (size, 0.5, 0.6, 1.5)
     ours, theirs = nn.LocalResponseNorm(*settings), torch.nn.LocalResponseNorm(*settings)
     assert_same_as_torch(torch, ours, theirs, *shape)
+
+
+def test_a_norm_that_is_used_twice_moves_its_statistics_in_the_order_of_calls():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = nn.BatchNorm1d(3)
+
+        def forward(self, x):
+            first = self.bn(x)
+            second = self.bn(4 * x + 1)
+            return second + first  # the addition is absorbed by one of them, which moves behind the other
+
+    x = np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
+    model = Twice()
+    model(x)
+    mean, var = np.zeros(3), np.ones(3)
+    for part in (x, 4 * x + 1):
+        mean = 0.9 * mean + 0.1 * part.mean(0)
+        var = 0.9 * var + 0.1 * part.var(0, ddof=1)
+    np.testing.assert_allclose(model.bn.running_mean.data, mean, rtol=1e-5)
+    np.testing.assert_allclose(model.bn.running_var.data, var, rtol=1e-5)
+    assert model.bn.num_batches_tracked.data == 2
+
+
+def test_a_norm_whose_result_is_not_used_still_moves_its_statistics():
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = nn.BatchNorm1d(3)
+
+        def forward(self, x):
+            self.bn(x)
+            return x * 2
+
+    model, twin = Unused(), nn.BatchNorm1d(3)
+    x = np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
+    np.testing.assert_array_equal(model(x), 2 * x)
+    twin(x)
+    np.testing.assert_array_equal(model.bn.running_mean.data, twin.running_mean.data)
+
+
+def test_running_statistics_given_to_the_function_are_followed_through_changes_of_dtype():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", np.zeros(3, np.float32))
+            self.register_buffer("var", np.ones(3, np.float32))
+
+        def forward(self, x):
+            return F.batch_norm(x, self.mean, self.var, training=True)
+
+    model, x = Functional(), np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
+    model(x)
+    once = model.mean.data.copy()
+    model.double().float()
+    model(x)
+    np.testing.assert_allclose(model.mean.data, once + 0.1 * (x.mean(0) - once), rtol=1e-5)
