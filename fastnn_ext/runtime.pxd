@@ -64,7 +64,7 @@ cdef extern from "runtime_team.h" nogil:
 
 cdef int isa() noexcept nogil
 cdef int threads() noexcept nogil
-cdef unsigned forks() noexcept nogil
+cpdef unsigned forks() noexcept nogil
 cdef void *allocate(size_t bytes) noexcept nogil
 cdef void deallocate(void *memory) noexcept nogil
 cdef void prepare(fnn_program *program) noexcept nogil

@@ -105,7 +105,7 @@ cdef int threads() noexcept nogil:
     return fnn_threads()
 
 
-cdef unsigned forks() noexcept nogil:
+cpdef unsigned forks() noexcept nogil:
     return fnn_forks()
 
 

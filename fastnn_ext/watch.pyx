@@ -271,3 +271,7 @@ cdef class Watch:
         except RuntimeError:  # a dict changed its size while it was read
             return (IS_MAPPING, None, None, None)
         return None
+
+    def broken(self):
+        """The places, as (id of the container, key), of all facts that do not hold."""
+        return {(id(fact[1]), fact[2]) for fact in (*self.loud, *self.silent) if not holds(fact)}

@@ -32,6 +32,7 @@ from fastnn.lowering.trace import (
     trace,
 )
 from fastnn.lowering.watch import Walk, bases
+from fastnn_ext import runtime
 from fastnn_ext.plan import Arena, Route
 from fastnn_ext.watch import ATTRIBUTE, Fact, Watch, is_checking
 
@@ -141,6 +142,7 @@ class Programs:
         self._states: list[State] = []  # the latest first
         self._arena = Arena()
         self._lock = threading.RLock()
+        self._forks = runtime.forks()
         self._clock = 0
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
@@ -162,6 +164,8 @@ class Programs:
         A `variant` is a function, with the `names` of its arguments, to be traced in place of the owner's;
         it is part of the key.
         """
+        if self._forks != runtime.forks():
+            self._lock, self._forks = threading.RLock(), runtime.forks()  # another thread may have held it for ever
         with self._lock:
             forms = self._forms(arrays, self.names(len(arrays)) if variant is None else variant.names)
             key = (variant, tuple((f.dtype.char, f.batched, f.at(0)) for f in forms))
@@ -221,37 +225,36 @@ class Programs:
     ) -> tuple[State, Entry]:
         """An entry whose record is what the function does now, at this batch."""
         held = self._current()
-        generators = Walk(self.roots).generators
         function = self.function if variant is None else variant
+        while True:
+            walk = Walk(self.roots)
+            before = walk.watch_now()
 
-        def at(size: int) -> Trace:
-            return trace(function, forms, size, self.what, generators)
+            def at(size: int, generators: Sequence[Any] = walk.generators) -> Trace:
+                return trace(function, forms, size, self.what, generators)
 
-        first = at(batch)
-        if found is not None and not self._matches(found, first, batch):
-            raise TraceError(f"{self.what} is another program than it was, and nothing watched says why: {self._why}")
-        known = (e for s in self._states for e in s.entries.get(key, ()))
-        entry = found or next((e for e in known if self._matches(e, first, batch)), None)
-        if entry is None:
-            entry = self._made(first, at, any(f.batched for f in forms), batch)
-        else:
-            entry.batches.add(batch)
-        # What the function itself has changed while it was traced parts no state from the one before.
-        return self._keep(held or self._current() or State(Watch([], [])), key, entry), entry
-
-    _why = ""
-
-    def _matches(self, entry: Entry, now: Trace, batch: int) -> bool:
-        if batch > entry.program.batch or (entry.program.batched and batch == 1):
-            return False
-        if not entry.holds():
-            return False
-        try:
-            align(entry.record, now.record)
-        except Parted as parted:
-            self._why = str(parted)
-            return False
-        return reads_the_same_memory(entry.record, now.record)
+            first = at(batch)
+            if found is not None and (difference := _difference(found, first, batch)):
+                raise TraceError(
+                    f"{self.what} is another program than it was, and nothing watched says why: {difference}"
+                )
+            known = (e for s in self._states for e in s.entries.get(key, ()))
+            entry = found or next((e for e in known if not _difference(e, first, batch)), None)
+            entry = entry or self._made(first, at, any(f.batched for f in forms), batch)
+            if before.first_broken() is None:
+                break
+            # The function itself has changed something while it was traced, as it then does once more; or
+            # another thread has, and this trace may be half of what was and half of what is.
+            changed, walk = before.broken(), Walk(self.roots)
+            again = walk.watch_now()
+            same = not _difference(entry, at(batch), batch)
+            if not changed <= again.broken():
+                held = None
+            if same:
+                walk = Walk(self.roots)
+                break
+        entry.batches.add(batch)
+        return self._keep(held or self._current() or State(Watch([], [])), key, entry, walk), entry
 
     def _made(self, first: Trace, at: Callable[[int], Trace], batched: bool, batch: int) -> Entry:
         if self.trusted:
@@ -292,7 +295,7 @@ class Programs:
         contents = [p._storage for p in graph.exposed if id(p._storage) not in read]
         return Entry(traced.record, program, recipe.rebuild, arrays, [*facts, *recipe.facts], contents)
 
-    def _keep(self, state: State, key: Any, entry: Entry) -> State:
+    def _keep(self, state: State, key: Any, entry: Entry, walk: Walk) -> State:
         """Put an entry into a state, and watch all that the state's entries depend on."""
         if state in self._states:
             self._states.remove(state)
@@ -307,7 +310,7 @@ class Programs:
         kept = [e for parts in state.entries.values() for e in parts]
         read = [{id(a) for a in e.arrays} for e in kept]
         everywhere = [a for a in entry.arrays if all(id(a) in each for each in read)]
-        state.watch = Walk(self.roots).watch(
+        state.watch = walk.watch(
             everywhere, [a for e in kept for a in e.contents], [fact for e in kept for fact in e.facts]
         )
         return state
@@ -324,6 +327,19 @@ class Programs:
                 for entries in state.entries.values():
                     entries[:] = [e for e in entries if e.program is not oldest]
                 state.entries = {k: v for k, v in state.entries.items() if v}
+
+
+def _difference(entry: Entry, now: Trace, batch: int) -> str:
+    """Why an entry's program does not serve a trace at this batch; "" if it does."""
+    if batch > entry.program.batch or (entry.program.batched and batch == 1):
+        return "the batch"
+    if not entry.holds():
+        return "a parameter or its gradient has moved, or is trained or frozen now"
+    try:
+        align(entry.record, now.record)
+    except Parted as parted:
+        return str(parted)
+    return "" if reads_the_same_memory(entry.record, now.record) else "other arrays are read"
 
 
 def _owned(graph: Graph) -> set[int]:

@@ -94,7 +94,8 @@ class Walk:
             for root in roots:
                 self.visit(root)
             if (len(self.names), self.any_name) == before:
-                return
+                break
+        self._contents = [_content(a) for a in self.arrays.values() if a.nbytes <= SMALL]
 
     def watch(
         self,
@@ -114,17 +115,19 @@ class Walk:
             More loud ones.
         """
         seen = {id(part) for array in in_place for part in bases(array)}
-        compared = [a for key, a in self.arrays.items() if key not in seen or a.nbytes <= SMALL]
-        contents: list[Fact] = [
-            (CONTENT, array, None, np.array(array, order="C")) for array in (*compared, *read)
-        ]
+        large = [a for key, a in self.arrays.items() if key not in seen and a.nbytes > SMALL]
+        contents = [*self._contents, *(_content(a) for a in (*large, *read))]
         return Watch([*self.loud, *facts], [*self.silent, *contents])
+
+    def watch_now(self) -> Watch:
+        """The facts as a Watch, with the content of small arrays."""
+        return Watch(self.loud, [*self.silent, *self._contents])
 
     # ---- for objects with a method _watch ---------------------------------------------------------
 
     def selects(self, name: str) -> bool:
         """Whether reachable code names this attribute."""
-        return self.any_name or name in self.names
+        return self.any_name or name in self.names or name in _IMPLICIT
 
     def entry(self, table: dict[str, Any], name: str, *, loud: bool = False) -> None:
         """table[name], and what it holds; or that there is no such entry."""
@@ -286,6 +289,10 @@ def _names_of(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
         elif isinstance(constant, str):
             attributes.add(constant)  # getattr(self, "name"), operator.attrgetter
     return frozenset(attributes), frozenset(global_names)
+
+
+def _content(array: np.ndarray[Any, Any]) -> Fact:
+    return (CONTENT, array, None, np.array(array, order="C"))
 
 
 def bases(array: np.ndarray[Any, Any]) -> Iterator[Any]:
