@@ -207,8 +207,8 @@ class Builder:
         for node in self.graph.nodes:
             self._node = node
             node.op.lower(node, self)
-        for _, node, args, settings in sorted(self._late, key=lambda late: late[0]):
-            self._node = node
+        for _, origin, args, settings in sorted(self._late, key=lambda late: late[0]):
+            self._node = origin
             self.emit(*args, **settings)
         for tensor, target in copies:
             self._node = tensor.node
