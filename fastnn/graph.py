@@ -332,9 +332,12 @@ class Graph:
         Parameters that the graph reads, and where each had its values.
     exposed : list
         Parameters whose values Python could read while the graph was traced.
+    training : bool, optional
+        The mode that modules are in while this graph is traced; None leaves each its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, training: bool | None = None) -> None:
+        self.training = training
         self.nodes: list[Node] = []
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []

@@ -118,6 +118,8 @@ class Programs:
         Whether the first size of the first argument, and of those that agree with it, is a batch.
     trusted : bool
         fastnn's own functions, which are traced once.
+    training : bool, optional
+        The mode in which modules are traced, whatever mode they are in; None for the latter.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Programs:
         *,
         any_batch: bool = True,
         trusted: bool = False,
+        training: bool | None = None,
     ) -> None:
         self.function = function
         self.finish = finish
@@ -138,6 +141,7 @@ class Programs:
         self.what = what
         self.any_batch = any_batch
         self.trusted = trusted
+        self.training = training
         self.latest: Route | None = None
         self._states: list[State] = []  # the latest first
         self._arena = Arena()
@@ -231,7 +235,7 @@ class Programs:
             before = walk.watch_now()
 
             def at(size: int, generators: Sequence[Any] = walk.generators) -> Trace:
-                return trace(function, forms, size, self.what, generators)
+                return trace(function, forms, size, self.what, generators, self.training)
 
             first = at(batch)
             if found is not None and (difference := _difference(found, first, batch)):

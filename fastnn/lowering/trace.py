@@ -101,6 +101,7 @@ def trace(
     batch: int,
     what: str,
     generators: Iterable[Any] = (),
+    training: bool | None = None,
 ) -> Trace:
     """Run `function` on symbols of these forms.
 
@@ -112,7 +113,7 @@ def trace(
     drawn_from = [*global_generators(), *generators]
     before = [state_of(generator) for generator in drawn_from]
     known = "numpy.random" in sys.modules
-    with recording(Graph()) as graph:
+    with recording(Graph(training)) as graph:
         for form in forms:
             shape = form.at(batch)
             if 0 in shape:
@@ -126,7 +127,7 @@ def trace(
         if state_of(generator) != state:
             raise TraceError(RANDOM.format(what=what, source=type(generator).__name__))
     if not known and "numpy.random" in sys.modules:  # imported by the function itself: did it draw, too?
-        return trace(function, forms, batch, what, generators)
+        return trace(function, forms, batch, what, generators, training)
     remove_dead(graph, [*tensors, *graph.inputs])
     _temporaries_to_constants(graph)
     return Trace(graph, result, tensors, rebuild, _record(graph, tensors, result, batch))

@@ -72,7 +72,6 @@ class Module:
     inside another module's `forward`, it takes part in the trace.
     """
 
-    training: bool
     _frozen = False
     #: What messages call the arguments of forward; where empty: input, or input[0], input[1], ...
     input_names: ClassVar[tuple[str, ...]] = ()
@@ -88,6 +87,22 @@ class Module:
         object.__setattr__(self, "_pending", None)
 
     # ---- attributes -----------------------------------------------------------------------------
+
+    @property
+    def training(self) -> bool:
+        """Training mode or evaluation mode: see `train`.
+
+        While a program is traced for a mode of its own (`Trainer.predict` and `evaluate`), modules are in
+        that one, for the trace alone: no other thread sees a switch.
+        """
+        graph = getattr(active, "graph", None)
+        if graph is not None and graph.training is not None:
+            return bool(graph.training and not self._frozen)
+        return bool(self.__dict__["training"])
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.__dict__["training"] = bool(mode)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_modules" not in self.__dict__:
@@ -198,6 +213,11 @@ class Module:
             programs = self._programs_for("infer", self._finish_infer)
         return programs(args)
 
+    def evaluated(self, *args: Any) -> Any:
+        """As a call in evaluation mode, whatever mode the module is in; that stays as it is."""
+        programs = self._programs.get("evaluate") or self._programs_for("evaluate", self._finish_infer, False)
+        return programs(args)
+
     def forward_train(self, *args: Any) -> Any:
         """As a call, and keeps what `backward` needs."""
         programs = self._programs.get("train") or self._programs_for("train", self._finish_train)
@@ -240,8 +260,11 @@ class Module:
         programs = self._programs.get("infer") or self._programs_for("infer", self._finish_infer)
         return programs.find(programs.arrays(args)).program
 
-    def _programs_for(self, purpose: str, finish: Callable[[Graph, Any], Recipe]) -> Programs:
-        programs = Programs(self, finish, self._argument_names, (self,), f"{type(self).__name__}.forward")
+    def _programs_for(
+        self, purpose: str, finish: Callable[[Graph, Any], Recipe], training: bool | None = None
+    ) -> Programs:
+        what = f"{type(self).__name__}.forward"
+        programs = Programs(self, finish, self._argument_names, (self,), what, training=training)
         self._programs[purpose] = programs
         return programs
 
