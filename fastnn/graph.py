@@ -31,6 +31,10 @@ class TraceError(TypeError):
     """`forward` did something that a graph cannot hold, such as a Python `if` on a value."""
 
 
+class TraceWarning(UserWarning):
+    """`forward` did something that it will not do in every call."""
+
+
 class SpecialiseError(Exception):
     """A size that follows the batch has no form that a program can hold for any batch."""
 
@@ -446,7 +450,7 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         return as_leaf(graph)
     if isinstance(value, np.ndarray):
         _check_enters(value.dtype)
-        if like is not None and value.dtype.kind != "f":
+        if like is not None and (value.dtype.kind != "f" or not value.ndim):  # 0-d arrays are as numbers
             return graph.array(value, like.dtype)
         return graph.array(value, value.dtype if value.dtype in FLOATS else np.dtype(np.float32))
     if isinstance(value, (bool, int, float, np.generic)):

@@ -147,6 +147,12 @@ def _record(graph: Graph, tensors: Sequence[Tensor], result: Any, batch: int) ->
     place: dict[Tensor, tuple[int, int]] = {}
     steps = []
     for i, node in enumerate(graph.nodes):
+        for tensor in node.inputs:
+            if tensor not in place:
+                raise TraceError(
+                    f"{tensor} belongs to another trace: a tensor that forward keeps in an attribute is a symbol, "
+                    "gone when the trace ends. Return such state, and pass it in as an array with the next call"
+                )
         steps.append(
             Step(
                 node.op,
@@ -169,7 +175,7 @@ def _structure(result: Any) -> Any:
     return None
 
 
-def align(first: Record, second: Record, *, fit: bool = False) -> Record:
+def align(first: Record, second: Record, *, fit: bool = False, lines: bool = False) -> Record:
     """The record of which both are instances.
 
     Parameters
@@ -179,7 +185,10 @@ def align(first: Record, second: Record, *, fit: bool = False) -> Record:
     second : Record
         Of one trace, at the same batch or another one; or of several.
     fit : bool
-        Whether sizes in which two single traces differ may become Lines.
+        Whether sizes in which two single traces differ may become Lines. They must grow with the batch, as
+        memory is planned for the largest.
+    lines : bool
+        Whether `second` is of several traces, too, and Lines must be equal.
 
     Raises
     ------
@@ -190,7 +199,7 @@ def align(first: Record, second: Record, *, fit: bool = False) -> Record:
         raise Parted("what is returned has another structure")
     steps = []
     for i, (a, b) in enumerate(zip(first.steps, second.steps, strict=False)):
-        merge = _Merge(first.batch, second.batch, fit, f"operation {i + 1}, {a.op.name}")
+        merge = _Merge(first.batch, second.batch, fit, lines, f"operation {i + 1}, {a.op.name}")
         if (a.op, a.stage, a.inputs) != (b.op, b.stage, b.inputs):
             raise Parted(f"{merge.where}: {_show(a)} at one time, {_show(b)} at another")
         outputs = tuple(
@@ -218,19 +227,18 @@ def _show(step: Step) -> str:
 class _Merge:
     """Values of two traces as one."""
 
-    def __init__(self, batch: int, other: int, fit: bool, where: str) -> None:
-        self.batch, self.other, self.fit, self.where = batch, other, fit, where
+    def __init__(self, batch: int, other: int, fit: bool, lines: bool, where: str) -> None:
+        self.batch, self.other, self.fit, self.lines, self.where = batch, other, fit, lines, where
 
     def value(self, name: str, a: Any, b: Any, is_size: bool) -> Any:
         if isinstance(a, Line):
-            if a == b or (type(b) is int and a.at(self.other) == b):
+            if a == b or (not self.lines and type(b) is int and a.at(self.other) == b):
                 return a
         elif type(a) is int and type(b) is int:
             if a == b:
                 return a
             span = self.other - self.batch
-            if self.fit and is_size and (b - a) % span == 0:
-                slope = (b - a) // span
+            if self.fit and is_size and (b - a) % span == 0 and (slope := (b - a) // span) > 0:
                 return Line(a - slope * self.batch, slope)
         elif isinstance(a, (tuple, list)) and type(a) is type(b) and len(a) == len(b):
             return type(a)([self.value(name, x, y, is_size) for x, y in zip(a, b, strict=True)])

@@ -72,17 +72,17 @@ class Module:
     inside another module's `forward`, it takes part in the trace.
     """
 
-    _frozen = False
+    _is_frozen = False
     #: What messages call the arguments of forward; where empty: input, or input[0], input[1], ...
     input_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         for table in ("_parameters", "_buffers", "_modules"):
             object.__setattr__(self, table, _Table())
-        self._forget_programs()
+        self.__forget_programs()
         self.training = True
 
-    def _forget_programs(self) -> None:
+    def __forget_programs(self) -> None:
         object.__setattr__(self, "_programs", {})
         object.__setattr__(self, "_pending", None)
 
@@ -97,7 +97,7 @@ class Module:
         """
         graph = getattr(active, "graph", None)
         if graph is not None and graph.training is not None:
-            return bool(graph.training and not self._frozen)
+            return bool(graph.training and not self._is_frozen)
         return bool(self.__dict__["training"])
 
     @training.setter
@@ -115,14 +115,14 @@ class Module:
             self.__dict__.pop(name, None)
             own[name] = value
         elif table is not None and value is not None:
-            self._assign(table, name, value)
+            self.__assign(table, name, value)
         else:
             if table is not None:
                 del table[name]
             object.__setattr__(self, name, value)
             changed()
 
-    def _assign(self, table: _Table, name: str, value: Any) -> None:
+    def __assign(self, table: _Table, name: str, value: Any) -> None:
         """What is neither parameter nor module, to a name that one of them has: copied in, or refused."""
         what = f"{type(self).__name__}.{name}"
         if table is self._modules:
@@ -298,16 +298,17 @@ class Module:
                 facts.append((ATTRIBUTE, parameter, "_grad_storage", array))
         return Recipe([tensors, []], rebuild, sinks, facts=facts)
 
-    def _watch(self, walk: Walk) -> None:
+    def __fastnn_watch__(self, walk: Walk) -> None:
         """What of this module a trace depends on: see fastnn.lowering.watch."""
         for table in (self._parameters, self._buffers, self._modules):
             walk.mapping(table, loud=True)
         library = is_library(type(self))
         for name in list(self.__dict__):
-            if name not in _OWN and (library or name in ("training", "_frozen") or walk.selects(name)):
-                walk.entry(self.__dict__, name, loud=True)  # __setattr__ says so
-        walk.keys(self.__dict__, loud=True)
-        walk.visit(type(self))
+            if name not in _OWN and (library or name in ("training", "_is_frozen") or walk.selects(name)):
+                # __setattr__ says so; but a user's code may go past it.
+                walk.entry(self.__dict__, name, loud=library or name == "training")
+        walk.keys(self.__dict__, loud=library)
+        walk.object_of(self)
 
     # ---- copies: plans stay behind --------------------------------------------------------------
 
@@ -320,21 +321,21 @@ class Module:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             object.__setattr__(self, name, _Table(value) if name in _OWN else value)
-        self._forget_programs()
+        self.__forget_programs()
 
     # ---- walking --------------------------------------------------------------------------------
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, with dotted names, each once."""
-        yield from self._walk(prefix, set())
+        yield from self.__walk(prefix, set())
 
-    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+    def __walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
         if id(self) in seen:
             return
         seen.add(id(self))
         yield prefix, self
         for name, module in self._modules.items():
-            yield from module._walk(f"{prefix}.{name}" if prefix else name, seen)
+            yield from module.__walk(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
@@ -379,7 +380,7 @@ class Module:
         """Training mode: dropout drops, batch norm uses the batch's statistics. Frozen modules stay in
         evaluation mode."""
         for module in self.modules():
-            if module.training is not bool(mode) and not module._frozen:
+            if module.training is not bool(mode) and not module._is_frozen:
                 module.training = bool(mode)
         return self
 
@@ -402,7 +403,7 @@ class Module:
         """
         module = copy.deepcopy(self).eval()
         for part in module.modules():
-            object.__setattr__(part, "_frozen", True)
+            object.__setattr__(part, "_is_frozen", True)
         for value in (*module.parameters(), *module.buffers()):
             value._freeze()
         return module
@@ -437,18 +438,18 @@ class Module:
 
     # ---- state ----------------------------------------------------------------------------------
 
-    def _entries(self, prefix: str = "", path: tuple[Module, ...] = ()) -> Iterator[tuple[str, Parameter]]:
+    def __entries(self, prefix: str = "", path: tuple[Module, ...] = ()) -> Iterator[tuple[str, Parameter]]:
         """Parameters and buffers; what is shared, under each of its names."""
         for table in (self._parameters, self._buffers):
             for name, value in table.items():
                 yield prefix + name, value
         for name, module in self._modules.items():
             if module not in path:
-                yield from module._entries(f"{prefix}{name}.", (*path, self))
+                yield from module.__entries(f"{prefix}{name}.", (*path, self))
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copies of all parameters and buffers under PyTorch's names, in PyTorch's shapes."""
-        return {name: np.array(value.data, order="C") for name, value in self._entries()}
+        return {name: np.array(value.data, order="C") for name, value in self.__entries()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copy values in.
@@ -471,7 +472,7 @@ class Module:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict must be a mapping of names to arrays, got {type(state_dict).__name__}")
-        entries = dict(self._entries())
+        entries = dict(self.__entries())
         missing = [name for name in entries if name not in state_dict]
         unexpected = [name for name in state_dict if name not in entries]
         problems = []

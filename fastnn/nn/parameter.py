@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods, active_graph, is_tracing
+from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods, TraceError, active_graph, is_tracing
 from fastnn_ext.watch import changed
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Parameter(TensorMethods):
 
         return transpose(graph.memory(self._storage, self), tuple(int(i) for i in np.argsort(self._order)))
 
-    def _watch(self, walk: Walk) -> None:
+    def __fastnn_watch__(self, walk: Walk) -> None:
         walk.attribute(self, "_storage", loud=True)
         walk.attribute(self, "_requires_grad", loud=True)
 
@@ -133,6 +133,8 @@ class Parameter(TensorMethods):
         A backward pass that does not reach the parameter leaves it without one, and an optimizer leaves a
         parameter without a gradient alone.
         """
+        if is_tracing():
+            raise TraceError("a gradient cannot be read in forward: it is another one in each run of the program")
         if not self._has_grad or self._grad_storage is None:
             return None
         return self._view(self._grad_storage)

@@ -13,7 +13,7 @@ from fastnn.graph import Graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.nn.parameter import Parameter, mark_gradients
-from fastnn_ext.watch import ATTRIBUTE, changed
+from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact, changed
 
 if TYPE_CHECKING:
     from fastnn.lowering.watch import Walk
@@ -290,16 +290,26 @@ class Optimizer:
     def _finish(self, graph: Graph, reached: Any) -> Recipe:
         facts = [
             *((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached),
-            *((ATTRIBUTE, group, "revision", group.revision) for group in self.param_groups),
+            *self.facts(),
         ]
         return Recipe([[]], tuple, update=lambda to: self.emit(to, reached), facts=facts)
 
-    def _watch(self, walk: Walk) -> None:
+    def __fastnn_watch__(self, walk: Walk) -> None:
         """What of this optimizer a program that updates its parameters depends on."""
+        walk.silent.append((SEQUENCE, self.param_groups, None, tuple(self.param_groups)))
         for group in self.param_groups:
             walk.attribute(group, "revision", loud=True)
             for p in group["params"]:
                 walk.visit(p)
+            if walk.any_name or walk.names & {"lr", "param_groups", "steps", "settings", "state_dict", "defaults"}:
+                walk.mapping(group)
+                walk.visit(group.hyper)
+
+    def facts(self) -> list[Fact]:
+        """What a program of an update depends on beyond the parameters."""
+        groups = tuple(self.param_groups)
+        revisions = ((ATTRIBUTE, group, "revision", group.revision) for group in groups)
+        return [(SEQUENCE, self.param_groups, None, groups), *revisions]
 
     def zero_grad(self) -> None:
         """Leave all parameters without a gradient: `grad` is None."""
