@@ -298,7 +298,8 @@ class Programs:
             self._states.remove(state)
         self._states = [state, *self._states[: STATES - 1]]
         entries = state.entries.setdefault(key, [])
-        for other in [e for e in entries if e is not entry and _covers(entry.record, e.record)]:
+        others = [e for e in entries if e is not entry and not (entry.program.batched and e.record.batch == 1)]
+        for other in [e for e in others if _covers(entry.record, e.record)]:
             entry.batches.update(b for b in other.batches if b <= entry.program.batch)
             entries.remove(other)
         if entry not in entries:
