@@ -143,7 +143,7 @@ def _temporaries_to_constants(graph: Graph) -> None:
 
 
 def _record(graph: Graph, tensors: Sequence[Tensor], result: Any, batch: int) -> Record:
-    place: dict[Tensor, tuple[int, int]] = {}
+    place = _Places()
     steps = []
     for i, node in enumerate(graph.nodes):
         steps.append(
@@ -157,6 +157,13 @@ def _record(graph: Graph, tensors: Sequence[Tensor], result: Any, batch: int) ->
         )
         place.update((t, (i, k)) for k, t in enumerate(node.outputs))
     return Record(batch, steps, [place[t] for t in tensors], _structure(result))
+
+
+class _Places(dict[Tensor, tuple[int, int]]):
+    """Where each tensor of a graph is made."""
+
+    def __missing__(self, tensor: Tensor) -> Any:
+        raise TraceError(f"{tensor!r} was made in another trace; what forward keeps of one is nothing in the next")
 
 
 def _structure(result: Any) -> Any:
