@@ -321,6 +321,13 @@ class Tensor(TensorMethods):
 
     __bool__ = __float__ = __int__ = __index__ = __iter__ = __array__ = _no_value
     __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __setitem__ = item = numpy = _no_value
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        # Between tensors it is identity, which graphs are made with; with a value it would never hold.
+        if isinstance(other, (int, float, np.generic, np.ndarray)):
+            self._no_value()
+        return self is other
 
 
 class Graph:

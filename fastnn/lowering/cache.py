@@ -263,9 +263,10 @@ class Programs:
             changed, walk = before.broken(), Walk(self.roots)
             again = walk.watch_now()
             same = not _difference(entry, at(batch), batch)
-            if not changed <= again.broken():
+            repeated = changed & again.broken()
+            if repeated != changed:
                 held = None
-            elif same and (names := sorted(name for _, name in changed if name in walk.read)):
+            if same and (names := sorted(name for _, name in repeated if name in walk.read)):
                 warnings.warn(
                     f"{self.what} reads {', '.join(names)}, which it changes itself: it does so when it is traced, and "
                     "not in every call, as programs run without Python. Keep such state outside of it",

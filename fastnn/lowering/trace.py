@@ -144,15 +144,9 @@ def _temporaries_to_constants(graph: Graph) -> None:
 
 
 def _record(graph: Graph, tensors: Sequence[Tensor], result: Any, batch: int) -> Record:
-    place: dict[Tensor, tuple[int, int]] = {}
+    place = _Places()
     steps = []
     for i, node in enumerate(graph.nodes):
-        for tensor in node.inputs:
-            if tensor not in place:
-                raise TraceError(
-                    f"{tensor} belongs to another trace: a tensor that forward keeps in an attribute is a symbol, "
-                    "gone when the trace ends. Return such state, and pass it in as an array with the next call"
-                )
         steps.append(
             Step(
                 node.op,
@@ -164,6 +158,16 @@ def _record(graph: Graph, tensors: Sequence[Tensor], result: Any, batch: int) ->
         )
         place.update((t, (i, k)) for k, t in enumerate(node.outputs))
     return Record(batch, steps, [place[t] for t in tensors], _structure(result))
+
+
+class _Places(dict[Tensor, tuple[int, int]]):
+    """Where each tensor of a graph is made."""
+
+    def __missing__(self, tensor: Tensor) -> Any:
+        raise TraceError(
+            f"{tensor!r} was made in another trace: a tensor that forward keeps is a symbol, gone when the trace "
+            "ends. Return such state, and pass it in as an array with the next call"
+        )
 
 
 def _structure(result: Any) -> Any:

@@ -108,7 +108,11 @@ class Module:
         if "_modules" not in self.__dict__:
             raise AttributeError(f"call super().__init__() before assigning {type(self).__name__}.{name}")
         table = next((t for t in (self._parameters, self._buffers, self._modules) if name in t), None)
-        if isinstance(value, (Parameter, Module)):
+        if name in ("_parameters", "_buffers", "_modules"):  # the table stays, since programs watch it
+            entries = dict(value)
+            getattr(self, name).clear()
+            getattr(self, name).update(entries)
+        elif isinstance(value, (Parameter, Module)):
             own = self._parameters if isinstance(value, Parameter) else self._modules
             if table is not None and table is not own:
                 del table[name]
@@ -168,7 +172,8 @@ class Module:
     def register_buffer(self, name: str, buffer: Parameter | np.ndarray[Any, Any]) -> None:
         """An array of the module's state that is not trained, such as running statistics."""
         entry = buffer if isinstance(buffer, Parameter) else Parameter(buffer, requires_grad=False)
-        self.__dict__.pop(name, None)
+        for table in (self.__dict__, self._parameters, self._modules):
+            table.pop(name, None)
         self._buffers[name] = entry
 
     def add_module(self, name: str, module: Module) -> None:

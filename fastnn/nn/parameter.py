@@ -104,8 +104,11 @@ class Parameter(TensorMethods):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._storage, self._grad_storage = state["storage"], state["grad"]
-        self._has_grad = state["grad"] is not None
+        # Protocol 5 of pickle gives arrays that lie in another object's memory, perhaps read-only.
+        storage, grad = state["storage"], state["grad"]
+        self._storage = np.require(storage, requirements=["O", "W"])
+        self._grad_storage = None if grad is None else np.require(grad, requirements=["O", "W"])
+        self._has_grad = grad is not None
         self._order, self._requires_grad = state["order"], state["requires_grad"]
         self._storage.flags.writeable = not state["frozen"]
 

@@ -58,8 +58,7 @@ class Group(dict[str, Any]):
         self.dtype = self._common_dtype()
         for name, value in settings.items():
             self[name] = value
-        for name in optimizer.state_names(self):
-            self.states[name] = np.zeros(self.size, self.dtype)
+        self._add_states()
         _gather(params, self.dtype)
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -86,6 +85,22 @@ class Group(dict[str, Any]):
         for name, value in dict(*args, **kwargs).items():
             self[name] = value
 
+    def __ior__(self, other: Any) -> Group:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """As a dict's; a new setting is checked."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def _add_states(self) -> None:
+        """Make the state arrays that the settings ask for and that are not there yet."""
+        for name in self._optimizer.state_names(self):
+            if name not in self.states:
+                self.states[name] = np.zeros(self.size, self.dtype)
+
     def _revise(self) -> None:
         self.revision += 1
         changed()
@@ -108,6 +123,7 @@ class Group(dict[str, Any]):
             self.dtype = dtype
             self.states = {name: array.astype(dtype) for name, array in self.states.items()}
             self._revise()
+        self._add_states()  # amsgrad may have been turned on
         _gather(self["params"], dtype)
 
     def runs(self, reached: Collection[Parameter]) -> Iterator[tuple[int, int]]:

@@ -157,6 +157,9 @@ def load_checkpoint(
                 for i, _ in enumerate(content["optimizer"]["groups"])
             ],
         }
+        for arrays, saved, group in zip(state["state"], state["groups"], optimizer.param_groups, strict=False):
+            # Files of before parameters counted their own updates.
+            arrays.setdefault("steps", np.full(len(group["params"]), float(saved["steps"])))
         _fit_optimizer(name, optimizer, state)
     if loader is not None and content["loader"] is None:
         raise ValueError(f"{name} holds no position of a loader")
