@@ -160,8 +160,8 @@ INLINE double NAME(hat)(real x, real mean, real invstd) {
 struct NAME(far) { double scale, mean, var, inverse; };
 
 /* Of (rows, cols) elements, rows `stride` apart. Returns 0 if one of them is not finite. */
-static __attribute__((noinline)) int NAME(far_moments)(struct NAME(far) *f, const real *x, int64_t rows, int64_t stride,
-                                                       int64_t cols, double eps) {
+RARE int NAME(far_moments)(struct NAME(far) *f, const real *x, int64_t rows, int64_t stride,
+                           int64_t cols, double eps) {
     const double share = 1 / ((double)rows * (double)cols);
     double largest = 0, sum = 0, rest = 0, square = 0;
     int exponent;
@@ -406,10 +406,10 @@ static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const 
 }
 
 /* Sums of g (x - mean) invstd that are not finite for no reason of g, mean or invstd: in double, element by element. */
-static __attribute__((noinline)) void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real *x,
-                                                     const real *y, const real *mean, const real *invstd, int64_t rows,
-                                                     int64_t channels, int64_t per, int relu, act_backward act,
-                                                     double alpha, void *scratch) {
+RARE void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real *x,
+                         const real *y, const real *mean, const real *invstd, int64_t rows,
+                         int64_t channels, int64_t per, int relu, act_backward act,
+                         double alpha, void *scratch) {
     double *total = scratch;
     real *g = (real *)(total + channels);
     int found = 0;
@@ -757,16 +757,25 @@ INLINE void NAME(grad_apply_lines)(const int lines, const int constant, const in
          column + c, padded);
 }
 
-INLINE void NAME(grad_apply_as)(const int constant, const int far, const int relu, real *dx, real *dresidual, const real *dy,
+/* Line by line, with the column of scales. */
+RARE void NAME(far_grad_apply)(real *dx, real *dresidual, const real *dy, const real *x, const real *y,
+                               const real *column, struct NAME(lines) l, int relu) {
+    for (int64_t i = 0, at = 0; i < l.count + (l.rest > 0); i++, at += l.cols)
+        NAME(grad_apply_lines)
+        (1, 0, 1, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols,
+         i < l.count ? l.cols : l.rest, column, l.padded);
+}
+
+INLINE void NAME(grad_apply_as)(const int constant, const int relu, real *dx, real *dresidual, const real *dy,
                                 const real *x, const real *y, const real *column, struct NAME(lines) l) {
     int64_t at = 0, i = 0;
     for (; i + STEP <= l.count; i += STEP, at += STEP * l.cols)
         NAME(grad_apply_lines)
-        (STEP, constant, far, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols, l.cols,
+        (STEP, constant, 0, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols, l.cols,
          column, l.padded);
     for (; i < l.count + (l.rest > 0); i++, at += l.cols)
         NAME(grad_apply_lines)
-        (1, constant, far, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols,
+        (1, constant, 0, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols,
          i < l.count ? l.cols : l.rest, column, l.padded);
 }
 
@@ -774,12 +783,11 @@ static void NAME(grad_apply)(void *dx, void *dresidual, const void *dy, const vo
                              const void *columns, int64_t rows, int64_t channels, int far, int relu) {
     const struct NAME(lines) l = NAME(cut)(rows, channels, NAME(fold)(channels));
     const real *y = y_ ? y_ : dy;
-    if (x && far && relu) NAME(grad_apply_as)(0, 1, 1, dx, dresidual, dy, x, y, columns, l);
-    else if (x && far) NAME(grad_apply_as)(0, 1, 0, dx, dresidual, dy, x, y, columns, l);
-    else if (x && relu) NAME(grad_apply_as)(0, 0, 1, dx, dresidual, dy, x, y, columns, l);
-    else if (x) NAME(grad_apply_as)(0, 0, 0, dx, dresidual, dy, x, y, columns, l);
-    else if (relu) NAME(grad_apply_as)(1, 0, 1, dx, dresidual, dy, dy, y, columns, l);
-    else NAME(grad_apply_as)(1, 0, 0, dx, dresidual, dy, dy, y, columns, l);
+    if (x && far) NAME(far_grad_apply)(dx, dresidual, dy, x, y, columns, l, relu);
+    else if (x && relu) NAME(grad_apply_as)(0, 1, dx, dresidual, dy, x, y, columns, l);
+    else if (x) NAME(grad_apply_as)(0, 0, dx, dresidual, dy, x, y, columns, l);
+    else if (relu) NAME(grad_apply_as)(1, 1, dx, dresidual, dy, dy, y, columns, l);
+    else NAME(grad_apply_as)(1, 0, dx, dresidual, dy, dy, y, columns, l);
 }
 
 /* ---- layer norm ---------------------------------------------------------------------------- */
@@ -813,8 +821,8 @@ INLINE void NAME(row_moments)(const int squares, double *sum_, double *square_, 
 }
 
 /* A row whose squares leave the range; returns 0 if it is not finite. */
-static __attribute__((noinline)) int NAME(far_layer)(real *y, real *mean, real *invstd, const real *x,
-                                                     const real *weight, const real *bias, int64_t cols, double eps) {
+RARE int NAME(far_layer)(real *y, real *mean, real *invstd, const real *x,
+                         const real *weight, const real *bias, int64_t cols, double eps) {
     struct NAME(far) f;
     if (!NAME(far_moments)(&f, x, 1, cols, cols, eps)) return 0;
     for (int64_t c = 0; c < cols; c++) {
@@ -840,9 +848,9 @@ INLINE void NAME(layer_map)(real *y, const real *x, real mean, real invstd, cons
 }
 
 /* Some rows of which one at least is far. */
-static __attribute__((noinline)) void NAME(far_layers)(real *y, real *mean, real *invstd, const real *x,
-                                                       const real *weight, const real *bias, int64_t rows,
-                                                       int64_t cols, double eps) {
+RARE void NAME(far_layers)(real *y, real *mean, real *invstd, const real *x,
+                           const real *weight, const real *bias, int64_t rows,
+                           int64_t cols, double eps) {
     for (int64_t r = 0; r < rows; r++, y += cols, x += cols)
         if (NAME(all_keep_digits)(invstd + r, 1) || !NAME(far_layer)(y, mean + r, invstd + r, x, weight, bias, cols, eps))
             NAME(layer_map)(y, x, mean[r], invstd[r], weight, bias, cols);
@@ -881,8 +889,8 @@ static void NAME(layer)(void *y_, void *mean_, void *invstd_, const void *x_, co
 }
 
 /* A row's gradient where its deviation is far from 1. */
-static __attribute__((noinline)) void NAME(far_layer_grad)(real *dx, const real *dy, const real *x, real mean,
-                                                           real invstd, const real *weight, int64_t cols) {
+RARE void NAME(far_layer_grad)(real *dx, const real *dy, const real *x, real mean,
+                               real invstd, const real *weight, int64_t cols) {
     double sum = 0, dot = 0;
     for (int64_t c = 0; c < cols; c++) {
         const double g = (double)dy[c] * (weight ? (double)weight[c] : 1);

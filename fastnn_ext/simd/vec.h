@@ -59,6 +59,8 @@ typedef int64_t veci_f64 __attribute__((vector_size(VEC_BYTES)));
 typedef float vecu_f32 __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
 typedef double vecu_f64 __attribute__((vector_size(VEC_BYTES), aligned(8), may_alias));
 #define INLINE static inline __attribute__((always_inline, unused))
+/* What ordinary data never reaches: made small, not fast. */
+#define RARE static __attribute__((cold, noinline))
 #define UNROLL _Pragma("GCC unroll 32")
 #if defined(__AVX512F__)
 typedef __mmask16 vmask_f32;

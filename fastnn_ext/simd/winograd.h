@@ -177,8 +177,8 @@ INLINE void NAME(winograd_finish)(const struct conv2d_job *t, int64_t to, vec v,
 }
 
 /* spoilt[i] = whether an output of the job's square i is not finite; returns how many are so. */
-static __attribute__((noinline)) int64_t NAME(winograd_spoilt)(unsigned char *spoilt, const real *sums, int64_t plane,
-                                                               const struct conv2d_job *t, int64_t n) {
+RARE int64_t NAME(winograd_spoilt)(unsigned char *spoilt, const real *sums, int64_t plane,
+                                   const struct conv2d_job *t, int64_t n) {
     const int64_t width = NAME(winograd_width)(n);
     int64_t count = 0;
     for (int64_t i = t->square0; i < t->square1; i++, sums += width) {
