@@ -145,6 +145,7 @@ setup(
             "initializedcheck": DEBUG,
             "cdivision": True,
             "embedsignature": True,
+            "binding": False,  # plain built-in functions: 79 KB of the wheel
             "freethreading_compatible": True,
         },
     ),
