@@ -184,7 +184,7 @@ def rewritten(path, change):
     """The checkpoint with other content, and a checksum that fits it."""
     content, arrays = fn.train.checkpoint.read_checkpoint(path)
     change(content, arrays)
-    content["crc32"] = fn.train.checkpoint._checksum(json.dumps(content), arrays)
+    content["crc32"] = fn.train.checkpoint.checksum(json.dumps(content), arrays)
     save_arrays(path, arrays, {"checkpoint": json.dumps(content)})
 
 
