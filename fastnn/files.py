@@ -20,7 +20,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -222,7 +222,7 @@ def load_arrays(
                 check({key: (_dtype(entry[0]), entry[1]) for key, entry in entries.items()})
             for key, (dtype, shape, _, _) in entries.items():
                 array = np.empty(shape, np.dtype(_DTYPES[dtype]))
-                _read_into(file, memoryview(array.reshape(-1).view(np.uint8)), f"tensor {_check.brief(key)}")
+                _read_into(file, array.reshape(-1).view(np.uint8).data, f"tensor {_check.brief(key)}")
                 arrays[key] = _decoded(array, dtype, key)
         except _Damage as damage:
             raise ValueError(f"{name} is no intact safetensors file: {damage}") from None
@@ -230,6 +230,22 @@ def load_arrays(
             raise ValueError(f"{name}: {refusal}") from None
     _check_digest(name, arrays, metadata)
     return arrays, metadata
+
+
+def read_forms(path: str | os.PathLike[str]) -> Forms:
+    """What `load_arrays` would give, by its header alone; raises what that does."""
+    found: Forms = {}
+
+    class Done(Exception):
+        pass
+
+    def take(forms: Forms) -> None:
+        found.update(forms)
+        raise Done
+
+    with contextlib.suppress(Done):
+        load_arrays(path, take)
+    return found
 
 
 class _Damage(Exception):
@@ -244,7 +260,7 @@ def _dtype(name: str) -> np.dtype[Any]:
     return np.dtype(np.float32 if name == "BF16" else _DTYPES[name]).newbyteorder("=")
 
 
-def _read_into(file: BinaryIO | Any, buffer: memoryview, what: str) -> None:
+def _read_into(file: Any, buffer: memoryview, what: str) -> None:
     done = 0
     while done < len(buffer):
         count = file.readinto(buffer[done:])

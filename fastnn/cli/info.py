@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import asdict
 
 from fastnn.cli.output import describe_model, print_json
@@ -27,5 +28,13 @@ def run(args: argparse.Namespace) -> int:
     print(f"{place.folder}: {describe_model(place.config)}")
     for name, value in config.items():
         print(f"  {name}: {value}")
+    kept = [(place.weights, ""), (place.checkpoint, "model/")]
+    for path, prefix in kept:
+        if os.path.isfile(path):
+            place.check_size(path, prefix)
+            break
+    else:
+        if place.config.model == "mlp":
+            return 0  # nothing says that its sizes are those of a network that there was
     print(place.config.make_model().eval().summary(*place.config.set.image))
     return 0

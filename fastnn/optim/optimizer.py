@@ -356,7 +356,8 @@ class Optimizer:
         if not isinstance(state, Mapping):
             raise TypeError(f"the state must be a mapping, got {type(state).__name__}")
         if state.get("kind") != type(self).__name__:
-            raise ValueError(f"the state is that of {_check.brief(state.get('kind'), str)}, not of {type(self).__name__}")
+            kind = _check.brief(state.get("kind"), str)
+            raise ValueError(f"the state is that of {kind}, not of {type(self).__name__}")
         groups, arrays = (state.get(name) for name in ("groups", "state"))
         if not isinstance(groups, (list, tuple)) or not isinstance(arrays, (list, tuple)):
             raise TypeError("the state must hold groups and state, each a list")

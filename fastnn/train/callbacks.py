@@ -284,10 +284,8 @@ class _Monitor(Callback):
         return {"best": self.best}
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        best = state.get("best")
-        if type(best) not in (int, float) or math.isnan(best) or (math.isinf(best) and best != self._worst()):
-            raise ValueError(f"best must be a number, got {_check.brief(best)}")
-        _check.real("best", 0.0 if math.isinf(best) else best)
+        if state.get("best") != self._worst():  # nothing yet
+            _check.real("best", state.get("best"))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.best = float(state["best"])

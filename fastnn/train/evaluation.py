@@ -114,7 +114,8 @@ class Means:
         self.sums: dict[str, float] = {}
         self.counts: dict[str, float] = {}
         if state is not None:
-            if not isinstance(state, Mapping) or not {"samples", "sums"} <= state.keys() <= {"samples", "sums", "counts"}:
+            known = {"samples", "sums", "counts"}
+            if not isinstance(state, Mapping) or not known - {"counts"} <= state.keys() <= known:
                 raise ValueError(f"means must hold samples, sums and counts, got {_check.brief(state)}")
             self.samples = _check.count("means['samples']", state["samples"])
             self.sums = _numbers("means['sums']", state["sums"], -math.inf, math.inf)
@@ -122,7 +123,8 @@ class Means:
             counts = state.get("counts", dict.fromkeys(self.sums, self.samples))
             self.counts = _numbers("means['counts']", counts, 0, _check.LARGEST_COUNT)
             if not self.counts.keys() <= self.sums.keys():
-                raise ValueError(f"means['counts'] names {_check.some(self.counts.keys() - self.sums.keys())}, unlike sums")
+                others = self.counts.keys() - self.sums.keys()
+                raise ValueError(f"means['counts'] has {_check.some(others)}, of which there are no sums")
 
     def add(self, parts: Mapping[str, Parts], samples: int) -> None:
         """Add what a batch of so many samples gave."""
