@@ -31,6 +31,10 @@ class TraceError(TypeError):
     """`forward` did something that a graph cannot hold, such as a Python `if` on a value."""
 
 
+class TraceWarning(UserWarning):
+    """`forward` did something that it will not do in every call."""
+
+
 class SpecialiseError(Exception):
     """A size that follows the batch has no form that a program can hold for any batch."""
 
@@ -317,6 +321,13 @@ class Tensor(TensorMethods):
 
     __bool__ = __float__ = __int__ = __index__ = __iter__ = __array__ = _no_value
     __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __setitem__ = item = numpy = _no_value
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        # Between tensors it is identity, which graphs are made with; with a value it would never hold.
+        if isinstance(other, (int, float, np.generic, np.ndarray)):
+            self._no_value()
+        return self is other
 
 
 class Graph:
@@ -332,9 +343,12 @@ class Graph:
         Parameters that the graph reads, and where each had its values.
     exposed : list
         Parameters whose values Python could read while the graph was traced.
+    training : bool, optional
+        The mode that modules are in while this graph is traced; None leaves each its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, training: bool | None = None) -> None:
+        self.training = training
         self.nodes: list[Node] = []
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
@@ -443,7 +457,7 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         return as_leaf(graph)
     if isinstance(value, np.ndarray):
         _check_enters(value.dtype)
-        if like is not None and value.dtype.kind != "f":
+        if like is not None and (value.dtype.kind != "f" or not value.ndim):  # 0-d arrays are as numbers
             return graph.array(value, like.dtype)
         return graph.array(value, value.dtype if value.dtype in FLOATS else np.dtype(np.float32))
     if isinstance(value, (bool, int, float, np.generic)):

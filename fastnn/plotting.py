@@ -22,7 +22,6 @@ from fastnn.lowering.profile import Profile
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.train.callbacks import History
-from fastnn.train.evaluation import mode
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,8 +153,7 @@ def plot_feature_maps(
             f"width), got shape {np.shape(x)}"
         )
     tap = _Tap(model, layer)
-    with mode(model, False):
-        maps = tap(sample)[0]  # (channels, height, width)
+    maps = tap.evaluated(sample)[0]  # (channels, height, width)
 
     known = maps[np.isfinite(maps)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)

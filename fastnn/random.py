@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from fastnn import _check
 from fastnn.graph import is_tracing
 from fastnn.nn._eager import run_function
@@ -40,7 +42,7 @@ def normal(shape: int | Sequence[int], mean: Any = 0.0, std: Any = 1.0, dtype: A
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another kind, or `std` a negative number.
+        If an argument is of another kind, or `mean` or `std` a number that is not finite, or `std` negative.
 
     Examples
     --------
@@ -48,6 +50,8 @@ def normal(shape: int | Sequence[int], mean: Any = 0.0, std: Any = 1.0, dtype: A
     ...     def forward(self, x):
     ...         return x + fn.random.normal(x.shape, std=0.1) if self.training else x
     """
+    if not _is_array(mean):
+        _check.real("mean", mean)
     if not _is_array(std):
         _check.real("std", std, 0)
     return _draw(op.normal, shape, dtype, mean=mean, std=std)
@@ -74,7 +78,8 @@ def uniform(shape: int | Sequence[int], low: Any = 0.0, high: Any = 1.0, dtype: 
     TypeError, ValueError
         If an argument is of another kind, or `low` and `high` are numbers out of order.
     """
-    if not (_is_array(low) or _is_array(high)) and _check.real("low", low) > _check.real("high", high):
+    numbers = [_check.real(name, v) for name, v in (("low", low), ("high", high)) if not _is_array(v)]
+    if len(numbers) == 2 and numbers[0] > numbers[1]:
         raise ValueError(f"low must not exceed high, got {low} and {high}")
     return _draw(op.uniform, shape, dtype, low=low, high=high)
 
@@ -108,17 +113,18 @@ def bernoulli(p: Any, shape: int | Sequence[int] | None = None, dtype: Any = Non
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and value.shape != ()
+    """Whether a setting is a tensor, parameter or array; NumPy's numbers and 0-d arrays are numbers."""
+    return hasattr(value, "shape") and not (isinstance(value, (np.ndarray, np.generic)) and value.shape == ())
 
 
 def _draw(function: Any, shape: Any, dtype: Any, **settings: Any) -> Any:
     """`function` in a trace as it stands, outside on the arrays among the settings."""
     sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     sizes = tuple(_check.integer("shape", size, 1) for size in sizes)
-    given = next((v.dtype for v in settings.values() if hasattr(v, "shape") and v.dtype.kind == "f"), None)
-    kind = _check.floating("dtype", given if dtype is None else dtype)
-    if is_tracing():
-        return function(shape=sizes, dtype=kind, **settings)
     arrays = {name: value for name, value in settings.items() if _is_array(value)}
     numbers = {name: float(value) for name, value in settings.items() if name not in arrays}
+    given = next((value.dtype for value in arrays.values() if value.dtype.kind == "f"), None)
+    kind = _check.floating("dtype", given if dtype is None else dtype)
+    if is_tracing():
+        return function(shape=sizes, dtype=kind, **arrays, **numbers)
     return run_function(function, arrays, shape=sizes, dtype=kind, **numbers)

@@ -211,6 +211,7 @@ cdef class Plan:
     cdef list keep               # arrays and objects that ops point at
     cdef tuple copies
     cdef readonly set batches
+    cdef set cleared             # in which the batch of the last run was found
     cdef readonly tuple inputs, outputs
     cdef readonly int64_t max_batch
     cdef readonly int64_t arena_bytes
@@ -462,7 +463,7 @@ cdef class Plan:
         """As run, but None if the arguments are not arrays that fit this plan as they are."""
         return self.run_arrays(args, False)
 
-    cdef object run_arrays(self, tuple args, bint insist):
+    cdef object run_arrays(self, tuple args, bint insist, set batches=None):
         cdef int64_t batch = -1 if self.after is None else self.after.batch
         cdef int k, taken = 0, status, threads, unfit
         cdef int n_inputs = <int> len(self.inputs)
@@ -491,8 +492,10 @@ cdef class Plan:
                     self.check_labels(k)
             if batch < 0:
                 batch = self.max_batch
-            if batch != self.batch and not insist and not self.serves(batch):
-                return None
+            if not insist and (batch != self.batch or batches is not self.cleared):
+                if not self.serves(batch) or (batches is not None and batch not in batches):
+                    return None
+                self.cleared = batches
             self.take_turn()
             if batch != self.batch:
                 self.set_batch(batch)
@@ -627,16 +630,20 @@ cdef class Route:
     ----------
     watch : Watch
     plan : Plan
+    batches : set of int
+        Those that it serves while that holds; others may have joined the plan's since.
     rebuild : callable, optional
         From the plan's values to what a call returns; None where that is the only value.
     """
     cdef Watch watch
     cdef Plan plan
+    cdef set batches
     cdef object rebuild
 
-    def __init__(self, Watch watch, Plan plan, rebuild=None):
+    def __init__(self, Watch watch, Plan plan, set batches, rebuild=None):
         self.watch = watch
         self.plan = plan
+        self.batches = batches
         self.rebuild = rebuild
 
     def __call__(self, tuple args):
@@ -644,7 +651,7 @@ cdef class Route:
         cdef tuple values
         if not self.watch.holds():
             return None
-        values = self.plan.run_arrays(args, False)
+        values = self.plan.run_arrays(args, False, self.batches)
         if values is None:
             return None
         return values[0] if self.rebuild is None else self.rebuild(values)

@@ -14,6 +14,9 @@ SET: int
 CONTENT: int
 NAMES: int
 COUNT: int
+TYPE: int
+BYTES: int
+CALLED: int
 ABSENT: Any
 
 def changed() -> None: ...

@@ -14,6 +14,9 @@ SEQUENCE  container, a list or deque, holds the members of the tuple value, in o
 MAPPING   container, a dict, holds the (key, value) pairs of the tuple value, in order
 SET       container, a set, holds the members of the frozenset value
 CONTENT   container, an array, has the bytes, shape and dtype of the array value
+TYPE      container is of the class value
+BYTES     bytes(memoryview(container)) is value
+CALLED    container() is value
 NAMES     container, a mapping, has the keys of the tuple value, in order
 COUNT     container has as many members as value says
 
@@ -56,6 +59,9 @@ cdef enum Kind:
     IS_CONTENT
     IS_NAMES
     IS_COUNT
+    IS_TYPE
+    IS_BYTES
+    IS_CALLED
 
 
 ENTRY = IS_ENTRY
@@ -70,6 +76,9 @@ SET = IS_SET
 CONTENT = IS_CONTENT
 NAMES = IS_NAMES
 COUNT = IS_COUNT
+TYPE = IS_TYPE
+BYTES = IS_BYTES
+CALLED = IS_CALLED
 
 
 Fact = tuple
@@ -219,6 +228,12 @@ cdef bint holds(tuple fact) except -1:
         return container == value
     if kind == IS_COUNT:
         return len(container) == value
+    if kind == IS_TYPE:
+        return type(container) is value
+    if kind == IS_BYTES:
+        return bytes(memoryview(container)) == value
+    if kind == IS_CALLED:
+        return same(container(), value)
     if kind == IS_NAMES:
         if len(container) != PyTuple_GET_SIZE(value):
             return False
@@ -268,10 +283,18 @@ cdef class Watch:
             for fact in self.silent:
                 if not holds(fact):
                     return fact
-        except RuntimeError:  # a dict changed its size while it was read
+        except Exception:  # a dict changed its size while it was read, an attribute's code raised
             return (IS_MAPPING, None, None, None)
         return None
 
     def broken(self):
         """The places, as (id of the container, key), of all facts that do not hold."""
-        return {(id(fact[1]), fact[2]) for fact in (*self.loud, *self.silent) if not holds(fact)}
+        found = set()
+        for fact in (*self.loud, *self.silent):
+            try:
+                if holds(fact):
+                    continue
+            except Exception:
+                pass
+            found.add((id(fact[1]), fact[2]))
+        return found

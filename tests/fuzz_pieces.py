@@ -34,7 +34,9 @@ SIZES = [
     "(@0 + np.arange(n, dtype=dtype).reshape(n, *[1] * (x.ndim - 1)) / 8)", "(@0 * np.ones(x.shape, dtype) / n)",
     "(@0 * (3.0 if x.shape == (3, *x.shape[1:]) else 0.5))", "(@0 * slice(n).stop / 4)",
     "(@0 * (x.shape[0] ** 2 / 16))", "(@0 * (f'{n:d}' + '!').count('7'))", "(@0 * (x.size(0) / 4))",
-    "(@0 * (2 ** n / 64))", "(@0 * pow(n, 2) / 32)",
+    "(@0 * (2 ** n / 64))", "(@0 * pow(n, 2) / 32)", "fn.concat([@0] * 2, 0)[: max(n, 4)][:n]",
+    "(@0 + fn.concat([@0, fn.concat([@1] * 9, 0)[: 20 - n].tanh()], 0)[n:].mean())",
+    "(@0 * (@1)[: -(-n // 2)].mean())", "(@0 - (@1)[min(n, 3) - 1 :].mean())",
 ]  # fmt: skip
 
 #: The same as statements.

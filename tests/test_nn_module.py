@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fastnn import nn
+import fastnn as fn
+from fastnn import nn, optim
 from fastnn.nn import functional as F
 from fastnn.testing import gradcheck
 
@@ -121,16 +122,13 @@ def test_a_frozen_parameter_gets_no_gradient_and_the_others_the_same_as_before()
 
 
 def test_freezing_the_first_layers_removes_their_work_from_the_plan():
-    from fastnn import optim
-    from fastnn.train.step import TrainStep
-
     def ops(frozen):
         model = nn.Sequential(
             nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 1)
         )
         for i in frozen:
             model[i].requires_grad_(False)
-        step = TrainStep(model, nn.MSELoss(), optim.SGD(model.parameters()))
+        step = fn.TrainStep(model, nn.MSELoss(), optim.SGD(model.parameters()))
         program = step.plan(X.astype(np.float32), np.ones((6, 1), np.float32))
         return sum(op.kernel == "gemm" for phase in program.phases for op in phase)
 
@@ -211,6 +209,336 @@ def test_load_state_dict_takes_pytorchs_and_refuses_what_does_not_fit():
         model.load_state_dict([1])
     assert model.load_state_dict({"a.bias": np.ones(4), "z": 1}, strict=False)[1] == ["z"]
     np.testing.assert_array_equal(model.a.bias.data, 1)
+
+
+# ---- assignments ---------------------------------------------------------------------------------
+
+
+def small():
+    """A linear layer of known weights; x is (2, 3)."""
+    layer = nn.Linear(3, 2).double()
+    layer.weight = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    layer.bias = [0.5, -0.5]
+    return layer
+
+
+x3 = np.array([[1.0, 0.0, 2.0], [0.0, 1.0, -1.0]])
+W3 = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+
+
+def test_an_array_that_is_assigned_to_a_parameter_is_copied_into_it():
+    layer = small()
+    weight, bias = layer.weight, layer.bias
+    np.testing.assert_array_equal(layer(x3), x3 @ W3.T + [0.5, -0.5])
+    for value in (2 * W3, (3 * W3).astype(np.float32), (4 * W3).astype(int), np.asfortranarray(5 * W3), W3.tolist()):
+        layer.weight = value
+        assert layer.weight is weight
+        assert weight.dtype == np.float64
+        np.testing.assert_array_equal(weight.data, value)
+        np.testing.assert_array_equal(layer(x3), x3 @ np.asarray(value, float).T + [0.5, -0.5])
+    layer.weight = array = W3.copy()
+    array[...] = 7
+    np.testing.assert_array_equal(weight.data, W3)
+    layer.weight = weight.data[::-1]
+    np.testing.assert_array_equal(weight.data, W3[::-1])
+    layer.bias = np.float32([3, 4])
+    assert layer.bias is bias
+    assert list(layer.state_dict()) == ["weight", "bias"]
+    assert weight.requires_grad
+
+
+def test_an_array_that_is_assigned_to_a_buffer_is_copied_into_it():
+    norm = nn.BatchNorm1d(3).double().eval()
+    norm(x3)
+    norm.running_mean = np.array([1.0, 2.0, 3.0])
+    norm.running_var = [4, 4, 4]
+    norm.num_batches_tracked = 5
+    np.testing.assert_allclose(norm(x3), (x3 - [1, 2, 3]) / np.sqrt(4 + norm.eps))
+    assert list(norm.state_dict()) == ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    assert norm.num_batches_tracked.dtype == np.int64
+    assert int(norm.num_batches_tracked) == 5
+    assert not norm.running_mean.requires_grad
+
+
+def test_an_assigned_array_trains_on_in_the_optimizers_memory():
+    layer, twin = small(), small()
+    twin.weight.data[...] = 2 * W3
+    step, step_of_twin = (fn.TrainStep(m, nn.MSELoss(), optim.SGD(m.parameters(), 0.1)) for m in (layer, twin))
+    layer.weight = 2 * W3
+    for _ in range(2):
+        assert step(x3, x3[:, :2]) == step_of_twin(x3, x3[:, :2])
+    np.testing.assert_array_equal(layer.weight.data, twin.weight.data)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("weight", np.ones((3, 2)), ValueError, r"Linear.weight has shape \(2, 3\); .* assign a Parameter"),
+        ("weight", 1.0, ValueError, r"Linear.weight has shape \(2, 3\); an array of shape \(\)"),
+        ("weight", "text", TypeError, "Linear.weight is a parameter or buffer; assign an array, a Parameter or None"),
+        ("weight", np.ones((2, 3), bool), TypeError, "assign an array, a Parameter or None"),
+        ("weight", np.ones((2, 3), complex), TypeError, "assign an array, a Parameter or None"),
+        ("weight", object(), TypeError, "delete it first; got object"),
+        ("bias", np.ones(3), ValueError, "Linear.bias has shape"),
+    ],
+)
+def test_what_does_not_fit_a_parameter_is_refused_and_changes_nothing(name, value, error, message):
+    layer = small()
+    with pytest.raises(error, match=message):
+        setattr(layer, name, value)
+    np.testing.assert_array_equal(layer(x3), x3 @ W3.T + [0.5, -0.5])
+    assert list(layer.state_dict()) == ["weight", "bias"]
+
+
+def test_what_is_no_module_is_refused_where_a_module_stands():
+    model = nn.Sequential(nn.Linear(3, 2))
+    model.head = nn.Tanh()
+    for value in (3, np.ones(2), lambda x: x):
+        with pytest.raises(TypeError, match=r"Sequential\.head is a module; assign a Module or None to it, or delete"):
+            model.head = value
+    with pytest.raises(ValueError, match="frozen"):
+        model.frozen()[0].weight = np.ones((2, 3))
+    with pytest.raises(ValueError, match="running_mean has shape"):
+        nn.BatchNorm1d(3).running_mean = np.ones(2)
+
+
+def test_none_takes_a_parameter_a_buffer_and_a_module_away():
+    layer = small()
+    layer(x3)
+    layer.bias = None
+    np.testing.assert_array_equal(layer(x3), x3 @ W3.T)
+    assert layer.bias is None
+    assert list(layer.state_dict()) == ["weight"]
+    layer.bias = nn.Parameter(np.ones(2))
+    np.testing.assert_array_equal(layer(x3), x3 @ W3.T + 1)
+    norm = nn.BatchNorm1d(3)
+    norm.running_mean = None
+    assert "running_mean" not in norm.state_dict()
+    model = nn.Sequential()
+    model.part = layer
+    model.part = None
+    assert model.part is None
+    assert list(model.modules()) == [model]
+
+
+class Slots(nn.Module):
+    """y = x * what, which may be a parameter, a module, a buffer or a plain value."""
+
+    def __init__(self):
+        super().__init__()
+        self.what = nn.Parameter(np.full(3, 2.0))
+
+    def forward(self, x):
+        return self.what(x) if callable(self.what) else x * self.what
+
+
+def test_parameters_modules_and_plain_values_take_over_each_others_names():
+    model = Slots()
+    where = {
+        "_parameters": lambda: setattr(model, "what", nn.Parameter(np.full(3, 2.0))),
+        "_modules": lambda: setattr(model, "what", nn.Tanh()),
+        "_buffers": lambda: model.register_buffer("what", np.full(3, 4.0)),
+        "__dict__": lambda: (delattr(model, "what"), setattr(model, "what", 5.0)),
+    }
+    expected = {"_parameters": 2 * x3, "_modules": np.tanh(x3), "_buffers": 4 * x3, "__dict__": 5 * x3}
+    for first in where:
+        for then in where:
+            for table in (first, then):
+                where[table]()
+                np.testing.assert_allclose(model(x3), expected[table], rtol=1e-15)
+                assert [t for t in where if "what" in getattr(model, t)] == [table], (first, then)
+
+
+def test_deleted_attributes_are_gone():
+    layer, norm, model = small(), nn.BatchNorm1d(3), nn.Sequential(nn.Tanh())
+    layer(x3)
+    for owner, name in ((layer, "weight"), (norm, "running_mean"), (model, "0"), (layer, "in_features")):
+        delattr(owner, name)
+        assert not hasattr(owner, name)
+        with pytest.raises(AttributeError, match=name):
+            delattr(owner, name)
+    with pytest.raises(AttributeError, match="Linear has no attribute 'weight'"):
+        layer(x3)
+
+
+def test_plain_attributes_of_any_kind_count_at_the_next_call():
+    class Plain(nn.Module):
+        def forward(self, x):
+            return x * self.factor + self.table["shift"][0]
+
+    model = Plain()
+    model.factor, model.table = 2.0, {"shift": [1.0]}
+    np.testing.assert_array_equal(model(x3), 2 * x3 + 1)
+    model.factor = np.array([1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(model(x3), x3 * [1, 2, 3] + 1)
+    model.factor[0] = 9
+    np.testing.assert_array_equal(model(x3), x3 * [9, 2, 3] + 1)
+    model.table["shift"][0] = -4.0
+    np.testing.assert_array_equal(model(x3), x3 * [9, 2, 3] - 4)
+    del model.factor
+    with pytest.raises(AttributeError, match="factor"):
+        model(x3)
+
+
+class Parts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList([small(), nn.Identity()])
+        self.named = nn.ModuleDict({"a": nn.Identity(), "b": nn.Identity()})
+        self.gain = nn.Parameter(np.ones(1))
+
+    def forward(self, x):
+        x = x * self.gain
+        for part in self.parts:
+            x = part(x)
+        for name in self.named:
+            x = self.named[name](x)
+        return x
+
+
+class Shift(nn.Module):
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def forward(self, x):
+        return x + self.by
+
+
+def other_linear():
+    layer = small()
+    layer.weight.data[...] *= -1
+    return layer
+
+
+Y3 = x3 @ W3.T + [0.5, -0.5]
+CHANGES = {
+    "list item": (lambda m: m.parts.__setitem__(1, nn.Tanh()), np.tanh(Y3)),
+    "list item from behind": (lambda m: m.parts.__setitem__(-1, Shift(1)), Y3 + 1),
+    "list append": (lambda m: m.parts.append(Shift(2)), Y3 + 2),
+    "dict item": (lambda m: m.named.__setitem__("b", Shift(3)), Y3 + 3),
+    "dict del": (lambda m: (m.named.__setitem__("b", Shift(3)), m.named.__delitem__("b")), Y3),
+    "_modules of a list": (lambda m: m.parts._modules.__setitem__("1", Shift(4)), Y3 + 4),
+    "_modules new name": (lambda m: m.parts._modules.update({"2": Shift(5)}), Y3 + 5),
+    "_modules pop": (lambda m: m.named._modules.pop("a"), Y3),
+    "_modules clear": (lambda m: m.named._modules.clear(), Y3),
+    "_modules del": (lambda m: m.parts._modules.__delitem__("1"), Y3),
+    "_modules as a whole": (lambda m: setattr(m.parts, "_modules", {"x": m.parts[0], "y": Shift(6)}), Y3 + 6),
+    "_parameters": (
+        lambda m: m.parts[0]._parameters.__setitem__("bias", nn.Parameter(np.array([7.0, 7.0]))),
+        x3 @ W3.T + 7,
+    ),
+    "_parameters |=": (
+        lambda m: m.parts[0]._parameters.__ior__({"bias": nn.Parameter(np.array([8.0, 8.0]))}),
+        x3 @ W3.T + 8,
+    ),
+    "_parameters as a whole": (
+        lambda m: setattr(m.parts[0], "_parameters", {"weight": nn.Parameter(-W3), "bias": m.parts[0].bias}),
+        -x3 @ W3.T + [0.5, -0.5],
+    ),
+    "attribute": (lambda m: setattr(m.parts[0], "bias", nn.Parameter(np.array([9.0, 9.0]))), x3 @ W3.T + 9),
+    "attribute of a list": (lambda m: setattr(m.parts, "0", other_linear()), -x3 @ W3.T + [0.5, -0.5]),
+    "del": (lambda m: (delattr(m.parts[0], "bias"), setattr(m.parts[0], "bias", None)), x3 @ W3.T),
+    "forward of one module": (lambda m: setattr(m.parts[1], "forward", lambda x: x * 2), Y3 * 2),
+    "__dict__": (lambda m: m.__dict__.__setitem__("parts", [small(), Shift(10)]), Y3 + 10),
+    "swap": (lambda m: setattr(m, "parts", nn.ModuleList([small(), Shift(11)])), Y3 + 11),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("kind", ["call", "forward_train", "step"])
+def test_a_change_of_parts_counts_at_the_next_call(change, kind):
+    model = Parts().double()
+    do, expected = CHANGES[change]
+    # Of a loss that is a sum of outputs, at a learning rate of 0.
+    step = fn.TrainStep(model, lambda y, _: y.sum(), optim.SGD(model.parameters(), 0.0), outputs=True)
+    run = {"call": model, "forward_train": model.forward_train, "step": lambda x: step(x, x)[1]}[kind]
+    np.testing.assert_allclose(run(x3), Y3, rtol=1e-12)
+    np.testing.assert_allclose(run(x3), Y3, rtol=1e-12)
+    do(model)
+    np.testing.assert_allclose(run(x3), expected, rtol=1e-12)
+    np.testing.assert_allclose(run(x3), expected, rtol=1e-12)
+
+
+def test_a_layer_put_in_after_the_optimizer_was_made_is_not_trained_and_the_others_are():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2))
+    opt = optim.SGD(model.parameters(), 0.1)
+    step = fn.TrainStep(model, nn.MSELoss(), opt)
+    x, y = x3.astype(np.float32), np.ones((2, 2), np.float32)
+    step(x, y)
+    old, model[2] = model[2], nn.Linear(3, 2)
+    kept, new, first = (m.weight.data.copy() for m in (old, model[2], model[0]))
+    loss = step(x, y)
+    assert loss != step(x, y)
+    np.testing.assert_array_equal(old.weight.data, kept)
+    np.testing.assert_array_equal(model[2].weight.data, new)
+    assert (model[0].weight.data != first).all()
+
+
+def test_a_backward_pass_follows_its_forward_pass_though_the_model_was_changed_in_between():
+    model = nn.Sequential(nn.Linear(3, 2)).double()
+    old = model[0].weight
+    model.forward_train(x3)
+    model[0].weight = nn.Parameter(W3)
+    model.backward(np.ones((2, 2)))
+    np.testing.assert_array_equal(old.grad, np.ones((2, 2)) @ x3)
+    assert model[0].weight.grad is None
+    model.forward_train(x3)
+    model.float()
+    with pytest.raises(RuntimeError, match="forward_train of the unchanged model"):
+        model.backward(np.ones((2, 2)))
+
+
+# ---- names in a state_dict ------------------------------------------------------------------------
+
+
+def shared(kit):
+    """A layer used twice, a weight of two layers and a norm used twice, in either library."""
+    layer, norm, other = kit.Linear(4, 4), kit.BatchNorm1d(4), kit.Linear(4, 4)
+    other.weight = layer.weight
+    return kit.Sequential(layer, kit.ReLU(), layer, norm, other, norm)
+
+
+def test_a_state_dict_lists_what_is_shared_under_each_name_as_pytorchs_does():
+    torch = pytest.importorskip("torch")
+    ours, theirs = shared(nn), shared(torch.nn)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
+    assert [n for n, _ in ours.named_buffers()] == [n for n, _ in theirs.named_buffers()]
+    assert [n for n, _ in ours.named_modules()] == [n for n, _ in theirs.named_modules()]
+    ours.load_state_dict(theirs.state_dict())
+    x = X.astype(np.float32)
+    np.testing.assert_allclose(ours.eval()(x), theirs.eval()(torch.tensor(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+    again = shared(torch.nn).eval()
+    again.load_state_dict({name: torch.tensor(array) for name, array in ours.state_dict().items()})
+    np.testing.assert_array_equal(again(torch.tensor(x)).detach(), theirs(torch.tensor(x)).detach())
+    with pytest.raises(ValueError, match=r"missing: 2\.weight"):
+        ours.load_state_dict({k: v for k, v in theirs.state_dict().items() if k != "2.weight"})
+
+
+def test_a_layer_that_stands_twice_has_two_names_and_is_saved_and_loaded(tmp_path):
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    assert list(model.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert [n for n, _ in model.named_parameters()] == ["0.weight", "0.bias"]
+    model.save(tmp_path / "m.safetensors")
+    other = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)).load(tmp_path / "m.safetensors")
+    x = X.astype(np.float32)
+    np.testing.assert_array_equal(other(x), model(x))
+
+
+def test_a_module_that_leads_back_to_itself_does_not_recurse_for_ever():
+    model = nn.Sequential(nn.Linear(4, 4))
+    model[0].add_module("up", model)
+    assert list(model.state_dict()) == ["0.weight", "0.bias"]
+    model.load_state_dict({"0.weight": np.ones((4, 4)), "0.bias": np.zeros(4)})
+    assert [name for name, _ in model.named_modules()] == ["", "0"]
+    assert len(list(model.parameters())) == 2
+    assert not model.eval().training
+    np.testing.assert_array_equal(model[0](X.astype(np.float32)), model(X.astype(np.float32)))
+    assert not model.frozen()[0].weight.data.flags.writeable
+    model.double().zero_grad()
+    assert model[0].weight.dtype == np.float64
 
 
 # ---- refusals -----------------------------------------------------------------------------------

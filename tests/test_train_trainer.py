@@ -1,6 +1,7 @@
 """fit, evaluate and predict."""
 
 import signal
+import threading
 import time
 
 import numpy as np
@@ -440,3 +441,54 @@ def test_predict_refuses_a_model_that_gives_one_number():
 
     with pytest.raises(ValueError, match="row for each sample"):
         fn.train.evaluation.predict(Mean(), X)
+
+
+def test_prediction_and_evaluation_switch_no_mode_that_another_thread_sees():
+    model = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 2))
+    trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.0))
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((64, 4)).astype(np.float32), rng.integers(0, 2, 64)
+    expected, statistics = trainer.predict(x), model[1].running_mean.data.copy()
+    modes, outputs, stop = set(), [], threading.Event()
+
+    def predicts():
+        while not stop.is_set():
+            outputs.append(trainer.predict(x))
+            trainer.evaluate((x, y))
+
+    def watches():
+        while not stop.is_set():
+            modes.update(module.training for module in model.modules())
+
+    threads = [threading.Thread(target=f) for f in (predicts, predicts, watches)]
+    for thread in threads:
+        thread.start()
+    while len(outputs) < 100:
+        time.sleep(0.001)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert modes == {True}
+    for output in outputs:
+        np.testing.assert_array_equal(output, expected)
+    np.testing.assert_array_equal(model[1].running_mean.data, statistics)
+
+
+def test_training_beside_prediction_trains_in_training_mode():
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    step = fn.TrainStep(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.0))
+    trainer = fn.Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.0), metrics=[])
+    x = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)
+    stop = threading.Event()
+
+    def predicts():
+        while not stop.is_set():
+            trainer.predict(x)
+
+    thread = threading.Thread(target=predicts)
+    thread.start()
+    for _ in range(200):
+        step(x, x)
+    stop.set()
+    thread.join()
+    assert model[1].num_batches_tracked.data == 200

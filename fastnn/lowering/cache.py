@@ -10,13 +10,14 @@ trace.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from fastnn.graph import Graph, SpecialiseError, Tensor, TraceError, recording
+from fastnn.graph import Graph, SpecialiseError, Tensor, TraceError, TraceWarning, recording
 from fastnn.lowering.call import only, to_array
 from fastnn.lowering.fusion import absorb
 from fastnn.lowering.program import Program
@@ -40,6 +41,8 @@ Array = np.ndarray[Any, Any]
 
 #: Bytes of programs, without the arena that they share, that an owner keeps: the least recently used go first.
 LIMIT = 16 << 20
+#: How often a trace that another thread disturbs is made again.
+ATTEMPTS = 10
 #: States of a model (modes, attributes) of which an owner keeps programs.
 STATES = 8
 
@@ -69,7 +72,8 @@ class Recipe:
 
 @dataclass(eq=False)
 class Entry:
-    """A program, the record that it was made of, and the batches at which the function was seen to match it."""
+    """A program, the record that it was made of, and the batches at which the function was seen to match it
+    in one state."""
 
     record: Record
     program: Program
@@ -77,14 +81,15 @@ class Entry:
     arrays: list[Array]  # that it reads in place
     facts: list[Fact]  # beyond the trace: where parameters and gradients lie, which are trained
     contents: list[Array]  # that Python read while it was traced
+    batches: set[int]
     used: int = 0
 
     def __post_init__(self) -> None:
         self._own = Watch(self.facts, [])
 
-    @property
-    def batches(self) -> set[int]:
-        return self.program.batches
+    def serve(self, batches: set[int]) -> None:
+        self.batches |= batches
+        self.program.batches.update(batches)
 
     def holds(self) -> bool:
         """Whether all arrays that the program works on are still those of the parameters."""
@@ -118,6 +123,8 @@ class Programs:
         Whether the first size of the first argument, and of those that agree with it, is a batch.
     trusted : bool
         fastnn's own functions, which are traced once.
+    training : bool, optional
+        The mode in which modules are traced, whatever mode they are in; None for the latter.
     """
 
     def __init__(
@@ -130,6 +137,7 @@ class Programs:
         *,
         any_batch: bool = True,
         trusted: bool = False,
+        training: bool | None = None,
     ) -> None:
         self.function = function
         self.finish = finish
@@ -138,6 +146,7 @@ class Programs:
         self.what = what
         self.any_batch = any_batch
         self.trusted = trusted
+        self.training = training
         self.latest: Route | None = None
         self._states: list[State] = []  # the latest first
         self._arena = Arena()
@@ -178,7 +187,7 @@ class Programs:
             entry.used = self._clock
             assert state is not None
             rebuild = None if entry.rebuild is only else entry.rebuild
-            self.latest = Route(state.watch, entry.program.plans[0], rebuild)
+            self.latest = Route(state.watch, entry.program.plans[0], entry.batches, rebuild)
             return entry
 
     def count(self) -> int:
@@ -226,21 +235,27 @@ class Programs:
         """An entry whose record is what the function does now, at this batch."""
         held = self._current()
         function = self.function if variant is None else variant
+        attempts = 0
         while True:
             walk = Walk(self.roots)
             before = walk.watch_now()
 
             def at(size: int, generators: Sequence[Any] = walk.generators) -> Trace:
-                return trace(function, forms, size, self.what, generators)
+                return trace(function, forms, size, self.what, generators, self.training)
 
             first = at(batch)
             if found is not None and (difference := _difference(found, first, batch)):
                 raise TraceError(
                     f"{self.what} is another program than it was, and nothing watched says why: {difference}"
                 )
-            known = (e for s in self._states for e in s.entries.get(key, ()))
-            entry = found or next((e for e in known if not _difference(e, first, batch)), None)
-            entry = entry or self._made(first, at, any(f.batched for f in forms), batch)
+            entry = found or self._known(held, key, first, batch)
+            try:
+                entry = entry or self._made(first, at, any(f.batched for f in forms), batch)
+            except TraceError:
+                attempts += 1
+                if attempts == ATTEMPTS or before.first_broken() is None:
+                    raise
+                continue  # another thread has changed something in between
             if before.first_broken() is None:
                 break
             # The function itself has changed something while it was traced, as it then does once more; or
@@ -248,13 +263,29 @@ class Programs:
             changed, walk = before.broken(), Walk(self.roots)
             again = walk.watch_now()
             same = not _difference(entry, at(batch), batch)
-            if not changed <= again.broken():
+            repeated = changed & again.broken()
+            if repeated != changed:
                 held = None
+            if same and (names := sorted(name for _, name in repeated if name in walk.read)):
+                warnings.warn(
+                    f"{self.what} reads {', '.join(names)}, which it changes itself: it does so when it is traced, and "
+                    "not in every call, as programs run without Python. Keep such state outside of it",
+                    TraceWarning,
+                    stacklevel=2,
+                )
             if same:
                 walk = Walk(self.roots)
                 break
-        entry.batches.add(batch)
+        entry.serve({batch})
         return self._keep(held or self._current() or State(Watch([], [])), key, entry, walk), entry
+
+    def _known(self, held: State | None, key: Any, now: Trace, batch: int) -> Entry | None:
+        """An entry of this state that serves a trace, or one of another state, as a new one of this."""
+        for state in self._states:
+            for entry in state.entries.get(key, ()):
+                if not _difference(entry, now, batch):
+                    return entry if state is held else replace(entry, batches={batch})
+        return None
 
     def _made(self, first: Trace, at: Callable[[int], Trace], batched: bool, batch: int) -> Entry:
         if self.trusted:
@@ -293,7 +324,7 @@ class Programs:
         )
         read = {id(part) for array in arrays if id(array) not in _owned(graph) for part in bases(array)}
         contents = [p._storage for p in graph.exposed if id(p._storage) not in read]
-        return Entry(traced.record, program, recipe.rebuild, arrays, [*facts, *recipe.facts], contents)
+        return Entry(traced.record, program, recipe.rebuild, arrays, [*facts, *recipe.facts], contents, {batch})
 
     def _keep(self, state: State, key: Any, entry: Entry, walk: Walk) -> State:
         """Put an entry into a state, and watch all that the state's entries depend on."""
@@ -301,8 +332,8 @@ class Programs:
             self._states.remove(state)
         self._states = [state, *self._states[: STATES - 1]]
         entries = state.entries.setdefault(key, [])
-        for other in [e for e in entries if e is not entry and _covers(entry.record, e.record)]:
-            entry.batches.update(b for b in other.batches if b <= entry.program.batch)
+        for other in [e for e in entries if e is not entry and _covers(entry, e)]:
+            entry.serve(other.batches)
             entries.remove(other)
         if entry not in entries:
             entries.append(entry)
@@ -346,11 +377,12 @@ def _owned(graph: Graph) -> set[int]:
     return {id(array) for _, array in graph.owners}
 
 
-def _covers(wide: Record, other: Record) -> bool:
-    """Whether a program of the one record is at the other's batches a program of the other one, too."""
+def _covers(wide: Entry, other: Entry) -> bool:
+    """Whether an entry's program is at all batches of another one what that one's is."""
+    if max(other.batches) > wide.program.batch or (wide.program.batched and 1 in other.batches):
+        return False
     try:
-        align(wide, other)
+        align(wide.record, other.record, lines=other.program.batched)
     except Parted:
         return False
-    return reads_the_same_memory(wide, other)
-
+    return reads_the_same_memory(wide.record, other.record)

@@ -101,6 +101,7 @@ def trace(
     batch: int,
     what: str,
     generators: Iterable[Any] = (),
+    training: bool | None = None,
 ) -> Trace:
     """Run `function` on symbols of these forms.
 
@@ -112,7 +113,7 @@ def trace(
     drawn_from = [*global_generators(), *generators]
     before = [state_of(generator) for generator in drawn_from]
     known = "numpy.random" in sys.modules
-    with recording(Graph()) as graph:
+    with recording(Graph(training)) as graph:
         for form in forms:
             shape = form.at(batch)
             if 0 in shape:
@@ -126,7 +127,7 @@ def trace(
         if state_of(generator) != state:
             raise TraceError(RANDOM.format(what=what, source=type(generator).__name__))
     if not known and "numpy.random" in sys.modules:  # imported by the function itself: did it draw, too?
-        return trace(function, forms, batch, what, generators)
+        return trace(function, forms, batch, what, generators, training)
     remove_dead(graph, [*tensors, *graph.inputs])
     _temporaries_to_constants(graph)
     return Trace(graph, result, tensors, rebuild, _record(graph, tensors, result, batch))
@@ -143,7 +144,7 @@ def _temporaries_to_constants(graph: Graph) -> None:
 
 
 def _record(graph: Graph, tensors: Sequence[Tensor], result: Any, batch: int) -> Record:
-    place: dict[Tensor, tuple[int, int]] = {}
+    place = _Places()
     steps = []
     for i, node in enumerate(graph.nodes):
         steps.append(
@@ -159,6 +160,16 @@ def _record(graph: Graph, tensors: Sequence[Tensor], result: Any, batch: int) ->
     return Record(batch, steps, [place[t] for t in tensors], _structure(result))
 
 
+class _Places(dict[Tensor, tuple[int, int]]):
+    """Where each tensor of a graph is made."""
+
+    def __missing__(self, tensor: Tensor) -> Any:
+        raise TraceError(
+            f"{tensor!r} was made in another trace: a tensor that forward keeps is a symbol, gone when the trace "
+            "ends. Return such state, and pass it in as an array with the next call"
+        )
+
+
 def _structure(result: Any) -> Any:
     """A result without its tensors."""
     if isinstance(result, dict):
@@ -168,7 +179,7 @@ def _structure(result: Any) -> Any:
     return None
 
 
-def align(first: Record, second: Record, *, fit: bool = False) -> Record:
+def align(first: Record, second: Record, *, fit: bool = False, lines: bool = False) -> Record:
     """The record of which both are instances.
 
     Parameters
@@ -178,7 +189,10 @@ def align(first: Record, second: Record, *, fit: bool = False) -> Record:
     second : Record
         Of one trace, at the same batch or another one; or of several.
     fit : bool
-        Whether sizes in which two single traces differ may become Lines.
+        Whether sizes in which two single traces differ may become Lines. They must grow with the batch, as
+        memory is planned for the largest.
+    lines : bool
+        Whether `second` is of several traces, too, and Lines must be equal.
 
     Raises
     ------
@@ -189,7 +203,7 @@ def align(first: Record, second: Record, *, fit: bool = False) -> Record:
         raise Parted("what is returned has another structure")
     steps = []
     for i, (a, b) in enumerate(zip(first.steps, second.steps, strict=False)):
-        merge = _Merge(first.batch, second.batch, fit, f"operation {i + 1}, {a.op.name}")
+        merge = _Merge(first.batch, second.batch, fit, lines, f"operation {i + 1}, {a.op.name}")
         if (a.op, a.stage, a.inputs) != (b.op, b.stage, b.inputs):
             raise Parted(f"{merge.where}: {_show(a)} at one time, {_show(b)} at another")
         outputs = tuple(
@@ -217,19 +231,18 @@ def _show(step: Step) -> str:
 class _Merge:
     """Values of two traces as one."""
 
-    def __init__(self, batch: int, other: int, fit: bool, where: str) -> None:
-        self.batch, self.other, self.fit, self.where = batch, other, fit, where
+    def __init__(self, batch: int, other: int, fit: bool, lines: bool, where: str) -> None:
+        self.batch, self.other, self.fit, self.lines, self.where = batch, other, fit, lines, where
 
     def value(self, name: str, a: Any, b: Any, is_size: bool) -> Any:
         if isinstance(a, Line):
-            if a == b or (type(b) is int and a.at(self.other) == b):
+            if a == b or (not self.lines and type(b) is int and a.at(self.other) == b):
                 return a
         elif type(a) is int and type(b) is int:
             if a == b:
                 return a
             span = self.other - self.batch
-            if self.fit and is_size and (b - a) % span == 0:
-                slope = (b - a) // span
+            if self.fit and is_size and (b - a) % span == 0 and (slope := (b - a) // span) > 0:
                 return Line(a - slope * self.batch, slope)
         elif isinstance(a, (tuple, list)) and type(a) is type(b) and len(a) == len(b):
             return type(a)([self.value(name, x, y, is_size) for x, y in zip(a, b, strict=True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import types
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,7 @@ class _Use:
         """Whether another trace stands for the same computation: one instance, or two that are alike."""
         if not isinstance(other, _Use):
             return NotImplemented
-        a, b = self.function, other.function
-        return a is b or (type(a) is type(b) and _alike(vars(a), vars(b)))
+        return _alike(self.function, other.function)
 
     __hash__ = object.__hash__
 
@@ -129,14 +129,24 @@ class _Use:
         ]
 
 
-def _alike(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    """Whether attributes are the same objects, or equal numbers and texts."""
-    plain = (bool, int, float, str, bytes, type(None))
-    return a.keys() == b.keys() and all(
-        value is b[name]
-        or (type(value) is type(b[name]) and isinstance(value, plain) and repr(value) == repr(b[name]))
-        for name, value in a.items()
-    )
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two values that traces have made, instances of Function among them, stand for the same."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (bool, int, float, str, bytes)):
+        return repr(a) == repr(b)
+    if isinstance(a, (np.ndarray, np.generic)):
+        return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(_alike(a[name], b[name]) for name in a)
+    if isinstance(a, types.FunctionType):
+        cells = [[cell.cell_contents for cell in f.__closure__ or ()] for f in (a, b)]
+        return a.__code__ is b.__code__ and _alike(cells[0], cells[1]) and _alike(a.__defaults__, b.__defaults__)
+    return isinstance(a, Function) and _alike(vars(a), vars(b))
 
 
 def _is_shape(value: Any) -> bool:

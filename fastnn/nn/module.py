@@ -74,42 +74,61 @@ class Module:
     inside another module's `forward`, it takes part in the trace.
     """
 
-    training: bool
-    _frozen = False
+    _is_frozen = False
     #: What messages call the arguments of forward; where empty: input, or input[0], input[1], ...
     input_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         for table in ("_parameters", "_buffers", "_modules"):
             object.__setattr__(self, table, _Table())
-        self._forget_programs()
+        self.__forget_programs()
         self.training = True
 
-    def _forget_programs(self) -> None:
+    def __forget_programs(self) -> None:
         object.__setattr__(self, "_programs", {})
         object.__setattr__(self, "_pending", None)
 
     # ---- attributes -----------------------------------------------------------------------------
 
+    @property
+    def training(self) -> bool:
+        """Training mode or evaluation mode: see `train`.
+
+        While a program is traced for a mode of its own (`Trainer.predict` and `evaluate`), modules are in
+        that one, for the trace alone: no other thread sees a switch.
+        """
+        graph = getattr(active, "graph", None)
+        if graph is not None and graph.training is not None:
+            return bool(graph.training and not self._is_frozen)
+        return bool(self.__dict__["training"])
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.__dict__["training"] = bool(mode)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if "_modules" not in self.__dict__:
             raise AttributeError(f"call super().__init__() before assigning {type(self).__name__}.{name}")
         table = next((t for t in (self._parameters, self._buffers, self._modules) if name in t), None)
-        if isinstance(value, (Parameter, Module)):
+        if name in ("_parameters", "_buffers", "_modules"):  # the table stays, since programs watch it
+            entries = dict(value)
+            getattr(self, name).clear()
+            getattr(self, name).update(entries)
+        elif isinstance(value, (Parameter, Module)):
             own = self._parameters if isinstance(value, Parameter) else self._modules
             if table is not None and table is not own:
                 del table[name]
             self.__dict__.pop(name, None)
             own[name] = value
         elif table is not None and value is not None:
-            self._assign(table, name, value)
+            self.__assign(table, name, value)
         else:
             if table is not None:
                 del table[name]
             object.__setattr__(self, name, value)
             changed()
 
-    def _assign(self, table: _Table, name: str, value: Any) -> None:
+    def __assign(self, table: _Table, name: str, value: Any) -> None:
         """What is neither parameter nor module, to a name that one of them has: copied in, or refused."""
         what = f"{type(self).__name__}.{name}"
         if table is self._modules:
@@ -155,7 +174,8 @@ class Module:
     def register_buffer(self, name: str, buffer: Parameter | np.ndarray[Any, Any]) -> None:
         """An array of the module's state that is not trained, such as running statistics."""
         entry = buffer if isinstance(buffer, Parameter) else Parameter(buffer, requires_grad=False)
-        self.__dict__.pop(name, None)
+        for table in (self.__dict__, self._parameters, self._modules):
+            table.pop(name, None)
         self._buffers[name] = entry
 
     def add_module(self, name: str, module: Module) -> None:
@@ -200,6 +220,11 @@ class Module:
             programs = self._programs_for("infer", self._finish_infer)
         return programs(args)
 
+    def evaluated(self, *args: Any) -> Any:
+        """As a call in evaluation mode, whatever mode the module is in; that stays as it is."""
+        programs = self._programs.get("evaluate") or self._programs_for("evaluate", self._finish_infer, False)
+        return programs(args)
+
     def forward_train(self, *args: Any) -> Any:
         """As a call, and keeps what `backward` needs."""
         programs = self._programs.get("train") or self._programs_for("train", self._finish_train)
@@ -242,8 +267,11 @@ class Module:
         programs = self._programs.get("infer") or self._programs_for("infer", self._finish_infer)
         return programs.find(programs.arrays(args)).program
 
-    def _programs_for(self, purpose: str, finish: Callable[[Graph, Any], Recipe]) -> Programs:
-        programs = Programs(self, finish, self._argument_names, (self,), f"{type(self).__name__}.forward")
+    def _programs_for(
+        self, purpose: str, finish: Callable[[Graph, Any], Recipe], training: bool | None = None
+    ) -> Programs:
+        what = f"{type(self).__name__}.forward"
+        programs = Programs(self, finish, self._argument_names, (self,), what, training=training)
         self._programs[purpose] = programs
         return programs
 
@@ -277,16 +305,17 @@ class Module:
                 facts.append((ATTRIBUTE, parameter, "_grad_storage", array))
         return Recipe([tensors, []], rebuild, sinks, facts=facts)
 
-    def _watch(self, walk: Walk) -> None:
+    def __fastnn_watch__(self, walk: Walk) -> None:
         """What of this module a trace depends on: see fastnn.lowering.watch."""
         for table in (self._parameters, self._buffers, self._modules):
             walk.mapping(table, loud=True)
         library = is_library(type(self))
         for name in list(self.__dict__):
-            if name not in _OWN and (library or name in ("training", "_frozen") or walk.selects(name)):
-                walk.entry(self.__dict__, name, loud=True)  # __setattr__ says so
-        walk.keys(self.__dict__, loud=True)
-        walk.visit(type(self))
+            if name not in _OWN and (library or name in ("training", "_is_frozen") or walk.selects(name)):
+                # __setattr__ says so; but a user's code may go past it.
+                walk.entry(self.__dict__, name, loud=library or name == "training")
+        walk.keys(self.__dict__, loud=library)
+        walk.object_of(self)
 
     # ---- copies: plans stay behind --------------------------------------------------------------
 
@@ -299,21 +328,21 @@ class Module:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             object.__setattr__(self, name, _Table(value) if name in _OWN else value)
-        self._forget_programs()
+        self.__forget_programs()
 
     # ---- walking --------------------------------------------------------------------------------
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, with dotted names, each once."""
-        yield from self._walk(prefix, set())
+        yield from self.__walk(prefix, set())
 
-    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+    def __walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
         if id(self) in seen:
             return
         seen.add(id(self))
         yield prefix, self
         for name, module in self._modules.items():
-            yield from module._walk(f"{prefix}.{name}" if prefix else name, seen)
+            yield from module.__walk(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
@@ -358,7 +387,7 @@ class Module:
         """Training mode: dropout drops, batch norm uses the batch's statistics. Frozen modules stay in
         evaluation mode."""
         for module in self.modules():
-            if module.training is not bool(mode) and not module._frozen:
+            if module.training is not bool(mode) and not module._is_frozen:
                 module.training = bool(mode)
         return self
 
@@ -381,7 +410,7 @@ class Module:
         """
         module = copy.deepcopy(self).eval()
         for part in module.modules():
-            object.__setattr__(part, "_frozen", True)
+            object.__setattr__(part, "_is_frozen", True)
         for value in (*module.parameters(), *module.buffers()):
             value._freeze()
         return module
@@ -416,18 +445,18 @@ class Module:
 
     # ---- state ----------------------------------------------------------------------------------
 
-    def _entries(self, prefix: str = "", path: tuple[Module, ...] = ()) -> Iterator[tuple[str, Parameter]]:
+    def __entries(self, prefix: str = "", path: tuple[Module, ...] = ()) -> Iterator[tuple[str, Parameter]]:
         """Parameters and buffers; what is shared, under each of its names."""
         for table in (self._parameters, self._buffers):
             for name, value in table.items():
                 yield prefix + name, value
         for name, module in self._modules.items():
             if module not in path:
-                yield from module._entries(f"{prefix}{name}.", (*path, self))
+                yield from module.__entries(f"{prefix}{name}.", (*path, self))
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copies of all parameters and buffers under PyTorch's names, in PyTorch's shapes."""
-        return {name: np.array(value.data, order="C") for name, value in self._entries()}
+        return {name: np.array(value.data, order="C") for name, value in self.__entries()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copy values in.
@@ -451,7 +480,7 @@ class Module:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict must be a mapping of names to arrays, got {type(state_dict).__name__}")
-        own = dict(self._entries())
+        own = dict(self.__entries())
         arrays = {
             name: np.asarray(value.detach() if hasattr(value, "detach") else value)
             for name, value in state_dict.items()
@@ -465,7 +494,7 @@ class Module:
 
     def _check_fit(self, source: str, forms: Mapping[Any, Any], strict: bool) -> None:
         """ValueError unless tensors of these names, dtypes and shapes can be loaded."""
-        own = dict(self._entries())
+        own = dict(self.__entries())
         problems = []
         if strict:
             lacks, more = [name for name in own if name not in forms], [name for name in forms if name not in own]
@@ -487,7 +516,7 @@ class Module:
 
         What is read-only, since it is of a frozen part, has these values already, or ValueError says so.
         """
-        own = {name: value for name, value in self._entries() if name in arrays}
+        own = {name: value for name, value in self.__entries() if name in arrays}
         memory = {id(_owner(value._storage)) for value in own.values()}
         copies = []
         for name, value in own.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods, active_graph, is_tracing
+from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods, TraceError, active_graph, is_tracing
 from fastnn_ext.watch import changed
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Parameter(TensorMethods):
 
         return transpose(graph.memory(self._storage, self), tuple(int(i) for i in np.argsort(self._order)))
 
-    def _watch(self, walk: Walk) -> None:
+    def __fastnn_watch__(self, walk: Walk) -> None:
         walk.attribute(self, "_storage", loud=True)
         walk.attribute(self, "_requires_grad", loud=True)
 
@@ -104,8 +104,11 @@ class Parameter(TensorMethods):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._storage, self._grad_storage = state["storage"], state["grad"]
-        self._has_grad = state["grad"] is not None
+        # Protocol 5 of pickle gives arrays that lie in another object's memory, perhaps read-only.
+        storage, grad = state["storage"], state["grad"]
+        self._storage = np.require(storage, requirements=["O", "W"])
+        self._grad_storage = None if grad is None else np.require(grad, requirements=["O", "W"])
+        self._has_grad = grad is not None
         self._order, self._requires_grad = state["order"], state["requires_grad"]
         self._storage.flags.writeable = not state["frozen"]
 
@@ -133,6 +136,8 @@ class Parameter(TensorMethods):
         A backward pass that does not reach the parameter leaves it without one, and an optimizer leaves a
         parameter without a gradient alone.
         """
+        if is_tracing():
+            raise TraceError("a gradient cannot be read in forward: it is another one in each run of the program")
         if not self._has_grad or self._grad_storage is None:
             return None
         return self._view(self._grad_storage)

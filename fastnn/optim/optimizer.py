@@ -14,7 +14,7 @@ from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.nn.parameter import Parameter, mark_gradients
 from fastnn_ext.atomic import commit
-from fastnn_ext.watch import ATTRIBUTE, changed
+from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact, changed
 
 if TYPE_CHECKING:
     from fastnn.lowering.watch import Walk
@@ -59,8 +59,7 @@ class Group(dict[str, Any]):
         self.dtype = self._common_dtype()
         for name, value in settings.items():
             self[name] = value
-        for name in optimizer.state_names(self):
-            self.states[name] = np.zeros(self.size, self.dtype)
+        self._add_states()
         _gather(params, self.dtype)
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -70,8 +69,12 @@ class Group(dict[str, Any]):
             known = ", ".join(self._optimizer.defaults)
             raise ValueError(f"{type(self._optimizer).__name__} has no setting {name!r}; it has {known}")
         value = _plain(value)
+        if isinstance(self._optimizer.defaults[name], bool):
+            value = _check.flag(name, value)
         self._optimizer.check(name, value)
         before = self.get(name)
+        if before is not None:
+            self._add_states({name: value})
         super().__setitem__(name, value)
         if name in self._optimizer.hyper:
             number = tuple(value) if isinstance(value, (tuple, list)) else (value,)
@@ -86,6 +89,22 @@ class Group(dict[str, Any]):
         """As a dict's; each setting is checked."""
         for name, value in dict(*args, **kwargs).items():
             self[name] = value
+
+    def __ior__(self, other: Any) -> Group:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """As a dict's; a new setting is checked."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def _add_states(self, change: Mapping[str, Any] | None = None) -> None:
+        """Make the state arrays that the settings, changed so, ask for and that are not there yet."""
+        for name in self._optimizer.state_names({**self, **(change or {})}):
+            if name not in self.states:
+                self.states[name] = np.zeros(self.size, self.dtype)
 
     def _revise(self) -> None:
         self.revision += 1
@@ -223,7 +242,7 @@ class Optimizer:
     def check(self, name: str, value: Any) -> None:
         """Raise ValueError or TypeError if a setting's value is out of its range."""
 
-    def state_names(self, group: Group) -> tuple[str, ...]:
+    def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Names of the state arrays that a group with these settings needs, in the op's order."""
         raise NotImplementedError
 
@@ -291,16 +310,26 @@ class Optimizer:
     def _finish(self, graph: Graph, reached: Any) -> Recipe:
         facts = [
             *((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached),
-            *((ATTRIBUTE, group, "revision", group.revision) for group in self.param_groups),
+            *self.facts(),
         ]
         return Recipe([[]], tuple, update=lambda to: self.emit(to, reached), facts=facts)
 
-    def _watch(self, walk: Walk) -> None:
+    def __fastnn_watch__(self, walk: Walk) -> None:
         """What of this optimizer a program that updates its parameters depends on."""
+        walk.silent.append((SEQUENCE, self.param_groups, None, tuple(self.param_groups)))
         for group in self.param_groups:
             walk.attribute(group, "revision", loud=True)
             for p in group["params"]:
                 walk.visit(p)
+            if walk.any_name or walk.names & {"lr", "param_groups", "steps", "settings", "state_dict", "defaults"}:
+                walk.mapping(group)
+                walk.visit(group.hyper)
+
+    def facts(self) -> list[Fact]:
+        """What a program of an update depends on beyond the parameters."""
+        groups = tuple(self.param_groups)
+        revisions = ((ATTRIBUTE, group, "revision", group.revision) for group in groups)
+        return [(SEQUENCE, self.param_groups, None, groups), *revisions]
 
     def zero_grad(self) -> None:
         """Leave all parameters without a gradient: `grad` is None."""
@@ -377,10 +406,11 @@ class Optimizer:
                     number = checked[name] if isinstance(checked[name], tuple) else (checked[name],)
                     hyper[at : at + len(number)] = number
             own = {**group.states, "steps": group.steps_of}
-            needed = {*self.state_names({**group, **checked}), "steps"}  # type: ignore[arg-type]
-            for wanted in (own.keys(), needed):
-                if states.keys() != wanted:
-                    raise ValueError(f"the state holds {_check.some(states)}; expected {_check.some(sorted(wanted))}")
+            if states.keys() != own.keys():
+                raise ValueError(f"the state holds {_check.some(states)}; expected {_check.some(own)}")
+            lacks = set(self.state_names({**group, **checked})) - own.keys()
+            if lacks:
+                raise ValueError(f"the state's settings need {_check.some(lacks)}, which it does not hold")
             copies.append((group.hyper, hyper))
             for name, target in own.items():
                 copies.append((target, _state_array(name, states[name], target)))

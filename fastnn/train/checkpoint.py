@@ -195,6 +195,9 @@ def prepare(
             raise ValueError(f"{name} holds no optimizer state")
         groups = content["optimizer"]["groups"]
         state = {**content["optimizer"], "state": [_part(tensors, f"optimizer/{i}/") for i, _ in enumerate(groups)]}
+        for arrays, saved, group in zip(state["state"], groups, optimizer.param_groups, strict=False):
+            # Files of before parameters counted their own updates.
+            arrays.setdefault("steps", np.full(len(group["params"]), float(saved["steps"])))
         _fit_optimizer(name, optimizer, state)
         staged = _named(name, "optimizer", optimizer._staged, state)
         for mine, more in zip((prepared.copies, prepared.entries, prepared.attributes), staged, strict=True):

@@ -43,10 +43,9 @@ class Evaluation(Module):
     def measure(self, data: Any, batch_size: int | None = None) -> dict[str, float]:
         """Loss and metrics of data in evaluation mode; see `Trainer.evaluate`."""
         means = Means()
-        with mode(self.model, False):
-            for batch in in_order("data", data, batch_size):
-                loss, output = self(*with_target(batch))
-                means.add(self.measures.of(loss, output, batch), len(batch[0]))
+        for batch in in_order("data", data, batch_size):
+            loss, output = self.evaluated(*with_target(batch))
+            means.add(self.measures.of(loss, output, batch), len(batch[0]))
         return means.final()
 
 
@@ -55,8 +54,7 @@ def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
     inputs = x if isinstance(x, tuple) else (x,)
     names = ["x"] if len(inputs) == 1 else [f"x[{i}]" for i in range(len(inputs))]
     arrays = tuple(to_array(a, name) for a, name in zip(inputs, names, strict=True))
-    with mode(model, False):
-        return _joined([model(*batch) for batch in DataLoader(arrays, batch_size)])
+    return _joined([model.evaluated(*batch) for batch in DataLoader(arrays, batch_size)])
 
 
 #: A total and what to divide it by, which is None for a plain total.
@@ -169,7 +167,7 @@ def _numbers(what: str, table: Any, minimum: float, maximum: float) -> dict[str,
 
 @contextlib.contextmanager
 def mode(model: Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode for a while; then each module has its own again."""
+    """A mode for a while; then each module has its own again."""
     before = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:

@@ -65,6 +65,12 @@ class TrainStep:
         self.finite = finite
         self._make_programs()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Another model, loss or optimizer, or other settings: other programs."""
+        super().__setattr__(name, value)
+        if name != "_programs" and "_programs" in self.__dict__:
+            self._make_programs()
+
     def _make_programs(self) -> None:
         roots = (self.model, self.loss, self.optimizer)
         self._programs = Programs(self._forward, self._finish, self._names, roots, "the model with its loss")
@@ -139,7 +145,7 @@ class TrainStep:
         facts = [
             *((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached),
             *((ATTRIBUTE, p, "_requires_grad", p.requires_grad) for p in self.optimizer.parameters()),
-            *((ATTRIBUTE, group, "revision", group.revision) for group in self.optimizer.param_groups),
+            *self.optimizer.facts(),
         ]
         absent = [p for p in self.optimizer.parameters() if p not in set(reached)]
         with_outputs, marked = self.outputs, -1

@@ -1,0 +1,635 @@
+"""Updates: what they touch, when parameters begin to count, several optimizers at once, settings of any kind."""
+
+import gc
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn import nn, optim
+from fastnn.files import load_arrays, save_arrays
+from fastnn.train import callbacks
+from fastnn.train.checkpoint import checksum
+
+RNG = np.random.default_rng(17)
+X = RNG.standard_normal((6, 4))
+Y = RNG.standard_normal((6, 3))
+
+KINDS = {
+    "sgd": ("SGD", {"lr": 0.1}),
+    "momentum": ("SGD", {"lr": 0.1, "momentum": 0.9}),
+    "nesterov": ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    "dampening": ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}),
+    "decay": ("SGD", {"lr": 0.1, "weight_decay": 0.1}),
+    "adam": ("Adam", {"lr": 0.01, "weight_decay": 0.1}),
+    "amsgrad": ("Adam", {"lr": 0.01, "amsgrad": True}),
+    "adamw": ("AdamW", {"lr": 0.01, "weight_decay": 0.1}),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+class Heads(nn.Module):
+    """Two heads, of which a call takes the one that `which` names."""
+
+    def __init__(self, dtype=np.float64):
+        super().__init__()
+        self.trunk, self.a, self.b = nn.Linear(4, 5), nn.Linear(5, 3), nn.Linear(5, 3)
+        self.which = "a"
+        self.to(dtype)
+
+    def forward(self, x):
+        return getattr(self, self.which)(self.trunk(x).tanh())
+
+
+def torch_heads(torch):
+    class Heads(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk, self.a, self.b = (torch.nn.Linear(*s).double() for s in ((4, 5), (5, 3), (5, 3)))
+            self.which = "a"
+
+        def forward(self, x):
+            return getattr(self, self.which)(self.trunk(x).tanh())
+
+    return Heads()
+
+
+def optimizer(kind, params, kit=optim):
+    name, settings = KINDS[kind]
+    return getattr(kit, name)(params, **settings)
+
+
+def heads(seed=0, dtype=np.float64):
+    fn.manual_seed(seed)
+    return Heads(dtype)
+
+
+def in_one(model, opt):
+    return fn.TrainStep(model, nn.MSELoss(), opt)
+
+
+def in_pieces(model, opt):
+    loss = nn.MSELoss()
+
+    def step(x, y):
+        opt.zero_grad()
+        value, dy = loss.value_and_grad(model.forward_train(x), y)
+        model.backward(dy)
+        opt.step()
+        return value
+
+    return step
+
+
+both_ways = pytest.mark.parametrize("way", [in_one, in_pieces], ids=["in one", "in pieces"])
+
+
+def state_of(opt, parameter):
+    """State arrays and step count of one parameter."""
+    for group in opt.param_groups:
+        for i, p in enumerate(group["params"]):
+            if p is parameter:
+                part = slice(group.begins[i], group.begins[i] + p.size)
+                return {**{k: v[part].copy() for k, v in group.states.items()}, "steps": group.steps_of[i]}
+    raise KeyError
+
+
+def everything(model, opt):
+    return {
+        name: (p.data.tolist(), {k: np.asarray(v).tolist() for k, v in state_of(opt, p).items()})
+        for name, p in model.named_parameters()
+    }
+
+
+def bits(model):
+    return b"".join(array.tobytes() for array in model.state_dict().values())
+
+
+# ---- what an update touches ------------------------------------------------------------------------
+
+
+@every_kind
+@both_ways
+def test_an_update_touches_what_the_loss_reaches_and_nothing_else(kind, way):
+    model = heads()
+    opt = optimizer(kind, model.parameters())
+    step = way(model, opt)
+    before = everything(model, opt)
+    for which, other in (("a", "b"), ("b", "a"), ("a", "b")):
+        model.which = which
+        step(X, Y)
+        now = everything(model, opt)
+        for name in now:
+            changed = now[name][0] != before[name][0]
+            assert changed == (not name.startswith(other)), (which, name)
+            if not changed:
+                assert now[name] == before[name], (which, name)
+        before = now
+
+
+@every_kind
+@both_ways
+def test_heads_in_turn_train_as_in_pytorch(kind, way):
+    torch = pytest.importorskip("torch")
+    ours, theirs = heads(), torch_heads(torch)
+    theirs.load_state_dict({name: torch.tensor(a) for name, a in ours.state_dict().items()})
+    opt, torch_opt = optimizer(kind, ours.parameters()), optimizer(kind, theirs.parameters(), torch.optim)
+    step = way(ours, opt)
+    for which in "aababbbaab":
+        ours.which = theirs.which = which
+        loss = step(X, Y)
+        torch_opt.zero_grad()
+        expected = torch.nn.functional.mse_loss(theirs(torch.tensor(X)), torch.tensor(Y))
+        expected.backward()
+        torch_opt.step()
+        assert loss == pytest.approx(expected.item(), rel=1e-12)
+    for name, p in theirs.named_parameters():
+        np.testing.assert_allclose(dict(ours.named_parameters())[name].data, p.detach(), rtol=1e-10, atol=1e-12)
+        state = torch_opt.state[p]
+        mine = state_of(opt, dict(ours.named_parameters())[name])
+        if "step" in state:
+            assert mine["steps"] == state["step"].item()
+        for key in set(mine) & set(state):
+            if state[key] is not None:
+                shape = dict(ours.named_parameters())[name]._storage.shape
+                expected = state[key].numpy()
+                expected = expected.T if expected.ndim == 2 else expected  # a Linear keeps (in, out)
+                np.testing.assert_allclose(mine[key].reshape(shape), expected, rtol=1e-10, atol=1e-12)
+
+
+@every_kind
+def test_a_step_in_one_and_in_pieces_give_the_same_bits_head_by_head(kind):
+    ends = []
+    for way in (in_one, in_pieces):
+        model = heads()
+        opt = optimizer(kind, model.parameters())
+        step = way(model, opt)
+        for which in "abbaab":
+            model.which = which
+            step(X, Y)
+        ends.append(everything(model, opt))
+    assert ends[0] == ends[1]
+
+
+@every_kind
+@both_ways
+def test_a_frozen_layer_keeps_weights_and_state_and_goes_on_where_it_stopped(kind, way):
+    model = heads()
+    opt = optimizer(kind, model.parameters())
+    step = way(model, opt)
+    step(X, Y)
+    model.trunk.requires_grad_(False)
+    before = everything(model, opt)
+    step(X, Y)
+    step(X, Y)
+    now = everything(model, opt)
+    for name in ("trunk.weight", "trunk.bias"):
+        assert now[name] == before[name]
+    assert now["a.weight"] != before["a.weight"]
+    model.trunk.requires_grad_(True)
+    step(X, Y)
+    if kind not in ("sgd", "decay"):  # without a momentum there is nothing to count
+        assert [state_of(opt, p)["steps"] for p in (model.trunk.weight, model.a.weight)] == [2, 4]
+    assert opt.param_groups[0].steps == 4
+
+
+@pytest.mark.parametrize("kind", ["adam", "amsgrad", "adamw", "momentum", "dampening"])
+@both_ways
+def test_a_layer_unfrozen_at_step_1000_makes_the_first_step_of_a_fresh_optimizer(kind, way):
+    model = heads()
+    model.trunk.requires_grad_(False)
+    opt = optimizer(kind, model.parameters())
+    step = way(model, opt)
+    for _ in range(1000):
+        step(X, Y)
+    model.trunk.requires_grad_(True)
+    twin = heads()
+    twin.load_state_dict(model.state_dict())
+    step(X, Y)
+    fresh = optimizer(kind, twin.parameters())
+    way(twin, fresh)(X, Y)
+    for ours, theirs in zip(model.trunk.parameters(), twin.trunk.parameters(), strict=True):
+        assert ours.data.tobytes() == theirs.data.tobytes()
+        state, expected = state_of(opt, ours), state_of(fresh, theirs)
+        assert state.pop("steps") == expected.pop("steps") == 1
+        for name in state:
+            np.testing.assert_array_equal(state[name], expected[name])
+    assert state_of(opt, model.a.weight)["steps"] == opt.param_groups[0].steps == 1001
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "dampening"])
+def test_a_layer_unfrozen_late_trains_as_in_pytorch(kind):
+    torch = pytest.importorskip("torch")
+    ours, theirs = heads(), torch_heads(torch)
+    theirs.load_state_dict({name: torch.tensor(a) for name, a in ours.state_dict().items()})
+    opt, torch_opt = optimizer(kind, ours.parameters()), optimizer(kind, theirs.parameters(), torch.optim)
+    step = in_one(ours, opt)
+    for i in range(60):
+        for model in (ours, theirs):
+            model.trunk.requires_grad_(i >= 50)
+        loss = step(X, Y)
+        torch_opt.zero_grad()
+        expected = torch.nn.functional.mse_loss(theirs(torch.tensor(X)), torch.tensor(Y))
+        expected.backward()
+        torch_opt.step()
+        assert loss == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_a_parameter_without_a_gradient_is_left_alone_by_step():
+    model = heads()
+    opt = optimizer("decay", model.parameters())
+    before = bits(model)
+    opt.step()
+    assert bits(model) == before
+    model.a.weight.grad = np.ones((3, 5))
+    kept, expected = model.a.bias.data.copy(), model.a.weight.data * (1 - 0.01) - 0.1
+    opt.step()
+    np.testing.assert_allclose(model.a.weight.data, expected, rtol=1e-14)
+    np.testing.assert_array_equal(model.a.bias.data, kept)
+    model.a.weight.grad = None
+    before = bits(model)
+    opt.step()
+    assert bits(model) == before
+
+
+def test_a_momentum_that_is_turned_on_later_begins_with_the_gradient():
+    torch = pytest.importorskip("torch")
+    ours, theirs = nn.Linear(4, 3).double(), torch.nn.Linear(4, 3).double()
+    ours.load_state_dict(theirs.state_dict())
+    opt = optim.SGD(ours.parameters(), 0.1, dampening=0.5)
+    torch_opt = torch.optim.SGD(theirs.parameters(), 0.1, dampening=0.5)
+    step = in_one(ours, opt)
+    for momentum in (0, 0, 0.9, 0.9, 0, 0.9):
+        opt.param_groups[0]["momentum"] = torch_opt.param_groups[0]["momentum"] = momentum
+        loss = step(X, Y)
+        torch_opt.zero_grad()
+        expected = torch.nn.functional.mse_loss(theirs(torch.tensor(X)), torch.tensor(Y))
+        expected.backward()
+        torch_opt.step()
+        assert loss == pytest.approx(expected.item(), rel=1e-12)
+    np.testing.assert_allclose(ours.weight.data, theirs.weight.detach(), rtol=1e-12)
+
+
+def test_amsgrad_turned_on_later_takes_the_largest_mean_from_then_on():
+    model = heads()
+    opt = optimizer("adam", model.parameters())
+    step = in_one(model, opt)
+    step(X, Y)
+    opt.param_groups[0]["amsgrad"] = True
+    step(X, Y)
+    state = state_of(opt, model.a.weight)
+    np.testing.assert_array_equal(state["max_exp_avg_sq"], state["exp_avg_sq"])
+    step(X, 0 * Y)
+    state = state_of(opt, model.a.weight)
+    assert (state["max_exp_avg_sq"] >= state["exp_avg_sq"]).all()
+
+
+# ---- several optimizers -----------------------------------------------------------------------------
+
+
+def with_two(order, kinds=("momentum", "adam"), steps="0110100"):
+    """Two optimizers that share the head a, made in this order, in turn."""
+    model = heads()
+    members = [
+        [*model.trunk.parameters(), *model.a.parameters()],
+        [*model.a.parameters(), *model.b.parameters()],
+    ]
+    opts = [None, None]
+    for i in order:
+        opts[i] = optimizer(kinds[i], members[i])
+    ways = [in_one(model, opt) for opt in opts]
+    losses = []
+    for k in steps:
+        model.which = "a"
+        losses.append(ways[int(k)](X, Y))
+    return losses, bits(model), [opt.state_dict()["state"] for opt in opts]
+
+
+def test_two_optimizers_share_parameters_whichever_was_made_first():
+    (losses, end, states), (losses_too, end_too, states_too) = with_two((0, 1)), with_two((1, 0))
+    assert losses == losses_too
+    assert end == end_too
+    for one, other in zip(states, states_too, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert {k: v.tobytes() for k, v in a.items()} == {k: v.tobytes() for k, v in b.items()}
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_optimizers_over_the_same_parameters_train_as_in_pytorch(order):
+    torch = pytest.importorskip("torch")
+    ours, theirs = heads(), torch_heads(torch)
+    theirs.load_state_dict({name: torch.tensor(a) for name, a in ours.state_dict().items()})
+    kinds = ("momentum", "adam")
+    opts, torch_opts = [None, None], [None, None]
+    for i in order:
+        parts = ("trunk", "a", "b")[i : i + 2]
+        opts[i] = optimizer(kinds[i], [p for part in parts for p in getattr(ours, part).parameters()])
+        torch_opts[i] = optimizer(
+            kinds[i], [p for part in parts for p in getattr(theirs, part).parameters()], torch.optim
+        )
+    ways = [in_one(ours, opts[0]), in_pieces(ours, opts[1])]
+    for k, which in zip((0, 1, 1, 0, 1, 0), "aabaab", strict=True):
+        ours.which = theirs.which = which
+        loss = ways[k](X, Y)
+        theirs.zero_grad()
+        expected = torch.nn.functional.mse_loss(theirs(torch.tensor(X)), torch.tensor(Y))
+        expected.backward()
+        torch_opts[k].step()
+        ours.zero_grad()
+        assert loss == pytest.approx(expected.item(), rel=1e-11)
+
+
+@every_kind
+@pytest.mark.parametrize("gone", [0, 1])
+def test_an_optimizer_goes_on_when_another_one_is_gone(kind, gone):
+    ends = []
+    for drop in (False, True):
+        model = heads()
+        opts = [optimizer(kind, model.parameters()), optimizer(kind, reversed([*model.parameters()]))]
+        step = in_one(model, opts[1 - gone])
+        step(X, Y)
+        if drop:
+            del opts[gone]
+            gc.collect()
+            np.random.default_rng(0).standard_normal(100_000)  # whatever was freed is written over
+        step(X, Y)
+        step(X, Y)
+        ends.append(bits(model))
+    assert ends[0] == ends[1]
+
+
+def test_a_parameter_whose_optimizers_are_all_gone_keeps_its_values():
+    model = heads()
+    opt = optimizer("adam", model.parameters())
+    in_one(model, opt)(X, Y)
+    before, y = bits(model), model(X)
+    del opt
+    gc.collect()
+    assert bits(model) == before
+    np.testing.assert_array_equal(model(X), y)
+    in_one(model, optimizer("momentum", model.parameters()))(X, Y)
+    assert bits(model) != before
+
+
+@every_kind
+def test_two_steps_with_one_optimizer_are_one(kind):
+    model, twin = heads(), heads()
+    opt, opt_of_twin = optimizer(kind, model.parameters()), optimizer(kind, twin.parameters())
+    first, second, third = in_one(model, opt), in_one(model, opt), in_pieces(model, opt)
+    step = in_one(twin, opt_of_twin)
+    for one in (first, second, first, third, second, third):
+        assert one(X, Y) == step(X, Y)
+    assert everything(model, opt) == everything(twin, opt_of_twin)
+
+
+# ---- dtypes -----------------------------------------------------------------------------------------
+
+
+@every_kind
+@both_ways
+def test_an_optimizer_goes_along_when_its_model_changes_its_dtype(kind, way):
+    model = heads(dtype=np.float32)
+    opt = optimizer(kind, model.parameters())
+    step = way(model, opt)
+    x, y = X.astype(np.float32), Y.astype(np.float32)
+    for _ in range(3):
+        step(x, y)
+    twin = heads()
+    twin.load_state_dict(model.state_dict())
+    fresh = optimizer(kind, twin.parameters())
+    fresh.load_state_dict(opt.state_dict())
+    model.double()
+    for _ in range(3):
+        assert step(X, Y) == way(twin, fresh)(X, Y)
+    assert {a.dtype for a in opt.param_groups[0].states.values()} <= {np.dtype(np.float64)}
+    assert everything(model, opt) == everything(twin, fresh)
+    model.float()
+    loss = step(x, y)
+    assert step(x, y) < loss
+    assert {a.dtype for a in opt.param_groups[0].states.values()} <= {np.dtype(np.float32)}
+    assert opt.param_groups[0].steps == 8
+
+
+def test_a_part_that_changes_its_dtype_alone_is_refused_by_the_optimizer():
+    model = heads()
+    opt = optimizer("adam", model.parameters())
+    model.b.float()
+    with pytest.raises(TypeError, match="must share a dtype"):
+        in_one(model, opt)(X, Y)
+    model.b.double()
+    in_one(model, opt)(X, Y)
+
+
+# ---- states -----------------------------------------------------------------------------------------
+
+
+@every_kind
+def test_a_state_loaded_into_another_optimizer_goes_on_with_the_same_bits(kind):
+    model, twin = heads(), heads(1)
+    opt, other = optimizer(kind, model.parameters()), optimizer(kind, twin.parameters())
+    step, step_of_twin = in_one(model, opt), in_one(twin, other)
+    for which in "aaba":
+        model.which = which
+        step(X, Y)
+    step_of_twin(X, Y)
+    twin.load_state_dict(model.state_dict())
+    state = opt.state_dict()
+    other.load_state_dict(state)
+    assert everything(model, opt) == everything(twin, other)
+    for which in "bab":
+        model.which = twin.which = which
+        assert step(X, Y) == step_of_twin(X, Y)
+    assert everything(model, opt) == everything(twin, other)
+    opt.load_state_dict(state)  # it is a copy: training has not changed it
+    assert opt.param_groups[0].steps == 4
+    assert [a.tolist() for a in opt.state_dict()["state"][0].values()] == [
+        a.tolist() for a in state["state"][0].values()
+    ]
+
+
+@every_kind
+def test_a_checkpoint_keeps_how_often_each_parameter_was_updated(kind, tmp_path):
+    path = tmp_path / "c.safetensors"
+    model, twin = heads(), heads(1)
+    opt, other = optimizer(kind, model.parameters()), optimizer(kind, twin.parameters())
+    for which in "aab":
+        model.which = which
+        in_one(model, opt)(X, Y)
+    fn.save_checkpoint(path, model, opt)
+    fn.load_checkpoint(path, twin, other)
+    assert everything(model, opt) == everything(twin, other)
+
+
+def without_steps(path):
+    """Make a checkpoint one of before parameters counted their own updates."""
+    tensors, metadata = load_arrays(path)
+    content = json.loads(metadata["checkpoint"])
+    del content["crc32"]
+    tensors = {name: a for name, a in tensors.items() if not name.endswith("/steps")}
+    content["crc32"] = checksum(json.dumps(content), tensors)
+    save_arrays(path, tensors, {"checkpoint": json.dumps(content)})
+
+
+@every_kind
+def test_an_old_checkpoint_without_counts_takes_the_groups(kind, tmp_path):
+    path = tmp_path / "c.safetensors"
+    ends = []
+    for old in (False, True):
+        model = heads()
+        opt = optimizer(kind, [*model.trunk.parameters(), *model.a.parameters()])
+        step = in_one(model, opt)
+        for _ in range(3):
+            step(X, Y)
+        fn.save_checkpoint(path, model, opt, step=3)
+        if old:
+            without_steps(path)
+        model = heads(1)
+        opt = optimizer(kind, [*model.trunk.parameters(), *model.a.parameters()])
+        assert fn.load_checkpoint(path, model, opt)["step"] == 3
+        assert opt.param_groups[0].steps == 3
+        if old:
+            np.testing.assert_array_equal(opt.param_groups[0].steps_of, 3)
+        step = in_one(model, opt)
+        ends.append(([step(X, Y) for _ in range(3)], bits(model)))
+    assert ends[0] == ends[1]
+
+
+def test_an_old_checkpoint_of_other_groups_is_still_refused_by_name(tmp_path):
+    path = tmp_path / "c.safetensors"
+    model = heads()
+    fn.save_checkpoint(path, model, optimizer("adam", model.parameters()))
+    without_steps(path)
+    two = optim.Adam([{"params": model.trunk.parameters()}, {"params": model.a.parameters()}], 0.01)
+    for opt in (two, optim.Adam(model.a.parameters(), 0.01), optimizer("momentum", model.parameters())):
+        with pytest.raises(ValueError, match=r"c\.safetensors"):
+            fn.load_checkpoint(path, model, opt)
+
+
+# ---- settings ---------------------------------------------------------------------------------------
+
+NUMBERS = {
+    "float32": np.float32(0.25),
+    "float64": np.float64(0.25),
+    "float16": np.float16(0.25),
+    "0-d": np.array(0.25),
+    "0-d float32": np.array(0.25, np.float32),
+    "int64": np.int64(1),
+    "0-d int": np.array(1),
+    "int": 1,
+}
+
+
+def all_plain(value):
+    if isinstance(value, (list, tuple)):
+        return all(map(all_plain, value))
+    if isinstance(value, dict):
+        return all(map(all_plain, value.values()))
+    return type(value) in (int, float, bool, str)
+
+
+@pytest.mark.parametrize("number", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("how", ["made with", "group", "update", "or", "item assignment"])
+def test_numbers_of_numpy_are_stored_as_pythons(number, how, tmp_path):
+    value, path = number.item() if hasattr(number, "item") else number, tmp_path / "c.safetensors"
+    model = heads()
+    settings = {"lr": number, "weight_decay": number, "eps": number}
+    if how == "made with":
+        opt = optim.AdamW(model.parameters(), betas=(np.float32(0.5), np.array(0.75)), **settings)
+    elif how == "group":
+        opt = optim.AdamW([{"params": model.parameters(), **settings, "betas": [np.float32(0.5), np.array(0.75)]}])
+    else:
+        opt = optim.AdamW(model.parameters())
+        (group,) = opt.param_groups
+        settings["betas"] = np.float32(0.5), np.float64(0.75)
+        if how == "update":
+            group.update(settings)
+        elif how == "or":
+            group |= settings
+        else:
+            for name, setting in settings.items():
+                group[name] = setting
+    (group,) = opt.param_groups
+    assert (group["lr"], group["weight_decay"], group["betas"]) == (value, value, (0.5, 0.75))
+    np.testing.assert_array_equal(group.hyper[:5], [value, 0.5, 0.75, value, value])
+    assert all_plain(opt.settings())
+    assert json.loads(json.dumps(opt.settings()))[0]["lr"] == value
+    assert type(opt.lr) is float
+    in_one(model, opt)(X, Y)
+    fn.save_checkpoint(path, model, opt)
+    twin = heads(1)
+    other = optim.AdamW(twin.parameters())
+    fn.load_checkpoint(path, twin, other)
+    assert other.settings() == opt.settings()
+    assert everything(twin, other) == everything(model, opt)
+
+
+def test_switches_of_numpy_are_stored_as_pythons():
+    opt = optim.SGD(heads().parameters(), momentum=0.9, nesterov=np.bool_(True), maximize=np.bool_(False))
+    opt.param_groups[0]["maximize"] = np.bool_(True)
+    assert all_plain(opt.settings())
+    assert opt.param_groups[0]["nesterov"] is opt.param_groups[0]["maximize"] is True
+
+
+def test_schedules_may_give_numbers_of_numpy():
+    model = heads()
+    opt = optim.SGD(model.parameters(), 0.1)
+    rates = []
+
+    class Rates(callbacks.Callback):
+        def on_batch_end(self, batch, logs):
+            rates.append(self.trainer.optimizer.param_groups[0]["lr"])
+            self.trainer.optimizer.lr = np.float32(rates[-1]) * np.float32(0.5)
+
+    schedule = callbacks.LearningRateScheduler(lambda epoch: np.array(0.5) / (epoch + 1))
+    trainer = fn.Trainer(model, nn.MSELoss(), opt, metrics=())
+    trainer.fit((X, Y), epochs=2, batch_size=3, callbacks=[schedule, Rates()], verbose=False)
+    assert rates == [0.5, 0.25, 0.25, 0.125]
+    assert all(type(rate) is float for rate in rates)
+
+
+def test_a_new_rate_holds_from_the_next_step_on_and_makes_no_new_program():
+    model, twin = heads(), heads()
+    opt, other = (optim.SGD(m.parameters(), 0.1) for m in (model, twin))
+    step, other_step = in_one(model, opt), in_one(twin, other)
+    for rate in (0.5, np.float32(0.25), np.float64(0.125)):
+        opt.param_groups[0]["lr"] = rate
+        other.lr = float(rate)
+        assert step(X, Y) == other_step(X, Y)
+    assert step._programs.count() == 1
+    assert bits(model) == bits(twin)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("lr", np.float32("nan"), ValueError, "lr must be a finite number"),
+        ("lr", np.array([0.1]), TypeError, "lr must be a finite number"),
+        ("lr", np.bool_(True), TypeError, "lr must be a finite number"),
+        ("lr", "0.1", TypeError, "lr must be a finite number"),
+        ("lr", np.float64(-1), ValueError, "lr must be a finite number of at least 0"),
+        ("betas", np.float32(0.9), TypeError, "betas must be a pair"),
+        ("betas", (np.float32(0.9), np.float32(1.0)), ValueError, r"betas\[1\] must be below 1"),
+        ("rate", 0.1, ValueError, "Adam has no setting 'rate'; it has lr, "),
+        ("params", [], ValueError, "cannot be exchanged"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_and_change_nothing(name, value, error, message):
+    opt = optim.Adam(heads().parameters())
+    (group,) = opt.param_groups
+    before = dict(group)
+    setters = (
+        lambda: group.__setitem__(name, value),
+        lambda: group.update({name: value}),
+        lambda: group.__ior__({name: value}),
+    )
+    for assign in setters:
+        with pytest.raises(error, match=message):
+            assign()
+    assert dict(group) == before
+    assert list(itertools.islice(group.hyper, 5)) == [1e-3, 0.9, 0.999, 1e-8, 0]
+    with pytest.raises(ValueError, match="has no setting 'initial_lr'"):
+        group.setdefault("initial_lr", 0.1)
+    assert group.setdefault("lr", 0.5) == 1e-3
