@@ -68,22 +68,23 @@ def write_atomically(path: str | os.PathLike[str], *parts: Any) -> None:
     """
     name = os.fspath(path)
     try:
-        _write(os.path.realpath(name), parts)
+        _write(name, parts)
     except OSError as error:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, name) from error
 
 
-def _write(target: str, parts: tuple[Any, ...]) -> None:
+def _write(name: str, parts: tuple[Any, ...]) -> None:
     try:
-        old = os.stat(target)
+        old = os.stat(name)
     except FileNotFoundError:
         old = None
     if old is not None and not stat.S_ISREG(old.st_mode):
-        with open(target, "ab", buffering=0) as file:
+        with open(name, "ab", buffering=0) as file:
             _write_all(file, parts)
         return
+    target = os.path.realpath(name)
     folder = os.path.dirname(target)
     # Of a length of its own: with the target's name in it, it could be longer than the system allows.
     temporary = os.path.join(folder, f".fastnn-{os.getpid()}-{os.urandom(6).hex()}.tmp")
@@ -156,11 +157,9 @@ def save_arrays(
     order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     contents, end = [], 0
     for name in order:
-        array = np.ascontiguousarray(arrays[name]).reshape(arrays[name].shape)
-        if not array.dtype.isnative or sys.byteorder == "big":
-            array = array.astype(array.dtype.newbyteorder("<"))
+        array = _little(arrays[name])
         begin, end = end, end + array.nbytes
-        kind = _NAMES.get(array.dtype.newbyteorder("<"))
+        kind = _NAMES.get(array.dtype)
         if kind is None:
             raise TypeError(f"{_check.brief(name, str)} has dtype {array.dtype}, which safetensors files do not hold")
         table[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [begin, end]}
@@ -172,6 +171,11 @@ def save_arrays(
     if problem:
         raise ValueError(f"{os.fspath(path)} cannot hold {problem}; keep numbers in arrays, and arrays in fewer")
     write_atomically(path, len(text).to_bytes(8, "little"), text, *contents)
+
+
+def _little(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """As files hold it: row-major and little-endian."""
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
 
 
 #: dtype, shape, first byte and last + 1 of a tensor, counted from the header's end.
@@ -379,8 +383,8 @@ def checksum(text: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     """CRC-32 over a text and each array's name, dtype, shape and bytes, in hexadecimal."""
     crc = zlib.crc32(text.encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        crc = zlib.crc32(f"{name} {array.dtype} {arrays[name].shape}".encode(), crc)
+        array = _little(arrays[name])
+        crc = zlib.crc32(f"{name} {array.dtype.name} {array.shape}".encode(), crc)
         crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
     return f"{crc:08x}"
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from interrupts import Interrupted, places, run
 
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.data import DataLoader
 from fastnn_ext.atomic import commit, sync_folder
+
+from interrupts import Interrupted, places, run
 
 
 class Thing:
