@@ -25,16 +25,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"run": place.folder, "config": config})
         return 0
+    kept = [(path, part) for path, part in ((place.weights, ""), (place.checkpoint, "model/")) if os.path.isfile(path)]
+    for path, part in kept:
+        place.check_size(path, part)
     print(f"{place.folder}: {describe_model(place.config)}")
     for name, value in config.items():
         print(f"  {name}: {value}")
-    kept = [(place.weights, ""), (place.checkpoint, "model/")]
-    for path, prefix in kept:
-        if os.path.isfile(path):
-            place.check_size(path, prefix)
-            break
-    else:
-        if place.config.model == "mlp":
-            return 0  # nothing says that its sizes are those of a network that there was
-    print(place.config.make_model().eval().summary(*place.config.set.image))
+    if kept or place.config.model != "mlp":  # else nothing says that there was a network of these sizes
+        print(place.config.make_model().eval().summary(*place.config.set.image))
     return 0

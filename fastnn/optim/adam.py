@@ -56,7 +56,7 @@ class Adam(Optimizer):
     def check(self, name: str, value: Any) -> None:
         if name == "betas":
             if not isinstance(value, (tuple, list)) or len(value) != 2:
-                raise TypeError(f"betas must be a pair of numbers, got {value!r}")
+                raise TypeError(f"betas must be a pair of numbers, got {_check.brief(value)}")
             for i, beta in enumerate(value):
                 _check.real(f"betas[{i}]", beta, 0, 1)
                 if beta == 1.0:

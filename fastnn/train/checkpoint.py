@@ -215,6 +215,8 @@ def _named(name: str, field: str, function: Callable[[Any], Any], value: Any) ->
         return function(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} does not fit: {field}: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{name} does not fit: {field}: it is nested too deeply") from None
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:

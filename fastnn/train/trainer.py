@@ -275,7 +275,7 @@ class Trainer:
             epochs = _check_history(history)
             means = Means(extra.get("means"))
             states = self._callback_states(extra.get("callbacks", {}), prepared.info["arrays"])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{prepared.name} does not fit: {error}") from None
         prepared.attributes += [
             (self, "_position", (epoch, steps - place["batch"])),
