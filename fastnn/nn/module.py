@@ -547,7 +547,8 @@ class Module:
         Raises
         ------
         FileNotFoundError, ValueError
-            If it is missing, damaged or does not fit; nothing is changed then.
+            If it is missing, damaged or does not fit; nothing is changed then. See SECURITY.md for files
+            of strangers.
         """
         from fastnn.files import load_arrays
 
