@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import operator
 import os
+import reprlib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,28 @@ import numpy as np
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 LARGEST_SEED = 2**64 - 1  # a Philox key holds the seed in 64 bits
+LARGEST_COUNT = 2**53  # of steps, epochs, samples: a float64 counts so far, and no run does
+
+
+def brief(value: Any, form: Callable[[Any], str] = repr) -> str:
+    """A value as messages show it, by `repr` or `str`: short, however large it is."""
+    if isinstance(value, str):
+        return form(value) if len(value) <= 120 else f"{form(value[:60])}... ({len(value)} characters)"
+    if isinstance(value, int) and not -(2**128) < value < 2**128:
+        return f"an integer of {value.bit_length()} bits"
+    text = _SHORT.repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}..."
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 60, 100, 40
+
+
+def some(names: Iterable[Any]) -> str:
+    """Names in a row, the first few of many."""
+    listed = list(names)
+    text = ", ".join(brief(name, str) if isinstance(name, str) else brief(name) for name in listed[:8])
+    return text if len(listed) <= 8 else f"{text} and {len(listed) - 8} more"
 
 
 def integer(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
@@ -24,9 +48,9 @@ def integer(name: str, value: Any, minimum: int | None = None, maximum: int | No
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be {wanted}, got {value!r}") from None
+        raise TypeError(f"{name} must be {wanted}, got {brief(value)}") from None
     if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
-        raise ValueError(f"{name} must be {wanted}, got {number}")
+        raise ValueError(f"{name} must be {wanted}, got {brief(number)}")
     return number
 
 
@@ -37,8 +61,11 @@ def real(name: str, value: Any, minimum: float = -math.inf, maximum: float = mat
         wanted = f"a number from {minimum:g} to {maximum:g}"
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be {wanted}, got {value!r}")
-    number = float(value)
+        raise TypeError(f"{name} must be {wanted}, got {brief(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be {wanted}, got {brief(value)}") from None
     if not (math.isfinite(number) and minimum <= number <= maximum):
         raise ValueError(f"{name} must be {wanted}, got {number}")
     return number
@@ -55,17 +82,22 @@ def plain(value: Any) -> Any:
     return value
 
 
+def count(name: str, value: Any) -> int:
+    """`value` as an int from 0 to LARGEST_COUNT, for what a file says of how often something was done."""
+    return integer(name, value, 0, LARGEST_COUNT)
+
+
 def flag(name: str, value: Any) -> bool:
     """`value` as a bool; TypeError for anything that is not True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {brief(value)}")
     return bool(value)
 
 
 def choice(name: str, value: Any, *known: str) -> str:
     """`value` if it is one of the known names; ValueError otherwise."""
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {brief(value)}")
     return value
 
 

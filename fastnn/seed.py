@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import _check
+from fastnn_ext.atomic import commit
+
 _state = np.zeros(2, np.uint64)  # seed and step of the counter-based generator that plans draw from
 _seed = 0
 _default: np.random.Generator | None = None  # made at its first use: numpy.random takes 15 ms to import
@@ -25,7 +28,6 @@ def manual_seed(seed: int) -> None:
     TypeError, ValueError
         If seed is no such integer.
     """
-    global _seed, _default
     if isinstance(seed, bool):
         raise TypeError("seed must be an int, got bool")
     try:
@@ -34,8 +36,8 @@ def manual_seed(seed: int) -> None:
         raise TypeError(f"seed must be an int, got {type(seed).__name__}") from None
     if not 0 <= number < 2**63:
         raise ValueError(f"seed must lie in 0 ... 2**63 - 1, got {number}")
-    _state[:] = (number, 0)
-    _seed, _default = number, None
+    start = np.array((number, 0), np.uint64)
+    commit([(_state, start)], [(globals(), "_seed", number), (globals(), "_default", None)])
 
 
 def generator(seed: int | np.random.Generator | None = None) -> np.random.Generator:
@@ -76,22 +78,52 @@ def set_rng_state(saved: dict[str, Any]) -> None:
     ValueError
         If it is no such state; the present one is then kept.
     """
-    global _default
+    copies, entries = staged(saved)
+    commit(copies, entries)
+
+
+def staged(saved: Any) -> tuple[list[tuple[Any, Any]], list[tuple[dict[str, Any], str, Any]]]:
+    """What `fastnn_ext.atomic.commit` needs to return to a state; ValueError if it is none.
+
+    NumPy takes what it is told: with a `buffer_pos` out of range its Philox reads memory that is not its own.
+    """
     try:
-        plan = [int(word) for word in saved["plan"]]
-        bits = dict(saved["generator"])
-        inner = dict(bits["state"])
-        bits["state"] = {k: np.array(v, np.uint64) for k, v in inner.items()}
-        bits["buffer"] = np.array(bits["buffer"], np.uint64)
+        _keys("the state", saved, {"plan", "generator"})
+        words = _words("plan", saved["plan"], 2)
+        bits = _keys("generator", saved["generator"], _GENERATOR)
+        if bits["bit_generator"] != "Philox":
+            raise ValueError(f"bit_generator is {_check.brief(bits['bit_generator'])}, not 'Philox'")
+        inner = _keys("generator.state", bits["state"], {"counter", "key"})
         fresh = np.random.Generator(np.random.Philox(0))
-        fresh.bit_generator.state = bits
-        words = np.array(plan, np.uint64)
-        if words.shape != (2,):
-            raise ValueError("plan must hold two numbers")
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        fresh.bit_generator.state = {
+            "bit_generator": "Philox",
+            "state": {
+                "counter": _words("counter", inner["counter"], 4),
+                "key": _words("key", inner["key"], 2),
+            },
+            "buffer": _words("buffer", bits["buffer"], 4),
+            "buffer_pos": _check.integer("buffer_pos", bits["buffer_pos"], 0, 4),
+            "has_uint32": _check.integer("has_uint32", bits["has_uint32"], 0, 1),
+            "uinteger": _check.integer("uinteger", bits["uinteger"], 0, 2**32 - 1),
+        }
+    except (TypeError, ValueError) as error:
         raise ValueError(f"not a random state of fastnn: {error}") from None
-    _state[:] = words
-    _default = fresh
+    return [(_state, words)], [(globals(), "_default", fresh)]
+
+
+_GENERATOR = {"bit_generator", "state", "buffer", "buffer_pos", "has_uint32", "uinteger"}
+
+
+def _keys(name: str, value: Any, expected: set[str]) -> dict[str, Any]:
+    if not isinstance(value, dict) or value.keys() != expected:
+        raise ValueError(f"{name} must hold {', '.join(sorted(expected))}, got {_check.brief(value)}")
+    return value
+
+
+def _words(name: str, value: Any, count: int) -> np.ndarray[Any, Any]:
+    if not isinstance(value, (list, tuple)) or len(value) != count:
+        raise ValueError(f"{name} must hold {count} numbers, got {_check.brief(value)}")
+    return np.array([_check.integer(f"{name}[{i}]", v, 0, 2**64 - 1) for i, v in enumerate(value)], np.uint64)
 
 
 def _plain(value: Any) -> Any:

@@ -2,11 +2,13 @@
 
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from fastnn.data import DataLoader
 from fastnn.files import load_arrays, save_arrays
 from fastnn.train import callbacks
 from fastnn.train.evaluation import Means
+
+import interrupts
 
 X, Y = fn.data.moons(90, seed=0)
 
@@ -184,7 +188,7 @@ def rewritten(path, change):
     """The checkpoint with other content, and a checksum that fits it."""
     content, arrays = fn.train.checkpoint.read_checkpoint(path)
     change(content, arrays)
-    content["crc32"] = fn.train.checkpoint._checksum(json.dumps(content), arrays)
+    content["crc32"] = fn.train.checkpoint.checksum(json.dumps(content), arrays)
     save_arrays(path, arrays, {"checkpoint": json.dumps(content)})
 
 
@@ -281,6 +285,339 @@ def test_arrays_that_a_checkpoint_cannot_hold_are_named(saved, dtype):
 def test_a_folder_that_is_missing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         fn.save_checkpoint(tmp_path / "none" / "c", make()[0])
+
+
+# ---- hostile files: every field, with a checksum that fits ---------------------------------------
+
+DEEP = json.loads("[" * 500 + "]" * 500)
+HOSTILE = [
+    None, True, -1, 1, 5, 1.5, math.nan, math.inf, 1e300, -(2**20), 2**53 + 1, 2**63, 2**64 - 1, 2**64, 10**400,
+    -(10**400), "", "x" * 10**5, [], {}, [[]], [1] * 10**4, {"a": 1}, {"": {}}, DEEP, ["a", None, {}], [-1, 2**64],
+]  # fmt: skip
+
+
+def paths(value, prefix=()):
+    """The places in JSON."""
+    yield prefix
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in inner:
+        yield from paths(entry, (*prefix, key))
+
+
+def replaced(content, path, value):
+    copy = json.loads(json.dumps(content))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    if value is ...:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return copy
+
+
+def write(path, content, arrays):
+    text = {**content, "crc32": fn.train.checkpoint.checksum(json.dumps(content), arrays)}
+    save_arrays(path, arrays, {"checkpoint": json.dumps(text)})
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    """A checkpoint of a run, with callbacks, in the middle of an epoch."""
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(Stop):
+        fit(trainer_of(), validation_data=(X, Y), callbacks=[*chain(), SaveAt(path, 8)])
+    return path
+
+
+def chain():
+    stopping = callbacks.EarlyStopping(patience=5, restore_best=True)
+    return [stopping, callbacks.ModelCheckpoint(os.devnull, best_only=True)]
+
+
+def everything(trainer):
+    return (*state(trainer.model, trainer.optimizer), trainer.history.history, trainer.epoch)
+
+
+def tries(run_file, tmp_path, changes):
+    """Each changed file is resumed from as a whole, or refused by name in a few words with nothing changed."""
+    path = tmp_path / "hostile.safetensors"
+    trainer = trainer_of(seed=5)
+    initial = everything(trainer)
+    refused = 0
+    for content, arrays, what in changes:
+        try:
+            write(path, content, arrays)
+        except (ValueError, TypeError, RecursionError):
+            continue  # no file can hold this
+        before = everything(trainer)
+        own = chain()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                fit(trainer, epochs=0, callbacks=own, resume=path)
+        except ValueError as error:
+            refused += 1
+            assert "hostile.safetensors" in str(error), what
+            assert len(str(error)) < 1500 and "\n" not in str(error), what
+            assert everything(trainer)[:4] == before[:4], what
+            assert (own[0].best, own[0].wait) == (math.inf, 0), what
+        else:
+            fn.manual_seed(5)
+            trainer = trainer_of(seed=5)
+            assert everything(trainer)[:4] == initial[:4]
+    return refused
+
+
+@pytest.mark.parametrize("values", [HOSTILE[::4], pytest.param(HOSTILE, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_no_value_of_any_field_of_a_checkpoint_crashes_or_is_half_loaded(run_file, tmp_path, values):
+    content, arrays = fn.train.checkpoint.read_checkpoint(run_file)
+    places = [path for path in paths(content) if path]
+    kinds = {"random", "loader", "optimizer", "history", "extra", "step", "epoch", "version"}
+    assert {path[0] for path in places} == kinds
+    changes = [(replaced(content, path, v), arrays, (path, v)) for path in places for v in (..., *values)]
+    refused = tries(run_file, tmp_path, changes)
+    assert refused > 0.6 * len(changes)
+
+
+def test_no_tensor_of_a_checkpoint_crashes_or_is_half_loaded(run_file, tmp_path):
+    content, arrays = fn.train.checkpoint.read_checkpoint(run_file)
+    changes = []
+    for name, array in arrays.items():
+        others = [
+            array[:0], array[..., None], array.reshape(-1)[:1], array.astype(np.float16), array.astype(bool),
+            array.astype(np.complex64), np.zeros((0, 2**40), array.dtype), None,
+        ]  # fmt: skip
+        if name.endswith("/steps"):
+            others += [np.full_like(array, v) for v in (np.nan, np.inf, -1, 1e300, 0.5, 2.0**64)]
+        for other in others:
+            if other is not None and (other.dtype, other.shape) == (array.dtype, array.shape):
+                continue
+            changed = {key: a for key, a in arrays.items() if key != name} | ({} if other is None else {name: other})
+            changes.append((content, changed, (name, None if other is None else (other.dtype, other.shape))))
+    weights = [change for change in changes if "EarlyStopping" in change[2][0]]
+    assert weights and tries(run_file, tmp_path, changes) >= len(changes) - len(weights)
+
+
+FIELDS = [
+    (
+        "random",
+        lambda c, v: c["random"]["generator"].update(buffer_pos=v),
+        [-(2**20), -1, 5, 2**31, 2**64, 0.5, None, "1"],
+    ),
+    (
+        "random",
+        lambda c, v: c["random"]["generator"].update(buffer=v),
+        [[], [1] * 3, [1] * 5, [-1] * 4, [2**64] * 4, {}],
+    ),
+    (
+        "random",
+        lambda c, v: c["random"]["generator"]["state"].update(key=v),
+        [[], [1], [1] * 3, "ab", [1.0, 2.0]],
+    ),
+    (
+        "random",
+        lambda c, v: c["random"]["generator"]["state"].update(counter=v),
+        [[], [1] * 3, [None] * 4, 5],
+    ),
+    (
+        "random",
+        lambda c, v: c["random"]["generator"].update(uinteger=v),
+        [-1, 2**32, "a", []],
+    ),
+    (
+        "random",
+        lambda c, v: c["random"]["generator"].update(has_uint32=v),
+        [-1, 2, True, []],
+    ),
+    (
+        "random",
+        lambda c, v: c["random"].update(plan=v),
+        [[1], [1, 2, 3], [-1, 0], [2**64, 0], [math.nan, 0], {}],
+    ),
+    (
+        "step",
+        lambda c, v: c.update(step=v),
+        [math.nan, 1e300, 2**64 - 1, -1, 1.0, True, None, []],
+    ),
+    (
+        "epoch",
+        lambda c, v: c.update(epoch=v),
+        [math.nan, 1e300, 2**64 - 1, -1, 1.0, True, None, []],
+    ),
+    (
+        "steps",
+        lambda c, v: c["optimizer"]["groups"][0].update(steps=v),
+        [math.nan, 1e300, 2**64 - 1, -1, 1.5, True, None],
+    ),
+    (
+        "maximize",
+        lambda c, v: c["optimizer"]["groups"][0].update(maximize=v),
+        [[], {}, 1, 0, None, "no", 0.0],
+    ),
+    (
+        "max_exp_avg_sq",
+        lambda c, v: c["optimizer"]["groups"][0].update(amsgrad=v),
+        [True],
+    ),
+    (
+        "betas",
+        lambda c, v: c["optimizer"]["groups"][0].update(betas=v),
+        [[], [0.9], [0.9, 1], [0.9, math.nan], [[], []], 5],
+    ),
+    (
+        "lr",
+        lambda c, v: c["optimizer"]["groups"][0].update(lr=v),
+        [math.nan, math.inf, 10**400, -1, [], None, True],
+    ),
+    (
+        "loader",
+        lambda c, v: c["loader"].update(epoch=v),
+        [math.nan, 1e300, 2**64 - 1, -1, True, None],
+    ),
+    (
+        "loader",
+        lambda c, v: c["loader"].update(seed=v),
+        [math.nan, 1e300, 2**64, -1, True, None],
+    ),
+    (
+        "loader",
+        lambda c, v: c["loader"].update(batch=v),
+        [math.nan, 1e300, 2**64, -1, 6, True, None],
+    ),
+    (
+        "loader",
+        lambda c, v: c["loader"].update(shuffle=v),
+        [1, None, []],
+    ),
+    (
+        "history",
+        lambda c, v: c["history"].update(epoch=v),
+        [5, {}, [math.nan], [1e300], [-1], [2**64 - 1], [[]], []],
+    ),
+    (
+        "history",
+        lambda c, v: c["history"].update(loss=v),
+        [5, None, {}, [1.0] * 50],
+    ),
+    (
+        "means",
+        lambda c, v: c["extra"].update(means=v),
+        [5, [], {}, {"samples": 1}, {"samples": 1, "sums": 5}],
+    ),
+    (
+        "samples",
+        lambda c, v: c["extra"]["means"].update(samples=v),
+        [math.nan, 1e300, 2**64 - 1, -1, None, "5"],
+    ),
+    (
+        "counts",
+        lambda c, v: c["extra"]["means"]["counts"].update(loss=v),
+        [math.nan, 1e300, 2**64 - 1, -1, None, "5", [], True],
+    ),
+    (
+        "sums",
+        lambda c, v: c["extra"]["means"]["sums"].update(loss=v),
+        [None, "5", [], True, 10**400],
+    ),
+    (
+        "counts",
+        lambda c, v: c["extra"]["means"]["counts"].update({v: 1}),
+        ["other"],
+    ),
+    (
+        "callbacks",
+        lambda c, v: c["extra"].update(callbacks=v),
+        [5, [], None, {"EarlyStopping.1": 5}],
+    ),
+    (
+        "EarlyStopping",
+        lambda c, v: c["extra"]["callbacks"]["EarlyStopping.1"].update(best=v),
+        [None, "a", [], math.nan, 10**400],
+    ),
+    (
+        "wait",
+        lambda c, v: c["extra"]["callbacks"]["EarlyStopping.1"].update(wait=v),
+        [None, "a", [], math.nan, 1e300, -1, 2**64],
+    ),
+]
+
+
+@pytest.mark.parametrize(("field", "change", "values"), FIELDS, ids=[f"{i}-{f[0]}" for i, f in enumerate(FIELDS)])
+def test_a_hostile_value_is_refused_by_file_and_field_and_changes_nothing(run_file, tmp_path, field, change, values):
+    content, arrays = fn.train.checkpoint.read_checkpoint(run_file)
+    path = tmp_path / "hostile.safetensors"
+    trainer = trainer_of(seed=5)
+    before = everything(trainer)
+    for value in values:
+        changed = json.loads(json.dumps(content))
+        change(changed, value)
+        write(path, changed, arrays)
+        own = chain()
+        with pytest.raises(ValueError, match=rf"hostile\.safetensors.*{field}") as caught:
+            fit(trainer, callbacks=own, resume=path)
+        assert len(str(caught.value)) < 1000
+        assert everything(trainer)[:4] == before[:4]
+        assert own[0].best == math.inf
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plan": [1]},
+        {"generator": None},
+        {"generator": {"bit_generator": "MT19937"}},
+        {"more": 1},
+    ],
+)
+def test_a_state_of_random_numbers_that_is_none_is_refused_and_the_present_one_kept(change):
+    before = fn.get_rng_state()
+    with pytest.raises(ValueError, match="not a random state of fastnn"):
+        fn.set_rng_state({**before, **change})
+    for buffer_pos in (-(2**20), -1, 5, 2**31 - 1, 2**40):
+        with pytest.raises(ValueError, match="buffer_pos must be an int from 0 to 4"):
+            fn.set_rng_state({**before, "generator": {**before["generator"], "buffer_pos": buffer_pos}})
+    for other in (None, [], {}, 5, "state"):
+        with pytest.raises(ValueError, match="not a random state of fastnn"):
+            fn.set_rng_state(other)
+    assert fn.get_rng_state() == before
+
+
+def test_a_million_unknown_tensors_are_named_in_a_few_words(run_file, tmp_path):
+    content, arrays = fn.train.checkpoint.read_checkpoint(run_file)
+    write(run_file, content, {**arrays, **{f"model/{'x' * 50}{i}": np.zeros(0) for i in range(100_000)}})
+    with pytest.raises(ValueError, match=r"c\.safetensors does not fit .* more$") as caught:
+        fit(trainer_of(), resume=run_file)
+    assert len(str(caught.value)) < 2000
+
+
+def test_arrays_of_another_byte_order_are_remembered(tmp_path):
+    path, model = tmp_path / "c", make()[0]
+    fn.save_checkpoint(path, model, arrays={"a": np.arange(4, dtype=">f4")})
+    found = fn.load_checkpoint(path, model)["arrays"]["a"]
+    assert found.dtype == np.float32 and found.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("most", [60, pytest.param(3000, marks=pytest.mark.slow)])
+def test_an_interrupted_resumption_leaves_the_old_state_or_the_new_one(run_file, tmp_path, most):
+    def whole(trainer):
+        place = trainer.step, trainer.epoch, trainer.batch, trainer.history.history
+        return state(trainer.model, trainer.optimizer), *place
+
+    trainer = trainer_of(seed=5)
+    back = tmp_path / "back"
+    with pytest.raises(Stop):
+        fit(trainer_of(seed=5), callbacks=[SaveAt(back, 1)])
+    fit(trainer, epochs=0, resume=back)
+    old = whole(trainer)
+    fit(trainer, epochs=0, resume=run_file)
+    new = whole(trainer)
+    for at in interrupts.places(lambda: trainer._resume(run_file), most):
+        trainer._resume(back)
+        assert whole(trainer) == old
+        with pytest.raises(interrupts.Interrupted):
+            interrupts.run(lambda: trainer._resume(run_file), at)
+        assert whole(trainer) in (old, new)
 
 
 # ---- resumed training --------------------------------------------------------------------------
@@ -513,47 +850,70 @@ def test_other_data_are_refused_and_nothing_changes(tmp_path, other):
 
 # ---- crashes -----------------------------------------------------------------------------------
 
-SAVING_LOOP = """\
-import sys
+KILLS = """\
+import os, random, signal, sys, time
 import numpy as np
 import fastnn as fn
+from fastnn import nn, optim
+
+path, kills = sys.argv[1], int(sys.argv[2])
 fn.set_num_threads(1)
-model = fn.nn.Linear(300, 200)
-optimizer = fn.optim.Adam(model.parameters())
-print("ready", flush=True)
-for step in range(1, 10**9):
+model, reader = nn.Linear(300, 200), nn.Linear(300, 200)
+optimizer = optim.Adam(model.parameters())
+chance = random.Random(0)
+
+def save(step):
     model.weight.data[...] = step
-    fn.save_checkpoint(sys.argv[1], model, optimizer, step=step)
+    fn.save_checkpoint(path, model, optimizer, step=step)
+
+def saved():
+    step = fn.load_checkpoint(path, reader)["step"]
+    assert (reader.weight.data == step).all(), step
+    return step
+
+start = time.perf_counter()
+save(0)
+seconds = time.perf_counter() - start
+step = midway = 0
+for number in range(kills):
+    reports, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        while True:
+            step += 1
+            save(step)
+            os.write(writer, b"1")
+    os.close(writer)
+    done = sum(len(os.read(reports, 1)) for _ in range(chance.randrange(1, 3)))  # saves that the child reports
+    assert saved() >= step + done
+    time.sleep(chance.uniform(0, 2 * seconds))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    while rest := os.read(reports, 1000):
+        done += len(rest)
+    os.close(reports)
+    now = saved()
+    assert now in (step + done, step + done + 1), (now, step, done)
+    step = now
+    names = os.listdir(os.path.dirname(path))
+    midway += len(names) - 1
+    for name in names:
+        if name != os.path.basename(path):
+            assert name.startswith(".fastnn-") and name.endswith(".tmp"), name
+            os.unlink(os.path.join(os.path.dirname(path), name))
+print(kills, step, midway)
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_process_killed_while_it_saves_leaves_a_whole_file(tmp_path):
-    """The old file or the new one: at 10 random moments, and whenever one reads it before that."""
-    path = tmp_path / "c.safetensors"
-    model = nn.Linear(300, 200)
-    model.weight.data[...] = -1
-    fn.save_checkpoint(path, model, optim.Adam(model.parameters()), step=0)
-    rng = np.random.default_rng(0)
-    steps = []
-
-    def read():
-        steps.append(fn.load_checkpoint(path, model)["step"])
-        assert (model.weight.data == (steps[-1] or -1)).all()
-
-    for _ in range(10):
-        child = subprocess.Popen(
-            [sys.executable, "-c", SAVING_LOOP, str(path)], stdout=subprocess.PIPE
-        )
-        assert child.stdout.readline() == b"ready\n"
-        end = time.monotonic() + rng.uniform(0, 0.3)
-        while time.monotonic() < end:
-            read()
-        child.kill()
-        child.wait()
-        child.stdout.close()
-        read()
-    assert len(set(steps)) > 10
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("kills", [60, pytest.param(4000, marks=pytest.mark.slow)])
+def test_a_process_killed_while_it_saves_leaves_a_whole_file(tmp_path, kills):
+    """The old file or the new one, and never less than what it had said was saved."""
+    command = [sys.executable, "-c", KILLS, str(tmp_path / "c.safetensors"), str(kills)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    killed, steps, midway = map(int, done.stdout.split())
+    assert killed == kills and steps >= kills and midway > 0
 
 
 def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):

@@ -179,7 +179,8 @@ def test_what_would_change_a_frozen_module_is_refused():
     with pytest.raises(ValueError, match="read-only"):
         weight.data = np.ones(weight.shape)
     with pytest.raises(ValueError, match="read-only"):
-        frozen.load_state_dict(small_network().state_dict())
+        frozen.load_state_dict({name: array + 1 for name, array in frozen.state_dict().items()})
+    frozen.load_state_dict(frozen.state_dict())  # changes nothing
     with pytest.raises(ValueError, match="read-only"):
         frozen.double()
     with pytest.raises(ValueError, match="read-only"):

@@ -11,7 +11,7 @@ import fastnn as fn
 from fastnn import nn, optim
 from fastnn.files import load_arrays, save_arrays
 from fastnn.train import callbacks
-from fastnn.train.checkpoint import _checksum
+from fastnn.train.checkpoint import checksum
 
 RNG = np.random.default_rng(17)
 X = RNG.standard_normal((6, 4))
@@ -469,7 +469,7 @@ def without_steps(path):
     content = json.loads(metadata["checkpoint"])
     del content["crc32"]
     tensors = {name: a for name, a in tensors.items() if not name.endswith("/steps")}
-    content["crc32"] = _checksum(json.dumps(content), tensors)
+    content["crc32"] = checksum(json.dumps(content), tensors)
     save_arrays(path, tensors, {"checkpoint": json.dumps(content)})
 
 

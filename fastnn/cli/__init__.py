@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+_LONGEST_LINE = 2000
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -55,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"fastnn: error: {' '.join(message.split())}", file=sys.stderr)
+    text = " ".join(message[:_LONGEST_LINE].split())
+    print(f"fastnn: error: {text}{'...' if len(message) > _LONGEST_LINE else ''}", file=sys.stderr)
     return status
 
 

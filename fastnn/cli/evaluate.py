@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     """Print loss and accuracy on a split of the run's data."""
     place = Run.open(args.run)
     model = place.load_model()
-    images, labels = place.config.load_data(args.split, args.data_dir)
+    images, labels = place.config.load_data(args.split, place.data_folder(args.data_dir))
     logs = Evaluation(model, nn.CrossEntropyLoss(), ["accuracy"]).measure((images, labels))
     if not math.isfinite(logs["loss"]):
         raise FloatingPointError(f"{place.weights}: the loss on the {args.split} set is {logs['loss']}")

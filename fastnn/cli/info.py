@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import asdict
 
 from fastnn.cli.output import describe_model, print_json
@@ -24,8 +25,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"run": place.folder, "config": config})
         return 0
+    kept = [(path, part) for path, part in ((place.weights, ""), (place.checkpoint, "model/")) if os.path.isfile(path)]
+    for path, part in kept:
+        place.check_size(path, part)
     print(f"{place.folder}: {describe_model(place.config)}")
     for name, value in config.items():
         print(f"  {name}: {value}")
-    print(place.config.make_model().eval().summary(*place.config.set.image))
+    if kept or place.config.model != "mlp":  # else nothing says that there was a network of these sizes
+        print(place.config.make_model().eval().summary(*place.config.set.image))
     return 0

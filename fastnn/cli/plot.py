@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(str(error)) from None
     place = Run.open(args.run)
     model = place.load_model()
-    images, labels = place.config.load_data("test", args.data_dir)
+    images, labels = place.config.load_data("test", place.data_folder(args.data_dir))
     if not 0 <= args.sample < len(images):
         raise ValueError(f"--sample: {args.sample} of {len(images)} test images")
     convolves = any(p.data.ndim == 4 for p in model.parameters())

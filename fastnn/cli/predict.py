@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from typing import Any
+import sys
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastnn import nn
+from fastnn import _check, nn
 from fastnn.cli.output import print_json
 from fastnn.cli.run import Config, Run
 from fastnn.data import read_idx
@@ -22,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     model = nn.Sequential(place.load_model(), nn.Softmax(dim=1))
     labels = None
     if args.file is None:
-        images, labels = place.config.load_data("test", args.data_dir)
+        images, labels = place.config.load_data("test", place.data_folder(args.data_dir))
     else:
         images = _samples(args.file, place.config)
     if args.samples is not None:
@@ -64,7 +65,7 @@ def _samples(path: str, config: Config) -> np.ndarray[Any, Any]:
         array = array[np.newaxis]
     if array.ndim < 2 or math.prod(array.shape[1:]) != size or len(array) == 0:
         raise ValueError(
-            f"{path}: holds an array of shape {array.shape}; {config.data} has samples of shape "
+            f"{path}: holds an array of shape {_check.brief(array.shape)}; {config.data} has samples of shape "
             f"{shape}, so expected (N, {', '.join(map(str, shape))}) or (N, {size})"
         )
     if array.dtype.kind in "iu":
@@ -79,7 +80,39 @@ def _read(path: str) -> np.ndarray[Any, Any]:
         return read_idx(path)
     with open(path, "rb") as file:
         try:
-            array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError, OverflowError) as error:
-            raise ValueError(f"{os.fspath(path)}: no intact .npy file: {error}") from None
-    return array
+            shape, columns, dtype = _header(file)
+        except OSError:
+            raise
+        except Exception as error:
+            # NumPy hands the header to Python's parser, and what that raises is no closed list: SyntaxError,
+            # RecursionError, MemoryError, TypeError, ...
+            raise ValueError(f"{path}: no intact .npy file: {_check.brief(str(error), str)}") from None
+        if dtype.kind not in "biuf":
+            raise ValueError(f"{path}: holds {dtype}; expected numbers")
+        count, there = math.prod(shape), os.fstat(file.fileno()).st_size - file.tell()
+        if count * dtype.itemsize > there:
+            raise ValueError(
+                f"{path}: no intact .npy file: {there} bytes follow its header, too few for {dtype} "
+                f"{_check.brief(shape)}"
+            )
+        array = np.fromfile(file, dtype, count)
+    if array.size != count:
+        raise ValueError(f"{path}: it was made shorter while it was read")
+    return array.reshape(shape, order="F" if columns else "C")
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns come first, and dtype."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        header = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        header = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"version {version} is not read")
+    shape, columns, dtype = header
+    if len(shape) > 32 or any(not 0 <= length < 2**63 for length in shape):
+        raise ValueError(f"no array has the shape {_check.brief(shape)}")
+    if math.prod(length or 1 for length in shape) * max(dtype.itemsize, 1) > sys.maxsize:
+        raise ValueError(f"no array can have the shape {_check.brief(shape)}")
+    return shape, columns, dtype

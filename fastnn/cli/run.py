@@ -8,18 +8,26 @@ history.csv               a line an epoch
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import itertools
 import json
 import math
 import os
+import sys
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 import fastnn
-from fastnn import data, models, nn
-from fastnn.data import DataLoader
-from fastnn.files import write_atomically
+from fastnn import _check, data, models, nn
+from fastnn.data import DataLoader, _folders
+from fastnn.files import read_forms, write_atomically
+
+_LARGEST_CONFIG = 1 << 20  # bytes
+_LARGEST_SIZE = 2**31  # of a layer, a batch
 
 
 @dataclass(frozen=True)
@@ -153,27 +161,27 @@ class Config:
         return model
 
     def load_data(
-        self, split: str, folder: str | None = None
+        self, split: str, folder: str | None
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Images (N, C, H, W) and labels of "train" or "test", as networks take them."""
+        """Images (N, C, H, W) and labels of "train" or "test", as networks take them; see Run.data_folder."""
         if self.data == "digits":
             return data.digits(split)
         if self.data == "mnist":
-            return data.mnist(folder or self.data_dir, split)
-        images, labels = data.cifar10(folder or self.data_dir, split, normalize=False)
+            return data.mnist(folder, split)
+        images, labels = data.cifar10(folder, split, normalize=False)
         return self.set.scaled(images), labels
 
-    def training_loader(self) -> DataLoader:
+    def training_loader(self, folder: str | None) -> DataLoader:
         """What the network is trained on: with `shifts`, five images for each of the set; with
         `crops`, each image moved and mirrored by chance."""
         augment: list[Any] = []
         if self.data == "cifar10":
             # Bytes are a quarter of the memory, and are moved and mirrored in a quarter of the time.
-            images, labels = data.cifar10(self.data_dir, normalize=False)
+            images, labels = data.cifar10(folder, normalize=False)
             if self.crops:
                 augment += [data.RandomCrop(images.shape[2], padding=4), data.RandomHorizontalFlip()]
         else:
-            images, labels = self.load_data("train")
+            images, labels = self.load_data("train", folder)
         if self.set.normalize is not None:
             augment.append(self.set.normalize)
         return DataLoader(
@@ -276,35 +284,117 @@ class Run:
         if not os.path.isfile(path):
             raise FileNotFoundError(f"{folder} is no run folder: it holds no config.json")
         try:
-            with open(path, encoding="utf-8") as file:
-                return cls(folder, _checked(json.load(file)))
+            with open(path, "rb") as file:
+                text = file.read(_LARGEST_CONFIG + 1)
+            if len(text) > _LARGEST_CONFIG:
+                raise ValueError(f"it has more than {_LARGEST_CONFIG} bytes")
+            return cls(folder, _checked(json.loads(text)))
+        except RecursionError:
+            raise ValueError(f"{path} is damaged or no configuration of a run: it is nested too deeply") from None
         except ValueError as error:
-            raise ValueError(f"{path} is damaged or no configuration of a run: {error}") from None
+            problem = _check.brief(str(error), str)
+            raise ValueError(f"{path} is damaged or no configuration of a run: {problem}") from None
 
     def load_model(self) -> nn.Module:
         """The model with the weights that training left."""
+        self.check_size(self.weights)
         return self.config.make_model().load(self.weights)
+
+    def check_size(self, path: str, prefix: str = "") -> None:
+        """ValueError unless a file's tensors with a prefix have as many numbers as the network that the
+        configuration describes: before memory is taken for that."""
+        if self.config.model != "mlp":  # the others have one size, and a small one
+            return
+        forms = read_forms(path)
+        held = sum(math.prod(shape) for name, (_, shape) in forms.items() if name.startswith(prefix))
+        sizes = [math.prod(self.config.set.shape), *self.config.hidden, self.config.set.classes]
+        wanted = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
+        if held != wanted:
+            raise ValueError(
+                f"{path} holds {held} numbers, and the network of {os.path.join(self.folder, 'config.json')} has "
+                f"{_check.brief(wanted)}"
+            )
+
+    def data_folder(self, given: str | None) -> str | None:
+        """The folder of the data files: the one that the command line gives, or the configuration's.
+
+        A run folder may be a stranger's, and what its configuration names anything: a share of another machine,
+        say. So the latter is taken only if it lies where data are looked for anyway or in the run folder, or if
+        this user has named it with --data-dir before.
+        """
+        if given is not None:
+            remember_data_folder(given)
+            return given
+        folder = self.config.data_dir
+        if folder is None or self.config.data == "digits":
+            return None
+        real = os.path.realpath(folder) if _is_local(folder) else folder
+        for place in (self.folder, *_folders.places(None)):
+            place = os.path.realpath(place)
+            if real == place or real.startswith(os.path.join(place, "")):
+                return folder
+        if os.path.isfile(_mark_of(folder)):
+            return folder
+        raise ValueError(
+            f"{os.path.join(self.folder, 'config.json')} names the data folder {_check.brief(folder)}, which was not "
+            "given by --data-dir on this computer before; if its files are to be read, say so with --data-dir"
+        )
+
+
+def remember_data_folder(folder: str) -> None:
+    """Note that the user named a folder of data, so that later commands on the run find it by its configuration."""
+    folder = os.path.abspath(folder)
+    mark = _mark_of(folder)
+    if not os.path.isfile(mark):
+        with contextlib.suppress(OSError):  # a home that cannot be written to: later commands will ask
+            os.makedirs(os.path.dirname(mark), mode=0o700, exist_ok=True)
+            write_atomically(mark, os.fsencode(folder))
+
+
+def _mark_of(folder: str) -> str:
+    """The file that is there once the user has named a folder."""
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()
+    return os.path.join(_folders.cache_folder(), "data-folders", digest[:32])
+
+
+def _is_local(folder: str) -> bool:
+    """Whether a path may be looked at: on Windows, a look at another machine's tells it who the user is."""
+    return os.path.isabs(folder) and not folder.startswith(("\\\\", "//"))
 
 
 def _checked(values: Any) -> Config:
     if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Config)}:
         raise ValueError("its entries are not those of one")
     config = Config(**values)
-    if not isinstance(config.hidden, list):
-        raise ValueError("hidden must be a list of sizes")
-    sizes = [config.epochs, config.batch_size, *config.hidden]
-    numbers = [config.lr, config.momentum, config.weight_decay, config.dropout]
-    right = (
-        (config.model, config.data) in DEFAULTS
-        and config.optimizer in RATES
-        and config.schedule in ("cosine", "constant")
-        and all(type(size) is int and size > 0 for size in sizes)
-        and all(type(number) in (int, float) for number in numbers)
-        and type(config.seed) is int
-        and type(config.shifts) is bool
-        and type(config.crops) is bool
-        and isinstance(config.data_dir, (str, type(None)))
-    )
-    if not right:
-        raise ValueError("a value is of the wrong kind")
+
+    def is_size(value: Any) -> bool:
+        return type(value) is int and 0 < value <= _LARGEST_SIZE
+
+    def is_number(value: Any, end: float = math.inf) -> bool:
+        return type(value) in (int, float) and 0 <= value <= min(end, sys.float_info.max)
+
+    def is_name(value: Any, known: Collection[str]) -> bool:
+        return isinstance(value, str) and value in known
+
+    right = {
+        "data": is_name(config.data, SETS),
+        "model": is_name(config.model, [model for model, data in DEFAULTS if data == config.data]),
+        "data_dir": config.data_dir is None or (isinstance(config.data_dir, str) and "\0" not in config.data_dir),
+        "hidden": isinstance(config.hidden, list) and len(config.hidden) <= 1000 and all(map(is_size, config.hidden)),
+        "dropout": is_number(config.dropout, 1),
+        "epochs": is_size(config.epochs),
+        "batch_size": is_size(config.batch_size),
+        "optimizer": is_name(config.optimizer, RATES),
+        "lr": is_number(config.lr),
+        "schedule": is_name(config.schedule, ("cosine", "constant")),
+        "momentum": is_number(config.momentum),
+        "weight_decay": is_number(config.weight_decay),
+        "shifts": type(config.shifts) is bool,
+        "crops": type(config.crops) is bool and (config.data == "cifar10" or not config.crops),
+        "seed": type(config.seed) is int and 0 <= config.seed < 2**63,
+        "version": isinstance(config.version, str) and len(config.version) < 100,
+    }
+    for field, fits in right.items():
+        if not fits:
+            raise ValueError(f"{field} cannot be {_check.brief(values[field])}")
     return config

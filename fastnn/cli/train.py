@@ -17,7 +17,7 @@ import fastnn
 import fastnn_ext.runtime as runtime
 from fastnn import nn, optim
 from fastnn.cli.output import describe_model, print_json
-from fastnn.cli.run import Config, Run
+from fastnn.cli.run import Config, Run, remember_data_folder
 from fastnn.config import get_num_threads
 from fastnn.optim.optimizer import Optimizer
 from fastnn.seed import manual_seed
@@ -31,9 +31,13 @@ def run(args: argparse.Namespace) -> int:
     resumed = None if args.resume is None else _resume(args, given)
     config = resumed.config if resumed else Config.of(given)
     manual_seed(config.seed)
+    # The user names the folder, now or before; what a run that is resumed names is not taken unasked.
+    folder = config.data_dir if resumed is None else resumed.data_folder(args.data_dir)
+    if resumed is None and folder is not None:
+        remember_data_folder(folder)
     model = config.make_model()
     trainer = Trainer(model, nn.CrossEntropyLoss(), make_optimizer(config, model))
-    train, test = config.training_loader(), config.load_data("test")
+    train, test = config.training_loader(folder), config.load_data("test", folder)
     place = resumed or Run.make(args.out, config)
     place.save_config()
 
@@ -112,6 +116,7 @@ def _resume(args: argparse.Namespace, given: dict[str, Any]) -> Run:
         run.config = replace(run.config, epochs=given["epochs"])
     if given["data_dir"] is not None:
         run.config = replace(run.config, data_dir=os.path.abspath(given["data_dir"]))
+    run.check_size(run.checkpoint, "model/")
     done = read_checkpoint(run.checkpoint)[0]["epoch"]
     if done >= run.config.epochs:
         raise ValueError(f"{run.folder} has done its {done} epochs; a larger --epochs goes on")

@@ -150,7 +150,10 @@ def _read(
     # A file at a time: beside the result, no more than one is in memory.
     for path, count in zip(paths, counts, strict=True):
         start, end = end, end + count
-        records = np.fromfile(path, np.uint8).reshape(count, -1)
+        records = np.fromfile(path, np.uint8, count * (len(classes) + _PIXELS))
+        if records.size != count * (len(classes) + _PIXELS):
+            raise ValueError(f"{path}: it was made shorter while it was read")
+        records = records.reshape(count, -1)
         labels[start:end] = records[:, : len(classes)]
         for column, number in enumerate(classes):
             largest = labels[start:end, column].max()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -30,6 +31,10 @@ _MOST_AXES = 32  # of an array in every NumPy
 _LONGEST_AXIS = 2**32 - 1
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 18  # bytes
+
+
+#: Called with the dtype and shape of a file's header; raises ValueError if they are not those wanted.
+Check = Callable[[np.dtype[Any], tuple[int, ...]], None]
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -53,17 +58,21 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     OSError
         If the file cannot be opened or read.
     """
-    path = _check.path("path", path)
+    return read_checked(_check.path("path", path))
+
+
+def read_checked(path: str, check: Check | None = None) -> NDArray[Any]:
+    """As `read_idx`; what `check` refuses is refused before the elements are read, or unpacked."""
     with open(path, "rb") as file:
         if file.peek(2)[:2] != _GZIP_MAGIC:
-            return _read(file, path)
+            return _read(file, path, check)
 
         import gzip
         import zlib
 
         try:
             with gzip.GzipFile(fileobj=file) as plain:
-                return _read(cast(BinaryIO, plain), path)
+                return _read(cast(BinaryIO, plain), path, check)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{path}: damaged gzip file: {error}") from error
 
@@ -105,30 +114,23 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
     header = bytes([0, 0, code, values.ndim]) + np.array(values.shape, ">u4").tobytes()
     elements = np.ascontiguousarray(values, dtype=_TYPES[code]).reshape(-1).view(np.uint8).data
 
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            if name.endswith(".gz"):
-                import gzip
+    from fastnn.files import write_atomically
 
-                # No name and no time in the gzip header: the same array gives the same bytes.
-                with gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
-                    packed.write(header)
-                    packed.write(elements)
-            else:
-                file.write(header)
-                file.write(elements)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise
+    if not path.endswith(".gz"):
+        write_atomically(path, header, elements)
+        return
+    import gzip
+    import io
+
+    compressed = io.BytesIO()
+    # No name and no time in the gzip header: the same array gives the same bytes.
+    with gzip.GzipFile("", "wb", 9, compressed, mtime=0) as packed:
+        packed.write(header)
+        packed.write(elements)
+    write_atomically(path, compressed.getbuffer())
 
 
-def _read(file: BinaryIO, path: str) -> NDArray[Any]:
+def _read(file: BinaryIO, path: str, check: Check | None) -> NDArray[Any]:
     magic = _read_exactly(file, 4, path, "magic number")
     if magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 1 <= magic[3] <= _MOST_AXES:
         raise ValueError(
@@ -142,6 +144,8 @@ def _read(file: BinaryIO, path: str) -> NDArray[Any]:
     # NumPy multiplies all lengths but the zeros, and refuses what does not fit an address.
     if math.prod(length or 1 for length in shape) * dtype.itemsize > sys.maxsize:
         raise ValueError(f"{path}: no array can have the shape {shape} that its header gives")
+    if check is not None:
+        check(dtype.newbyteorder("="), shape)
     size = math.prod(shape) * dtype.itemsize
     elements = _read_exactly(file, size, path, f"{size} bytes of {dtype.name} {shape}")
     if file.read(1):

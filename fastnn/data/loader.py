@@ -147,23 +147,29 @@ class DataLoader:
             For keys or values that `state_dict` does not return, and for a loader that differs.
             The loader is left as it was.
         """
+        from fastnn_ext.atomic import commit
+
+        commit([], [], self._staged(state))
+
+    def _staged(self, state: Any) -> list[tuple[Any, str, Any]]:
+        """The attributes that a state gives."""
         if not isinstance(state, Mapping):
             raise TypeError(f"state: expected a mapping, got {type(state).__name__}")
         expected = self.state_dict().keys()
         if state.keys() != expected:
             raise ValueError(
-                f"state: expected the keys {sorted(expected)}, got {sorted(map(str, state))}"
+                f"state: expected the keys {sorted(expected)}, got {_check.some(state)}"
             )
         for name, own in self._geometry().items():
-            if state[name] != own:
+            if type(state[name]) is not type(own) or state[name] != own:
                 raise ValueError(
-                    f"state: {name} is {state[name]!r} there and {own!r} in this loader, which "
+                    f"state: {name} is {_check.brief(state[name])} there and {own!r} in this loader, which "
                     "would make other batches"
                 )
         seed = _check.integer("state['seed']", state["seed"], 0, _check.LARGEST_SEED)
-        epoch = _check.integer("state['epoch']", state["epoch"], 0, _check.LARGEST_SEED)
+        epoch = _check.count("state['epoch']", state["epoch"])
         batch = _check.integer("state['batch']", state["batch"], 0, len(self))
-        self.seed, self._epoch, self._batch, self._iteration = seed, epoch, batch, None
+        return [(self, "seed", seed), (self, "_epoch", epoch), (self, "_batch", batch), (self, "_iteration", None)]
 
     def _geometry(self) -> dict[str, int | bool]:
         return {

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastnn import _check
 from fastnn.data import _folders
-from fastnn.data.idx import read_idx
+from fastnn.data.idx import read_checked
 
 _NAMES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -71,16 +71,20 @@ def mnist(
     dtype = _check.floating("dtype", dtype)
 
     images_path, labels_path = _find(names, root)
-    images, labels = read_idx(images_path), read_idx(labels_path)
-    if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
-        raise ValueError(
-            f"{images_path}: expected uint8 images (N, 28, 28), got {images.dtype} {images.shape}"
-        )
-    if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
-        raise ValueError(
-            f"{labels_path}: expected uint8 labels ({len(images)},), one for each image, got "
-            f"{labels.dtype} {labels.shape}"
-        )
+
+    def are_images(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        if dtype != np.uint8 or shape[1:] != (28, 28):
+            raise ValueError(f"{images_path}: expected uint8 images (N, 28, 28), got {dtype} {shape}")
+
+    images = read_checked(images_path, are_images)
+
+    def are_labels(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        if dtype != np.uint8 or shape != images.shape[:1]:
+            raise ValueError(
+                f"{labels_path}: expected uint8 labels ({len(images)},), one for each image, got {dtype} {shape}"
+            )
+
+    labels = read_checked(labels_path, are_labels)
     if labels.max(initial=0) > 9:
         raise ValueError(f"{labels_path}: expected labels 0 to 9, got {labels.max()}")
 

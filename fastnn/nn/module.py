@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.graph import FLOATS, Graph, Tensor, active, active_graph
 from fastnn.lowering.cache import Entry, Programs, Recipe
 from fastnn.lowering.call import flatten_result, to_array
@@ -18,6 +19,7 @@ from fastnn.lowering.watch import is_library
 from fastnn.nn.parameter import Parameter, mark_gradients
 from fastnn.ops.base import INPUT
 from fastnn.ops.elementwise import add
+from fastnn_ext.atomic import commit
 from fastnn_ext.watch import ATTRIBUTE, changed
 
 if TYPE_CHECKING:
@@ -473,41 +475,71 @@ class Module:
         Raises
         ------
         ValueError
-            If names (strict) or shapes do not fit; nothing is changed then.
+            If names (strict) or shapes do not fit, or a frozen part would get other values; nothing is changed
+            then. Whatever happens, an interrupt included, all is copied or nothing.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict must be a mapping of names to arrays, got {type(state_dict).__name__}")
-        entries = dict(self.__entries())
-        missing = [name for name in entries if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in entries]
+        own = dict(self.__entries())
+        arrays = {
+            name: np.asarray(value.detach() if hasattr(value, "detach") else value)
+            for name, value in state_dict.items()
+            if name in own
+        }
+        forms: dict[Any, Any] = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+        forms |= {name: None for name in state_dict if name not in own}
+        self._check_fit("state_dict", forms, strict)
+        commit(self._staged("state_dict", arrays))
+        return [name for name in own if name not in state_dict], [name for name in state_dict if name not in own]
+
+    def _check_fit(self, source: str, forms: Mapping[Any, Any], strict: bool) -> None:
+        """ValueError unless tensors of these names, dtypes and shapes can be loaded."""
+        own = dict(self.__entries())
         problems = []
-        if strict and missing:
-            problems.append(f"missing: {', '.join(missing)}")
-        if strict and unexpected:
-            problems.append(f"unexpected: {', '.join(map(str, unexpected))}")
-        arrays: dict[str, np.ndarray[Any, Any]] = {}
-        for name, entry in entries.items():
-            if name not in state_dict:
-                continue
-            value = state_dict[name]
-            array = np.asarray(value.detach() if hasattr(value, "detach") else value)
-            if array.dtype.kind not in "fiu":
-                problems.append(f"{name} has dtype {array.dtype}; expected {entry.dtype}")
-            elif array.shape != entry.shape:
-                problems.append(f"{name} has shape {array.shape}; expected {entry.shape}")
-            else:
-                arrays[name] = array
+        if strict:
+            lacks, more = [name for name in own if name not in forms], [name for name in forms if name not in own]
+            problems += [f"missing: {_check.some(lacks)}"] if lacks else []
+            problems += [f"unexpected: {_check.some(more)}"] if more else []
+        wrong = []
+        for name in own.keys() & forms.keys():
+            dtype, shape = forms[name]
+            if dtype.kind not in "fiu":
+                wrong.append(f"{name} has dtype {dtype}; expected {own[name].dtype}")
+            elif shape != own[name].shape:
+                wrong.append(f"{name} has shape {_check.brief(shape)}; expected {own[name].shape}")
+        problems += [*sorted(wrong)[:8], *([f"{len(wrong) - 8} more do not fit"] if len(wrong) > 8 else [])]
         if problems:
-            raise ValueError(f"state_dict does not fit {type(self).__name__}: {'; '.join(problems)}")
-        for name, array in arrays.items():
-            entries[name].data = array
-        return missing, unexpected
+            raise ValueError(f"{source} does not fit {type(self).__name__}: {'; '.join(problems)}")
+
+    def _staged(self, source: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> list[tuple[Any, Any]]:
+        """What `commit` copies to make the entries those arrays, which fit.
+
+        What is read-only, since it is of a frozen part, has these values already, or ValueError says so.
+        """
+        own = {name: value for name, value in self.__entries() if name in arrays}
+        memory = {id(_owner(value._storage)) for value in own.values()}
+        copies = []
+        for name, value in own.items():
+            target, array = value._view(value._storage), arrays[name].astype(value.dtype, copy=False)
+            if not target.flags.writeable:
+                if array.shape != target.shape or array.tobytes() != target.tobytes():
+                    raise ValueError(
+                        f"{source} does not fit {type(self).__name__}: {name} is of a frozen module, which is "
+                        "read-only, and has other values"
+                    )
+                continue
+            # What is copied later must not have been written over by then.
+            copies.append((target, array.copy() if id(_owner(array)) in memory else array))
+        return copies
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state_dict as safetensors; the file is replaced as a whole or not at all."""
-        from fastnn.files import save_arrays
+        """Write the state_dict as safetensors; the file is replaced as a whole or not at all.
 
-        save_arrays(path, self.state_dict(), {"fastnn.model": type(self).__name__})
+        Its metadata hold a checksum, which `load` compares.
+        """
+        from fastnn.files import MODEL, save_arrays
+
+        save_arrays(path, self.state_dict(), {MODEL: type(self).__name__}, digest=True)
 
     def load(self, path: str | os.PathLike[str], strict: bool = True) -> Module:
         """Read a state_dict from a safetensors file.
@@ -515,11 +547,15 @@ class Module:
         Raises
         ------
         FileNotFoundError, ValueError
-            If it is missing, damaged or does not fit; nothing is changed then.
+            If it is missing, damaged or does not fit; nothing is changed then. See SECURITY.md for files
+            of strangers.
         """
         from fastnn.files import load_arrays
 
-        self.load_state_dict(load_arrays(path)[0], strict)
+        name = os.fspath(path)
+        # Names and shapes are compared before memory is taken for what the file holds.
+        arrays, _ = load_arrays(path, lambda forms: self._check_fit(name, forms, strict))
+        commit(self._staged(name, arrays))
         return self
 
     # ---- text -----------------------------------------------------------------------------------
@@ -549,6 +585,13 @@ class Module:
         from fastnn.nn.summary import summary
 
         return summary(self, shape, batch_size)
+
+
+def _owner(array: np.ndarray[Any, Any]) -> Any:
+    """Whose memory a view shows."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array if array.base is None else array.base
 
 
 def trained_parameters(graph: Graph) -> list[Parameter]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastnn import _check
@@ -56,7 +56,7 @@ class Adam(Optimizer):
     def check(self, name: str, value: Any) -> None:
         if name == "betas":
             if not isinstance(value, (tuple, list)) or len(value) != 2:
-                raise TypeError(f"betas must be a pair of numbers, got {value!r}")
+                raise TypeError(f"betas must be a pair of numbers, got {_check.brief(value)}")
             for i, beta in enumerate(value):
                 _check.real(f"betas[{i}]", beta, 0, 1)
                 if beta == 1.0:
@@ -64,7 +64,7 @@ class Adam(Optimizer):
         elif name in self.hyper:
             _check.real(name, value, 0)
 
-    def state_names(self, group: Group) -> tuple[str, ...]:
+    def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         names = ("exp_avg", "exp_avg_sq")
         return (*names, "max_exp_avg_sq") if group["amsgrad"] else names
 

@@ -13,6 +13,7 @@ from fastnn.graph import Graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.nn.parameter import Parameter, mark_gradients
+from fastnn_ext.atomic import commit
 from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact, changed
 
 if TYPE_CHECKING:
@@ -68,8 +69,12 @@ class Group(dict[str, Any]):
             known = ", ".join(self._optimizer.defaults)
             raise ValueError(f"{type(self._optimizer).__name__} has no setting {name!r}; it has {known}")
         value = _plain(value)
+        if isinstance(self._optimizer.defaults[name], bool):
+            value = _check.flag(name, value)
         self._optimizer.check(name, value)
         before = self.get(name)
+        if before is not None:
+            self._add_states({name: value})
         super().__setitem__(name, value)
         if name in self._optimizer.hyper:
             number = tuple(value) if isinstance(value, (tuple, list)) else (value,)
@@ -95,9 +100,9 @@ class Group(dict[str, Any]):
             self[name] = default
         return self[name]
 
-    def _add_states(self) -> None:
-        """Make the state arrays that the settings ask for and that are not there yet."""
-        for name in self._optimizer.state_names(self):
+    def _add_states(self, change: Mapping[str, Any] | None = None) -> None:
+        """Make the state arrays that the settings, changed so, ask for and that are not there yet."""
+        for name in self._optimizer.state_names({**self, **(change or {})}):
             if name not in self.states:
                 self.states[name] = np.zeros(self.size, self.dtype)
 
@@ -123,7 +128,6 @@ class Group(dict[str, Any]):
             self.dtype = dtype
             self.states = {name: array.astype(dtype) for name, array in self.states.items()}
             self._revise()
-        self._add_states()  # amsgrad may have been turned on
         _gather(self["params"], dtype)
 
     def runs(self, reached: Collection[Parameter]) -> Iterator[tuple[int, int]]:
@@ -238,7 +242,7 @@ class Optimizer:
     def check(self, name: str, value: Any) -> None:
         """Raise ValueError or TypeError if a setting's value is out of its range."""
 
-    def state_names(self, group: Group) -> tuple[str, ...]:
+    def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Names of the state arrays that a group with these settings needs, in the op's order."""
         raise NotImplementedError
 
@@ -374,38 +378,64 @@ class Optimizer:
         TypeError
             If a setting is of the wrong type, or a state's array does not hold numbers.
         """
+        commit(*self._staged(state))
+
+    def _staged(self, state: Any) -> tuple[list[Any], list[Any], list[Any]]:
+        """What `commit` copies and assigns to return to a state; ValueError or TypeError if it does not fit."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"the state must be a mapping, got {type(state).__name__}")
         if state.get("kind") != type(self).__name__:
-            raise ValueError(f"the state is that of {state.get('kind')}, not of {type(self).__name__}")
-        groups, arrays = list(state["groups"]), list(state["state"])
+            kind = _check.brief(state.get("kind"), str)
+            raise ValueError(f"the state is that of {kind}, not of {type(self).__name__}")
+        groups, arrays = (state.get(name) for name in ("groups", "state"))
+        if not isinstance(groups, (list, tuple)) or not isinstance(arrays, (list, tuple)):
+            raise TypeError("the state must hold groups and state, each a list")
         if len(groups) != len(self.param_groups) or len(arrays) != len(self.param_groups):
             raise ValueError(f"the state has {len(groups)} groups; the optimizer {len(self.param_groups)}")
+        copies: list[Any] = []
+        entries: list[Any] = []
+        attributes: list[Any] = []
         for group, settings, states in zip(self.param_groups, groups, arrays, strict=True):
-            for name, value in settings.items():
-                if name == "steps":
-                    _check.real(name, value, 0)
-                elif name not in self.defaults:
-                    raise ValueError(f"the state has the unknown setting {name!r}")
-                else:
-                    self.check(name, value)
-            if "steps" not in settings:
-                raise ValueError("the state lacks the number of steps made")
+            if not isinstance(settings, Mapping) or not isinstance(states, Mapping):
+                raise TypeError("each group's settings and state must be mappings")
+            checked = self._checked(settings)
+            hyper = group.hyper.copy()
+            hyper[self.step_index] = checked.pop("steps")
+            for name, at in self.hyper.items():
+                if name in checked:
+                    number = checked[name] if isinstance(checked[name], tuple) else (checked[name],)
+                    hyper[at : at + len(number)] = number
             own = {**group.states, "steps": group.steps_of}
-            if set(states) != set(own):
-                raise ValueError(f"the state holds {sorted(states)}; expected {sorted(own)}")
-            for name, array in states.items():
-                if np.shape(array) != own[name].shape:
-                    raise ValueError(
-                        f"{name} has shape {np.shape(array)}; expected {own[name].shape}: the parameters differ"
-                    )
-                if np.asarray(array).dtype.kind not in "fiu":
-                    raise TypeError(f"{name} must hold numbers, got {np.asarray(array).dtype}")
-        for group, settings, states in zip(self.param_groups, groups, arrays, strict=True):
-            for name, value in settings.items():
-                if name != "steps":
-                    group[name] = tuple(value) if isinstance(value, list) else value
-            group.hyper[self.step_index] = settings["steps"]
-            for name, array in states.items():
-                (group.steps_of if name == "steps" else group.states[name])[...] = array
+            if states.keys() != own.keys():
+                raise ValueError(f"the state holds {_check.some(states)}; expected {_check.some(own)}")
+            lacks = set(self.state_names({**group, **checked})) - own.keys()
+            if lacks:
+                raise ValueError(f"the state's settings need {_check.some(lacks)}, which it does not hold")
+            copies.append((group.hyper, hyper))
+            for name, target in own.items():
+                copies.append((target, _state_array(name, states[name], target)))
+            entries += [(group, name, value) for name, value in checked.items()]
+            if any(group[name] != value for name, value in checked.items()):
+                attributes.append((group, "revision", group.revision + 1))
+        return copies, entries, attributes
+
+    def _checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """A group's settings of a state, and its step count."""
+        checked = {}
+        for name, value in settings.items():
+            if name == "steps":
+                value = _check.count(name, value)
+            elif name not in self.defaults:
+                raise ValueError(f"the state has the unknown setting {_check.brief(name)}")
+            elif isinstance(self.defaults[name], bool):
+                value = _check.flag(name, value)
+            else:
+                value = _plain(value)
+                self.check(name, value)
+            checked[name] = value
+        if "steps" not in checked:
+            raise ValueError("the state lacks the number of steps made")
+        return checked
 
     # A copy is tied to copies of the parameters (those of the model in the same copy); plans stay behind.
 
@@ -427,6 +457,21 @@ class Optimizer:
         first = {k: v for k, v in self.param_groups[0].items() if k != "params"}
         settings = ", ".join(f"{k}={v}" for k, v in first.items())
         return f"{type(self).__name__}({settings})"
+
+
+def _state_array(name: str, value: Any, target: Array) -> Array:
+    """An array of a state as a group keeps it."""
+    array = np.asarray(value)
+    if array.shape != target.shape:
+        raise ValueError(
+            f"{name} has shape {_check.brief(array.shape)}; expected {target.shape}: the parameters differ"
+        )
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold numbers, got {array.dtype}")
+    array = array.astype(target.dtype)
+    if name == "steps" and not ((array >= 0) & (array <= _check.LARGEST_COUNT) & (array == np.floor(array))).all():
+        raise ValueError(f"{name} must hold numbers of updates, 0 to {_check.LARGEST_COUNT}")
+    return array
 
 
 class _Update:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastnn import _check
@@ -58,7 +58,7 @@ class SGD(Optimizer):
         if name in self.hyper:
             _check.real(name, value, 0)
 
-    def state_names(self, group: Group) -> tuple[str, ...]:
+    def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",)
 
     def dims(self, group: Group) -> list[int]:

@@ -57,6 +57,9 @@ class Callback:
         """What a resumed run needs: plain values, and arrays."""
         return {}
 
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise ValueError or TypeError if a file's state is none for `load_state_dict`: before anything changes."""
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Return to a state that `state_dict` gave."""
 
@@ -280,6 +283,10 @@ class _Monitor(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
 
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        if state.get("best") != self._worst():  # nothing yet
+            _check.real("best", state.get("best"))
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.best = float(state["best"])
 
@@ -345,6 +352,16 @@ class EarlyStopping(_Monitor):
     def state_dict(self) -> dict[str, Any]:
         weights = {f"weights/{name}": array for name, array in self._weights.items()}
         return {**super().state_dict(), "wait": self.wait, **weights}
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        super().check_state(state)
+        _check.count("wait", state.get("wait"))
+        weights = {k.removeprefix("weights/"): v for k, v in state.items() if k.startswith("weights/")}
+        if any(not isinstance(array, np.ndarray) for array in weights.values()):
+            raise ValueError("the weights must be arrays")
+        if weights:
+            forms = {name: (array.dtype, array.shape) for name, array in weights.items()}
+            self.trainer.model._check_fit("weights", forms, strict=True)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)

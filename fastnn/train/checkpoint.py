@@ -19,18 +19,18 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fastnn import _check
+from fastnn import _check, seed
 from fastnn.data import DataLoader
-from fastnn.files import load_arrays, save_arrays
+from fastnn.files import checksum, load_arrays, save_arrays
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
-from fastnn.seed import get_rng_state, set_rng_state
+from fastnn.seed import get_rng_state
+from fastnn_ext.atomic import commit
 
 VERSION = 1
 
@@ -106,7 +106,7 @@ def save_checkpoint(
         text = json.dumps(content)
     except (TypeError, ValueError) as error:
         raise TypeError(f"extra or history holds what JSON cannot: {error}") from None
-    content["crc32"] = _checksum(text, tensors)
+    content["crc32"] = checksum(text, tensors)
     save_arrays(path, tensors, {"checkpoint": json.dumps(content)})
 
 
@@ -140,46 +140,83 @@ def load_checkpoint(
     ValueError
         If it is damaged or no checkpoint, or does not fit the model, optimizer or loader, or holds
         no state for one of them. Nothing is changed then.
+
+    Notes
+    -----
+    All is checked first, and then changed at once: whatever happens, Ctrl-C included, the state is that of
+    the file or the one before.
     """
+    prepared = prepare(path, model, optimizer, loader)
+    prepared.commit()
+    return prepared.info
+
+
+class Prepared:
+    """A checkpoint that has been read and found to fit, and changes nothing until `commit`.
+
+    Attributes
+    ----------
+    name : str
+        Of the file.
+    content : dict
+        The JSON.
+    info : dict
+        What `load_checkpoint` returns.
+    """
+
+    def __init__(self, name: str, content: dict[str, Any], info: dict[str, Any]) -> None:
+        self.name, self.content, self.info = name, content, info
+        self.copies: list[Any] = []
+        self.entries: list[Any] = []
+        self.attributes: list[Any] = []
+
+    def commit(self) -> None:
+        """Make the state that of the file, in one piece that no interrupt cuts."""
+        commit(self.copies, self.entries, self.attributes)
+
+
+def prepare(
+    path: str | os.PathLike[str], model: Module, optimizer: Optimizer | None, loader: DataLoader | None
+) -> Prepared:
+    """As `load_checkpoint`, up to where something would change."""
     _check_kinds(model, optimizer, loader)
     content, tensors = read_checkpoint(path)
     name = os.fspath(path)
     weights = _part(tensors, "model/")
     fit_model(name, model, weights)
-    state = None
+    info = {key: content[key] for key in ("step", "epoch", "history", "extra")}
+    prepared = Prepared(name, content, {**info, "arrays": _part(tensors, "extra/")})
+    prepared.copies += model._staged(name, weights)
+    copies, entries = _named(name, "random", seed.staged, content["random"])
+    prepared.copies += copies
+    prepared.entries += entries
     if optimizer is not None:
         if content["optimizer"] is None:
             raise ValueError(f"{name} holds no optimizer state")
-        state = {
-            **content["optimizer"],
-            "state": [
-                _part(tensors, f"optimizer/{i}/")
-                for i, _ in enumerate(content["optimizer"]["groups"])
-            ],
-        }
-        for arrays, saved, group in zip(state["state"], state["groups"], optimizer.param_groups, strict=False):
+        groups = content["optimizer"]["groups"]
+        state = {**content["optimizer"], "state": [_part(tensors, f"optimizer/{i}/") for i, _ in enumerate(groups)]}
+        for arrays, saved, group in zip(state["state"], groups, optimizer.param_groups, strict=False):
             # Files of before parameters counted their own updates.
             arrays.setdefault("steps", np.full(len(group["params"]), float(saved["steps"])))
         _fit_optimizer(name, optimizer, state)
-    if loader is not None and content["loader"] is None:
-        raise ValueError(f"{name} holds no position of a loader")
+        staged = _named(name, "optimizer", optimizer._staged, state)
+        for mine, more in zip((prepared.copies, prepared.entries, prepared.attributes), staged, strict=True):
+            mine += more
+    if loader is not None:
+        if content["loader"] is None:
+            raise ValueError(f"{name} holds no position of a loader")
+        prepared.attributes += _named(name, "loader", loader._staged, content["loader"])
+    return prepared
 
-    before = get_rng_state()
-    position = {} if loader is None else loader.state_dict()
+
+def _named(name: str, field: str, function: Callable[[Any], Any], value: Any) -> Any:
+    """What a function makes of a field's value; ValueErrors name the file and the field."""
     try:
-        set_rng_state(content["random"])
-        if loader is not None:
-            loader.load_state_dict(content["loader"])
-        if optimizer is not None and state is not None:
-            optimizer.load_state_dict(state)
+        return function(value)
     except (TypeError, ValueError) as error:
-        set_rng_state(before)
-        if loader is not None and loader.state_dict() != position:
-            loader.load_state_dict(position)
-        raise ValueError(f"{name} does not fit: {error}") from None
-    model.load_state_dict(weights)
-    result = {key: content[key] for key in ("step", "epoch", "history", "extra")}
-    return {**result, "arrays": _part(tensors, "extra/")}
+        raise ValueError(f"{name} does not fit: {field}: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{name} does not fit: {field}: it is nested too deeply") from None
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
@@ -196,88 +233,94 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Array
         raise ValueError(f"{name} is no checkpoint of fastnn")
     try:
         content = json.loads(metadata["checkpoint"])
-        checksum = content.pop("crc32")
-        intact = checksum == _checksum(json.dumps(content), tensors)
+        recorded = content.pop("crc32")
+        intact = recorded == checksum(json.dumps(content), tensors)
         version = content["version"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         intact, version = False, None
     if not intact:
         raise ValueError(f"{name} is damaged: its checksum is not the one recorded in it")
     if version != VERSION:
-        raise ValueError(f"{name} has version {version}; this fastnn reads version {VERSION}")
-    if not _is_complete(content):
-        raise ValueError(f"{name} is no checkpoint of fastnn: its entries are not those of one")
+        raise ValueError(f"{name} has version {_check.brief(version)}; this fastnn reads version {VERSION}")
+    _check_content(name, content)
     return content, tensors
 
 
-def _is_complete(content: dict[str, Any]) -> bool:
-    """Whether each entry is there and of its kind, so that what follows need not ask."""
-    kinds: dict[str, Any] = {
-        "step": int,
-        "epoch": int,
-        "history": dict,
-        "optimizer": (dict, type(None)),
-        "random": dict,
-        "loader": (dict, type(None)),
-        "extra": dict,
-    }
-    if any(not isinstance(content.get(key, ...), kind) for key, kind in kinds.items()):
-        return False
-    if min(content["step"], content["epoch"]) < 0:
-        return False
-    if any(not isinstance(values, list) for values in content["history"].values()):
-        return False
-    groups = [] if content["optimizer"] is None else content["optimizer"].get("groups")
-    return isinstance(groups, list) and all(
-        isinstance(group, dict) and isinstance(group.get("steps"), int) for group in groups
-    )
+def _check_content(name: str, content: dict[str, Any]) -> None:
+    """ValueError unless each entry is there and of its kind, so that what follows need not ask."""
+
+    def expect(right: bool, field: str, wanted: str, value: Any) -> None:
+        if not right:
+            raise ValueError(
+                f"{name} is no checkpoint of fastnn: {field} must be {wanted}, got {_check.brief(value)}"
+            )
+
+    for field in ("step", "epoch", "history", "optimizer", "random", "loader", "extra"):
+        if field not in content:
+            raise ValueError(f"{name} is no checkpoint of fastnn: it lacks {field}")
+    counts = {"step": content["step"], "epoch": content["epoch"]}
+    for field in ("history", "random", "extra"):
+        expect(isinstance(content[field], dict), field, "a table", content[field])
+    for log, values in content["history"].items():
+        expect(isinstance(values, list), f"history[{_check.brief(log)}]", "a list", values)
+    for field in ("optimizer", "loader"):
+        expect(isinstance(content[field], (dict, type(None))), field, "a table or null", content[field])
+    if content["optimizer"] is not None:
+        kind, groups = content["optimizer"].get("kind"), content["optimizer"].get("groups")
+        expect(isinstance(kind, str), "optimizer.kind", "a name", kind)
+        expect(isinstance(groups, list), "optimizer.groups", "a list", groups)
+        for i, group in enumerate(groups):
+            expect(isinstance(group, dict), f"optimizer.groups[{i}]", "a table", group)
+            counts[f"optimizer.groups[{i}].steps"] = group.get("steps")
+    for field, value in counts.items():
+        right = type(value) is int and 0 <= value <= _check.LARGEST_COUNT
+        expect(right, field, f"an int from 0 to {_check.LARGEST_COUNT}", value)
 
 
 def fit_model(name: str, model: Module, weights: Arrays) -> None:
     """ValueError unless the model can take these weights as they are, dtype included."""
     own = model.state_dict()
     problems = [f"{key} is missing" for key in own if key not in weights]
-    problems += [f"{key} is unexpected" for key in weights if key not in own]
+    problems += [f"{_check.brief(key, str)} is unexpected" for key in weights if key not in own]
     for key in own.keys() & weights.keys():
         if (own[key].shape, own[key].dtype) != (weights[key].shape, weights[key].dtype):
             problems.append(
-                f"{key} is {weights[key].dtype} {weights[key].shape}, not {own[key].dtype} "
+                f"{key} is {weights[key].dtype} {_check.brief(weights[key].shape)}, not {own[key].dtype} "
                 f"{own[key].shape}"
             )
     if problems:
-        raise ValueError(f"{name} does not fit {type(model).__name__}: {'; '.join(problems)}")
+        raise ValueError(f"{name} does not fit {type(model).__name__}: {_check.some(problems)}")
 
 
 def _fit_optimizer(name: str, optimizer: Optimizer, state: dict[str, Any]) -> None:
     """ValueError unless load_state_dict will take this state whole."""
     own = optimizer.state_dict()
     if own["kind"] != state.get("kind"):
-        raise ValueError(f"{name} holds the state of {state.get('kind')}, not of {own['kind']}")
+        raise ValueError(f"{name} holds the state of {_check.brief(state['kind'], str)}, not of {own['kind']}")
     names = [[sorted(group) for group in groups] for groups in (own["groups"], state["groups"])]
     if names[0] != names[1]:
         raise ValueError(
-            f"{name} does not fit the optimizer: groups with settings {names[1]}, not {names[0]}"
+            f"{name} does not fit the optimizer: {_differing(names[1], names[0])}"
         )
     for i, (mine, saved) in enumerate(zip(own["state"], state["state"], strict=True)):
         form, other = ({k: (a.dtype, a.shape) for k, a in s.items()} for s in (mine, saved))
         if form != other:
-            raise ValueError(
-                f"{name} does not fit the optimizer: group {i} holds {other}, not {form}"
-            )
+            raise ValueError(f"{name} does not fit the optimizer: group {i} holds {_shown(other)}, not {_shown(form)}")
+
+
+def _differing(saved: list[list[str]], own: list[list[str]]) -> str:
+    if len(saved) != len(own):
+        return f"{len(saved)} groups, not {len(own)}"
+    i = next(i for i, pair in enumerate(zip(saved, own, strict=True)) if pair[0] != pair[1])
+    return f"group {i} with the settings {_check.some(saved[i])}, not {_check.some(own[i])}"
+
+
+def _shown(form: Mapping[str, Any]) -> str:
+    return _check.some(f"{_check.brief(k, str)}: {dtype} {_check.brief(shape)}" for k, (dtype, shape) in form.items())
 
 
 def _part(tensors: Arrays, prefix: str) -> Arrays:
     return {k.removeprefix(prefix): a for k, a in tensors.items() if k.startswith(prefix)}
-
-
-def _checksum(text: str, tensors: Arrays) -> str:
-    """CRC-32 over the JSON and each tensor's name, dtype, shape and bytes, in hexadecimal."""
-    crc = zlib.crc32(text.encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        crc = zlib.crc32(f"{name} {array.dtype} {tensors[name].shape}".encode(), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
-    return f"{crc:08x}"
 
 
 def _check_kinds(model: Any, optimizer: Any, loader: Any) -> None:

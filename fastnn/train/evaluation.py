@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.data import ArrayDataset, DataLoader
 from fastnn.lowering.call import to_array
 from fastnn.nn.module import Module
@@ -106,11 +108,21 @@ class Means:
     """Running means of the loss and the metrics: totals, and what they are divided by."""
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
-        self.samples: int = state["samples"] if state else 0
-        self.sums: dict[str, float] = dict(state["sums"]) if state else {}
-        # Checkpoints of before counts were kept: each batch counted by its size.
-        counts = dict.fromkeys(self.sums, self.samples)
-        self.counts: dict[str, float] = dict(state.get("counts", counts)) if state else {}
+        self.samples = 0
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, float] = {}
+        if state is not None:
+            known = {"samples", "sums", "counts"}
+            if not isinstance(state, Mapping) or not known - {"counts"} <= state.keys() <= known:
+                raise ValueError(f"means must hold samples, sums and counts, got {_check.brief(state)}")
+            self.samples = _check.count("means['samples']", state["samples"])
+            self.sums = _numbers("means['sums']", state["sums"], -math.inf, math.inf)
+            # Checkpoints of before counts were kept: each batch counted by its size.
+            counts = state.get("counts", dict.fromkeys(self.sums, self.samples))
+            self.counts = _numbers("means['counts']", counts, 0, _check.LARGEST_COUNT)
+            if not self.counts.keys() <= self.sums.keys():
+                others = self.counts.keys() - self.sums.keys()
+                raise ValueError(f"means['counts'] has {_check.some(others)}, of which there are no sums")
 
     def add(self, parts: Mapping[str, Parts], samples: int) -> None:
         """Add what a batch of so many samples gave."""
@@ -140,6 +152,17 @@ class Means:
 
     def state_dict(self) -> dict[str, Any]:
         return {"samples": self.samples, "sums": dict(self.sums), "counts": dict(self.counts)}
+
+
+def _numbers(what: str, table: Any, minimum: float, maximum: float) -> dict[str, float]:
+    """A table of numbers of a checkpoint; NaN, which a diverged loss is, only where there are no bounds."""
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{what} must be a table of numbers, got {_check.brief(table)}")
+    for name, value in table.items():
+        right = type(value) in (int, float) and (minimum <= value <= maximum or maximum == math.inf)
+        if not right or (type(value) is int and abs(value) > _check.LARGEST_COUNT):
+            raise ValueError(f"{what}[{_check.brief(name)}] must be a number, got {_check.brief(value)}")
+    return dict(table)
 
 
 @contextlib.contextmanager

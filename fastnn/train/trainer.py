@@ -15,7 +15,7 @@ from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.seed import generator
 from fastnn.train.callbacks import Callback, History, ModelCheckpoint, ProgressBar, TerminateOnNaN
-from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
+from fastnn.train.checkpoint import prepare, save_checkpoint
 from fastnn.train.evaluation import (
     Evaluation,
     Means,
@@ -267,21 +267,43 @@ class Trainer:
     def _resume(self, path: str | os.PathLike[str]) -> None:
         loader = self._loader
         assert loader is not None
-        saved = load_checkpoint(path, self.model, self.optimizer, loader=loader)
-        self._position = (saved["epoch"], self.step - int(loader.state_dict()["batch"]))
-        self._loader_lead = loader.epoch - self.epoch
-        history = dict(saved["history"])
-        self.history.epoch, self.history.history = history.pop("epoch", []), history
-        extra = saved["extra"]
-        self._means = Means(extra.get("means"))
+        prepared = prepare(path, self.model, self.optimizer, loader)
+        epoch, extra, place = prepared.info["epoch"], prepared.info["extra"], prepared.content["loader"]
+        steps = prepared.content["optimizer"]["groups"][0]["steps"]
+        try:
+            history = dict(prepared.info["history"])
+            epochs = _check_history(history)
+            means = Means(extra.get("means"))
+            states = self._callback_states(extra.get("callbacks", {}), prepared.info["arrays"])
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{prepared.name} does not fit: {error}") from None
+        prepared.attributes += [
+            (self, "_position", (epoch, steps - place["batch"])),
+            (self, "_loader_lead", place["epoch"] - epoch),
+            (self, "_means", means),
+            (self.history, "epoch", epochs),
+            (self.history, "history", history),
+        ]
+        prepared.commit()
+        for callback, state in states:
+            callback.load_state_dict(state)
+
+    def _callback_states(self, saved: Any, arrays: dict[str, Any]) -> list[tuple[Callback, dict[str, Any]]]:
+        """The state that a checkpoint holds for each callback, found to fit."""
+        if not isinstance(saved, dict):
+            raise ValueError(f"callbacks must be a table, got {_check.brief(saved)}")
+        states = []
         for name, callback in _named(self._callbacks):
-            if name in extra.get("callbacks", {}):
-                arrays = {
-                    k.removeprefix(f"{name}/"): v
-                    for k, v in saved["arrays"].items()
-                    if k.startswith(f"{name}/")
-                }
-                callback.load_state_dict({**extra["callbacks"][name], **arrays})
+            if name in saved:
+                if not isinstance(saved[name], dict):
+                    raise ValueError(f"callbacks[{name!r}] must be a table, got {_check.brief(saved[name])}")
+                own = {k.removeprefix(f"{name}/"): v for k, v in arrays.items() if k.startswith(f"{name}/")}
+                states.append((callback, {**saved[name], **own}))
+                try:
+                    callback.check_state(states[-1][1])
+                except (TypeError, ValueError) as error:
+                    raise ValueError(f"callbacks[{name!r}]: {error}") from None
+        return states
 
     def _run_epoch(self, loader: DataLoader, validation: DataLoader | None) -> None:
         epoch, chain, means, measures = self.epoch, self._callbacks, self._means, self._measures
@@ -340,6 +362,17 @@ class Trainer:
         )
         loader.load_state_dict({**loader.state_dict(), "epoch": epoch})
         return loader
+
+
+def _check_history(history: dict[str, Any]) -> list[int]:
+    """Take the epochs' numbers out of a checkpoint's history, whose logs have a value for each of the last ones."""
+    longest = max(map(len, history.values()), default=0)
+    given = history.pop("epoch", range(longest))  # without: saved by another hand than a trainer's
+    epochs = [_check.count(f"history['epoch'][{i}]", number) for i, number in enumerate(given)]
+    for name, values in history.items():
+        if len(values) > len(epochs):
+            raise ValueError(f"history[{_check.brief(name)}] has {len(values)} values for {len(epochs)} epochs")
+    return epochs
 
 
 def _chain(callbacks: Sequence[Callback], verbose: bool) -> list[Callback]:

@@ -1,0 +1,86 @@
+"""Work that is done as a whole: from when it begins until it ends, no bytecode runs.
+
+Python hears a signal between two bytecodes, so that Ctrl-C may strike between any two statements: of two
+assignments the second is then not made. What must not be left halfway (a checkpoint that is loaded) is checked
+and prepared first, and then done by one call of `commit`.
+"""
+import numpy as np
+from cpython.dict cimport PyDict_SetItem
+from cpython.object cimport PyObject_SetAttr
+
+from fastnn_ext.watch import changed
+
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+    static int fnn_sync_folder(const char *path) { (void)path; return 0; }
+    #else
+    #include <fcntl.h>
+    #include <unistd.h>
+    static int fnn_sync_folder(const char *path) {
+        int descriptor = open(path, O_RDONLY
+    #ifdef O_CLOEXEC
+                              | O_CLOEXEC
+    #endif
+        );
+        if (descriptor < 0) return -1;
+        int status = fsync(descriptor);
+        close(descriptor);
+        return status;
+    }
+    #endif
+    """
+    int fnn_sync_folder(const char *path) nogil
+
+
+def commit(list copies, list entries=None, list attributes=None):
+    """Copy arrays and assign values, all or nothing.
+
+    Parameters
+    ----------
+    copies : list of (destination, source)
+        Arrays of one shape and dtype; none shares memory with another.
+    entries : list of (dict, key, value), optional
+        Written past the __setitem__ of a subclass.
+    attributes : list of (object, name, value), optional
+        Of objects that have no __setattr__ of their own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If that cannot be done; nothing has been done then.
+    """
+    cdef object destination, source, table, owner, key, value
+    entries = entries or []
+    attributes = attributes or []
+    for destination, source in copies:
+        if type(destination) is not np.ndarray or type(source) is not np.ndarray:
+            raise TypeError(f"expected two arrays, got {type(destination).__name__} and {type(source).__name__}")
+        if destination.dtype != source.dtype or destination.dtype.hasobject:
+            raise TypeError(f"an array of {source.dtype} cannot be copied into one of {destination.dtype}")
+        if destination.shape != source.shape:
+            raise ValueError(f"an array of shape {source.shape} cannot be copied into one of {destination.shape}")
+        if not destination.flags.writeable:
+            raise ValueError("the array that is copied to is read-only")
+    for table, key, value in entries:
+        if not isinstance(table, dict) or type(key) is not str:
+            raise TypeError(f"expected a dict and a name, got {type(table).__name__} and {type(key).__name__}")
+    for owner, key, value in attributes:
+        if type(key) is not str or type(owner).__setattr__ is not object.__setattr__:
+            raise TypeError(f"{type(owner).__name__} decides itself how {key!r} is assigned")
+    # From here on nothing fails, and all is C: NumPy's copies between equal dtypes, and assignments.
+    for destination, source in copies:
+        destination[...] = source
+    for table, key, value in entries:
+        PyDict_SetItem(table, key, value)
+    for owner, key, value in attributes:
+        PyObject_SetAttr(owner, key, value)
+    changed()
+
+
+def sync_folder(bytes path):
+    """Bring a folder's table of names to the disk, where the system lets a folder be synced."""
+    cdef const char *name = path
+    with nogil:
+        fnn_sync_folder(name)

@@ -1,0 +1,49 @@
+"""Ctrl-C between any two bytecodes: raised by a trace function, so that a test decides where."""
+
+import os
+import sys
+
+import fastnn
+
+FASTNN = os.path.dirname(fastnn.__file__)
+
+
+class Interrupted(KeyboardInterrupt):
+    """What a test raises: not to be taken for somebody's Ctrl-C."""
+
+
+def run(function, at=None):
+    """Call `function`, and raise Interrupted before bytecode number `at` that it runs in fastnn.
+
+    Returns how many bytecodes were run there; all of them if `at` is None or beyond.
+    """
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        if not frame.f_code.co_filename.startswith(FASTNN):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            if count == at:
+                sys.settrace(None)
+                raise Interrupted
+            count += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def places(function, most):
+    """Numbers of bytecodes to interrupt at: all that `function` runs, or `most` of them, evenly spread."""
+    total = run(function)
+    if total <= most:
+        return range(total)
+    # All of the last ones, where what was prepared is done.
+    return sorted({total * i // most for i in range(most)} | set(range(total - 60, total)))
