@@ -139,8 +139,8 @@ cdef enum:
 cdef enum: CHUNK_NS = 25000, LONG_NS = 200000, MOST_NS = 1000000, MIN_CHUNKS = 24
 # Pixels for which a panel is worth reading; and worth packing.
 cdef enum: FEW_PIXELS = 96, PACK_PIXELS = 128, MANY_PIXELS = 1024
-# Up to so many pixels in all, chunks pack the panels that they read.
-cdef enum: OWN_PIXELS = 256
+# Up to so many pixels in all, chunks pack the panels that they read; but not of longer sums than this.
+cdef enum: OWN_PIXELS = 256, OWN_TERMS = 1 << 16
 # Winograd's products: a chunk holds so many bytes of transformed inputs, and of sums, and has so many panels if there
 # are many: it transforms its inputs for them. A chunk of packing has some panels of a block of depth.
 cdef enum: WINOGRAD_BYTES = 208 << 10, WINOGRAD_PANELS = 4, WINOGRAD_UNITS = 4
@@ -381,7 +381,7 @@ cdef inline int64_t squares_fit(const fnn_op *op, const layer *t) noexcept nogil
 
 cdef bint packs_itself(const int64_t *dim, const layer *t) noexcept nogil:
     """Whether chunks read the weights as they are, and copy what they need."""
-    if t.winograd or dim[KEPT]:
+    if t.winograd or dim[KEPT] or t.taps * (1 if t.depthwise else t.depth) > OWN_TERMS:
         return False
     return dim[N] * ceil_div(t.out_h, t.phases_h) * ceil_div(t.out_w, t.phases_w) <= OWN_PIXELS
 
@@ -497,7 +497,11 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
     if op.cost <= 0:
         return
     budget = max(clamp(<int64_t> (op.cost / 8), 5000, CHUNK_NS), min(op.cost / MIN_CHUNKS, <double> LONG_NS))
-    least = clamp(<int64_t> (MOST_NS / pixel_ns), 1, min(FEW_PIXELS if packed else PACK_PIXELS, rows * cols))
+    if packed:
+        least = clamp(<int64_t> (MOST_NS / pixel_ns), 1, FEW_PIXELS)
+    else:  # packing takes as long as some 20 pixels
+        least = clamp(<int64_t> (8 * MOST_NS / pixel_ns), PACK_PIXELS // 4, PACK_PIXELS)
+    least = min(least, rows * cols)
     dim[PANELS] = clamp(<int64_t> (budget / (pixel_ns * least)), 1, t.panels)
     dim[PANELS] = ceil_div(t.panels, ceil_div(t.panels, dim[PANELS]))
     pixels = clamp(<int64_t> (budget / (pixel_ns * dim[PANELS])), least, MANY_PIXELS)
