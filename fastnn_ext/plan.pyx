@@ -435,12 +435,13 @@ cdef class Plan:
         cdef const int64_t *labels
         cdef int64_t i, wrong = -1
         cdef int64_t limit = spec.limit, ignore = spec.ignore
+        cdef void *room
         if nbytes > self.label_bytes[k]:
-            runtime.deallocate(self.labels[k])
-            self.label_bytes[k] = 0
-            self.labels[k] = runtime.allocate(<size_t> nbytes)
-            if self.labels[k] == NULL:
+            room = runtime.allocate(<size_t> nbytes)
+            if room == NULL:
                 raise MemoryError(f"no memory for {nbytes} bytes of {spec.name}")
+            runtime.deallocate(self.labels[k])
+            self.labels[k] = room
             self.label_bytes[k] = nbytes
         memcpy(self.labels[k], self.views[k].buf, <size_t> nbytes)
         labels = <const int64_t *> self.labels[k]
@@ -546,8 +547,9 @@ cdef class Plan:
                 copy[...] = source
             for i in range(self.n_input_patches):
                 p = &self.input_patches[i]
-                self.program.ops[p.op].buf[p.slot] = p.offset + <char *> (
-                    self.views[p.index].buf if (<Spec> self.inputs[p.index]).limit == 0 else self.labels[p.index])
+                self.program.ops[p.op].buf[p.slot] = (
+                    <char *> (self.views[p.index].buf if self.labels[p.index] == NULL else self.labels[p.index])
+                    + p.offset)
             if self.pinning:
                 pins = []
                 for value in args:
