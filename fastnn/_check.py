@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import operator
 import os
+import sys
 from typing import Any
 
 import numpy as np
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
+LARGEST = 2**63 - 1  # that native code holds
+LARGEST_SIZE = 2**31 - 1  # of a kernel, a stride, a padding, ...
 LARGEST_SEED = 2**64 - 1  # a Philox key holds the seed in 64 bits
 
 
 def integer(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
-    """`value` as an int; TypeError for what is no integer (bool included), ValueError outside."""
+    """`value` as an int of 64 bits; TypeError for what is no integer (bool included), ValueError outside."""
     wanted = "an int" if minimum is None else f"an int of at least {minimum}"
     if maximum is not None:
         wanted = f"an int from {minimum} to {maximum}"
@@ -25,9 +28,24 @@ def integer(name: str, value: Any, minimum: int | None = None, maximum: int | No
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be {wanted}, got {value!r}") from None
-    if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
-        raise ValueError(f"{name} must be {wanted}, got {number}")
+    low, high = -LARGEST if minimum is None else minimum, LARGEST if maximum is None else maximum
+    if not low <= number <= high:
+        wanted += "" if abs(number) <= LARGEST else " that fits 64 bits"
+        raise ValueError(f"{name} must be {wanted}, got {shown(number)}")
     return number
+
+
+def size(name: str, value: Any, minimum: int) -> int:
+    """`value` as an int from `minimum` to LARGEST_SIZE: sums and products of a few such fit 64 bits."""
+    number = integer(name, value, minimum)
+    if number > LARGEST_SIZE:
+        raise ValueError(f"{name} must be at most {LARGEST_SIZE}, got {number}")
+    return number
+
+
+def shown(number: int) -> str:
+    """A number in a message: Python refuses to print very long ones."""
+    return str(number) if abs(number).bit_length() <= 256 else f"a number of {abs(number).bit_length()} bits"
 
 
 def real(name: str, value: Any, minimum: float = -math.inf, maximum: float = math.inf) -> float:
@@ -38,7 +56,10 @@ def real(name: str, value: Any, minimum: float = -math.inf, maximum: float = mat
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be {wanted}, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}") from None
     if not (math.isfinite(number) and minimum <= number <= maximum):
         raise ValueError(f"{name} must be {wanted}, got {number}")
     return number
@@ -53,6 +74,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
     return value
+
+
+def unmasked(name: str, value: Any) -> Any:
+    """`value`; TypeError for a masked array, whose mask whoever reads its numbers would drop."""
+    if type(value) is not np.ndarray and is_masked(value):
+        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it or compress it first")
+    return value
+
+
+def is_masked(value: Any) -> bool:
+    """Whether this is a masked array: where numpy.ma was never imported, there is none."""
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
 
 
 def flag(name: str, value: Any) -> bool:

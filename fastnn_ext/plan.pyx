@@ -25,6 +25,8 @@ copies   pairs (array of fixed, source): before each run the source, an array fr
          cannot read as it lies, is copied over.
 batches  the set of batch sizes that the plan may run at, which its maker may add to; None for all.
 """
+import sys
+
 import numpy as np
 
 cimport cython
@@ -146,6 +148,14 @@ cdef bint is_format(const char *format, int dtype) noexcept:
     if dtype == 1:
         return format[0] == b'd'
     return (format[0] == b'l' and sizeof(long) == 8) or format[0] == b'q'
+
+
+cdef object ndarray = np.ndarray
+
+
+cdef bint is_masked(object value) except -1:
+    masked = sys.modules.get("numpy.ma")  # where it was never imported, there are no such arrays
+    return masked is not None and isinstance(value, masked.MaskedArray)
 
 
 cdef int pin(object array, list pins) except -1:
@@ -395,6 +405,10 @@ cdef class Plan:
         cdef Py_buffer *view = &self.views[k]
         cdef int i
         cdef int64_t n
+        if type(value) is not ndarray and is_masked(value):
+            if insist:
+                raise TypeError(f"{spec.name} is a masked array, whose mask would be lost")
+            return -1
         try:
             PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         except (BufferError, ValueError):

@@ -1,4 +1,4 @@
-"""Arrays that change while, or after, they are looked at: other threads, callbacks, resizing."""
+"""Arrays that change while, or after, they are looked at; and those of which a part would be lost."""
 
 import subprocess
 import sys
@@ -114,3 +114,53 @@ def test_an_argument_cannot_be_resized_while_python_runs_in_a_program():
     f = fn.trace(lambda value: spoil(value) + value)
     np.testing.assert_array_equal(f(x), np.full((64, 8), 2.0))
     assert errors
+
+
+def misaligned(array):
+    memory = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    memory[...] = array
+    assert not memory.flags.aligned
+    return memory
+
+
+def test_misaligned_labels_are_copied_as_misaligned_numbers_are():
+    x, labels = np.eye(4, 3, dtype=np.float32), np.array([0, 1, 2, 1])
+    loss = nn.CrossEntropyLoss()
+    assert loss(misaligned(x), misaligned(labels)) == loss(x, labels)
+    model = nn.Linear(3, 3)
+    step = fn.TrainStep(model, loss, optim.SGD(model.parameters(), lr=0.0))
+    for _ in range(2):
+        assert step(x, misaligned(labels)) == step(x, labels)
+
+
+MASKED = np.ma.masked_array(np.ones((4, 3), np.float32), mask=np.eye(4, 3, dtype=bool))
+LABELS = np.ma.masked_array([0, 1, 2, 1], mask=[0, 1, 0, 0])
+
+
+def trained(call):
+    x, labels = np.ones((4, 3), np.float32), np.array([0, 1, 2, 1])
+    model = nn.Linear(3, 3)
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    step(x, labels)  # the way of the next call is known
+    model(x)
+    return call(model, step, x, labels)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, step, x, labels: model(MASKED),
+        lambda model, step, x, labels: step(MASKED, labels),
+        lambda model, step, x, labels: step(x, LABELS),
+        lambda model, step, x, labels: nn.CrossEntropyLoss()(x, LABELS),
+        lambda model, step, x, labels: nn.functional.relu(MASKED),
+        lambda model, step, x, labels: fn.trace(lambda t: t + MASKED)(x),
+        lambda model, step, x, labels: nn.Parameter(MASKED),
+        lambda model, step, x, labels: setattr(model.weight, "data", MASKED[:3]),
+        lambda model, step, x, labels: model.load_state_dict({**model.state_dict(), "bias": LABELS[:3]}),
+        lambda model, step, x, labels: fn.data.ArrayDataset(x, LABELS),
+    ],
+)
+def test_masked_arrays_are_refused_not_stripped_of_their_masks(call):
+    with pytest.raises(TypeError, match="masked array"):
+        trained(call)

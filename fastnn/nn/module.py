@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.graph import FLOATS, Graph, Tensor, active, active_graph
 from fastnn.lowering.cache import Entry, Programs, Recipe
 from fastnn.lowering.call import flatten_result, to_array
@@ -114,7 +115,7 @@ class Module:
             raise TypeError(
                 f"{what} is a module; assign a Module or None to it, or delete it first; got {type(value).__name__}"
             )
-        array = np.asarray(value)
+        array = np.asarray(_check.unmasked(what, value))
         if array.dtype.kind not in "fiu":
             raise TypeError(
                 f"{what} is a parameter or buffer; assign an array, a Parameter or None to it, or delete it "
@@ -461,6 +462,7 @@ class Module:
             if name not in state_dict:
                 continue
             value = state_dict[name]
+            _check.unmasked(name, value)
             array = np.asarray(value.detach() if hasattr(value, "detach") else value)
             if array.dtype.kind not in "fiu":
                 problems.append(f"{name} has dtype {array.dtype}; expected {entry.dtype}")
