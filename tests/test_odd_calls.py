@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn, optim
-from fastnn.nn import _eager
 
 IMAGES = np.ones((2, 4, 6, 6), np.float32)
 SEQUENCES = np.ones((2, 4, 9), np.float32)
@@ -45,13 +44,6 @@ def fit(**given):
 
 def optimizer(kind, *names):
     return (lambda **given: kind(nn.Linear(4, 3).parameters(), **{"lr": 0.1, **given})), list(names)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def programs_of_their_own():
-    """What is kept for these calls does not crowd out what other tests count."""
-    yield
-    _eager.PROGRAMS.clear()
 
 
 WINDOW = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
