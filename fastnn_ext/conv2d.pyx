@@ -160,6 +160,9 @@ cdef enum: SUM_CHUNK = 4096
 # Panels are at most so wide, on any ISA.
 cdef enum: WIDEST = 32
 
+LARGEST_SIZE = 2**31 - 1  # sums and products of a few fit 64 bits
+LARGEST = 2**46           # elements
+
 cdef int RELU = ACTIVATIONS.index("relu")
 
 
@@ -955,6 +958,19 @@ runtime.register_op("conv2d_pack", run_pack, prepare_pack)
 
 # ---- checked functions over NumPy arrays ------------------------------------------------------
 
+cdef int check_geometry(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h,
+                        dilation_w, groups) except -1:
+    """Refuses sizes that make no convolution, or whose products overflow."""
+    integers("sizes, stride and dilation", (n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, dilation_h,
+                                            dilation_w, groups), 14, 1)
+    integers("padding", (pad_top, pad_left), 2, 0)
+    if ic % groups or oc % groups:
+        raise ValueError(f"groups = {groups} must divide the channels {ic} and {oc}")
+    if kh * kw * ic // groups * oc > LARGEST or n * oh * ow * oc > LARGEST or n * ih * iw * ic > LARGEST:
+        raise ValueError("the sizes are larger than any memory")
+    return 0
+
+
 def weight_grad_pieces(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
                        groups):
     """How a plan cuts the sum over outputs that makes a weight gradient.
@@ -972,6 +988,8 @@ def weight_grad_pieces(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pa
         Of `partial`, for each piece.
     """
     cdef int64_t dim[16]
+    check_geometry(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+                   groups)
     for i, size in enumerate((n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h,
                               dilation_w, groups)):
         dim[i] = size
@@ -986,6 +1004,8 @@ def packed_elements(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_t
     """
     cdef fnn_op op
     cdef layer t
+    check_geometry(1, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+                   groups)
     memset(&op, 0, sizeof(op))
     many = 1 << 20  # images: enough for Winograd's products, which take more room, wherever a batch may use them
     for i, size in enumerate((many, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left,
@@ -1002,8 +1022,8 @@ cdef tuple integers(str name, object values, int count, int64_t least):
     values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
     if len(values) != count or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values):
         raise TypeError(f"{name} must be {count} integers, got {values}")
-    if any(v < least for v in values):
-        raise ValueError(f"{name} must be at least {least}, got {values}")
+    if any(v < least or v > LARGEST_SIZE for v in values):
+        raise ValueError(f"{name} must lie in {least} ... {LARGEST_SIZE}, got {values}")
     return tuple([int(v) for v in values])
 
 

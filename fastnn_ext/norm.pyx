@@ -574,9 +574,13 @@ cdef int check_rows(str name, object x, int ndim) except -1:
     return dtype
 
 
+OPTIONAL = ("weight", "bias", "residual", "y", "sums")
+
+
 cdef int check_vectors(dict arrays, object dtype, object shape) except -1:
+    """Refuses arrays, by name, that do not fit; those of OPTIONAL may be None."""
     for name, array in arrays.items():
-        if array is not None:
+        if array is not None or name not in OPTIONAL:
             check(name, array, dtype, shape)
     return 0
 

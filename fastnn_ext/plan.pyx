@@ -258,6 +258,8 @@ cdef class Plan:
                  int once=0, tuple copies=(), set batches=None):
         cdef Py_ssize_t i, k, room
         cdef fnn_op *op
+        if self.program.ops != NULL:
+            raise RuntimeError("a plan is made once")
         pins = []
         for array in fixed:
             pin(array, pins)
@@ -674,6 +676,8 @@ cdef class Plan:
 
     def phases(self, int64_t batch):
         """How a batch of this size runs: a list of (first op, ops, chunks, serial, cost in ns)."""
+        if self.arena is None or batch < 1:
+            raise ValueError(f"batch must be at least 1, of a plan that was made, got {batch}")
         self.acquire()
         try:
             if batch > self.max_batch:
@@ -701,7 +705,7 @@ cdef class Route:
     cdef Plan plan
     cdef object rebuild
 
-    def __init__(self, Watch watch, Plan plan, rebuild=None):
+    def __init__(self, Watch watch not None, Plan plan not None, rebuild=None):
         self.watch = watch
         self.plan = plan
         self.rebuild = rebuild
