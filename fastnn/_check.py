@@ -59,7 +59,7 @@ def real(name: str, value: Any, minimum: float = -math.inf, maximum: float = mat
     try:
         number = float(value)
     except OverflowError:
-        raise ValueError(f"{name} must be {wanted}, got {shown(value)}") from None
+        raise ValueError(f"{name} must be {wanted}, got {shown(int(value))}") from None
     if not (math.isfinite(number) and minimum <= number <= maximum):
         raise ValueError(f"{name} must be {wanted}, got {number}")
     return number

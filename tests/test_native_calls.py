@@ -84,8 +84,8 @@ CALLS = {
         x=ROWS, **NORM, weight=real(4), bias=real(4), residual=ROWS, activation="relu", alpha=None, out=None
     ),
     "norm.batch_norm_eval": dict(
-        x=ROWS, running_mean=C, running_var=POSITIVE, weight=real(4), bias=real(4), eps=1e-5, residual=ROWS, activation="relu",
-        alpha=None, out=None,
+        x=ROWS, running_mean=C, running_var=POSITIVE, weight=real(4), bias=real(4), eps=1e-5, residual=ROWS,
+        activation="relu", alpha=None, out=None,
     ),
     "norm.batch_norm_grad_stats": dict(dy=ROWS, x=ROWS, **NORM, y=ROWS, activation="relu", alpha=None),
     "norm.batch_norm_grad_finish": dict(partial=PIECES, rows=5),
