@@ -6,6 +6,7 @@ import math
 import operator
 import os
 import reprlib
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
+LARGEST = 2**63 - 1  # that native code holds
+LARGEST_SIZE = 2**31 - 1  # of a kernel, a stride, a padding, ...
 LARGEST_SEED = 2**64 - 1  # a Philox key holds the seed in 64 bits
 LARGEST_COUNT = 2**53  # of steps, epochs, samples: a float64 counts so far, and no run does
 
@@ -39,7 +42,7 @@ def some(names: Iterable[Any]) -> str:
 
 
 def integer(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
-    """`value` as an int; TypeError for what is no integer (bool included), ValueError outside."""
+    """`value` as an int of 64 bits; TypeError for what is no integer (bool included), ValueError outside."""
     wanted = "an int" if minimum is None else f"an int of at least {minimum}"
     if maximum is not None:
         wanted = f"an int from {minimum} to {maximum}"
@@ -49,8 +52,18 @@ def integer(name: str, value: Any, minimum: int | None = None, maximum: int | No
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be {wanted}, got {brief(value)}") from None
-    if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
+    low, high = -LARGEST if minimum is None else minimum, LARGEST if maximum is None else maximum
+    if not low <= number <= high:
+        wanted += "" if abs(number) <= LARGEST else " that fits 64 bits"
         raise ValueError(f"{name} must be {wanted}, got {brief(number)}")
+    return number
+
+
+def size(name: str, value: Any, minimum: int) -> int:
+    """`value` as an int from `minimum` to LARGEST_SIZE: sums and products of a few such fit 64 bits."""
+    number = integer(name, value, minimum)
+    if number > LARGEST_SIZE:
+        raise ValueError(f"{name} must be at most {LARGEST_SIZE}, got {number}")
     return number
 
 
@@ -85,6 +98,19 @@ def plain(value: Any) -> Any:
 def count(name: str, value: Any) -> int:
     """`value` as an int from 0 to LARGEST_COUNT, for what a file says of how often something was done."""
     return integer(name, value, 0, LARGEST_COUNT)
+
+
+def unmasked(name: str, value: Any) -> Any:
+    """`value`; TypeError for a masked array, whose mask whoever reads its numbers would drop."""
+    if type(value) is not np.ndarray and is_masked(value):
+        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it or compress it first")
+    return value
+
+
+def is_masked(value: Any) -> bool:
+    """Whether this is a masked array: where numpy.ma was never imported, there is none."""
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
 
 
 def flag(name: str, value: Any) -> bool:

@@ -22,7 +22,8 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1.
+        At least 1; of more than 8 for each core (64 at least) the rest is left out, with a warning.
+        Where the system refuses so many, those are used that can be had.
 
     Raises
     ------

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from fastnn import _check
 from fastnn._check import FLOATS
 
 if TYPE_CHECKING:
@@ -330,6 +331,10 @@ class Tensor(TensorMethods):
         return self is other
 
 
+#: Of one value; that many sums of them fit 64 bits.
+LARGEST_BYTES = 2**46
+
+
 class Graph:
     """Nodes in the order in which they were written, which is a topological order.
 
@@ -361,6 +366,8 @@ class Graph:
     def add(self, op: Op, inputs: Sequence[Tensor], **attrs: Any) -> Node:
         node = Node(op, list(inputs), attrs, self.stage)
         for i, (shape, dtype) in enumerate(op.infer(node)):
+            if int(count(shape)) * dtype.itemsize > LARGEST_BYTES:
+                raise ValueError(f"{op.name}: a result of shape {describe(shape)} is larger than any memory")
             node.outputs.append(Tensor(node, i, shape, dtype))
         self.nodes.append(node)
         return node
@@ -457,6 +464,7 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         return as_leaf(graph)
     if isinstance(value, np.ndarray):
         _check_enters(value.dtype)
+        _check.unmasked("an array of the traced function", value)
         if like is not None and (value.dtype.kind != "f" or not value.ndim):  # 0-d arrays are as numbers
             return graph.array(value, like.dtype)
         return graph.array(value, value.dtype if value.dtype in FLOATS else np.dtype(np.float32))

@@ -57,6 +57,8 @@ def generator(seed: int | np.random.Generator | None = None) -> np.random.Genera
         raise TypeError(
             f"seed must be an int, a numpy Generator or None, got {type(seed).__name__}"
         ) from None
+    except ValueError:  # negative
+        raise ValueError("seed must be an int of at least 0, a numpy Generator or None") from None
 
 
 def state() -> np.ndarray[Any, Any]:

@@ -134,12 +134,13 @@ cdef enum:
     SQUARES # of 2 x 2 outputs a chunk, where they are made by Winograd's products
 
 # A chunk's aim in nanoseconds; a long pass is cut into MIN_CHUNKS longer ones, up to LONG_NS: the more
-# channels and rows a chunk has, the less often its patch is copied and its weights are read.
-cdef enum: CHUNK_NS = 25000, LONG_NS = 200000, MIN_CHUNKS = 24
+# channels and rows a chunk has, the less often its patch is copied and its weights are read. One that takes more than
+# MOST_NS has fewer pixels than are worth a panel.
+cdef enum: CHUNK_NS = 25000, LONG_NS = 200000, MOST_NS = 1000000, MIN_CHUNKS = 24
 # Pixels for which a panel is worth reading; and worth packing.
 cdef enum: FEW_PIXELS = 96, PACK_PIXELS = 128, MANY_PIXELS = 1024
-# Up to so many pixels in all, chunks pack the panels that they read.
-cdef enum: OWN_PIXELS = 256
+# Up to so many pixels in all, chunks pack the panels that they read; but not of longer sums than this.
+cdef enum: OWN_PIXELS = 256, OWN_TERMS = 1 << 16
 # Winograd's products: a chunk holds so many bytes of transformed inputs, and of sums, and has so many panels if there
 # are many: it transforms its inputs for them. A chunk of packing has some panels of a block of depth.
 cdef enum: WINOGRAD_BYTES = 208 << 10, WINOGRAD_PANELS = 4, WINOGRAD_UNITS = 4
@@ -148,7 +149,7 @@ cdef enum: WINOGRAD_BYTES = 208 << 10, WINOGRAD_PANELS = 4, WINOGRAD_UNITS = 4
 cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180, KEPT_COST = 60
 # Channels of outputs of a chunk of a gradient for the weights.
 cdef enum: GRAD_CHANNELS = 64
-# A zero-padded copy holds at most so many elements.
+# A zero-padded copy holds at most so many elements, or as many as there would be pointers instead.
 cdef enum: PATCH_ELEMENTS = 1 << 16
 # Outputs that a weight gradient sums in registers before it adds them to memory.
 cdef enum: BLOCK_OUTPUTS = 256
@@ -158,6 +159,9 @@ cdef enum: WEIGHT_CHUNKS = 32, PARTIAL_ELEMENTS = 1 << 20
 cdef enum: SUM_CHUNK = 4096
 # Panels are at most so wide, on any ISA.
 cdef enum: WIDEST = 32
+
+LARGEST_SIZE = 2**31 - 1  # sums and products of a few fit 64 bits
+LARGEST = 2**46           # elements
 
 cdef int RELU = ACTIVATIONS.index("relu")
 
@@ -184,7 +188,8 @@ cdef struct axis:
     # One direction (rows or columns) of one phase: output r (the phase's r-th) is output
     # r * spacing + phase of the pass; its tap i, in the order of packed weights, is tap
     # tap0 + i * tap_step of the kernel and reads source r * stride + i * step + origin.
-    int64_t outputs, spacing, taps, tap0, tap_step, stride, step, origin
+    # `before` taps of other phases precede its own in packed weights.
+    int64_t outputs, spacing, taps, tap0, tap_step, stride, step, origin, before
 
 
 cdef axis forward_axis(int64_t outputs, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) noexcept nogil:
@@ -197,6 +202,7 @@ cdef axis forward_axis(int64_t outputs, int64_t kernel, int64_t stride, int64_t 
     a.stride = stride
     a.step = dilation
     a.origin = -pad
+    a.before = 0
     return a
 
 
@@ -205,27 +211,38 @@ cdef axis gradient_axis(int64_t phase, int64_t outputs, int64_t kernel, int64_t 
     """Inputs ih = phase, phase + stride, ...: those taps k of the kernel with ih + pad - k * dilation a
     multiple of the stride reach them, from the output at that multiple."""
     cdef axis a
-    cdef int64_t g = dilation, rest = stride, k = 0, period
-    while rest != 0:
-        g, rest = rest, g % rest
-    period = stride // g
-    while k < period and k * dilation % stride != (phase + pad) % stride:
-        k += 1
+    cdef int64_t inverse, g = gcd(dilation, stride, &inverse), period = stride // g
+    cdef int64_t k = (phase + pad) // g % period * inverse % period
+    cdef bint reached = (phase + pad) % g == 0 and k < kernel
     a.outputs = ceil_div(outputs - phase, stride) if phase < outputs else 0
     a.spacing = stride
-    a.taps = ceil_div(kernel - k, period) if k < period and k < kernel else 0
+    a.taps = ceil_div(kernel - k, period) if reached else 0
     a.tap0 = k + (a.taps - 1) * period
     a.tap_step = -period
     a.stride = 1
     a.step = dilation // g
     a.origin = (phase + pad - k * dilation) // stride - (a.taps - 1) * a.step
+    # Of the residues that taps have, those of the first taps come first.
+    a.before = k * (kernel // period) + min(k, kernel % period) if reached else 0
     return a
+
+
+cdef int64_t gcd(int64_t a, int64_t b, int64_t *inverse) noexcept nogil:
+    """The greatest common divisor g, and what a // g is to be multiplied by for 1 modulo b // g (0 where that is 1)."""
+    cdef int64_t modulus, g = b, rest = a % b, x = 0, y = 1, q
+    while rest != 0:
+        q = g // rest
+        g, rest = rest, g - q * rest
+        x, y = y, x - q * y
+    modulus = b // g
+    inverse[0] = (x % modulus + modulus) % modulus
+    return g
 
 
 cdef struct phase:
     axis h, w
     int64_t start    # offset of its first output
-    int64_t before   # taps of the phases before it
+    int64_t before   # taps of other phases that precede its own in packed weights
 
 
 cdef struct layer:
@@ -252,8 +269,8 @@ cdef layer layer_of(const fnn_op *op, bint grad, bint packed) noexcept nogil:
     t.depth = t.source_c // t.groups
     t.width = t.out_c // t.groups
     t.taps = dim[KH] * dim[KW]
-    t.phases_h = dim[SH] if grad else 1
-    t.phases_w = dim[SW] if grad else 1
+    t.phases_h = min(dim[SH], dim[IH]) if grad else 1  # those that have outputs
+    t.phases_w = min(dim[SW], dim[IW]) if grad else 1
     t.lanes = conv2d_table(op.isa, op.dtype).lanes
     t.panels = ceil_div(t.width, 2 * t.lanes)
     t.winograd = packed and suits_winograd(dim, &t)
@@ -292,7 +309,6 @@ cdef inline int64_t squares_of(const int64_t *dim, const layer *t) noexcept nogi
 
 cdef phase phase_of(const int64_t *dim, const layer *t, int64_t i, int64_t j) noexcept nogil:
     cdef phase p
-    cdef int64_t k
     if not t.grad:
         p.h = forward_axis(dim[OH], dim[KH], dim[SH], dim[PT], dim[DH])
         p.w = forward_axis(dim[OW], dim[KW], dim[SW], dim[PL], dim[DW])
@@ -302,11 +318,7 @@ cdef phase phase_of(const int64_t *dim, const layer *t, int64_t i, int64_t j) no
     p.h = gradient_axis(i, dim[IH], dim[KH], dim[SH], dim[PT], dim[DH])
     p.w = gradient_axis(j, dim[IW], dim[KW], dim[SW], dim[PL], dim[DW])
     p.start = (i * t.out_w + j) * t.out_c
-    p.before = 0
-    for k in range(i):
-        p.before += gradient_axis(k, dim[IH], dim[KH], dim[SH], dim[PT], dim[DH]).taps * dim[KW]
-    for k in range(j):
-        p.before += p.h.taps * gradient_axis(k, dim[IW], dim[KW], dim[SW], dim[PL], dim[DW]).taps
+    p.before = p.h.before * dim[KW] + p.h.taps * p.w.before
     return p
 
 
@@ -339,7 +351,8 @@ cdef int64_t mode_of(const layer *t, const phase *p, int64_t rows, int64_t cols,
         return CONV_POINTERS
     if stays_inside(&p.h, t.source_h) and stays_inside(&p.w, t.source_w):
         return CONV_DIRECT
-    if t.depthwise or patch > PATCH_ELEMENTS or patch // 4 > taps * rows * cols * (1 + panels):
+    if (t.depthwise or patch > max(<int64_t> PATCH_ELEMENTS, taps * rows * cols)
+            or patch // 4 > taps * rows * cols * (1 + panels)):
         return CONV_POINTERS
     return CONV_COPY
 
@@ -371,7 +384,7 @@ cdef inline int64_t squares_fit(const fnn_op *op, const layer *t) noexcept nogil
 
 cdef bint packs_itself(const int64_t *dim, const layer *t) noexcept nogil:
     """Whether chunks read the weights as they are, and copy what they need."""
-    if t.winograd or dim[KEPT]:
+    if t.winograd or dim[KEPT] or t.taps * (1 if t.depthwise else t.depth) > OWN_TERMS:
         return False
     return dim[N] * ceil_div(t.out_h, t.phases_h) * ceil_div(t.out_w, t.phases_w) <= OWN_PIXELS
 
@@ -467,24 +480,31 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
     cdef conv2d_job job
     cdef phase p
     cdef int64_t *dim = op.dim
-    cdef int64_t rows, cols, pixels, least, i, j, blocks
+    cdef int64_t rows, cols, pixels, least, i, j
     cdef int64_t size = 4 if op.dtype == 0 else 8
     cdef int64_t width = (t.panels - 1) * 2 * t.lanes + panel_width(&t, t.panels - 1)
     cdef int64_t k = t.taps * (1 if t.depthwise else t.depth)
-    cdef double pixel_ns, budget
+    cdef double pixel_ns, terms, budget
     op.kernels = kernels
     op.chunks = 0
     op.scratch = 0
-    # Of a phase, on average: the taps are shared out among the phases.
+    # Of a phase, on average: the taps are shared out among the phases, of which those without outputs are left out.
     rows = dim[N] * ceil_div(t.out_h, t.phases_h)
     cols = ceil_div(t.out_w, t.phases_w)
-    pixel_ns = (<double> k / (t.phases_h * t.phases_w) + 4) * 2 * t.lanes / (
+    terms = <double> k / (t.phases_h * t.phases_w)
+    if grad and (t.phases_h < dim[SH] or t.phases_w < dim[SW]):
+        terms = ceil_div(dim[KH], dim[SH]) * ceil_div(dim[KW], dim[SW]) * <double> (1 if t.depthwise else t.depth)
+    pixel_ns = (terms + 4) * 2 * t.lanes / (
         kernels.rate * (0.3 if t.depthwise else 1.0))
     op.cost = pixel_ns * t.panels * t.groups * rows * cols * t.phases_h * t.phases_w
     if op.cost <= 0:
         return
     budget = max(clamp(<int64_t> (op.cost / 8), 5000, CHUNK_NS), min(op.cost / MIN_CHUNKS, <double> LONG_NS))
-    least = min(FEW_PIXELS if packed else PACK_PIXELS, rows * cols)
+    if packed:
+        least = clamp(<int64_t> (MOST_NS / pixel_ns), 1, FEW_PIXELS)
+    else:  # packing takes as long as some 20 pixels
+        least = clamp(<int64_t> (8 * MOST_NS / pixel_ns), PACK_PIXELS // 4, PACK_PIXELS)
+    least = min(least, rows * cols)
     dim[PANELS] = clamp(<int64_t> (budget / (pixel_ns * least)), 1, t.panels)
     dim[PANELS] = ceil_div(t.panels, ceil_div(t.panels, dim[PANELS]))
     pixels = clamp(<int64_t> (budget / (pixel_ns * dim[PANELS])), least, MANY_PIXELS)
@@ -496,6 +516,8 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
         dim[ROWS] = ceil_div(rows, ceil_div(rows, pixels // cols))
     pixels = dim[ROWS] * dim[COLS]
     dim[INNER] = pixels * t.depth > k * 2 * t.lanes * dim[PANELS]
+    op.chunks = t.groups * ceil_div(t.panels, dim[PANELS]) * (
+        blocks_of(t.out_h, t.phases_h, dim[N], dim[ROWS]) * blocks_of(t.out_w, t.phases_w, 1, dim[COLS]))
     for i in range(t.phases_h):
         for j in range(t.phases_w):
             p = phase_of(dim, &t, i, j)
@@ -504,13 +526,9 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
             job.row0 = job.col0 = 0
             job.row1 = dim[ROWS]
             job.col1 = dim[COLS]
-            if p.h.outputs == 0 or p.w.outputs == 0:
-                continue
             job.mode = mode_of(&t, &p, dim[ROWS], dim[COLS], dim[PANELS])
             job.few = few_pixels(kernels, &t)
             op.scratch = max(op.scratch, kernels.gather_bytes(&job))
-            blocks = ceil_div(dim[N] * p.h.outputs, dim[ROWS]) * ceil_div(p.w.outputs, dim[COLS])
-            op.chunks += t.groups * blocks * ceil_div(t.panels, dim[PANELS])
     dim[WORK] = op.scratch
     if not packed:
         op.scratch += ceil_div(t.taps * 8, 64) * 64 + kernels.room * size
@@ -680,16 +698,37 @@ cdef void clear_pixels(const layer *t, const conv2d_job *job, int64_t first, int
             memset(pixel + first * size, 0, min(n, t.width - first) * size)
 
 
+cdef int64_t blocks_of(int64_t outputs, int64_t phases, int64_t images, int64_t block) noexcept nogil:
+    """Blocks of rows (of columns, images being 1) of all phases together: the first ones have an output more."""
+    cdef int64_t least = outputs // phases, more = outputs % phases
+    return more * ceil_div(images * (least + 1), block) + (phases - more) * ceil_div(images * least, block)
+
+
+cdef int64_t take_phase(int64_t *chunk, int64_t outputs, int64_t phases, int64_t images, int64_t block, int64_t each,
+                        int64_t *blocks) noexcept nogil:
+    """The phase that a chunk is of, where a block has `each` chunks; leaves the chunk's number in it and its blocks."""
+    cdef int64_t least = outputs // phases, more = outputs % phases, phase
+    blocks[0] = ceil_div(images * (least + 1), block)
+    phase = chunk[0] // (blocks[0] * each)
+    if phase < more:
+        chunk[0] -= phase * blocks[0] * each
+        return phase
+    chunk[0] -= more * blocks[0] * each
+    blocks[0] = ceil_div(images * least, block)
+    phase = chunk[0] // (blocks[0] * each)
+    chunk[0] -= phase * blocks[0] * each
+    return more + phase
+
+
 cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, const void *packed,
                   const void *scale) noexcept nogil:
     cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
     cdef layer t = layer_of(op, grad, packed != NULL)
     cdef const int64_t *dim = &op.dim[0]
     cdef int64_t size = 4 if op.dtype == 0 else 8
-    cdef int64_t row_blocks = 0, col_blocks = 0, panel_blocks = ceil_div(t.panels, dim[PANELS]), count = 0
-    cdef int64_t i, j = 0, group, block, part, panel, first, last
+    cdef int64_t row_blocks = 0, col_blocks = 0, panel_blocks = ceil_div(t.panels, dim[PANELS]), each
+    cdef int64_t i, j, group, block, part, panel, first, last
     cdef int64_t k = 1 if t.depthwise else t.depth
-    cdef bint found = False
     cdef void *weights
     cdef conv2d_pack_job pack
     cdef conv2d_job job
@@ -697,20 +736,11 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
     if t.winograd:
         run_winograd(op, &t, chunk, scratch, packed, scale)
         return 0
-    for i in range(t.phases_h):
-        for j in range(t.phases_w):
-            p = phase_of(dim, &t, i, j)
-            if p.h.outputs == 0 or p.w.outputs == 0:
-                continue
-            row_blocks = ceil_div(dim[N] * p.h.outputs, dim[ROWS])
-            col_blocks = ceil_div(p.w.outputs, dim[COLS])
-            count = t.groups * row_blocks * col_blocks * panel_blocks
-            if chunk < count:
-                found = True
-                break
-            chunk -= count
-        if found:
-            break
+    each = t.groups * panel_blocks
+    i = take_phase(&chunk, t.out_h, t.phases_h, dim[N], dim[ROWS], each * blocks_of(t.out_w, t.phases_w, 1, dim[COLS]), &row_blocks)
+    each *= row_blocks
+    j = take_phase(&chunk, t.out_w, t.phases_w, 1, dim[COLS], each, &col_blocks)
+    p = phase_of(dim, &t, i, j)
     group = chunk // (row_blocks * col_blocks * panel_blocks)
     chunk = chunk % (row_blocks * col_blocks * panel_blocks)
     if dim[INNER]:
@@ -928,6 +958,19 @@ runtime.register_op("conv2d_pack", run_pack, prepare_pack)
 
 # ---- checked functions over NumPy arrays ------------------------------------------------------
 
+cdef int check_geometry(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h,
+                        dilation_w, groups) except -1:
+    """Refuses sizes that make no convolution, or whose products overflow."""
+    integers("sizes, stride and dilation", (n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, dilation_h,
+                                            dilation_w, groups), 14, 1)
+    integers("padding", (pad_top, pad_left), 2, 0)
+    if ic % groups or oc % groups:
+        raise ValueError(f"groups = {groups} must divide the channels {ic} and {oc}")
+    if kh * kw * ic // groups * oc > LARGEST or n * oh * ow * oc > LARGEST or n * ih * iw * ic > LARGEST:
+        raise ValueError("the sizes are larger than any memory")
+    return 0
+
+
 def weight_grad_pieces(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
                        groups):
     """How a plan cuts the sum over outputs that makes a weight gradient.
@@ -945,6 +988,8 @@ def weight_grad_pieces(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pa
         Of `partial`, for each piece.
     """
     cdef int64_t dim[16]
+    check_geometry(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+                   groups)
     for i, size in enumerate((n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h,
                               dilation_w, groups)):
         dim[i] = size
@@ -959,6 +1004,8 @@ def packed_elements(n, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_t
     """
     cdef fnn_op op
     cdef layer t
+    check_geometry(1, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+                   groups)
     memset(&op, 0, sizeof(op))
     many = 1 << 20  # images: enough for Winograd's products, which take more room, wherever a batch may use them
     for i, size in enumerate((many, ih, iw, ic, oh, ow, oc, kh, kw, stride_h, stride_w, pad_top, pad_left,
@@ -975,8 +1022,8 @@ cdef tuple integers(str name, object values, int count, int64_t least):
     values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
     if len(values) != count or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values):
         raise TypeError(f"{name} must be {count} integers, got {values}")
-    if any(v < least for v in values):
-        raise ValueError(f"{name} must be at least {least}, got {values}")
+    if any(v < least or v > LARGEST_SIZE for v in values):
+        raise ValueError(f"{name} must lie in {least} ... {LARGEST_SIZE}, got {values}")
     return tuple([int(v) for v in values])
 
 

@@ -22,6 +22,9 @@ cdef extern from "simd/machine.h" nogil:
     const machine_kernels *machine_table(int isa, int dtype)
 
 
+MOST_ROUNDS = 1 << 28
+
+
 def multiply_add(double start, double a, double b, int64_t rounds):
     """start * a + b, the result again times a plus b, and so on, in float32 in as many places as keep
     the units busy.
@@ -30,6 +33,7 @@ def multiply_add(double start, double a, double b, int64_t rounds):
     ----------
     start, a, b : float
     rounds : int
+        At most MOST_ROUNDS, which take about a second.
 
     Returns
     -------
@@ -37,8 +41,8 @@ def multiply_add(double start, double a, double b, int64_t rounds):
         The result, as often as it was computed; 2 * rounds * size FLOPs were made.
     """
     cdef const machine_kernels *kernels = machine_table(runtime.isa(), 0)
-    if rounds < 0:
-        raise ValueError(f"rounds must be at least 0, got {rounds}")
+    if not 0 <= rounds <= MOST_ROUNDS:
+        raise ValueError(f"rounds must lie in 0 ... {MOST_ROUNDS}, got {rounds}")
     sums = np.full(kernels.sums * kernels.width, start, np.float32)
     factor, addend = np.full(kernels.width, a, np.float32), np.full(kernels.width, b, np.float32)
     cdef void *s = data(sums)

@@ -574,9 +574,13 @@ cdef int check_rows(str name, object x, int ndim) except -1:
     return dtype
 
 
+OPTIONAL = ("weight", "bias", "residual", "y", "sums")
+
+
 cdef int check_vectors(dict arrays, object dtype, object shape) except -1:
+    """Refuses arrays, by name, that do not fit; those of OPTIONAL may be None."""
     for name, array in arrays.items():
-        if array is not None:
+        if array is not None or name not in OPTIONAL:
             check(name, array, dtype, shape)
     return 0
 
@@ -1123,8 +1127,9 @@ cdef int set_response(fnn_op *op, object x, int64_t size, double alpha, double b
         raise ValueError(f"size must be at least 1, got {size}")
     if not math.isfinite(alpha) or not math.isfinite(beta):
         raise ValueError(f"alpha and beta must be finite, got {alpha} and {beta}")
-    op.dim[0], op.dim[1], op.dim[2] = x.shape[0], x.shape[1], size
-    op.scalar[0], op.scalar[1] = alpha, beta
+    # A window beyond all channels sees no more of them.
+    op.dim[0], op.dim[1], op.dim[2] = x.shape[0], x.shape[1], min(size, max(1, 2 * x.shape[1]))
+    op.scalar[0], op.scalar[1] = alpha * (<double> op.dim[2] / <double> size), beta
     return 0
 
 

@@ -13,16 +13,20 @@ once     how many phases, the first ones, run only when the batch differs from t
 refs     ("arena", 0, byte_offset), ("fixed", k, byte_offset), ("input", k, byte_offset),
          ("output", k, byte_offset).
 inputs   InputSpec tuples (name, dtype, dims, limit, ignore): dims as above; for labels `limit` is
-         the number of classes (0: unchecked) and `ignore` the label that is passed over.
+         the number of classes (0: unchecked) and `ignore` the label that is passed over. Labels are
+         checked in a copy of the plan's own, which ops read: another thread may write to the caller's.
 outputs  tuples (dtype, dims); a new array a run, or a Python float where dims is ().
 arena    the Arena that it works in, with other plans that never run at once; None for one of its own.
 after    the plan whose run this one goes on from, in the same arena and at the same batch: the forward
          pass before a backward one.
-fixed    arrays that live as long as the plan: parameters, gradients, optimizer state, constants.
+fixed    arrays that live as long as the plan: parameters, gradients, optimizer state, constants. A weak
+         reference to each makes NumPy refuse to resize it, which would free the memory that ops point at.
 copies   pairs (array of fixed, source): before each run the source, an array from outside that kernels
          cannot read as it lies, is copied over.
 batches  the set of batch sizes that the plan may run at, which its maker may add to; None for all.
 """
+import sys
+
 import numpy as np
 
 cimport cython
@@ -35,8 +39,10 @@ from cpython.pythread cimport (
     NOWAIT_LOCK, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
     PyThread_get_thread_ident, PyThread_release_lock, PyThread_type_lock,
 )
+from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from fastnn_ext cimport runtime
 from fastnn_ext.watch cimport Watch
@@ -57,6 +63,8 @@ class NotFiniteError(FloatingPointError):
 
 EVENT = np.dtype([("begin", "f8"), ("end", "f8"), ("op", "i4"), ("thread", "i4")])  # fnn_event
 DTYPES = ("float32", "float64", "int64")
+# A phase that takes longer gives other Python threads time to run, if it is no callback that runs Python itself.
+cdef enum: PIN_NS = 20000
 cdef int ITEMSIZE[3]
 ITEMSIZE[0] = 4
 ITEMSIZE[1] = 8
@@ -142,6 +150,23 @@ cdef bint is_format(const char *format, int dtype) noexcept:
     return (format[0] == b'l' and sizeof(long) == 8) or format[0] == b'q'
 
 
+cdef object ndarray = np.ndarray
+
+
+cdef bint is_masked(object value) except -1:
+    masked = sys.modules.get("numpy.ma")  # where it was never imported, there are no such arrays
+    return masked is not None and isinstance(value, masked.MaskedArray)
+
+
+cdef int pin(object array, list pins) except -1:
+    """Makes NumPy refuse to resize an array, and those that it is a view of, while `pins` lives: it looks for weak
+    references, but not for exported buffers."""
+    while isinstance(array, np.ndarray):
+        pins.append(PyWeakref_NewRef(array, None))
+        array = array.base
+    return 0
+
+
 @cython.final
 cdef class Arena:
     """Memory that plans work in, one at a time; it grows to what the largest of them needs."""
@@ -202,9 +227,12 @@ cdef class Plan:
     cdef patch *input_patches
     cdef patch *output_patches
     cdef patch *arena_patches
-    cdef int n_input_patches, n_output_patches, n_arena_patches
+    cdef int n_input_patches, n_output_patches, n_arena_patches, n_labels
+    cdef bint pinning            # whether other Python code may run during a run
     cdef void *base              # of the arena, where the ops point now
     cdef Py_buffer *views        # one an input, held during a call
+    cdef void **labels           # one an input: where those with a limit are copied to, or NULL
+    cdef int64_t *label_bytes    # one an input: how much there is room for
     cdef double *scalars         # one an output: where those without dimensions are written
     cdef readonly Arena arena
     cdef Plan after              # whose run this one goes on from, or None
@@ -231,7 +259,12 @@ cdef class Plan:
                  int once=0, tuple copies=(), set batches=None):
         cdef Py_ssize_t i, k, room
         cdef fnn_op *op
-        self.keep = [fixed]
+        if self.program.ops != NULL:
+            raise RuntimeError("a plan is made once")
+        pins = []
+        for array in fixed:
+            pin(array, pins)
+        self.keep = [fixed, pins]
         self.kernels = tuple(op_spec[0] for op_spec in ops)
         self.inputs = tuple(Spec(*spec) for spec in inputs)
         self.outputs = tuple(Spec(f"output {k}", *spec) for k, spec in enumerate(outputs))
@@ -250,15 +283,19 @@ cdef class Plan:
         self.program.phases = <fnn_phase *> calloc(max(1, len(phases)), sizeof(fnn_phase))
         self.dims = <linear *> calloc(max(1, len(ops)) * FNN_MAX_DIM, sizeof(linear))
         self.views = <Py_buffer *> calloc(max(1, len(inputs)), sizeof(Py_buffer))
+        self.labels = <void **> calloc(max(1, len(inputs)), sizeof(void *))
+        self.label_bytes = <int64_t *> calloc(max(1, len(inputs)), sizeof(int64_t))
         room = max(1, sum([len(op_spec[2]) for op_spec in ops]))
         self.input_patches = <patch *> calloc(room, sizeof(patch))
         self.output_patches = <patch *> calloc(room, sizeof(patch))
         self.arena_patches = <patch *> calloc(room, sizeof(patch))
         self.scalars = <double *> calloc(max(1, len(outputs)), sizeof(double))
         if (self.program.ops == NULL or self.program.phases == NULL or self.dims == NULL or self.views == NULL
+                or self.labels == NULL or self.label_bytes == NULL
                 or self.scalars == NULL or self.input_patches == NULL or self.output_patches == NULL
                 or self.arena_patches == NULL):
             raise MemoryError(f"no memory for a plan of {len(ops)} ops")
+        self.n_labels = <int> len(inputs)
         self.arena.acquire()
         try:
             self.arena.reserve(arena_bytes)
@@ -314,7 +351,12 @@ cdef class Plan:
         return 0
 
     def __dealloc__(self):
+        cdef Py_ssize_t k
         runtime.release(&self.program)
+        for k in range(self.n_labels):
+            runtime.deallocate(self.labels[k])
+        free(self.labels)
+        free(self.label_bytes)
         runtime.deallocate(self.program.ops)
         free(self.program.phases)
         free(self.dims)
@@ -366,6 +408,10 @@ cdef class Plan:
         cdef Py_buffer *view = &self.views[k]
         cdef int i
         cdef int64_t n
+        if type(value) is not ndarray and is_masked(value):
+            if insist:
+                raise TypeError(f"{spec.name} is a masked array, whose mask would be lost")
+            return -1
         try:
             PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         except (BufferError, ValueError):
@@ -399,12 +445,24 @@ cdef class Plan:
         with_batch = f" with N = {batch}, as the arguments before it" if batch > 0 and k > 0 else ""
         return ValueError(f"{spec.name} has shape {array.shape}; expected {spec.describe()}{with_batch}")
 
-    cdef int check_labels(self, int k) except -1:
+    cdef int take_labels(self, int k) except -1:
+        """Copies the labels of argument k, and checks the copy."""
         cdef Spec spec = <Spec> self.inputs[k]
-        cdef const int64_t *labels = <const int64_t *> self.views[k].buf
-        cdef int64_t i, n = self.views[k].len // 8, wrong = -1
+        cdef int64_t nbytes = self.views[k].len
+        cdef const int64_t *labels
+        cdef int64_t i, wrong = -1
         cdef int64_t limit = spec.limit, ignore = spec.ignore
-        for i in range(n):
+        cdef void *room
+        if nbytes > self.label_bytes[k]:
+            room = runtime.allocate(<size_t> nbytes)
+            if room == NULL:
+                raise MemoryError(f"no memory for {nbytes} bytes of {spec.name}")
+            runtime.deallocate(self.labels[k])
+            self.labels[k] = room
+            self.label_bytes[k] = nbytes
+        memcpy(self.labels[k], self.views[k].buf, <size_t> nbytes)
+        labels = <const int64_t *> self.labels[k]
+        for i in range(nbytes // 8):
             if (labels[i] < 0 or labels[i] >= limit) and labels[i] != ignore:
                 wrong = i
                 break
@@ -432,6 +490,10 @@ cdef class Plan:
                 size = &self.dims[i * FNN_MAX_DIM + k]
                 self.program.ops[i].dim[k] = size.fixed + size.per_sample * batch
         runtime.prepare(&self.program)
+        self.pinning = False
+        for i in range(self.program.n_phases):
+            if self.program.phases[i].on_caller or self.program.phases[i].cost > PIN_NS:
+                self.pinning = True
         self.batch = batch
         return 0
 
@@ -472,6 +534,7 @@ cdef class Plan:
         cdef fnn_profile profile
         cdef fnn_profile *profiled = NULL
         cdef tuple results
+        cdef list pins
         if len(args) != n_inputs:
             if not insist:
                 return None
@@ -489,7 +552,7 @@ cdef class Plan:
                         return None
                     raise self.refuse(k, args[k], batch)
                 if (<Spec> self.inputs[k]).limit > 0:
-                    self.check_labels(k)
+                    self.take_labels(k)
             if batch < 0:
                 batch = self.max_batch
             if not insist and (batch != self.batch or batches is not self.cleared):
@@ -503,7 +566,13 @@ cdef class Plan:
                 copy[...] = source
             for i in range(self.n_input_patches):
                 p = &self.input_patches[i]
-                self.program.ops[p.op].buf[p.slot] = <char *> self.views[p.index].buf + p.offset
+                self.program.ops[p.op].buf[p.slot] = (
+                    <char *> (self.views[p.index].buf if self.labels[p.index] == NULL else self.labels[p.index])
+                    + p.offset)
+            if self.pinning:
+                pins = []
+                for value in args:
+                    pin(value, pins)
             results = self.new_outputs(batch)
             threads = runtime.threads()
             if self.seconds is not None:
@@ -610,6 +679,8 @@ cdef class Plan:
 
     def phases(self, int64_t batch):
         """How a batch of this size runs: a list of (first op, ops, chunks, serial, cost in ns)."""
+        if self.arena is None or batch < 1:
+            raise ValueError(f"batch must be at least 1, of a plan that was made, got {batch}")
         self.acquire()
         try:
             if batch > self.max_batch:
@@ -640,7 +711,7 @@ cdef class Route:
     cdef set batches
     cdef object rebuild
 
-    def __init__(self, Watch watch, Plan plan, set batches, rebuild=None):
+    def __init__(self, Watch watch not None, Plan plan not None, set batches, rebuild=None):
         self.watch = watch
         self.plan = plan
         self.batches = batches

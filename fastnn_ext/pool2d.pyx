@@ -68,6 +68,7 @@ cdef enum: MAX, AVG, ADAPTIVE_MAX, ADAPTIVE_AVG
 # A chunk's aim in nanoseconds.
 cdef enum: CHUNK_NS = 20000
 cdef enum: MAX_TAPS = 255
+LARGEST_SIZE = 2**31 - 1  # sums and products of a few fit 64 bits
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
@@ -270,8 +271,8 @@ cdef tuple integers(str name, object values, int count, int64_t least):
     values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
     if len(values) != count or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values):
         raise TypeError(f"{name} must be {count} integers, got {values}")
-    if any(v < least for v in values):
-        raise ValueError(f"{name} must be at least {least}, got {values}")
+    if any(v < least or v > LARGEST_SIZE for v in values):
+        raise ValueError(f"{name} must lie in {least} ... {LARGEST_SIZE}, got {values}")
     return tuple([int(v) for v in values])
 
 
@@ -300,13 +301,13 @@ cdef tuple fill_windows(fnn_op *op, int dtype, tuple x_shape, object kernel, obj
         extent = d * (k - 1) + 1
         if 2 * p > extent:
             raise ValueError(f"padding must be at most half of the kernel's {axis} {extent}, got {p}")
-        if extent > i + 2 * p:
-            raise ValueError(f"the kernel's {axis} is {extent} (size {k}, dilation {d}), more than the padded "
-                             f"input's {i + 2 * p}")
         o = (i + 2 * p - extent + (s - 1 if ceil_mode else 0)) // s + 1
         # A window begins inside the image or the padding before it.
         if ceil_mode and (o - 1) * s >= i + p:
             o -= 1
+        if o < 1:
+            raise ValueError(f"the kernel's {axis} is {extent} (size {k}, dilation {d}), more than the padded "
+                             f"input's {i + 2 * p}")
         out.append(o)
     for i, size in enumerate((*out, *kernel, *stride, *padding, *dilation)):
         op.dim[OH + i] = size
@@ -348,6 +349,10 @@ cdef object backward(str name, fnn_op *op, object dy, tuple x_shape, tuple shape
     check("dy", dy, dy.dtype, shape)
     if index_dtype is not None:
         check("index", index, np.dtype(index_dtype), shape)
+        # A window outside the image has kh * kw.
+        most = op.dim[KH] * op.dim[KW] if index_dtype is np.uint8 else x_shape[1] * x_shape[2] - 1
+        if index.size and not 0 <= index.min() <= index.max() <= most:
+            raise ValueError(f"index must lie in 0 ... {most}, got {index.min()} ... {index.max()}")
     dx = np.empty(x_shape, dy.dtype)
     op.buf[0] = data(dx)
     op.buf[1] = data(dy)

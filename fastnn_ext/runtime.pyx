@@ -3,6 +3,7 @@
 The team of threads itself is runtime_team.c, the only file that knows OpenMP.
 """
 import os
+import warnings
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
@@ -19,6 +20,8 @@ cdef extern from "runtime_team.h" nogil:
     void fnn_runtime_init()
     int fnn_openmp()
     void fnn_set_threads(int n, int cap)
+    int fnn_most_threads()
+    int fnn_startup_threads()
     int fnn_best_isa()
     void fnn_fail_allocation(int64_t nth)
     void fnn_always_share(int yes)
@@ -168,7 +171,16 @@ def set_num_threads(int n):
     """See fastnn.set_num_threads."""
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
+    warn_of_threads(f"{n} threads", n, 3)
     fnn_set_threads(n, 0)
+
+
+cdef int warn_of_threads(str what, int n, int level) except -1:
+    """Says that fewer threads than n will be used, if so."""
+    if n > fnn_most_threads():
+        warnings.warn(f"{what} are more than this machine has any use for; fastnn uses {fnn_most_threads()}",
+                      RuntimeWarning, stacklevel=level)
+    return 0
 
 
 def get_num_threads():
@@ -218,6 +230,8 @@ cdef void start() except *:
     fnn_runtime_init()
     if "OMP_NUM_THREADS" not in os.environ:
         fnn_set_threads(0, cgroup_quota())
+    else:
+        warn_of_threads(f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}: so many", fnn_startup_threads(), 2)
     current_isa = fnn_best_isa()
     wish = os.environ.get("FASTNN_ISA")
     if wish:

@@ -42,12 +42,20 @@ void *fnn_allocate(size_t bytes) {
 
 void fnn_free(void *memory) { free(memory); }
 
+/* ---- time --------------------------------------------------------------------------------- */
+
+double fnn_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 /* ---- threads ------------------------------------------------------------------------------ */
 
 /* OpenMP's setting is per thread: threadpoolctl and omp_set_num_threads change it for the thread
  * that calls them. A fn.set_num_threads reaches the other threads when they next ask, unless they
  * have been given a setting of their own. */
-static int startup_threads = 1, processors = 1;
+static int startup_threads = 1, processors = 1, most_threads = 64;
 static _Atomic int chosen = 0, cap = 0;
 static _Atomic unsigned version = 0;
 static _Thread_local unsigned seen_version = 0;
@@ -60,9 +68,15 @@ int fnn_openmp(void) {
 #endif
 }
 
+/* More than these only take turns, and a process that has too many ends. */
+int fnn_most_threads(void) { return most_threads; }
+
+int fnn_startup_threads(void) { return startup_threads; }
+
 void fnn_set_threads(int n, int limit) {
     if (limit > 0) atomic_store(&cap, limit);
     if (n <= 0) return;
+    if (n > most_threads) n = most_threads;
     atomic_store(&chosen, n);
     seen_version = atomic_fetch_add(&version, 1) + 1;
 #ifdef _OPENMP
@@ -80,10 +94,68 @@ int fnn_threads(void) {
     int n = omp_get_max_threads(), limit = atomic_load(&cap);
     if (omp_in_parallel()) return 1;
     if (now == 0 && limit > 0 && n == startup_threads && n > limit) n = limit;
-    return n;
+    return n > most_threads ? most_threads : n;
 #else
     return 1;
 #endif
+}
+
+/* libgomp ends the process where it cannot make a thread. So those that a team wants anew are made and joined by
+ * ourselves first; where that fails, for a limit of processes or of memory, the team is smaller, and it is tried again
+ * later. Each thread that opens teams has a pool of its own, which has as many as its last team, and none after a fork. */
+#define TRY_AGAIN_SECONDS 10.0
+/* Bytes that must be left beside the threads' own, for a team and for each of them. */
+enum { TEAM_BYTES = 1 << 16, MEMBER_BYTES = 1 << 12 };
+
+static _Atomic unsigned pools = 0; /* counts the times that all have been given back */
+static _Thread_local struct {
+    unsigned pools;
+    int threads; /* of the last team, the caller among them */
+    int most;    /* that could be had when it was last tried in vain */
+    double again;
+} pool;
+
+static void *pass(void *gate) {
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
+}
+
+/* How many of n threads can be made at once. */
+static int makeable(int n) {
+    pthread_mutex_t gate;
+    pthread_t *made = malloc((size_t)n * sizeof *made);
+    int count = 0;
+    if (!made) return 0;
+    pthread_mutex_init(&gate, NULL);
+    pthread_mutex_lock(&gate);
+    while (count < n && pthread_create(&made[count], NULL, pass, &gate) == 0) count++;
+    void *room = malloc(TEAM_BYTES + (size_t)n * MEMBER_BYTES);
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < count; i++) pthread_join(made[i], NULL);
+    pthread_mutex_destroy(&gate);
+    free(made);
+    free(room);
+    return room ? count : 0;
+}
+
+/* How many of the threads that a team asks for it can have. */
+static int available(int threads) {
+    unsigned now = atomic_load(&pools);
+    if (pool.threads < 1 || pool.pools != now) {
+        pool.pools = now;
+        pool.threads = 1;
+        pool.again = 0;
+    }
+    if (threads <= pool.threads) return threads;
+    if (pool.again == 0 || fnn_seconds() >= pool.again) {
+        int wanted = threads - pool.threads, count = makeable(wanted);
+        if (count == wanted) return threads;
+        /* Others may take some of what there is. */
+        pool.most = pool.threads + (count < 2 ? 0 : count - 1 - count / 8);
+        pool.again = fnn_seconds() + TRY_AGAIN_SECONDS;
+    }
+    return threads < pool.most ? threads : pool.most;
 }
 
 /* ---- the team ----------------------------------------------------------------------------- */
@@ -112,12 +184,6 @@ struct fnn_team {
     size_t scratch_bytes;
     share *shares; /* capacity */
 };
-
-double fnn_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static inline void pause_briefly(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -406,6 +472,7 @@ static void remember(fnn_team *team, int shared, int probing, double begun, doub
 
 int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile) {
     if (threads < 2 || program->shared_cost < TEAM_NS) threads = 1;
+    if (threads > 1) threads = available(threads);
     double begun = threads > 1 || poll ? fnn_seconds() : 0;
     int sharable = threads > 1, probing = 0;
     if (sharable && program->team && !shared_is_better(program->team, begun, &probing)) threads = 1;
@@ -423,6 +490,7 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile
     if (begin < end && enter(&caller, begin)) {
         open_phase(team, (uint32_t)begin);
         atomic_store(&team->phase, (uint32_t)begin);
+        pool.threads = threads;
 #pragma omp parallel num_threads(threads)
         {
             int thread = omp_get_thread_num();
@@ -460,7 +528,10 @@ void fnn_release(fnn_program *program) {
  * pool back before the fork cures it, and the parent's next region makes a new one. */
 static void before_fork(void) {
 #ifdef _OPENMP
-    if (!omp_in_parallel()) omp_pause_resource_all(omp_pause_hard);
+    if (!omp_in_parallel()) {
+        omp_pause_resource_all(omp_pause_hard);
+        atomic_fetch_add(&pools, 1);
+    }
 #endif
 }
 
@@ -476,6 +547,7 @@ void fnn_runtime_init(void) {
 #ifdef _OPENMP
     startup_threads = omp_get_max_threads();
     processors = omp_get_num_procs();
+    if (most_threads < 8 * processors) most_threads = 8 * processors;
 #endif
     pthread_atfork(before_fork, NULL, in_child);
 }

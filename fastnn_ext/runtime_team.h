@@ -106,7 +106,9 @@ void fnn_fail_allocation(int64_t nth);
 void fnn_runtime_init(void); /* fork guard; called once at import */
 unsigned fnn_forks(void);    /* how many forks lie between this process and the one that imported */
 int fnn_openmp(void);        /* the _OPENMP date, or 0 in a serial build */
-void fnn_set_threads(int n, int cap);
+void fnn_set_threads(int n, int cap); /* at most fnn_most_threads() */
+int fnn_most_threads(void);
+int fnn_startup_threads(void); /* what OpenMP was told before fastnn was imported */
 int fnn_threads(void); /* how many threads a program started now, on this thread, may use */
 int fnn_best_isa(void);
 double fnn_seconds(void);

@@ -160,6 +160,8 @@ cdef bint same_content(object array, object kept) except -1:
 
 def version_of(cls):
     """The version of a class, changed with it or a base of it; 0 where it has none."""
+    if not isinstance(cls, type):
+        raise TypeError(f"cls must be a class, got {type(cls).__name__}")
     getattr(cls, "__doc__", None)  # a look into it gives it one
     return (<PyTypeObject *> cls).tp_version_tag
 

@@ -82,6 +82,78 @@ def test_the_environment_sets_the_number_of_threads():
     assert in_new_process(code, OMP_NUM_THREADS="3") == "3"
 
 
+TRAIN = """
+import sys
+import numpy as np
+import fastnn as fn
+from fastnn import nn, optim
+from fastnn_ext import runtime
+runtime.always_share(True)
+fn.manual_seed(0)
+m = nn.Linear(300, 200)
+step = fn.TrainStep(m, nn.CrossEntropyLoss(), optim.SGD(m.parameters(), lr=0.1))
+x = np.random.default_rng(0).standard_normal((64, 300)).astype(np.float32)
+def steps():
+    return [step(x, np.arange(64)) for _ in range(3)][-1]
+"""
+
+
+@pytest.mark.parametrize("n", [200_000, 1_000_000, 2**31 - 1])
+def test_more_threads_than_a_machine_can_use_are_left_out_with_a_warning(n):
+    most = max(64, 8 * len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else None
+    with pytest.warns(RuntimeWarning, match=f"{n} threads are more than"):
+        fn.set_num_threads(n)
+    assert fn.get_num_threads() == (most or fn.get_num_threads()) <= 8 * 4096
+
+
+def test_an_environment_of_too_many_threads_trains():
+    code = "import warnings; warnings.simplefilter('error')\ntry:\n import fastnn\nexcept RuntimeWarning as w: print(w)"
+    assert "OMP_NUM_THREADS=200000" in in_new_process(code, OMP_NUM_THREADS="200000")
+    few = in_new_process(TRAIN + "print(steps())", OMP_NUM_THREADS="1")
+    assert in_new_process(TRAIN + "print(steps())", OMP_NUM_THREADS="200000") == few
+
+
+def test_where_threads_cannot_be_made_fewer_do_the_work():
+    """Under a limit of memory; libgomp ended the process."""
+    pytest.importorskip("resource")
+    limit = """
+import resource
+def size():
+    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmSize"))
+"""
+    if not os.path.exists("/proc/self/status"):
+        pytest.skip("this system does not tell a process's size")
+    few = in_new_process(TRAIN + "fn.set_num_threads(1); print(steps())")
+    # Room for ten stacks of 8 MiB: after one small team, and before there has been any.
+    for first in ("fn.set_num_threads(2); steps(); ", ""):
+        code = (
+            TRAIN + limit + first + "fn.manual_seed(0)\n"
+            "m.weight.data, m.bias.data = nn.Linear(300, 200).state_dict().values()\n"
+            "room = size() + (80 << 20)\nresource.setrlimit(resource.RLIMIT_AS, (room, room))\n"
+            "fn.set_num_threads(60); print(steps())"
+        )
+        assert in_new_process(code) == few
+
+
+def test_where_processes_are_limited_fewer_threads_do_the_work():
+    pytest.importorskip("resource")
+    begin = TRAIN + "fn.set_num_threads(1); steps()\n"
+    limit = (
+        "import os, resource\nresource.setrlimit(resource.RLIMIT_NPROC, (1, 1))\n"
+        "if os.getuid() == 0: os.setuid(65533)\n"  # limits do not bind root
+    )
+    few = in_new_process(begin + "print(steps())")
+    assert in_new_process(begin + limit + "fn.set_num_threads(8); print(steps())") == few
+
+
+def test_a_fork_after_large_teams_makes_its_own():
+    code = TRAIN + (
+        "fn.set_num_threads(40); steps()\nimport os\npid = os.fork()\nsteps()\n"
+        "if pid == 0: os._exit(0)\nprint(os.waitpid(pid, 0)[1])"
+    )
+    assert in_new_process(code) == "0"
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
 def test_the_default_is_at_most_the_cores_of_the_affinity():
     code = (

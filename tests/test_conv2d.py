@@ -1,5 +1,7 @@
 """Convolutions and their gradients: twins, PyTorch, the same bits, and what is refused."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -250,6 +252,65 @@ NAMED = {
     "squares of outputs, unequal sides": Layer(2, 14, 13, 96, 137, (3, 3), padding=(0, 2, 2, 0)),
     "squares of outputs, many padded": Layer(9, 7, 7, 48, 48, (3, 3), padding=(2, 2, 2, 2)),
 }
+
+
+def random_strides(rng):
+    """A geometry of large strides, with and without divisors in common with the dilation."""
+    kernel = tuple(int(k) for k in rng.integers(1, 14, 2))
+    stride = tuple(int(s) for s in rng.choice([1, 6, 8, 12, 15, 40], 2))
+    dilation = tuple(int(d) for d in rng.choice([1, 1, 2, 3, 4, 9], 2))
+    padding = tuple(int(p) for p in rng.integers(0, 9, 4))
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    free = reach[0] - sum(padding[:2]), reach[1] - sum(padding[2:])
+    size = [int(max(f, 1) + rng.integers(0, 50)) for f in free]
+    groups, ic, oc = (int(c) for c in rng.integers(1, 4, 3))
+    return Layer(2, *size, groups * ic, groups * oc, kernel, stride, padding, dilation, groups)
+
+
+def test_random_large_strides_follow_the_twins(isa):
+    check_random_layers(11, 30, random_strides)
+
+
+def seconds(call, *args, **settings):
+    """The shorter of two calls' seconds: neighbours on a machine seldom disturb both."""
+    times = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        call(*args, **settings)
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+@pytest.mark.parametrize("packed", (False, True))
+def test_the_time_of_an_input_gradient_follows_the_arithmetic_not_the_stride(packed):
+    """As many products at each stride; with stride 64 it took thousands of times as long as with 2."""
+    rng = np.random.default_rng(0)
+    times = []
+    for stride in (4, 64):
+        kernel, size = (stride, stride), 128
+        layer = Layer(1, size, size, 8, 8, kernel, (stride, stride)).fill(rng, np.float32, False)
+        arguments = layer.dy, layer.w, layer.x_shape
+        times.append(seconds(conv2d.conv2d_input_grad, *arguments, packed=packed, **layer.geometry))
+    assert times[1] < 50 * times[0] + 0.05
+
+
+def test_a_stride_beyond_the_image_takes_no_longer_than_one_output():
+    x = np.ones((1, 3, 3, 2), np.float32)
+    w = np.ones((2, 2, 2, 1), np.float32)
+    for stride in (3, 2**20, 2**31 - 1):
+        y = conv2d.conv2d(x, w, stride=(stride, stride))
+        dx = conv2d.conv2d_input_grad(y, w, x.shape, stride=(stride, stride))
+        np.testing.assert_array_equal(dx[0, :, :, 1], [[8, 8, 0], [8, 8, 0], [0, 0, 0]])
+
+
+def test_kernels_of_65536_taps_take_no_pointer_for_each():
+    """Stride 2 and 2 groups: pointers to the taps of each pixel took 13 s, and 50 MB for each thread."""
+    rng = np.random.default_rng(0)
+    dy, w = (rng.standard_normal(s).astype(np.float32) for s in ((1, 24, 24, 16), (2, 256, 256, 8, 8)))
+    shape = (1, 302, 302, 16)
+    begun = time.perf_counter()
+    conv2d.conv2d_input_grad(dy, w, shape, stride=(2, 2), groups=2, packed=True)
+    assert time.perf_counter() - begun < 2
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -121,6 +121,29 @@ def test_a_parameter_is_filled_in_place_in_its_users_shape_and_returned():
     assert not np.allclose(before, after)
 
 
+@pytest.mark.parametrize("std", [1e-162, 5e-324, 1e-30, 1e150])
+def test_trunc_normal_ends_for_any_deviation(std):
+    """The square of a small one is 0: no proposal was ever accepted."""
+    values = init.trunc_normal_(np.empty(4000), 0.0, std, -2 * std, 2 * std, seed=0)
+    assert np.all(abs(values) <= 2 * std)
+    if std > 1e-300:
+        assert 0.8 < (values / std).std() < 0.95
+    init.trunc_normal_(np.empty(10), 1.0, std, seed=0)
+
+
+def test_seeds_keep_the_numbers_that_trunc_normal_drew():
+    values = init.trunc_normal_(np.empty(3), 0.5, 0.25, seed=7)
+    assert values.tolist() == [0.14086120434576488, 0.6258995649388375, 0.3470755348677448]
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (2, 0, 3, 3), (2, 3, 0, 1)])
+def test_without_elements_there_is_nothing_to_draw(shape):
+    for fill in (init.xavier_uniform_, init.xavier_normal_, init.kaiming_uniform_, init.orthogonal_):
+        assert fill(np.empty(shape)).shape == shape
+    for mode in ("fan_in", "fan_out"):
+        assert init.kaiming_normal_(np.empty(shape), mode=mode).shape == shape
+
+
 def test_seeds_decide():
     def make(seed):
         return init.normal_(np.empty(5), seed=seed)
@@ -163,6 +186,13 @@ def test_seeds_decide():
         (lambda: init.trunc_normal_(np.empty(3), 0, 1, 20, 30), ValueError, "must hold a part"),
         (lambda: init.trunc_normal_(np.empty(3), 0, 0), ValueError, r"0.0 \+- 0.0"),
         (lambda: init.calculate_gain("swish"), ValueError, "nonlinearity"),
+        (lambda: init.calculate_gain([]), ValueError, "nonlinearity"),
+        (lambda: init.calculate_gain("leaky_relu", 1e200), ValueError, "param must be"),
+        (lambda: init.xavier_uniform_(np.empty((2, 3)), -1), ValueError, "gain must be"),
+        (lambda: init.uniform_(np.empty(3), -1.5e308, 1.5e308), ValueError, "b - a must be finite"),
+        (lambda: init.trunc_normal_(np.empty(3), 0, 1e308, -1.5e308, 1.5e308), ValueError, "std and a"),
+        (lambda: init.normal_(np.empty(3), 10**400), ValueError, "mean must be"),
+        (lambda: init.uniform_(np.empty(3), seed=-1), ValueError, "seed must be"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(call, error, message):

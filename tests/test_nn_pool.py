@@ -167,3 +167,42 @@ def test_adaptive_pooling_of_sequences_follows_torch(size, kind):
     torch = pytest.importorskip("torch")
     name = f"Adaptive{kind}Pool1d"
     assert_same_as_torch(torch, getattr(nn, name)(size), getattr(torch.nn, name)(size), 2, 3, 11)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_ceil_mode_takes_kernels_above_the_input_as_torch_does(size):
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+    x = np.random.default_rng(size).standard_normal((1, 2, size, size)).astype(np.float32)
+    taken = 0
+    for kernel in (2, 3, 4, 5, 6, 7, 9):
+        for stride in (1, 2, 3, 5):
+            for padding in range(min(3, kernel // 2 + 1)):
+                for dilation in (1, 2):
+                    for kind in ("max", "avg"):
+                        if kind == "avg" and dilation > 1:
+                            continue
+                        more = (dilation,) if kind == "max" else ()
+                        theirs = torch.from_numpy(x).requires_grad_()
+                        what = (kernel, stride, padding, *more, True)
+                        try:
+                            expected = getattr(functional, f"{kind}_pool2d")(theirs, *what)
+                        except RuntimeError:
+                            with pytest.raises(ValueError, match="kernel spans"):
+                                getattr(F, f"{kind}_pool2d")(x, *what)
+                            continue
+                        taken += 1
+                        expected.sum().backward()
+                        pool = getattr(F, f"{kind}_pool2d")
+                        dx = fn.grad(lambda t, pool=pool, what=what: pool(t, *what).sum())(x)
+                        np.testing.assert_allclose(pool(x, *what), expected.detach(), rtol=1e-6, atol=1e-7)
+                        np.testing.assert_allclose(dx, theirs.grad, rtol=1e-6, atol=1e-7)
+    assert taken > 30
+
+
+def test_ceil_mode_takes_a_kernel_above_the_input():
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
+    assert F.max_pool2d(x, 4, 3, ceil_mode=True).tolist() == [[[[3.0]]]]
+    assert F.avg_pool2d(x, 4, 3, ceil_mode=True).tolist() == [[[[1.5]]]]
+    with pytest.raises(ValueError, match="kernel_size 4"):
+        F.max_pool2d(x, 4, 1, ceil_mode=True)

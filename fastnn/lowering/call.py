@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.graph import Tensor, as_tensor
 
 
@@ -19,8 +20,10 @@ def to_array(value: Any, name: str) -> np.ndarray[Any, Any]:
     Raises
     ------
     TypeError
-        For dtypes that plans do not hold (float16, bool, object, ...): nothing is cast silently.
+        For dtypes that plans do not hold (float16, bool, object, ...), and masked arrays: nothing is cast or
+        dropped silently.
     """
+    _check.unmasked(name, value)
     if not isinstance(value, np.ndarray):
         if isinstance(value, Tensor):
             raise TypeError(f"{name} is a traced tensor; arrays are expected outside a trace")
@@ -39,12 +42,15 @@ def to_array(value: Any, name: str) -> np.ndarray[Any, Any]:
     if dtype.kind in "iu" and dtype.itemsize <= 8:
         if dtype == np.uint64 and value.size and int(value.max()) > np.iinfo(np.int64).max:
             raise ValueError(f"{name} holds {int(value.max())}, which does not fit int64")
-        return np.ascontiguousarray(value, np.int64).reshape(value.shape)
+        return _aligned(np.ascontiguousarray(value, np.int64).reshape(value.shape))
     if dtype.kind != "f" or dtype.itemsize not in (4, 8):
         hint = "; convert it with .astype(np.float32)" if "float" in dtype.name else ""
         raise TypeError(f"{name} has dtype {dtype}; expected float32 or float64 (or integers for labels){hint}")
-    result = np.ascontiguousarray(value, dtype.newbyteorder("=")).reshape(value.shape)
-    return result if result.ctypes.data % dtype.itemsize == 0 else result.copy()
+    return _aligned(np.ascontiguousarray(value, dtype.newbyteorder("=")).reshape(value.shape))
+
+
+def _aligned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return array if array.ctypes.data % array.itemsize == 0 else array.copy()
 
 
 def tensors_in(result: Any) -> Iterator[Tensor]:

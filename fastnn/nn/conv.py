@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check
+from fastnn.graph import LARGEST_BYTES
 from fastnn.nn import functional as F
 from fastnn.nn import init
 from fastnn.nn.module import Module
@@ -30,9 +31,9 @@ class _Conv(Module):
         transposed: bool = False,
     ) -> None:
         super().__init__()
-        self.in_channels = _check.integer("in_channels", in_channels, 1)
-        self.out_channels = _check.integer("out_channels", out_channels, 1)
-        self.groups = _check.integer("groups", groups, 1)
+        self.in_channels = _check.size("in_channels", in_channels, 1)
+        self.out_channels = _check.size("out_channels", out_channels, 1)
+        self.groups = _check.size("groups", groups, 1)
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
                 f"in_channels {self.in_channels} and out_channels {self.out_channels} must be "
@@ -46,6 +47,8 @@ class _Conv(Module):
         if transposed:
             first, second = second, first
         shape = (first, second // self.groups, *kernel_size)
+        if math.prod(shape) > LARGEST_BYTES // dtype.itemsize:
+            raise ValueError(f"channels and kernel_size make a weight of shape {shape}, larger than any memory")
         # Kernels read (*kernel, in, out); with groups no order of the dimensions gives that.
         order = (*range(2, len(shape)), 1, 0) if self.groups == 1 else None
         self.weight = Parameter(np.zeros(shape, dtype), order=order)

@@ -469,7 +469,7 @@ def layer_norm(
     eps : float
     """
     sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
-    shape = tuple(_check.integer("normalized_shape", size, 1) for size in sizes)
+    shape = tuple(_check.size("normalized_shape", size, 1) for size in sizes)
     return norm.layer_norm(input, shape, weight, bias, _check.real("eps", eps, 0))
 
 
@@ -487,7 +487,7 @@ def group_norm(
     weight, bias : (C,), optional
     eps : float
     """
-    groups = _check.integer("num_groups", num_groups, 1)
+    groups = _check.size("num_groups", num_groups, 1)
     return norm.group_norm(input, groups, weight, bias, _check.real("eps", eps, 0))
 
 

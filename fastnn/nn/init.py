@@ -34,6 +34,8 @@ __all__ = [
 Array = TypeVar("Array", Parameter, np.ndarray[Any, Any])
 Seed: TypeAlias = "int | np.random.Generator | None"  # a string: numpy.random takes 15 ms to import
 
+LARGEST_SLOPE = 1e150  # of leaky_relu: its square is a number
+
 GAINS = {
     "linear": 1.0,
     "conv1d": 1.0,
@@ -57,9 +59,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         The negative slope of leaky_relu, 0.01 by default.
     """
     if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else _check.real("param", param)
+        slope = 0.01 if param is None else _check.real("param", param, -LARGEST_SLOPE, LARGEST_SLOPE)
         return math.sqrt(2 / (1 + slope**2))
-    if nonlinearity not in GAINS:
+    if not isinstance(nonlinearity, str) or nonlinearity not in GAINS:
         known = ", ".join([*GAINS, "leaky_relu"])
         raise ValueError(f"nonlinearity must be one of {known}; got {nonlinearity!r}")
     return GAINS[nonlinearity]
@@ -82,7 +84,7 @@ def ones_(tensor: Array) -> Array:
 
 def uniform_(tensor: Array, a: float = 0.0, b: float = 1.0, seed: Seed = None) -> Array:
     """Uniform in a ... b."""
-    low, high = _interval(a, b)
+    low, high = _range(a, b)
     return _fill(tensor, generator(seed).uniform(low, high, _shape(tensor)))
 
 
@@ -110,13 +112,16 @@ def trunc_normal_(
             f"a ... b must hold a part of the distribution {mean} +- {std}, got {a} ... {b}"
         )
     rng = generator(seed)
-    mode = min(max(mean, low), high)
+    if not math.isfinite(high - low):
+        raise ValueError(f"std and a ... b must leave a finite range, got {std} and {a} ... {b}")
+    # In deviations, as the square of a small one is 0.
+    peak = (min(max(mean, low), high) - mean) / std
     shape = _shape(tensor)
     values = np.empty(math.prod(shape))
     missing = np.arange(values.size)
     while missing.size:  # uniform proposals, accepted by the density relative to its maximum
         x = rng.uniform(low, high, missing.size)
-        density = np.exp(((mode - mean) ** 2 - (x - mean) ** 2) / (2 * std**2))
+        density = np.exp((peak**2 - ((x - mean) / std) ** 2) / 2)
         accepted = rng.random(missing.size) <= density
         values[missing[accepted]] = x[accepted]
         missing = missing[~accepted]
@@ -174,6 +179,8 @@ def orthogonal_(tensor: Array, gain: float = 1.0, seed: Seed = None) -> Array:
     gain = _check.real("gain", gain)
     _fans(tensor)
     rows, cols = tensor.shape[0], math.prod(tensor.shape[1:])
+    if rows * cols == 0:
+        return tensor
     q, r = np.linalg.qr(generator(seed).standard_normal((max(rows, cols), min(rows, cols))))
     q *= np.sign(np.diag(r))  # makes the distribution uniform over orthogonal matrices
     return _fill(tensor, gain * (q if rows >= cols else q.T).reshape(tensor.shape))
@@ -201,6 +208,13 @@ def _interval(a: float, b: float) -> tuple[float, float]:
     return low, high
 
 
+def _range(a: float, b: float) -> tuple[float, float]:
+    low, high = _interval(a, b)
+    if not math.isfinite(high - low):
+        raise ValueError(f"b - a must be finite, got {a} and {b}")
+    return low, high
+
+
 def _fans(tensor: Any) -> tuple[int, int]:
     """fan_in and fan_out of a shape (out, in, *kernel)."""
     shape = _shape(tensor)
@@ -213,11 +227,14 @@ def _fans(tensor: Any) -> tuple[int, int]:
 
 
 def _xavier_std(tensor: Any, gain: float) -> float:
-    return _check.real("gain", gain) * math.sqrt(2 / sum(_fans(tensor)))
+    fans = _fans(tensor)
+    # Without elements there is nothing to spread.
+    return _check.real("gain", gain, 0) * (math.sqrt(2 / sum(fans)) if min(fans) else 0.0)
 
 
 def _kaiming_std(tensor: Any, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
-    fan = _fans(tensor)[mode == "fan_out"]
-    return calculate_gain(nonlinearity, a) / math.sqrt(fan)
+    fans = _fans(tensor)
+    gain = calculate_gain(nonlinearity, a)
+    return gain / math.sqrt(fans[mode == "fan_out"]) if min(fans) else 0.0

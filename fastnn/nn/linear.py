@@ -35,8 +35,8 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None
     ) -> None:
         super().__init__()
-        self.in_features = _check.integer("in_features", in_features, 1)
-        self.out_features = _check.integer("out_features", out_features, 1)
+        self.in_features = _check.size("in_features", in_features, 1)
+        self.out_features = _check.size("out_features", out_features, 1)
         dtype = _check.floating("dtype", dtype)
         # (in, out) in memory: the products read rows of it.
         self.weight = Parameter(

@@ -49,7 +49,7 @@ class _BatchNorm(_Norm):
         track_running_stats: bool = True,
         dtype: Any = None,
     ) -> None:
-        size = _check.integer("num_features", num_features, 1)
+        size = _check.size("num_features", num_features, 1)
         super().__init__(eps, (size,), _check.flag("affine", affine), True, dtype)
         self.num_features = size
         self.affine = bool(affine)
@@ -156,7 +156,7 @@ class LayerNorm(_Norm):
         dtype: Any = None,
     ) -> None:
         sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
-        shape = tuple(_check.integer("normalized_shape", size, 1) for size in sizes)
+        shape = tuple(_check.size("normalized_shape", size, 1) for size in sizes)
         if not shape:
             raise ValueError("normalized_shape must name at least one dimension")
         affine = _check.flag("elementwise_affine", elementwise_affine)
@@ -203,8 +203,8 @@ class GroupNorm(_Norm):
         affine: bool = True,
         dtype: Any = None,
     ) -> None:
-        groups = _check.integer("num_groups", num_groups, 1)
-        channels = _check.integer("num_channels", num_channels, 1)
+        groups = _check.size("num_groups", num_groups, 1)
+        channels = _check.size("num_channels", num_channels, 1)
         if channels % groups:
             raise ValueError(f"num_channels {channels} must be a multiple of num_groups {groups}")
         super().__init__(eps, (channels,), _check.flag("affine", affine), True, dtype)

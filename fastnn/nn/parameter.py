@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods, TraceError, active_graph, is_tracing
 from fastnn_ext.watch import changed
 
@@ -35,7 +36,7 @@ class Parameter(TensorMethods):
     __slots__ = ("__weakref__", "_grad_storage", "_has_grad", "_order", "_requires_grad", "_storage")
 
     def __init__(self, data: Any, requires_grad: bool = True, order: Sequence[int] | None = None) -> None:
-        array = np.asarray(data)
+        array = np.asarray(_check.unmasked("data", data))
         counts = array.dtype == np.int64 and not requires_grad
         if array.dtype not in FLOATS and not counts:
             raise TypeError(f"a parameter holds float32 or float64 numbers, got dtype {array.dtype}")
@@ -122,7 +123,7 @@ class Parameter(TensorMethods):
     @data.setter
     def data(self, value: Any) -> None:
         self._check_not_frozen()
-        array = np.asarray(value)
+        array = np.asarray(_check.unmasked("data", value))
         if array.shape != self.shape:
             raise ValueError(f"data has shape {array.shape}; the parameter has {self.shape}")
         if array.dtype.kind not in "fiu":
@@ -147,7 +148,7 @@ class Parameter(TensorMethods):
         if value is None:
             mark_gradients((), (self,))
             return
-        array = np.asarray(value)
+        array = np.asarray(_check.unmasked("grad", value))
         if array.shape != self.shape:
             raise ValueError(f"grad has shape {array.shape}; the parameter has {self.shape}")
         self._view(self._gradient_storage())[...] = array

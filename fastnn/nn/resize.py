@@ -24,7 +24,7 @@ class ZeroPad2d(Module):
             raise ValueError(
                 f"padding must be an int or (left, right, top, bottom), got {padding!r}"
             )
-        self.padding = tuple(_check.integer("padding", side, 0) for side in sides)
+        self.padding = tuple(_check.size("padding", side, 0) for side in sides)
 
     def forward(self, input: Any) -> Any:
         return F.pad(input, self.padding)

@@ -26,7 +26,7 @@ def summary(module: Module, shape: tuple[Any, ...], batch_size: int = 1) -> str:
     batch_size : int
         The smallest batch to state the memory for.
     """
-    batch = _check.integer("batch_size", batch_size, 1)
+    batch = _check.size("batch_size", batch_size, 1)
     parameters = list(module.parameters())
     dtype = next((p.dtype for p in parameters if p.dtype.kind == "f"), np.dtype(np.float32))
 
@@ -69,7 +69,7 @@ def _shapes(shape: tuple[Any, ...]) -> list[tuple[int, ...]]:
             "shape is missing: give the sizes of one sample's input, such as summary(784)"
         )
     each = shape if all(isinstance(s, (tuple, list)) for s in shape) else (shape,)
-    return [tuple(_check.integer("shape", size, 1) for size in sizes) for sizes in each]
+    return [tuple(_check.size("shape", size, 1) for size in sizes) for sizes in each]
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

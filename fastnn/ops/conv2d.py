@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import fastnn_ext.activation as native_activation
 import fastnn_ext.conv2d as native
+from fastnn import _check
 from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, linear
 from fastnn.ops.base import Op, Signature, check_dtypes, check_float
 from fastnn.ops.elementwise import add
@@ -30,11 +31,13 @@ class Geometry:
         top, bottom, left, right = self.padding
         padded = (size[0] + top + bottom, size[1] + left + right)
         span = tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
-        for axis, extent, reach in zip(("height", "width"), padded, span, strict=True):
+        for axis, extent, reach, k, d in zip(
+            ("height", "width"), padded, span, self.kernel, self.dilation, strict=True
+        ):
             if reach > extent:
                 raise ValueError(
-                    f"conv2d: the kernel spans {reach} along the {axis}, the padded input only "
-                    f"{extent}"
+                    f"conv2d: the kernel spans {reach} along the {axis}, the padded input only {extent} (kernel "
+                    f"{k}, dilation {d})"
                 )
         return tuple((p - s) // t + 1 for p, s, t in zip(padded, span, self.stride, strict=True))  # type: ignore[return-value]
 
@@ -218,8 +221,9 @@ def pair(value: Any, what: str, low: int) -> tuple[int, int]:
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in values):
         raise TypeError(f"{what} must be an int or a pair of ints, got {value!r}")
-    if min(values) < low:
-        raise ValueError(f"{what} must be at least {low}, got {value!r}")
+    if min(values) < low or max(values) > _check.LARGEST_SIZE:
+        limits = f"at least {low}" if min(values) < low else f"at most {_check.LARGEST_SIZE}"
+        raise ValueError(f"{what} must be {limits}, got ({', '.join(map(_check.brief, values))})")
     return values
 
 
@@ -229,8 +233,9 @@ def single(value: Any, what: str, low: int) -> int:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} must be an int, got {value!r}")
-    if value < low:
-        raise ValueError(f"{what} must be at least {low}, got {value!r}")
+    if not low <= value <= _check.LARGEST_SIZE:
+        limits = f"at least {low}" if value < low else f"at most {_check.LARGEST_SIZE}"
+        raise ValueError(f"{what} must be {limits}, got {_check.brief(value)}")
     return value
 
 

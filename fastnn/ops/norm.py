@@ -516,6 +516,8 @@ def layer_norm(x: Any, shape: tuple[int, ...], weight: Any, bias: Any, eps: floa
 def local_response_norm(x: Any, size: int, alpha: float, beta: float, k: float) -> Tensor:
     """See fastnn.nn.functional.local_response_norm."""
     x = _input("local_response_norm", x, 3)
-    attrs = dict(size=size, alpha=alpha, beta=beta, k=k)
+    # A window beyond all channels sees no more of them; alpha is divided by the size that was asked for.
+    seen = min(size, 2 * int(x.shape[1]))
+    attrs = dict(size=seen, alpha=alpha * (seen / size), beta=beta, k=k)
     node = active_graph().add(LOCAL_RESPONSE_NORM, [_channels_last(x)], **attrs)
     return _channels_first(node.output)

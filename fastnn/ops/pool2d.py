@@ -97,13 +97,14 @@ class Windows:
                 raise ValueError(
                     f"{what}: padding {p} is more than half of the kernel, which spans {span}"
                 )
-            if span > extent + 2 * p:
-                raise ValueError(
-                    f"{what}: the kernel spans {span}, the padded input only {extent + 2 * p}"
-                )
             windows = (extent + 2 * p - span + (s - 1 if self.ceil_mode else 0)) // s + 1
             if self.ceil_mode and (windows - 1) * s >= extent + p:
                 windows -= 1
+            if windows < 1:
+                raise ValueError(
+                    f"{what}: the kernel spans {span}, the padded input only {extent + 2 * p} (kernel_size {k}, "
+                    f"stride {s}, dilation {d})"
+                )
             result.append(windows)
         return tuple(result)
 

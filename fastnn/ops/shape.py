@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fastnn_ext.elementwise  # noqa: F401  (registers "copy")
+from fastnn import _check
 from fastnn.graph import (
     Dim,
     Node,
@@ -354,6 +355,8 @@ def zero_pad(x: Any, pad: Any) -> Tensor:
         )
     if min(pad, default=0) < 0:
         raise ValueError(f"pad must not be negative, got {tuple(pad)}; index the tensor to crop it")
+    for width in pad:
+        _check.size("pad", width, 0)
     starts, sizes = [0] * x.ndim, list(x.shape)
     for i in range(len(pad) // 2):
         starts[-1 - i] = pad[2 * i]
@@ -373,8 +376,14 @@ def upsample(x: Any, size: Any, scale: Any) -> Tensor:
     wanted = scale if size is None else size
     sides = tuple(wanted) if isinstance(wanted, (tuple, list)) else (wanted, wanted)
     old = x.shape[2:]
-    factors = sides if size is None else tuple(new / side for new, side in zip(sides, old, strict=True))
-    if len(sides) != 2 or any(isinstance(f, bool) or not f >= 1 or f != int(f) for f in factors):
+    if len(sides) != 2:
+        raise ValueError(f"interpolate: {'scale_factor' if size is None else 'size'} must be one or two, got {wanted}")
+    if size is None:
+        factors = tuple(_check.real("interpolate: scale_factor", f, 0, _check.LARGEST_SIZE) for f in sides)
+    else:
+        wished = (_check.size("interpolate: size", new, 1) for new in sides)
+        factors = tuple(new / side for new, side in zip(wished, old, strict=True))
+    if any(not f >= 1 or f != int(f) for f in factors):
         raise ValueError(
             f"interpolate: pixels can be repeated a whole number of times alone; got size={size}, "
             f"scale_factor={scale} for an image of {old[0]} x {old[1]}"
