@@ -1023,7 +1023,8 @@ cdef tuple integers(str name, object values, int count, int64_t least):
     if len(values) != count or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values):
         raise TypeError(f"{name} must be {count} integers, got {values}")
     if any(v < least or v > LARGEST_SIZE for v in values):
-        raise ValueError(f"{name} must lie in {least} ... {LARGEST_SIZE}, got {values}")
+        limits = f"at least {least}" if any(v < least for v in values) else f"at most {LARGEST_SIZE}"
+        raise ValueError(f"{name} must be {limits}, got {values}")
     return tuple([int(v) for v in values])
 
 

@@ -375,23 +375,24 @@ runtime.register_op("gemm_pack", run_pack, prepare_pack)
 runtime.register_op("gemm_sum", run_sum, prepare_sum)
 
 
-def check_sizes(**sizes):
-    """Refuses sizes that are not positive, or whose products overflow."""
+def _check_sizes(**sizes):
+    """Refuses sizes that are negative (an itemsize of 0 too), or larger than any memory."""
     for name, size in sizes.items():
-        if not 1 <= size <= (8 if name == "itemsize" else 1 << 40):
-            raise ValueError(f"{name} must be at least 1, and no more than memory holds, got {size}")
+        if not (name == "itemsize") <= size <= (8 if name == "itemsize" else 1 << 40):
+            raise ValueError(f"{name} must be at least {int(name == 'itemsize')}, and no more than memory holds, "
+                             f"got {size}")
 
 
 def row_parts(int64_t n, int64_t k, int64_t itemsize):
     """How many rows `partial` has where a row is multiplied by k rows of n values of itemsize bytes; 1: none
     is needed."""
-    check_sizes(n=n, k=k, itemsize=itemsize)
+    _check_sizes(n=n, k=k, itemsize=itemsize)
     return parts_of(n, k, itemsize)
 
 
 def packed_columns(int64_t m, int64_t n, int64_t k, int64_t itemsize):
     """How many columns `panels`, of k rows, has on any ISA for a product; 0: it is not large, and needs none."""
-    check_sizes(m=m, n=n, k=k, itemsize=itemsize)
+    _check_sizes(m=m, n=n, k=k, itemsize=itemsize)
     return ceil_div(n, WIDEST) * WIDEST if is_large(m, n, k, itemsize) else 0
 
 

@@ -42,7 +42,8 @@ def multiply_add(double start, double a, double b, int64_t rounds):
     """
     cdef const machine_kernels *kernels = machine_table(runtime.isa(), 0)
     if not 0 <= rounds <= MOST_ROUNDS:
-        raise ValueError(f"rounds must lie in 0 ... {MOST_ROUNDS}, got {rounds}")
+        raise ValueError(f"rounds must be at least 0, got {rounds}" if rounds < 0 else
+                         f"rounds must be at most {MOST_ROUNDS}, got {rounds}")
     sums = np.full(kernels.sums * kernels.width, start, np.float32)
     factor, addend = np.full(kernels.width, a, np.float32), np.full(kernels.width, b, np.float32)
     cdef void *s = data(sums)
