@@ -502,7 +502,7 @@ def _read_csv(path: str) -> dict[str, list[float]]:
         if "epoch" not in names or any(len(row) != len(names) for row in values):
             raise ValueError("its lines are not those of a table of epochs")
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{file_name}: no history of a run: {error}") from None
+        raise ValueError(f"{file_name}: no history of a run: {_check.brief(str(error), str)}") from None
     return {name: [row[i] for row in values] for i, name in enumerate(names)}
 
 

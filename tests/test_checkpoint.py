@@ -326,13 +326,13 @@ def run_file(tmp_path):
     """A checkpoint of a run, with callbacks, in the middle of an epoch."""
     path = tmp_path / "c.safetensors"
     with pytest.raises(Stop):
-        fit(trainer_of(), validation_data=(X, Y), callbacks=[*chain(), SaveAt(path, 8)])
+        fit(trainer_of(), validation_data=(X, Y), callbacks=[*chain(tmp_path), SaveAt(path, 8)])
     return path
 
 
-def chain():
+def chain(folder):
     stopping = callbacks.EarlyStopping(patience=5, restore_best=True)
-    return [stopping, callbacks.ModelCheckpoint(os.devnull, best_only=True)]
+    return [stopping, callbacks.ModelCheckpoint(folder / "best", best_only=True)]
 
 
 def everything(trainer):
@@ -351,7 +351,7 @@ def tries(run_file, tmp_path, changes):
         except (ValueError, TypeError, RecursionError):
             continue  # no file can hold this
         before = everything(trainer)
-        own = chain()
+        own = chain(tmp_path)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -369,7 +369,7 @@ def tries(run_file, tmp_path, changes):
     return refused
 
 
-@pytest.mark.parametrize("values", [HOSTILE[::4], pytest.param(HOSTILE, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.mark.parametrize("values", [HOSTILE[::8], pytest.param(HOSTILE, marks=pytest.mark.slow)], ids=["some", "all"])
 def test_no_value_of_any_field_of_a_checkpoint_crashes_or_is_half_loaded(run_file, tmp_path, values):
     content, arrays = fn.train.checkpoint.read_checkpoint(run_file)
     places = [path for path in paths(content) if path]
@@ -553,7 +553,7 @@ def test_a_hostile_value_is_refused_by_file_and_field_and_changes_nothing(run_fi
         changed = json.loads(json.dumps(content))
         change(changed, value)
         write(path, changed, arrays)
-        own = chain()
+        own = chain(tmp_path)
         with pytest.raises(ValueError, match=rf"hostile\.safetensors.*{field}") as caught:
             fit(trainer, callbacks=own, resume=path)
         assert len(str(caught.value)) < 1000
@@ -585,7 +585,7 @@ def test_a_state_of_random_numbers_that_is_none_is_refused_and_the_present_one_k
 
 def test_a_million_unknown_tensors_are_named_in_a_few_words(run_file, tmp_path):
     content, arrays = fn.train.checkpoint.read_checkpoint(run_file)
-    write(run_file, content, {**arrays, **{f"model/{'x' * 50}{i}": np.zeros(0) for i in range(100_000)}})
+    write(run_file, content, {**arrays, **{f"model/{'x' * 50}{i}": np.zeros(0) for i in range(20_000)}})
     with pytest.raises(ValueError, match=r"c\.safetensors does not fit .* more$") as caught:
         fit(trainer_of(), resume=run_file)
     assert len(str(caught.value)) < 2000

@@ -186,17 +186,17 @@ def test_a_symbolic_link_stays_one_and_what_it_points_to_is_replaced(tmp_path):
 
 
 @posix
-def test_a_device_is_written_to_and_stays_one(tmp_path):
-    reader, writer = os.pipe()
-    path = f"/dev/fd/{writer}"
-    if not os.path.exists(path):
-        pytest.skip("this system has no /dev/fd")
-    write_atomically(path, b"some")
-    write_atomically(os.devnull, b"some")
-    os.close(writer)
-    with open(reader, "rb") as file:
-        assert file.read() == b"some"
-    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+def test_what_is_no_file_is_written_to_and_stays_what_it_is(tmp_path):
+    """A pipe of the test's own: a test that replaced a real device, as root, would harm the whole machine."""
+    path, received = tmp_path / "pipe", []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: received.append(path.read_bytes()), daemon=True)
+    reader.start()
+    write_atomically(path, b"so", b"me")
+    if not stat.S_ISFIFO(os.stat(path).st_mode):
+        pytest.fail("the pipe was replaced")
+    reader.join()
+    assert received == [b"some"] and os.listdir(tmp_path) == ["pipe"]
 
 
 @pytest.mark.parametrize("letter", ["a", "é"])
@@ -274,29 +274,27 @@ def test_an_interrupt_while_saving_leaves_one_whole_file_and_no_descriptor(tmp_p
 # ---- files that are changed while they are read ---------------------------------------------------------
 
 REWRITTEN = """
-import sys, threading, time
+import os, signal, sys, time
 from fastnn import nn
 path, seconds = sys.argv[1], float(sys.argv[2])
 model = nn.Linear(1000, 300)
 model.save(path)
 data = open(path, "rb").read()
 end = time.monotonic() + seconds
-done = loaded = refused = rewritten = 0
+loaded = refused = 0
 
-def rewrite():
-    global rewritten
+reader = os.getpid()
+writer = os.fork()  # another process: a thread would wait for the GIL while this one reads
+if not writer:
     with open(path, "r+b") as file:
-        while not done:
+        while os.getppid() == reader:
             file.truncate(5000)
-            time.sleep(0.0005)
+            time.sleep(0.0002)
             file.seek(0)
             file.write(data)
             file.flush()
-            time.sleep(0.002)
-            rewritten += 1
-
-thread = threading.Thread(target=rewrite)
-thread.start()
+            time.sleep(0.001)
+    os._exit(0)
 try:
     while time.monotonic() < end or not (loaded and refused):
         try:
@@ -305,12 +303,13 @@ try:
         except ValueError:
             refused += 1
 finally:
-    done = 1
-    thread.join()
-print(loaded, refused, rewritten)
+    os.kill(writer, signal.SIGKILL)
+    os.waitpid(writer, 0)
+print(loaded, refused)
 """
 
 
+@posix
 def test_a_file_that_is_rewritten_in_place_while_it_is_loaded_is_refused_and_nothing_crashes(tmp_path):
     """A process that maps a file ends by SIGBUS when the file is cut under it."""
     command = [sys.executable, "-c", REWRITTEN, str(tmp_path / "m"), "1"]
@@ -503,9 +502,10 @@ def test_a_length_of_the_header_that_cannot_be_is_refused(tmp_path, length):
         tracemalloc.stop()
 
 
-def test_a_million_unknown_tensors_are_refused_in_little_memory(tmp_path):
+@pytest.mark.parametrize("most", [150_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_a_million_unknown_tensors_are_refused_in_little_memory(tmp_path, most):
     one = '"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
-    for count in (100_000, 1_000_000):
+    for count in (30_000, most):
         path = raw(tmp_path / "m.st", ("{" + ",".join(one % i for i in range(count)) + "}").encode())
         tracemalloc.start()
         try:
