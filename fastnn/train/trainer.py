@@ -174,7 +174,7 @@ class Trainer:
         training mode while they train, and then again in the mode that each was in.
         """
         epochs = _check.integer("epochs", epochs, 0)
-        first = _check.integer("initial_epoch", initial_epoch, 0)
+        first = _check.count("initial_epoch", initial_epoch)
         if resume is not None and first:
             raise ValueError("initial_epoch: the checkpoint of resume= knows its own; leave it out")
         loader = self._training_loader(data, batch_size, shuffle, seed, first)
