@@ -61,7 +61,8 @@ class BuildExt(build_ext):
         if openmp is None:
             warnings.warn("this compiler has no OpenMP: fastnn is built serial", stacklevel=1)
         for extension in self.extensions:
-            extension.extra_compile_args = [*CFLAGS, "-O2"]  # they hand out work; -O3 only makes them larger
+            # They hand out work: -O3 only makes them larger. Where not even that takes time, a file asks for -Os.
+            extension.extra_compile_args = [*CFLAGS, "-O2", *extension.extra_compile_args]
             extension.extra_link_args = [*LDFLAGS]
             extension.define_macros += BUILT
             if openmp is not None and extension.name == "fastnn_ext.runtime":

@@ -1,3 +1,4 @@
+# distutils: extra_compile_args = -Os
 """Work that is done as a whole: from when it begins until it ends, no bytecode runs.
 
 Python hears a signal between two bytecodes, so that Ctrl-C may strike between any two statements: of two

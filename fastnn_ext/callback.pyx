@@ -1,3 +1,4 @@
+# distutils: extra_compile_args = -Os
 """Ops computed by Python: the one place where a program takes the GIL.
 
 Native ops

@@ -1,3 +1,4 @@
+# distutils: extra_compile_args = -Os
 """What this machine gives at most: multiply-adds in registers, and memory read and written in order.
 
 The functions run on the calling thread with the GIL released; to load several cores, call them from

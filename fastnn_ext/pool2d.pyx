@@ -1,3 +1,4 @@
+# distutils: extra_compile_args = -Os
 """Max and average pooling over channels-last images, windowed and adaptive, and their gradients.
 
 Images are (N, H, W, C). P stands for n, ih, iw, c, oh, ow, kh, kw, stride_h, stride_w, pad_top,
