@@ -556,3 +556,18 @@ def test_a_tensor_outside_its_trace_and_an_empty_batch_are_refused():
         model(batch(3)[:0])
     with pytest.raises(TypeError, match="is a traced tensor; arrays are expected outside a trace"):
         model(kept[0])
+
+
+def test_functions_and_masks_that_numpy_holds_are_watched():
+    def twice(v):
+        return v * settings["factor"]
+
+    settings = {"factor": 2.0}
+    masked = np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False])
+    model = Of(lambda m, x: x * float(m.curve(1.0)) + float(m.kept.sum()), curve=np.vectorize(twice), kept=masked)
+    x = batch(3)
+    np.testing.assert_allclose(model(x), x * 2 + 4, rtol=1e-6)
+    settings["factor"] = 5.0
+    np.testing.assert_allclose(model(x), x * 5 + 4, rtol=1e-6)
+    masked.mask[0] = True
+    np.testing.assert_allclose(model(x), x * 5 + 3, rtol=1e-6)

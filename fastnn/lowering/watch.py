@@ -199,6 +199,8 @@ class Walk:
             self.arrays[id(value)] = value
             if value.dtype.hasobject:
                 self._each(value.ravel().tolist())
+            if "_mask" in (table := _table_of(value) or {}):  # of a masked array
+                self.entry(table, "_mask")
         elif isinstance(value, (tuple, frozenset)):
             self._each(value)
             self._object(value)
@@ -266,7 +268,7 @@ class Walk:
         return False
 
     def _object(self, value: Any) -> None:
-        """The named attributes of an object (of a container of the standard library, all), and its class."""
+        """The named attributes of an object (of one of the standard library or NumPy, all), and its class."""
         cls = type(value)
         if cls.__module__ == "builtins":
             return
@@ -276,7 +278,7 @@ class Walk:
         table = _table_of(value)
         if table is not None:
             for name in list(table):
-                if self.selects(name) or room in _STANDARD:
+                if self.selects(name) or room in _STANDARD or room == "numpy":
                     self.entry(table, name)
             self.keys(table)
         self.object_of(value)
