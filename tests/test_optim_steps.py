@@ -633,3 +633,16 @@ def test_settings_that_do_not_fit_are_refused_and_change_nothing(name, value, er
     with pytest.raises(ValueError, match="has no setting 'initial_lr'"):
         group.setdefault("initial_lr", 0.1)
     assert group.setdefault("lr", 0.5) == 1e-3
+
+
+def test_a_group_that_is_taken_out_is_trained_no_longer():
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    opt = optim.SGD([{"params": list(first.parameters())}, {"params": list(second.parameters())}], lr=0.1)
+    step = fn.TrainStep(nn.Sequential(first, second), nn.MSELoss(), opt)
+    x = np.ones((4, 3), np.float32)
+    step(x, x)
+    opt.param_groups.pop()
+    before = first.weight.data.copy(), second.weight.data.copy()
+    step(x, x)
+    assert not np.array_equal(first.weight.data, before[0])
+    np.testing.assert_array_equal(second.weight.data, before[1])

@@ -85,7 +85,7 @@ class Entry:
     used: int = 0
 
     def __post_init__(self) -> None:
-        self._own = Watch(self.facts, [])
+        self._own = Watch([], self.facts)
 
     def serve(self, batches: set[int]) -> None:
         self.batches |= batches
