@@ -204,7 +204,7 @@ cdef bint holds(tuple fact) except -1:
     if kind == IS_CELL:
         found = PyCell_GET(container)
         return value is absent if found == NULL else same(<object> found, value)
-    if kind == IS_SEQUENCE:
+    if kind == IS_SEQUENCE or kind == IS_NAMES:  # a mapping gives its keys
         if len(container) != PyTuple_GET_SIZE(value):
             return False
         i = 0
@@ -236,15 +236,6 @@ cdef bint holds(tuple fact) except -1:
         return bytes(memoryview(container)) == value
     if kind == IS_CALLED:
         return same(container(), value)
-    if kind == IS_NAMES:
-        if len(container) != PyTuple_GET_SIZE(value):
-            return False
-        i = 0
-        for key in container:
-            if i == PyTuple_GET_SIZE(value) or not same(key, <object> PyTuple_GET_ITEM(value, i)):
-                return False
-            i += 1
-        return True
     return same_content(container, value)
 
 
