@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import config, models, nn, optim
+from fastnn import config, models, nn, optim, plotting
 from fastnn.cli.output import print_json
 from fastnn.cli.run import Run
 from fastnn.files import write_atomically
@@ -175,8 +175,6 @@ def _keep(profile: Profile, args: argparse.Namespace) -> None:
     if args.trace:
         profile.save_trace(args.trace)
     if args.plot:
-        from fastnn import plotting
-
         try:
             plotting.pyplot().switch_backend("Agg")  # a file needs no window
         except ImportError as error:

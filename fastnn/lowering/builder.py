@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fastnn.graph import Graph, Node, Shape, Tensor, count, linear
-from fastnn.ops.base import INPUT, MEMORY, Leaf
+from fastnn.graph import INPUT, MEMORY, Graph, Leaf, Node, Temporary, Tensor
+from fastnn.seed import state
+from fastnn.sizes import Shape, count, linear
 
 DTYPE_CODES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1, np.dtype(np.int64): 2}
 
@@ -32,14 +33,6 @@ class Buffer:
 
     def root(self) -> Buffer:
         return self if self.same_as is None else self.same_as.root()
-
-
-@dataclass(eq=False)
-class Temporary:
-    """Memory that an op needs between two native ops of its own."""
-
-    shape: Shape
-    dtype: np.dtype[Any]
 
 
 @dataclass(eq=False)
@@ -176,8 +169,6 @@ class Builder:
         numbers again, and the backward pass those of its forward.
         """
         if self._snapshot is None:
-            from fastnn.seed import state
-
             node, self._node = self._node, None
             self._snapshot = Temporary((2,), np.dtype(np.int64))
             words = self.array(state())

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from fastnn.graph import describe
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import NativeOp
-    from fastnn.lowering.program import Program
+from fastnn.lowering.builder import NativeOp
+from fastnn.sizes import describe
 
 
-def explain(program: Program) -> str:
+def explain(phases: Sequence[Sequence[NativeOp]], arena_bytes: int, batch: int) -> str:
     """One line a native op: phase, kernel, shapes, FLOPs, bytes, arena offset of its first output.
 
     "once" in place of the phase: it runs for the first batch of a size, and what it made is kept.
     """
     header = ("phase", "op", "shapes", "from", "MFLOP", "KiB", "arena")
     rows = [header]
-    for p, phase in enumerate(program.phases):
+    for p, phase in enumerate(phases):
         for op in phase:
             rows.append(("once" if op.once else str(p), op.kernel, *_details(op)))
     text = [table(rows)]
     text.append(
-        f"{len(program.phases)} phases, {len(rows) - 1} ops, arena {program.arena_bytes / 1024:.1f} KiB, "
-        f"batch up to {program.batch}"
+        f"{len(phases)} phases, {len(rows) - 1} ops, arena {arena_bytes / 1024:.1f} KiB, batch up to {batch}"
     )
     return "\n".join(text)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from fastnn.graph import Graph, Node, Tensor, recording, same_shape
+from fastnn.graph import Graph, Node, Tensor, recording
 from fastnn.ops.activation import ACTIVATION, ACTIVATION_GRAD, saves_output
 from fastnn.ops.conv2d import CONV2D
 from fastnn.ops.elementwise import BINARY, add, mul, neg, sub
 from fastnn.ops.norm import BATCH_NORM_EVAL, BATCH_NORM_INVSTD
 from fastnn.ops.pool2d import PoolGrad
+from fastnn.sizes import same_shape
 
 
 def remove_dead(graph: Graph, wanted: Iterable[Tensor]) -> None:

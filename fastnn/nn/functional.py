@@ -16,7 +16,7 @@ from fastnn.graph import is_tracing
 from fastnn.nn._eager import eager, run_function
 from fastnn.nn.parameter import Parameter
 from fastnn.ops import conv2d as convolution
-from fastnn.ops import gemm, loss, norm, pool2d, random, shape
+from fastnn.ops import gemm, layout, loss, norm, pool2d, random, shape
 from fastnn.ops.activation import activation
 
 __all__ = [
@@ -98,7 +98,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
 @eager("input")
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Merge the dimensions start_dim ... end_dim into one."""
-    return shape.flatten(input, start_dim, end_dim)
+    return layout.flatten(input, start_dim, end_dim)
 
 
 def concat(tensors: Sequence[Any], dim: int = 0) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fastnn_ext.activation as native
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count
-from fastnn.ops.base import Op, Signature, check_float
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_float
+from fastnn.ops.layout import behind_layout
+from fastnn.sizes import count
 
 
 class Activation(Op):
@@ -25,7 +24,7 @@ class Activation(Op):
         grad = active_graph().add(ACTIVATION_GRAD, [grads[0], saved], **node.attrs)  # type: ignore[list-item]
         return [grad.output]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         to.emit(
             "activation",
             outputs=node.outputs,
@@ -47,7 +46,7 @@ class ActivationGrad(Op):
     def infer(self, node: Node) -> Signature:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         to.emit(
             "activation_backward",
             outputs=node.outputs,
@@ -73,8 +72,6 @@ def saves_output(kind: str, alpha: float) -> bool:
 
 
 def activation(x: Any, kind: str, alpha: float = 0.0) -> Tensor:
-    from fastnn.ops.shape import behind_layout
-
     x = as_tensor(x)
     check_float(kind, x)
     return behind_layout(

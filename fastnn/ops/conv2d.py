@@ -4,17 +4,15 @@ which cancel between neighbouring layers and remain only at a plan's edges."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fastnn_ext.activation as native_activation
 import fastnn_ext.conv2d as native
-from fastnn import _check
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, linear
-from fastnn.ops.base import Op, Signature, check_dtypes, check_float
+from fastnn.graph import Emitter, Node, Op, Signature, Temporary, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_dtypes, check_float, pair, single
 from fastnn.ops.elementwise import add
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder, Temporary
+from fastnn.ops.layout import from_nwc, reshape, to_nchw, to_nhwc, to_nwc, transpose
+from fastnn.sizes import count, describe, linear
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Geometry:
         ]  # fmt: skip
 
 
-def _packed(to: Builder, w: Tensor, dims: list[int], kind: int, scale: Tensor | None = None) -> Temporary:
+def _packed(to: Emitter, w: Tensor, dims: list[int], kind: int, scale: Tensor | None = None) -> Temporary:
     """The weights as the kernels read them, made once a run instead of in every chunk; kept if constant."""
     packed = to.temporary((native.packed_elements(*dims, kind=kind),), w.dtype)
     to.emit("conv2d_pack", [packed], [w, scale], [*dims, kind, to.is_constant(w)])
@@ -99,7 +97,7 @@ class Conv2d(Op):
             result.append(dy)
         return result
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, w, *rest = node.inputs
         bias = rest.pop(0) if node.attrs["bias"] else None
         residual = rest.pop(0) if node.attrs["residual"] else None
@@ -153,7 +151,7 @@ class InputGrad(Op):
             )
         return [ddy, dw]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         dy, w, *saved = node.inputs
         grad = node.attrs["grad"]
         dims = node.attrs["geometry"].dims(node.output.shape, dy.shape)
@@ -183,7 +181,7 @@ class WeightGrad(Op):
         dtype = node.inputs[0].dtype
         return [(node.attrs["shape"], dtype), (node.inputs[1].shape[3:], dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, dy = node.inputs
         dims = node.attrs["geometry"].dims(x.shape, dy.shape)
         dw, dbias = node.outputs[0], to.wanted(node.outputs)[1]
@@ -214,29 +212,6 @@ class WeightGrad(Op):
 CONV2D = Conv2d()
 INPUT_GRAD = InputGrad()
 WEIGHT_GRAD = WeightGrad()
-
-
-def pair(value: Any, what: str, low: int) -> tuple[int, int]:
-    """An int, or a pair of them, each at least `low`."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in values):
-        raise TypeError(f"{what} must be an int or a pair of ints, got {value!r}")
-    if min(values) < low or max(values) > _check.LARGEST_SIZE:
-        limits = f"at least {low}" if min(values) < low else f"at most {_check.LARGEST_SIZE}"
-        raise ValueError(f"{what} must be {limits}, got ({', '.join(map(_check.brief, values))})")
-    return values
-
-
-def single(value: Any, what: str, low: int) -> int:
-    """An int, alone or in a tuple, at least `low`."""
-    if isinstance(value, (tuple, list)) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what} must be an int, got {value!r}")
-    if not low <= value <= _check.LARGEST_SIZE:
-        limits = f"at least {low}" if value < low else f"at most {_check.LARGEST_SIZE}"
-        raise ValueError(f"{what} must be {limits}, got {_check.brief(value)}")
-    return value
 
 
 def padding_of(
@@ -270,37 +245,9 @@ def ends_of(padding: Any, kernel: int, stride: int, dilation: int) -> tuple[int,
     return padding_of(sides, (1, kernel), (1, stride), (1, dilation))[2:]
 
 
-def to_nhwc(x: Tensor) -> Tensor:
-    from fastnn.ops.shape import transpose
-
-    return transpose(x, (0, 2, 3, 1))
-
-
-def to_nchw(x: Tensor) -> Tensor:
-    from fastnn.ops.shape import transpose
-
-    return transpose(x, (0, 3, 1, 2))
-
-
-def to_nwc(x: Tensor) -> Tensor:
-    """Sequences (N, C, L) as images (N, 1, L, C)."""
-    from fastnn.ops.shape import reshape, transpose
-
-    return reshape(transpose(x, (0, 2, 1)), (x.shape[0], 1, x.shape[2], x.shape[1]))
-
-
-def from_nwc(x: Tensor) -> Tensor:
-    """Images (N, 1, L, C) as sequences (N, C, L)."""
-    from fastnn.ops.shape import reshape, transpose
-
-    return transpose(reshape(x, (x.shape[0], *x.shape[2:])), (0, 2, 1))
-
-
 def kernel_layout(weight: Tensor, groups: int) -> Tensor:
     """(OC, IC/groups, KH, KW) as (groups, KH, KW, IC/groups, OC/groups); no copy without groups, if
     the parameter is kept as (KH, KW, IC, OC)."""
-    from fastnn.ops.shape import reshape, transpose
-
     oc, ic, kh, kw = weight.shape
     if groups == 1:
         return reshape(transpose(weight, (2, 3, 1, 0)), (1, kh, kw, ic, oc))
@@ -367,8 +314,6 @@ def conv1d(
     x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Tensor:
     """See fastnn.nn.functional.conv1d: images one pixel high."""
-    from fastnn.ops.shape import reshape, transpose
-
     x, weight, bias = _operands("conv1d", x, weight, bias, groups, "L")
     oc, ic, width = weight.shape
     step, spread = single(stride, "stride", 1), single(dilation, "dilation", 1)
@@ -419,8 +364,6 @@ def conv_transpose1d(
     dilation: Any,
 ) -> Tensor:
     """See fastnn.nn.functional.conv_transpose1d: images one pixel high."""
-    from fastnn.ops.shape import reshape
-
     x, weight, bias = _operands("conv_transpose1d", x, weight, bias, groups, "L", transposed=True)
     geometry, size = _transposed(
         "conv_transpose1d",

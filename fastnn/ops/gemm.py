@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fastnn_ext.activation as native_activation
 import fastnn_ext.gemm as native
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, linear
-from fastnn.ops.base import Op, Signature, check_dtypes, check_float
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder, Temporary
-
+from fastnn.graph import Emitter, Node, Op, Signature, Temporary, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_dtypes, check_float
+from fastnn.ops.layout import TRANSPOSE, reshape
+from fastnn.sizes import count, describe, linear, same_shape
 
 #: Samples. A product that is not large at this batch gets no room for a copy of B.
 SOME = 320
@@ -58,13 +56,11 @@ class MatMul(Op):
             db = product(dy, a, ta=True, tb=ta) if tb else product(a, dy, ta=not ta)
         if node.attrs["bias"]:
             if needs[2]:
-                from fastnn.ops.reduce import reduce
-
-                dbias = reduce(dy, "sum", tuple(range(dy.ndim - 1)), keepdim=False)
+                dbias = dy.sum(tuple(range(dy.ndim - 1)))
             return [da, db, dbias]
         return [da, db]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         inputs = list(node.inputs)
         a, b = inputs[:2]
         rest = inputs[2:]
@@ -92,7 +88,7 @@ class MatMul(Op):
         if partial is not None:
             to.emit("gemm_sum", node.outputs, [partial, None, bias, saved], dims, scalars)
 
-    def _panels(self, node: Node, to: Builder) -> Temporary | None:
+    def _panels(self, node: Node, to: Emitter) -> Temporary | None:
         """Room for a copy of B that all chunks of a large product read."""
         stack, *sizes = self.sizes(node)
         m, n, k = (fixed + per_sample * SOME for fixed, per_sample in map(linear, sizes))
@@ -101,7 +97,7 @@ class MatMul(Op):
             return None
         return to.temporary((sizes[2], columns), node.output.dtype)
 
-    def _partial(self, node: Node, to: Builder) -> Temporary | None:
+    def _partial(self, node: Node, to: Emitter) -> Temporary | None:
         """Room for the parts of a product that has, or with a batch of one would have, a single row."""
         stack, m, n, k = self.sizes(node)
         if stack != 1 or node.attrs["tb"] or linear(m) not in ((1, 0), (0, 1)) or linear(n)[1] or linear(k)[1]:
@@ -119,8 +115,6 @@ MATMUL = MatMul()
 
 def _untransposed(x: Tensor) -> tuple[Tensor, bool]:
     """The matrix that x is a transpose of, if it is one."""
-    from fastnn.ops.shape import TRANSPOSE
-
     node = x.node
     if node.op is TRANSPOSE:
         axes = node.attrs["axes"]
@@ -142,9 +136,6 @@ def product(a: Tensor, b: Tensor, *, ta: bool = False, tb: bool = False, bias: T
 
 def matmul(a: Any, b: Any) -> Tensor:
     """`a @ b` as NumPy's: vectors, matrices, and stacks of matrices of the same leading sizes."""
-    from fastnn.graph import same_shape
-    from fastnn.ops.shape import reshape
-
     a = as_tensor(a) if not isinstance(a, Tensor) else a
     b = as_tensor(b, like=a)
     check_float("matmul", a)
@@ -177,8 +168,6 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 def linear_map(x: Any, weight: Any, bias: Any = None) -> Tensor:
     """x W^T + b over the last dimension: x (..., in), weight (out, in), bias (out,) -> (..., out)."""
-    from fastnn.ops.shape import reshape
-
     x = as_tensor(x)
     weight = as_tensor(weight, like=x)
     check_float("linear: input", x)

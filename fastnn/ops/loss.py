@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fastnn_ext.loss as native
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, same_shape
-from fastnn.ops.base import Op, Signature, check_dtypes, check_float, normalize_dim
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
+from fastnn.ops.layout import BROADCAST, RESHAPE, broadcast_to
+from fastnn.sizes import count, describe, same_shape
 
 REDUCTIONS = ("none", "mean", "sum")
 OF_DIFFERENCE = ("mse", "l1", "smooth_l1", "huber")  # losses of input - target
@@ -27,7 +26,7 @@ class Softmax(Op):
         grad = active_graph().add(SOFTMAX_GRAD, [grads[0], node.output], log=node.attrs["log"])  # type: ignore[list-item]
         return [grad.output]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         shape = node.output.shape
         dims = [count(shape[:-1]), shape[-1], int(node.attrs["log"])]
         to.emit("softmax", node.outputs, node.inputs, dims, [])
@@ -44,7 +43,7 @@ class SoftmaxGrad(Op):
     def infer(self, node: Node) -> Signature:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         shape = node.output.shape
         dims = [count(shape[:-1]), shape[-1], int(node.attrs["log"])]
         to.emit("softmax_backward", node.outputs, node.inputs, dims, [])
@@ -68,20 +67,17 @@ class CrossEntropy(Op):
         return [(logits.shape[:1], logits.dtype), (logits.shape, logits.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        from fastnn.ops.elementwise import mul
-        from fastnn.ops.shape import reshape
-
         dloss = grads[0]
         assert dloss is not None
         if any(needs[1:]):
             raise TypeError("cross_entropy has a gradient for its input alone, not for target or weight")
         if node.attrs["reduction"] == "none":
-            dloss = reshape(dloss, (*dloss.shape, 1))
+            dloss = dloss.unsqueeze(-1)
         else:
             dloss = _first(dloss)
-        return [mul(node.outputs[1], dloss), *[None] * (len(node.inputs) - 1)]
+        return [node.outputs[1] * dloss, *[None] * (len(node.inputs) - 1)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         logits, labels, *weight = node.inputs
         to.emit(
             "cross_entropy",
@@ -116,18 +112,16 @@ class Elementwise(Op):
         return [(pieces, x.dtype), (x.shape, x.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        from fastnn.ops.elementwise import mul, neg
-
         dloss = grads[0]
         assert dloss is not None
         if any(needs[2 if node.attrs["kernel"] in OF_DIFFERENCE else 1 :]):
             raise TypeError(f"{node.attrs['kernel']} has a gradient for its input alone, not for target or weights")
         if node.attrs["reduction"] != "none":
             dloss = _first(dloss)
-        dx = mul(node.outputs[1], dloss)
-        return [dx, neg(dx) if needs[1] else None, *[None] * (len(node.inputs) - 2)]
+        dx = node.outputs[1] * dloss
+        return [dx, -dx if needs[1] else None, *[None] * (len(node.inputs) - 2)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         rest = list(node.inputs[2:])
         extras = [rest.pop(0) if there else None for there in node.attrs["extras"]]
         to.emit(
@@ -154,26 +148,22 @@ ELEMENTWISE = Elementwise()
 
 def _first(dloss: Tensor) -> Tensor:
     """The gradient for a sum, from the gradient for its addends: they are all the same."""
-    from fastnn.ops.shape import BROADCAST, RESHAPE, getitem, reshape
-
     node = dloss.node
     while node.op in (BROADCAST, RESHAPE):
         if node.inputs[0].ndim == 0:
             return node.inputs[0]
         node = node.inputs[0].node
-    return reshape(getitem(dloss, 0), ())
+    return dloss[0].reshape(())
 
 
 def softmax(x: Any, dim: int, log: bool = False) -> Tensor:
     """exp(x) / sum(exp(x)) along a dimension, or its logarithm."""
-    from fastnn.ops.shape import swap
-
     x = as_tensor(x)
     name = "log_softmax" if log else "softmax"
     check_float(name, x)
     d = normalize_dim(dim, x.ndim, name)
     if d != x.ndim - 1:
-        return swap(softmax(swap(x, d, -1), -1, log), d, -1)
+        return softmax(x.transpose(d, -1), -1, log).transpose(d, -1)
     return active_graph().add(SOFTMAX, [x], log=log).output
 
 
@@ -210,9 +200,6 @@ def cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """See fastnn.nn.functional.cross_entropy."""
-    from fastnn.ops.reduce import reduce
-    from fastnn.ops.shape import permute, reshape
-
     check_reduction(reduction)
     logits = as_tensor(logits)
     labels = as_tensor(labels)
@@ -229,11 +216,10 @@ def cross_entropy(
     result = labels.shape
     _have_checked(labels, int(logits.shape[min(1, logits.ndim - 1)]), int(ignore_index))
     if logits.ndim == 1:
-        logits, labels = reshape(logits, (1, logits.shape[0])), reshape(labels, (1,))
+        logits, labels = logits.unsqueeze(0), labels.unsqueeze(0)
     elif logits.ndim > 2:
-        logits = permute(logits, (0, *range(2, logits.ndim), 1))
-        logits = reshape(logits, (count(logits.shape[:-1]), logits.shape[-1]))
-        labels = reshape(labels, (count(labels.shape),))
+        logits = logits.permute(0, *range(2, logits.ndim), 1).flatten(0, -2)
+        labels = labels.flatten()
     inputs = [logits, labels]
     if weight is not None:
         weight = as_tensor(weight, like=logits)
@@ -251,7 +237,7 @@ def cross_entropy(
         smoothing=float(label_smoothing),
         weighted=weight is not None,
     ).output
-    return reshape(losses, result) if reduction == "none" else reduce(losses, "sum")
+    return losses.reshape(result) if reduction == "none" else losses.sum()
 
 
 def elementwise(
@@ -264,8 +250,6 @@ def elementwise(
     cols: tuple[int, ...] = (),
 ) -> Tensor:
     """A loss over pairs of elements of input and target, which have one shape."""
-    from fastnn.ops.reduce import reduce
-
     check_reduction(reduction)
     x = as_tensor(x)
     target = as_tensor(target, like=x)
@@ -285,13 +269,11 @@ def elementwise(
         scalars=list(scalars),
         cols=list(cols),
     )
-    return node.output if reduction == "none" else reduce(node.output, "sum")
+    return node.output if reduction == "none" else node.output.sum()
 
 
 def bce_with_logits(x: Any, target: Any, weight: Any, pos_weight: Any, reduction: str) -> Tensor:
     """See fastnn.nn.functional.binary_cross_entropy_with_logits."""
-    from fastnn.ops.shape import broadcast_to
-
     x = as_tensor(x)
     if weight is not None:
         weight = as_tensor(weight, like=x)

@@ -7,26 +7,16 @@ and a residual that follow them into their own pass over the data, and into thei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import fastnn_ext.activation as native_activation
 import fastnn_ext.norm as native
-from fastnn.graph import (
-    Node,
-    Tensor,
-    active_graph,
-    as_tensor,
-    count,
-    describe,
-    linear,
-)
-from fastnn.ops.base import Op, Signature, check_dtypes, check_float
-from fastnn.ops.shape import RESHAPE, permute, reshape
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_dtypes, check_float
+from fastnn.ops.layout import RESHAPE, permute, reshape
+from fastnn.sizes import count, describe, linear
 
 Array = np.ndarray[Any, Any]
 
@@ -52,7 +42,7 @@ class BatchNorm(Op):
         _, mean, invstd = node.outputs
         return _norm_vjp(BATCH_NORM_GRAD, node, grads[0], needs, mean, invstd, training=True)
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, dtype, (y, mean, invstd) = node.inputs[0], node.inputs[0].dtype, node.outputs
         dims = _rows_and_channels(x)
         running = node.attrs["running"]
@@ -107,7 +97,7 @@ class BatchNormEval(Op):
         )
         return [dx, None, None, *rest]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         operands = [*node.inputs[:3], *_optional(node, 3, "affine", "affine", "residual")]
         kind, alpha = _act(node)
         to.emit(
@@ -131,7 +121,7 @@ class BatchNormInvstd(Op):
     def infer(self, node: Node) -> Signature:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         dims, eps = [count(node.output.shape)], node.attrs["eps"]
         to.emit("batch_norm_invstd", node.outputs, node.inputs, dims, [eps])
 
@@ -148,7 +138,7 @@ class BatchNormGrad(Op):
         channels = (x.shape[-1:], x.dtype)
         return [(x.shape, x.dtype), channels, channels, (x.shape, x.dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         dy, x, mean, invstd = node.inputs[:4]
         weight, y = _optional(node, 4, "affine", "act")
         dx, dweight, dbias, dresidual = to.wanted(node.outputs)
@@ -199,7 +189,7 @@ class GroupNorm(Op):
         groups = node.attrs["groups"]
         return _norm_vjp(GROUP_NORM_GRAD, node, grads[0], needs, mean, invstd, groups=groups)
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, (y, mean, invstd) = node.inputs[0], node.outputs
         sizes, groups = _sample_sizes(x), node.attrs["groups"]
         partial = to.temporary(_group_partial(x), x.dtype)
@@ -223,7 +213,7 @@ class GroupNormGrad(Op):
     def infer(self, node: Node) -> Signature:
         return BATCH_NORM_GRAD.infer(node)
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         dy, x, mean, invstd = node.inputs[:4]
         weight, y = _optional(node, 4, "affine", "act")
         dx, dweight, dbias, dresidual = to.wanted(node.outputs)
@@ -269,7 +259,7 @@ class LayerNorm(Op):
         result = grad.outputs if affine else grad.outputs[:1]
         return [g if need else None for g, need in zip(result, needs, strict=True)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         operands = [node.inputs[0], *_optional(node, 1, "affine", "affine")]
         outputs = [node.output, *to.wanted(node.outputs[1:])]
         to.emit("layer_norm", outputs, operands, node.inputs[0].shape, [node.attrs["eps"]])
@@ -286,7 +276,7 @@ class LayerNormGrad(Op):
     def infer(self, node: Node) -> Signature:
         return BATCH_NORM_GRAD.infer(node)[:3]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, (weight,) = node.inputs[1], _optional(node, 4, "affine")
         dx, dweight, dbias = to.wanted(node.outputs)
         if dx is not None:
@@ -314,7 +304,7 @@ class LocalResponseNorm(Op):
         operands = [grads[0], node.inputs[0], node.outputs[1]]
         return [active_graph().add(LOCAL_RESPONSE_NORM_GRAD, operands, **node.attrs).output]  # type: ignore[arg-type]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         dims = [*_rows_and_channels(node.inputs[0]), node.attrs["size"]]
         outputs = [node.output, *to.wanted(node.outputs[1:])]
         scalars = [node.attrs[name] for name in ("alpha", "beta", "k")]
@@ -332,7 +322,7 @@ class LocalResponseNormGrad(Op):
     def infer(self, node: Node) -> Signature:
         return [(node.inputs[1].shape, node.inputs[1].dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         dims = [*_rows_and_channels(node.inputs[1]), node.attrs["size"]]
         scalars = [node.attrs[name] for name in ("alpha", "beta")]
         to.emit(self.name, node.outputs, node.inputs, dims, scalars)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import fastnn_ext.pool2d  # noqa: F401  (registers the native ops)
-from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor, count, describe
-from fastnn.ops.base import Op, Signature, check_float
-from fastnn.ops.conv2d import from_nwc, pair, single, to_nchw, to_nhwc, to_nwc
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_float, pair, single
+from fastnn.ops.layout import from_nwc, to_nchw, to_nhwc, to_nwc
+from fastnn.sizes import Shape, count, describe
 
 #: Taps of a window of maxima: which one it was is kept in a byte.
 MAX_TAPS = 255
@@ -40,7 +38,7 @@ class Pool(Op):
         operands = [grads[0], *node.outputs[1:]]
         return [active_graph().add(self.grad, operands, shape=shape, settings=settings).output]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         outputs = [node.output, *to.wanted(node.outputs[1:])]
         dims = [*node.inputs[0].shape, *node.attrs["size"], *node.attrs["settings"]]
         to.emit(self.name, outputs, node.inputs, dims)
@@ -58,7 +56,7 @@ class PoolGrad(Op):
     def infer(self, node: Node) -> Signature:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         dims = [*node.output.shape, *node.inputs[0].shape[1:3], *node.attrs["settings"]]
         to.emit(self.name, node.outputs, node.inputs, dims)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import fastnn_ext.random  # noqa: F401  (registers the native ops)
-from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor, count, describe, same_shape
-from fastnn.ops.base import Op, Signature, check_float
+from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_float
 from fastnn.ops.elementwise import add, affine, binary, mul, sub
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.ops.layout import behind_layout, to_nchw, to_nhwc
+from fastnn.sizes import Shape, count, describe, same_shape
 
 
 class Dropout(Op):
@@ -26,7 +25,7 @@ class Dropout(Op):
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         return [active_graph().add(DROPOUT, [grads[0]], **node.attrs).output]  # type: ignore[list-item]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         to.emit(
             "dropout",
             outputs=node.outputs,
@@ -50,7 +49,7 @@ class Numbers(Op):
     def infer(self, node: Node) -> Signature:
         return [(node.attrs["shape"], node.attrs["dtype"])]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         dims = [count(node.output.shape), node.attrs["stream"]]
         to.emit(node.attrs["kind"], node.outputs, [to.random_state()], dims, [0.0, 1.0])
 
@@ -95,8 +94,6 @@ def _placed(x: Tensor, shape: Shape) -> Tensor:
 
 def dropout(x: Any, p: float) -> Tensor:
     """x with each element kept with probability 1 - p and scaled by 1 / (1 - p), else 0."""
-    from fastnn.ops.shape import behind_layout
-
     x = as_tensor(x)
     check_float("dropout", x)
     return behind_layout(lambda t: _drop(t, p, 1, 0), x)
@@ -104,8 +101,6 @@ def dropout(x: Any, p: float) -> Tensor:
 
 def dropout2d(x: Any, p: float) -> Tensor:
     """Dropout of whole channels of x (N, C, H, W)."""
-    from fastnn.ops.conv2d import to_nchw, to_nhwc
-
     x = as_tensor(x)
     check_float("dropout2d", x)
     if x.ndim != 4:

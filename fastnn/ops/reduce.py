@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fastnn_ext.reduce as native
-from fastnn.graph import Dim, Node, Tensor, active_graph, as_tensor, count, is_one
-from fastnn.ops.base import Op, Signature, check_float, normalize_dim
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder, Temporary
+from fastnn.graph import Emitter, Node, Op, Signature, Temporary, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_float, normalize_dim
+from fastnn.ops.elementwise import binary
+from fastnn.ops.layout import broadcast_to, reshape
+from fastnn.sizes import Dim, count, is_one
 
 #: From this many elements an output on, a reduction to few outputs is cut into pieces.
 LONG = 8192
@@ -29,9 +29,6 @@ class Reduce(Op):
         return [((*x.shape[:first], *x.shape[last + 1 :]), x.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        from fastnn.ops.elementwise import binary, mul
-        from fastnn.ops.shape import broadcast_to, reshape
-
         (dy,), x, y = grads, node.inputs[0], node.output
         assert dy is not None
         first, last = node.attrs["first"], node.attrs["last"]
@@ -41,18 +38,18 @@ class Reduce(Op):
             if isinstance(length, Dim):
                 dy = active_graph().add(DIVIDE, [dy], length=length).output
             else:
-                dy = mul(dy, 1.0 / length)
-        grad = broadcast_to(reshape(dy, kept), x.shape)
+                dy = dy * (1.0 / length)
+        grad = broadcast_to(dy.reshape(kept), x.shape)
         match node.attrs["kind"]:
             case "sum" | "mean":
                 return [grad]
             case _:
                 # Shared equally among ties, as PyTorch's amax and amin.
-                hits = binary(x, broadcast_to(reshape(y, kept), x.shape), "equal")
-                ties = broadcast_to(reshape(reduce(hits, "sum", tuple(range(first, last + 1)), False), kept), x.shape)
-                return [mul(grad, hits / ties)]
+                hits = binary(x, y.reshape(kept), "equal")
+                ties = hits.sum(tuple(range(first, last + 1)), keepdim=True)
+                return [grad * (hits / ties)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, y, kind = node.inputs[0], node.output, native.REDUCE.index(node.attrs["kind"])
         source: Tensor | Temporary = x
         first, last = node.attrs["first"], node.attrs["last"]
@@ -80,7 +77,7 @@ class DivideBySize(Op):
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         return [active_graph().add(DIVIDE, [grads[0]], length=node.attrs["length"]).output]  # type: ignore[list-item]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         to.emit("divide_by_size", node.outputs, node.inputs, [count(node.output.shape), node.attrs["length"]], [])
 
 
@@ -100,8 +97,6 @@ def _axes(dim: Any, ndim: int, what: str) -> list[int]:
 
 def reduce(x: Any, kind: str, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Reduce over one dimension, several, or all (dim=None)."""
-    from fastnn.ops.shape import reshape
-
     x = as_tensor(x)
     check_float(kind, x)
     axes = _axes(dim, x.ndim, kind)

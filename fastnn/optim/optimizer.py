@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,12 +12,10 @@ from fastnn import _check
 from fastnn.graph import Graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
+from fastnn.lowering.watch import Walk
 from fastnn.nn.parameter import Parameter, mark_gradients
 from fastnn_ext.atomic import commit
 from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact, changed
-
-if TYPE_CHECKING:
-    from fastnn.lowering.watch import Walk
 
 ALIGN = 16  # elements: a parameter starts at a cache line
 
