@@ -19,8 +19,11 @@ from fastnn import _check
 from fastnn._check import FLOATS
 from fastnn.sizes import Shape, count, describe
 
+#: What a native op takes, by the names of its signature.
+Arguments: TypeAlias = dict[str, Any]
+
 #: Shapes and dtypes of an op's outputs.
-Signature: TypeAlias = list[tuple[Shape, np.dtype[Any]]]
+OutputTypes: TypeAlias = list[tuple[Shape, np.dtype[Any]]]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -42,26 +45,39 @@ class Temporary:
 
 
 class Emitter(Protocol):
-    """What `Op.lower` writes native ops to. Operands are tensors, temporaries, memory or None."""
+    """What `Op.lower` writes native ops to."""
 
     def emit(
         self,
         kernel: str,
-        outputs: Sequence[Any],
-        inputs: Sequence[Any],
-        dims: Sequence[int],
-        scalars: Sequence[float] = (),
+        /,
         *,
-        in_place: tuple[int, ...] = (),
+        flops: int = 0,
         dtype: np.dtype[Any] | None = None,
         callback: Any = None,
         commit: bool = False,
-        writes: tuple[int, ...] = (),
+        late: int | None = None,
+        **arguments: Any,
     ) -> None:
-        """Append a native op."""
+        """Append a native op.
 
-    def emit_late(self, order: int, *args: Any, **settings: Any) -> None:
-        """Emit behind all nodes, by `order`: where passes may have moved nodes, but effects keep theirs."""
+        Parameters
+        ----------
+        kernel : str
+        flops : int, default 0
+            For explain() and profile().
+        dtype : numpy.dtype, optional
+            By default that of the first output that is there.
+        callback : object, optional
+            What an op that runs Python calls.
+        commit : bool, default False
+            It changes what outlives the run, and so comes when nothing can stop the program any more.
+        late : int, optional
+            It comes behind all nodes, in this order: passes may have moved nodes, but effects keep theirs.
+        **arguments
+            By the names of the op's signature: tensors, temporaries and memory; sizes; numbers. What is
+            optional may be None or left out.
+        """
 
     def alias(self, output: Tensor, source: Tensor) -> None:
         """The output is the source's memory under another shape."""
@@ -89,7 +105,7 @@ class Op:
     """One kind of node.
 
     `infer` gives the outputs' shapes and dtypes; `vjp` the gradients for the inputs, written as
-    further nodes; `lower` emits native ops. `flops` is what plan.explain() prints.
+    further nodes; `lower` emits native ops.
     """
 
     name: str = ""
@@ -104,7 +120,7 @@ class Op:
     #: "residual" (attrs["residual"], and what is to be added as the last input), "act", or both.
     absorbs: tuple[str, ...] = ()
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         raise NotImplementedError(self.name)
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -114,9 +130,6 @@ class Op:
     def lower(self, node: Node, to: Emitter) -> None:
         raise NotImplementedError(self.name)
 
-    def flops(self, node: Node) -> int:
-        return 0
-
     def acts(self, node: Node) -> bool:
         """Whether it changes what outlives the run, so that it is needed even where nobody reads its output."""
         return False
@@ -125,7 +138,7 @@ class Op:
 class Leaf(Op):
     """A value that is there before the plan runs."""
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.attrs["shape"], node.attrs["dtype"])]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -148,7 +161,7 @@ class Memory(Leaf):
 
     name = "memory"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         array = node.attrs["array"]
         return [(array.shape, array.dtype)]
 
@@ -158,7 +171,7 @@ class Constant(Leaf):
 
     name = "constant"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         value = node.attrs["value"]
         return [(value.shape, value.dtype)]
 

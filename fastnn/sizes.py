@@ -132,7 +132,3 @@ def broadcast_strides(shape: Shape, to: Shape) -> list[int]:
         0 if i < missing or (is_one(shape[i - missing]) and not is_one(to[i])) else strides[i - missing]
         for i in range(len(to))
     ]
-
-
-def padded(values: list[int], length: int, fill: int) -> list[int]:
-    return [*values, *[fill] * (length - len(values))]

@@ -96,8 +96,8 @@ cdef int run_backward(const fnn_op *op, int64_t chunk, void *scratch) noexcept n
     return 0
 
 
-runtime.register_op("activation", run_forward, prepare_forward)
-runtime.register_op("activation_backward", run_backward, prepare_backward)
+runtime.register_op("activation", run_forward, prepare_forward, "y", "*x", "n kind", "alpha")
+runtime.register_op("activation_backward", run_backward, prepare_backward, "dx", "*dy *saved", "n kind", "alpha")
 
 
 cdef int set_kind(fnn_op *op, object kind, object alpha) except -1:

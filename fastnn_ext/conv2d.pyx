@@ -949,11 +949,16 @@ cdef int run_sum(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return 0
 
 
-runtime.register_op("conv2d", run_forward, prepare_forward)
-runtime.register_op("conv2d_input_grad", run_input_grad, prepare_input_grad)
-runtime.register_op("conv2d_weight_grad", run_weight_grad, prepare_weight_grad)
-runtime.register_op("conv2d_weight_grad_sum", run_sum, prepare_sum)
-runtime.register_op("conv2d_pack", run_pack, prepare_pack)
+GEOMETRY = "n ih iw ic oh ow oc kh kw stride_h stride_w pad_top pad_left dilation_h dilation_w groups"
+
+runtime.register_op("conv2d", run_forward, prepare_forward,
+                    "y", "x w bias? residual? packed? scale?", GEOMETRY + " act kept", "alpha")
+runtime.register_op("conv2d_input_grad", run_input_grad, prepare_input_grad,
+                    "dx", "dy w saved? packed?", GEOMETRY + " act_grad kept", "alpha")
+runtime.register_op("conv2d_weight_grad", run_weight_grad, prepare_weight_grad,
+                    "dw? dbias?", "x dy +partial?", GEOMETRY + " beta? pieces")
+runtime.register_op("conv2d_weight_grad_sum", run_sum, prepare_sum, "dw dbias?", "partial", "elements oc pieces beta?")
+runtime.register_op("conv2d_pack", run_pack, prepare_pack, "packed", "w scale?", GEOMETRY + " kind kept")
 
 
 # ---- checked functions over NumPy arrays ------------------------------------------------------

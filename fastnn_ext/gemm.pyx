@@ -370,9 +370,11 @@ cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     return 0
 
 
-runtime.register_op("gemm", run, prepare)
-runtime.register_op("gemm_pack", run_pack, prepare_pack)
-runtime.register_op("gemm_sum", run_sum, prepare_sum)
+PRODUCT = "batch m n k a_row a_col a_batch b_row b_col b_batch c_row c_batch beta? act act_grad"
+
+runtime.register_op("gemm", run, prepare, "c", "a b bias? saved? +partial? panels?", PRODUCT, "alpha?")
+runtime.register_op("gemm_pack", run_pack, prepare_pack, "panels", "a? b", PRODUCT, "alpha?")
+runtime.register_op("gemm_sum", run_sum, prepare_sum, "c", "partial b? bias? saved?", PRODUCT, "alpha?")
 
 
 def _check_sizes(**sizes):

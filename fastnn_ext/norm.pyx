@@ -467,22 +467,35 @@ cdef int run_group_grad_apply(const fnn_op *op, int64_t chunk, void *scratch) no
     return 0
 
 
-runtime.register_op("batch_norm_stats", run_stats, prepare_batch_stats)
-runtime.register_op("batch_norm_finish", run_finish, prepare_batch_finish)
-runtime.register_op("batch_norm_running", run_running, prepare_running)
-runtime.register_op("batch_norm_invstd", run_invstd, prepare_invstd)
-runtime.register_op("batch_norm_apply", run_apply, prepare_batch_apply)
-runtime.register_op("batch_norm_eval", run_eval, prepare_batch_apply)
-runtime.register_op("batch_norm_grad_stats", run_grad_stats, prepare_batch_grad_stats)
-runtime.register_op("batch_norm_grad_finish", run_grad_finish, prepare_batch_finish)
-runtime.register_op("batch_norm_grad_apply", run_batch_grad_apply, prepare_batch_grad_apply)
-runtime.register_op("group_norm_stats", run_stats, prepare_group_stats)
-runtime.register_op("group_norm_finish", run_group_finish, prepare_group_finish)
-runtime.register_op("group_norm_apply", run_apply, prepare_group_apply)
-runtime.register_op("group_norm_grad_stats", run_grad_stats, prepare_group_grad_stats)
-runtime.register_op("group_norm_grad_params", run_grad_finish, prepare_group_params)
-runtime.register_op("group_norm_grad_finish", run_group_grad_finish, prepare_group_finish)
-runtime.register_op("group_norm_grad_apply", run_group_grad_apply, prepare_group_grad_apply)
+runtime.register_op("batch_norm_stats", run_stats, prepare_batch_stats, "partial", "x", "rows channels")
+runtime.register_op("batch_norm_finish", run_finish, prepare_batch_finish,
+                    "mean invstd var?", "partial x", "rows channels", "eps")
+runtime.register_op("batch_norm_running", run_running, prepare_running,
+                    "running_mean running_var batches?", "mean var", "rows channels", "momentum")
+runtime.register_op("batch_norm_invstd", run_invstd, prepare_invstd, "invstd", "var", "channels", "eps")
+runtime.register_op("batch_norm_apply", run_apply, prepare_batch_apply,
+                    "y", "*x mean invstd weight? bias? *residual?", "rows channels act", "alpha")
+runtime.register_op("batch_norm_eval", run_eval, prepare_batch_apply,
+                    "y", "*x running_mean running_var weight? bias? *residual?", "rows channels act", "alpha eps")
+runtime.register_op("batch_norm_grad_stats", run_grad_stats, prepare_batch_grad_stats,
+                    "partial", "dy x mean invstd y?", "rows channels act", "alpha")
+runtime.register_op("batch_norm_grad_finish", run_grad_finish, prepare_batch_finish,
+                    "dweight? dbias? sums?", "partial", "rows channels")
+runtime.register_op("batch_norm_grad_apply", run_batch_grad_apply, prepare_batch_grad_apply,
+                    "dx? dresidual?", "*dy x mean invstd weight? sums? y?", "rows channels act", "alpha")
+runtime.register_op("group_norm_stats", run_stats, prepare_group_stats, "partial", "x", "n rows channels")
+runtime.register_op("group_norm_finish", run_group_finish, prepare_group_finish,
+                    "mean invstd", "partial x", "n rows channels groups", "eps")
+runtime.register_op("group_norm_apply", run_apply, prepare_group_apply,
+                    "y", "*x mean invstd weight? bias? *residual?", "n rows channels groups act", "alpha")
+runtime.register_op("group_norm_grad_stats", run_grad_stats, prepare_group_grad_stats,
+                    "partial", "dy x mean invstd y?", "n rows channels groups act", "alpha")
+runtime.register_op("group_norm_grad_params", run_grad_finish, prepare_group_params,
+                    "dweight? dbias? sums?", "partial", "n rows channels")
+runtime.register_op("group_norm_grad_finish", run_group_grad_finish, prepare_group_finish,
+                    "sums", "partial weight?", "n rows channels groups")
+runtime.register_op("group_norm_grad_apply", run_group_grad_apply, prepare_group_grad_apply,
+                    "dx? dresidual?", "*dy x mean invstd weight? sums y?", "n rows channels groups act", "alpha")
 
 
 # ---- layer norm -----------------------------------------------------------------------------------
@@ -527,9 +540,11 @@ cdef int run_layer_grad_params(const fnn_op *op, int64_t chunk, void *scratch) n
     return 0
 
 
-runtime.register_op("layer_norm", run_layer, prepare_layer)
-runtime.register_op("layer_norm_backward", run_layer_grad, prepare_layer_grad)
-runtime.register_op("layer_norm_grad_params", run_layer_grad_params, prepare_batch_grad_stats)
+runtime.register_op("layer_norm", run_layer, prepare_layer, "y mean? invstd?", "x weight? bias?", "rows cols", "eps")
+runtime.register_op("layer_norm_backward", run_layer_grad, prepare_layer_grad,
+                    "dx", "dy x mean invstd weight?", "rows cols")
+runtime.register_op("layer_norm_grad_params", run_layer_grad_params, prepare_batch_grad_stats,
+                    "partial", "dy x mean invstd", "rows cols")
 
 
 # ---- local response norm --------------------------------------------------------------------------
@@ -554,8 +569,10 @@ cdef int run_response_grad(const fnn_op *op, int64_t chunk, void *scratch) noexc
     return 0
 
 
-runtime.register_op("local_response_norm", run_response, prepare_response)
-runtime.register_op("local_response_norm_backward", run_response_grad, prepare_response)
+runtime.register_op("local_response_norm", run_response, prepare_response,
+                    "y base?", "x", "rows channels size", "alpha beta k")
+runtime.register_op("local_response_norm_backward", run_response_grad, prepare_response,
+                    "dx", "dy x base", "rows channels size", "alpha beta")
 
 
 # ---- over NumPy arrays ----------------------------------------------------------------------------

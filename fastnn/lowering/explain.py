@@ -26,13 +26,11 @@ def explain(phases: Sequence[Sequence[NativeOp]], arena_bytes: int, batch: int) 
 
 
 def shapes(op: NativeOp) -> str:
-    outputs = [describe(s) for s in op.shapes[:1]]
-    inputs = [describe(s) for s in op.shapes[1:]]
-    return f"{' x '.join(inputs)} -> {outputs[0]}" if outputs and inputs else " ".join(outputs or inputs)
-
-
-#: Native ops that move what another one of their node computes.
-HELPERS = ("copy", "fill", "gemm_pack", "gemm_sum", "conv2d_pack", "conv2d_weight_grad_sum")
+    """Operands by their names, with their shapes: "a (N, 784), b (784, 10) -> c (N, 10)"."""
+    parts = [f"{name} {describe(op.shapes[name])}" for name in op.names if name in op.shapes]
+    made = sum(name in op.shapes for name in op.names[: op.n_outputs])
+    outputs, inputs = ", ".join(parts[:made]), ", ".join(parts[made:])
+    return f"{inputs} -> {outputs}" if outputs and inputs else outputs or inputs
 
 
 def work(op: NativeOp, part: float = 1.0) -> tuple[int, int]:
@@ -45,8 +43,7 @@ def work(op: NativeOp, part: float = 1.0) -> tuple[int, int]:
     for buffer in op.buffers:
         if buffer is not None:
             sizes[buffer] = int(buffer.nbytes) * (1.0 if buffer.root().where == "fixed" else part)
-    flops = op.node.op.flops(op.node) if op.node is not None and op.kernel not in HELPERS else 0
-    return round(int(flops) * part), round(sum(sizes.values()))
+    return round(op.flops * part), round(sum(sizes.values()))
 
 
 def origin(op: NativeOp) -> str:

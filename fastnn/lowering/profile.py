@@ -16,7 +16,7 @@ from fastnn.files import write_atomically
 from fastnn.graph import Tensor
 from fastnn.lowering.builder import NativeOp
 from fastnn.lowering.call import to_array
-from fastnn.lowering.explain import HELPERS, origin, shapes, table, work
+from fastnn.lowering.explain import origin, shapes, table, work
 from fastnn.lowering.roofline import Roofline, roofline
 from fastnn.sizes import linear
 from fastnn_ext import runtime
@@ -222,4 +222,4 @@ def _part(inputs: Sequence[Tensor], arrays: Sequence[np.ndarray[Any, Any]]) -> f
 
 
 def _name(op: NativeOp) -> str:
-    return op.kernel if op.node is None or op.kernel in HELPERS else origin(op)
+    return origin(op) if op.node is not None and op.flops else op.kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fastnn_ext.activation as native
-from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_float
 from fastnn.ops.layout import behind_layout
 from fastnn.sizes import count
@@ -16,7 +16,7 @@ class Activation(Op):
 
     name = "activation"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -25,17 +25,10 @@ class Activation(Op):
         return [grad.output]
 
     def lower(self, node: Node, to: Emitter) -> None:
+        n, kind = count(node.output.shape), native.ACTIVATIONS.index(node.attrs["kind"])
         to.emit(
-            "activation",
-            outputs=node.outputs,
-            inputs=node.inputs,
-            dims=[count(node.output.shape), native.ACTIVATIONS.index(node.attrs["kind"])],
-            scalars=[node.attrs["alpha"]],
-            in_place=(0,),
+            "activation", y=node.output, x=node.inputs[0], n=n, kind=kind, alpha=node.attrs["alpha"], flops=n
         )
-
-    def flops(self, node: Node) -> int:
-        return count(node.output.shape)
 
 
 class ActivationGrad(Op):
@@ -43,21 +36,22 @@ class ActivationGrad(Op):
 
     name = "activation_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def lower(self, node: Node, to: Emitter) -> None:
+        dy, saved = node.inputs
+        n, kind = count(node.output.shape), native.ACTIVATIONS.index(node.attrs["kind"])
         to.emit(
             "activation_backward",
-            outputs=node.outputs,
-            inputs=node.inputs,
-            dims=[count(node.output.shape), native.ACTIVATIONS.index(node.attrs["kind"])],
-            scalars=[node.attrs["alpha"]],
-            in_place=(0,),
+            dx=node.output,
+            dy=dy,
+            saved=saved,
+            n=n,
+            kind=kind,
+            alpha=node.attrs["alpha"],
+            flops=2 * n,
         )
-
-    def flops(self, node: Node) -> int:
-        return 2 * count(node.output.shape)
 
 
 ACTIVATION = Activation()
@@ -69,6 +63,12 @@ def saves_output(kind: str, alpha: float) -> bool:
     if kind in ("leaky_relu", "elu") and alpha <= 0:
         return False
     return bool(native.SAVES[kind] == "output")
+
+
+def epilogue(act: tuple[str, float] | None, name: str = "act") -> Arguments:
+    """An activation, or the gradient of one, as the native ops take it that apply it to what they made."""
+    kind, alpha = act or (None, 0.0)
+    return {name: -1 if kind is None else native.ACTIVATIONS.index(kind), "alpha": alpha}
 
 
 def activation(x: Any, kind: str, alpha: float = 0.0) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import fastnn_ext.callback as native
-from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.graph import Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.layout import broadcast_to
 from fastnn.sizes import Shape
 
@@ -28,7 +28,7 @@ class Callback(Op):
     name = "callback"
     sized = ("shapes",)
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         dtype = next(t.dtype for t in node.inputs if t.dtype.kind == "f")
         return [(shape, dtype) for shape in (*node.attrs["shapes"], TOKEN)]
 
@@ -57,7 +57,7 @@ class Callback(Op):
             inputs=node.inputs,
             first_input=len(node.outputs),
         )
-        to.emit("callback", node.outputs, node.inputs, call.sizes, [], callback=call)
+        to.emit("callback", outputs=node.outputs, inputs=node.inputs, sizes=call.sizes, callback=call)
 
 
 class CallbackGrad(Op):
@@ -68,7 +68,7 @@ class CallbackGrad(Op):
 
     name = "callback_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         inputs = node.attrs["of"].inputs
         return [(inputs[i].shape, inputs[i].dtype) for i in node.attrs["wrt"]]
 
@@ -84,7 +84,7 @@ class CallbackGrad(Op):
             inputs=grads,
             first_input=len(node.outputs),
         )
-        to.emit("callback", node.outputs, node.inputs, call.sizes, [], callback=call)
+        to.emit("callback", outputs=node.outputs, inputs=node.inputs, sizes=call.sizes, callback=call)
 
 
 CALLBACK = Callback()

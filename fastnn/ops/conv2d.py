@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import fastnn_ext.activation as native_activation
 import fastnn_ext.conv2d as native
-from fastnn.graph import Emitter, Node, Op, Signature, Temporary, Tensor, active_graph, as_tensor
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Temporary, Tensor, active_graph, as_tensor
+from fastnn.ops.activation import epilogue
 from fastnn.ops.arguments import check_dtypes, check_float, pair, single
 from fastnn.ops.elementwise import add
 from fastnn.ops.layout import from_nwc, reshape, to_nchw, to_nhwc, to_nwc, transpose
@@ -39,18 +39,18 @@ class Geometry:
                 )
         return tuple((p - s) // t + 1 for p, s, t in zip(padded, span, self.stride, strict=True))  # type: ignore[return-value]
 
-    def dims(self, x: tuple[int, ...], y: tuple[int, ...]) -> list[int]:
-        """n, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, dh, dw, groups"""
-        return [
-            *x, *y[1:], *self.kernel, *self.stride, self.padding[0], self.padding[2],
-            *self.dilation, self.groups,
-        ]  # fmt: skip
+    def dims(self, x: tuple[int, ...], y: tuple[int, ...]) -> Arguments:
+        """The sizes as the native ops take them, for images x and outputs y."""
+        values = (*x, *y[1:], *self.kernel, *self.stride, *self.padding[::2], *self.dilation, self.groups)
+        return dict(zip(native.GEOMETRY.split(), values, strict=True))
 
 
-def _packed(to: Emitter, w: Tensor, dims: list[int], kind: int, scale: Tensor | None = None) -> Temporary:
+def _packed(
+    to: Emitter, w: Tensor, dims: Arguments, kind: int, scale: Tensor | None = None
+) -> Temporary:
     """The weights as the kernels read them, made once a run instead of in every chunk; kept if constant."""
-    packed = to.temporary((native.packed_elements(*dims, kind=kind),), w.dtype)
-    to.emit("conv2d_pack", [packed], [w, scale], [*dims, kind, to.is_constant(w)])
+    packed = to.temporary((native.packed_elements(*dims.values(), kind=kind),), w.dtype)
+    to.emit("conv2d_pack", packed=packed, w=w, scale=scale, **dims, kind=kind, kept=to.is_constant(w))
     return packed
 
 
@@ -69,7 +69,7 @@ class Conv2d(Op):
     epilogue = ("act",)
     absorbs = ("residual",)
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x, w = node.inputs[:2]
         oh, ow = node.attrs["geometry"].output_size((x.shape[1], x.shape[2]))
         return [((x.shape[0], oh, ow, w.shape[0] * w.shape[4]), x.dtype)]
@@ -102,23 +102,21 @@ class Conv2d(Op):
         bias = rest.pop(0) if node.attrs["bias"] else None
         residual = rest.pop(0) if node.attrs["residual"] else None
         scale = rest.pop(0) if node.attrs.get("scale") else None
-        act = node.attrs["act"]
         dims = node.attrs["geometry"].dims(x.shape, node.output.shape)
-        packed = _packed(to, w, dims, 0, scale)
         to.emit(
             "conv2d",
-            outputs=node.outputs,
-            inputs=[x, w, bias, residual, packed, scale],
-            dims=[
-                *dims,
-                native_activation.ACTIVATIONS.index(act[0]) if act else -1,
-                to.is_constant(w),
-            ],
-            scalars=[act[1] if act else 0.0],
+            y=node.output,
+            x=x,
+            w=w,
+            bias=bias,
+            residual=residual,
+            packed=_packed(to, w, dims, 0, scale),
+            scale=scale,
+            **dims,
+            **epilogue(node.attrs["act"]),
+            kept=to.is_constant(w),
+            flops=_flops(node, node.output, w),
         )
-
-    def flops(self, node: Node) -> int:
-        return _flops(node, node.output, node.inputs[1])
 
 
 class InputGrad(Op):
@@ -129,7 +127,7 @@ class InputGrad(Op):
     sized = ("shape",)
     epilogue = ("grad",)
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -153,23 +151,19 @@ class InputGrad(Op):
 
     def lower(self, node: Node, to: Emitter) -> None:
         dy, w, *saved = node.inputs
-        grad = node.attrs["grad"]
         dims = node.attrs["geometry"].dims(node.output.shape, dy.shape)
-        packed = _packed(to, w, dims, 1)
         to.emit(
             "conv2d_input_grad",
-            outputs=node.outputs,
-            inputs=[dy, w, saved[0] if saved else None, packed],
-            dims=[
-                *dims,
-                native_activation.ACTIVATIONS.index(grad[0]) if grad else -1,
-                to.is_constant(w),
-            ],
-            scalars=[grad[1] if grad else 0.0],
+            dx=node.output,
+            dy=dy,
+            w=w,
+            saved=saved[0] if saved else None,
+            packed=_packed(to, w, dims, 1),
+            **dims,
+            **epilogue(node.attrs["grad"], "act_grad"),
+            kept=to.is_constant(w),
+            flops=_flops(node, dy, w),
         )
-
-    def flops(self, node: Node) -> int:
-        return _flops(node, node.inputs[0], node.inputs[1])
 
 
 class WeightGrad(Op):
@@ -177,7 +171,7 @@ class WeightGrad(Op):
 
     name = "conv2d_weight_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         dtype = node.inputs[0].dtype
         return [(node.attrs["shape"], dtype), (node.inputs[1].shape[3:], dtype)]
 
@@ -185,28 +179,31 @@ class WeightGrad(Op):
         x, dy = node.inputs
         dims = node.attrs["geometry"].dims(x.shape, dy.shape)
         dw, dbias = node.outputs[0], to.wanted(node.outputs)[1]
-        pieces, elements = native.weight_grad_pieces(*(int(d) for d in dims))
-        if pieces == 1:
-            to.emit("conv2d_weight_grad", [dw, dbias], [x, dy, None], [*dims, 0, 1])
-            return
-        partial = to.temporary((pieces, elements), x.dtype)
+        pieces, elements = native.weight_grad_pieces(*map(int, dims.values()))
+        partial = None if pieces == 1 else to.temporary((pieces, elements), x.dtype)
         to.emit(
             "conv2d_weight_grad",
-            [None, dbias],
-            [x, dy, partial],
-            [*dims, 0, pieces],
+            dw=dw if partial is None else None,
+            dbias=dbias,
+            x=x,
+            dy=dy,
+            partial=partial,
+            **dims,
+            pieces=pieces,
             dtype=x.dtype,
-            writes=(2,),
+            flops=_flops(node, dy, node.outputs[0]),
         )
-        to.emit(
-            "conv2d_weight_grad_sum",
-            [dw, dbias],
-            [partial],
-            [count(dw.shape), dy.shape[3], pieces, 0],
-        )
+        if partial is not None:
+            to.emit(
+                "conv2d_weight_grad_sum",
+                dw=dw,
+                dbias=dbias,
+                partial=partial,
+                elements=count(node.outputs[0].shape),
+                oc=dy.shape[3],
+                pieces=pieces,
+            )
 
-    def flops(self, node: Node) -> int:
-        return _flops(node, node.inputs[1], node.outputs[0])
 
 
 CONV2D = Conv2d()

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 import fastnn_ext.elementwise as native
-from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.graph import Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_dtypes, check_float
 from fastnn.ops.layout import behind_layout, broadcast_to, constant_value, sum_to
-from fastnn.sizes import broadcast_shapes, broadcast_strides, count, padded, same_shape
+from fastnn.sizes import broadcast_shapes, broadcast_strides, count, same_shape
 
 MAX_NDIM = 6
 
@@ -20,7 +20,7 @@ class Unary(Op):
 
     name = "unary"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -51,17 +51,9 @@ class Unary(Op):
         raise AssertionError(node.attrs["kind"])
 
     def lower(self, node: Node, to: Emitter) -> None:
-        to.emit(
-            "unary",
-            outputs=node.outputs,
-            inputs=node.inputs,
-            dims=[count(node.output.shape), native.UNARY.index(node.attrs["kind"])],
-            scalars=[node.attrs["a"], node.attrs["b"]],
-            in_place=(0,),
-        )
-
-    def flops(self, node: Node) -> int:
-        return count(node.output.shape)
+        n, kind = count(node.output.shape), native.UNARY.index(node.attrs["kind"])
+        a, b = node.attrs["a"], node.attrs["b"]
+        to.emit("unary", y=node.output, x=node.inputs[0], n=n, kind=kind, a=a, b=b, flops=n)
 
 
 class Binary(Op):
@@ -69,7 +61,7 @@ class Binary(Op):
 
     name = "binary"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         a, b = node.inputs
         return [(broadcast_shapes(node.attrs["kind"], a.shape, b.shape), a.dtype)]
 
@@ -117,20 +109,16 @@ class Binary(Op):
             raise ValueError(f"arithmetic on {len(shape)} dimensions; at most {MAX_NDIM} are supported")
         to.emit(
             "binary",
-            outputs=node.outputs,
-            inputs=node.inputs,
-            dims=[
-                native.BINARY.index(node.attrs["kind"]),
-                len(shape),
-                *padded(list(shape), MAX_NDIM, 1),
-                *padded(broadcast_strides(a.shape, shape), MAX_NDIM, 0),
-                *padded(broadcast_strides(b.shape, shape), MAX_NDIM, 0),
-            ],
-            in_place=tuple(i for i, t in enumerate((a, b)) if same_shape(t.shape, shape)),
+            y=node.output,
+            a=a,
+            b=b,
+            kind=native.BINARY.index(node.attrs["kind"]),
+            ndim=len(shape),
+            shape=shape,
+            a_strides=broadcast_strides(a.shape, shape),
+            b_strides=broadcast_strides(b.shape, shape),
+            flops=count(shape),
         )
-
-    def flops(self, node: Node) -> int:
-        return count(node.output.shape)
 
 
 UNARY = Unary()

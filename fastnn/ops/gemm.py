@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import fastnn_ext.activation as native_activation
 import fastnn_ext.gemm as native
-from fastnn.graph import Emitter, Node, Op, Signature, Temporary, Tensor, active_graph, as_tensor
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Temporary, Tensor, active_graph, as_tensor
+from fastnn.ops.activation import epilogue
 from fastnn.ops.arguments import check_dtypes, check_float
 from fastnn.ops.layout import TRANSPOSE, reshape
 from fastnn.sizes import count, describe, linear, same_shape
@@ -34,7 +34,7 @@ class MatMul(Op):
         n = b.shape[-2] if node.attrs["tb"] else b.shape[-1]
         return stack, m, n, k
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         a, b = node.inputs[:2]
         _, m, n, k = self.sizes(node)
         k2 = b.shape[-1] if node.attrs["tb"] else b.shape[-2]
@@ -70,23 +70,28 @@ class MatMul(Op):
         a_row, a_col = (1, a.shape[-1]) if node.attrs["ta"] else (a.shape[-1], 1)
         b_row, b_col = (1, b.shape[-1]) if node.attrs["tb"] else (b.shape[-1], 1)
         act, grad = node.attrs["act"], node.attrs["grad"]
-        kinds = native_activation.ACTIVATIONS
-        dims = [
-            stack, m, n, k,
-            a_row, a_col, count(a.shape[-2:]) if a.ndim == 3 else 0,
-            b_row, b_col, count(b.shape[-2:]) if b.ndim == 3 else 0,
-            n, count((m, n)) if a.ndim == 3 else 0,
-            0, kinds.index(act[0]) if act else -1, kinds.index(grad[0]) if grad else -1,
-        ]  # fmt: skip
-        scalars = [act[1] if act else grad[1] if grad else 0.0]
-        panels = self._panels(node, to)
+        sizes: Arguments = dict(
+            batch=stack,
+            m=m,
+            n=n,
+            k=k,
+            a_row=a_row,
+            a_col=a_col,
+            a_batch=count(a.shape[-2:]) if a.ndim == 3 else 0,
+            b_row=b_row,
+            b_col=b_col,
+            b_batch=count(b.shape[-2:]) if b.ndim == 3 else 0,
+            c_row=n,
+            c_batch=count((m, n)) if a.ndim == 3 else 0,
+            **(epilogue(act) | {"act_grad": -1} if grad is None else epilogue(grad, "act_grad") | {"act": -1}),
+        )
+        panels, partial, flops = self._panels(node, to), self._partial(node, to), 2 * count((stack, m, n, k))
         if panels is not None:
-            to.emit("gemm_pack", [panels], [None, b], dims)
-        partial = self._partial(node, to)
-        writes = () if partial is None else (4,)
-        to.emit("gemm", node.outputs, [a, b, bias, saved, partial, panels], dims, scalars, writes=writes)
+            to.emit("gemm_pack", panels=panels, b=b, **sizes)
+        operands: Arguments = dict(c=node.output, bias=bias, saved=saved, partial=partial)
+        to.emit("gemm", a=a, b=b, panels=panels, **operands, **sizes, flops=flops)
         if partial is not None:
-            to.emit("gemm_sum", node.outputs, [partial, None, bias, saved], dims, scalars)
+            to.emit("gemm_sum", **operands, **sizes)
 
     def _panels(self, node: Node, to: Emitter) -> Temporary | None:
         """Room for a copy of B that all chunks of a large product read."""
@@ -105,9 +110,6 @@ class MatMul(Op):
         dtype = node.output.dtype
         parts = native.row_parts(int(n), int(k), dtype.itemsize)
         return to.temporary((parts, n), dtype) if parts > 1 else None
-
-    def flops(self, node: Node) -> int:
-        return 2 * int(count(self.sizes(node)))
 
 
 MATMUL = MatMul()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import fastnn_ext.elementwise  # noqa: F401  (registers "copy")
-from fastnn.graph import CONSTANT, Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.graph import CONSTANT, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import normalize_dim
 from fastnn.sizes import (
     Dim,
@@ -19,7 +19,6 @@ from fastnn.sizes import (
     describe,
     is_one,
     linear,
-    padded,
     same_shape,
     strides_of,
 )
@@ -42,17 +41,14 @@ def emit_copy(
         raise ValueError(f"a tensor of {len(shape)} dimensions; at most {MAX_NDIM} are supported")
     to.emit(
         "copy",
-        outputs=[output],
-        inputs=[source],
-        dims=[
-            len(shape),
-            *padded(list(shape), MAX_NDIM, 1),
-            *padded(list(y_strides), MAX_NDIM, 0),
-            *padded(list(x_strides), MAX_NDIM, 0),
-            y_offset,
-            x_offset,
-        ],
-        scalars=[0.0],
+        y=output,
+        x=source,
+        ndim=len(shape),
+        shape=shape,
+        y_strides=y_strides,
+        x_strides=x_strides,
+        y_at=y_offset,
+        x_at=x_offset,
     )
 
 
@@ -63,7 +59,7 @@ class Reshape(Op):
     sized = ("shape",)
     view_of = 0
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -79,7 +75,7 @@ class Transpose(Op):
 
     name = "transpose"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x = node.inputs[0]
         return [(tuple(x.shape[a] for a in node.attrs["axes"]), x.dtype)]
 
@@ -99,7 +95,7 @@ class Broadcast(Op):
     name = "broadcast"
     sized = ("shape",)
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:

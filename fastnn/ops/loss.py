@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fastnn_ext.loss as native
-from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
 from fastnn.ops.layout import BROADCAST, RESHAPE, broadcast_to
 from fastnn.sizes import count, describe, same_shape
@@ -19,7 +19,7 @@ class Softmax(Op):
 
     name = "softmax"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -27,12 +27,8 @@ class Softmax(Op):
         return [grad.output]
 
     def lower(self, node: Node, to: Emitter) -> None:
-        shape = node.output.shape
-        dims = [count(shape[:-1]), shape[-1], int(node.attrs["log"])]
-        to.emit("softmax", node.outputs, node.inputs, dims, [])
-
-    def flops(self, node: Node) -> int:
-        return 5 * count(node.output.shape)
+        sizes, flops = _softmax_sizes(node), 5 * count(node.output.shape)
+        to.emit("softmax", y=node.output, x=node.inputs[0], **sizes, flops=flops)
 
 
 class SoftmaxGrad(Op):
@@ -40,16 +36,17 @@ class SoftmaxGrad(Op):
 
     name = "softmax_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def lower(self, node: Node, to: Emitter) -> None:
-        shape = node.output.shape
-        dims = [count(shape[:-1]), shape[-1], int(node.attrs["log"])]
-        to.emit("softmax_backward", node.outputs, node.inputs, dims, [])
+        (dy, y), flops = node.inputs, 4 * count(node.output.shape)
+        to.emit("softmax_backward", dx=node.output, dy=dy, y=y, **_softmax_sizes(node), flops=flops)
 
-    def flops(self, node: Node) -> int:
-        return 4 * count(node.output.shape)
+
+def _softmax_sizes(node: Node) -> Arguments:
+    shape = node.output.shape
+    return dict(rows=count(shape[:-1]), cols=shape[-1], log=int(node.attrs["log"]))
 
 
 class CrossEntropy(Op):
@@ -62,7 +59,7 @@ class CrossEntropy(Op):
 
     name = "cross_entropy"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         logits = node.inputs[0]
         return [(logits.shape[:1], logits.dtype), (logits.shape, logits.dtype)]
 
@@ -81,32 +78,31 @@ class CrossEntropy(Op):
         logits, labels, *weight = node.inputs
         to.emit(
             "cross_entropy",
-            outputs=[node.output, to.wanted(node.outputs)[1]],
-            inputs=[logits, labels, weight[0] if weight else None],
-            dims=[
-                logits.shape[0],
-                logits.shape[1],
-                node.attrs["ignore_index"],
-                REDUCTIONS.index(node.attrs["reduction"]),
-            ],
-            scalars=[node.attrs["smoothing"]],
+            row_loss=node.output,
+            dlogits=to.wanted(node.outputs)[1],
+            logits=logits,
+            labels=labels,
+            weight=weight[0] if weight else None,
+            rows=logits.shape[0],
+            cols=logits.shape[1],
+            ignore_index=node.attrs["ignore_index"],
+            reduction=REDUCTIONS.index(node.attrs["reduction"]),
+            smoothing=node.attrs["smoothing"],
+            flops=8 * count(logits.shape),
         )
-
-    def flops(self, node: Node) -> int:
-        return 8 * count(node.inputs[0].shape)
 
 
 class Elementwise(Op):
     """A loss that is a mean or sum over elements: mse, bce_with_logits, ... by attrs["kernel"].
 
-    inputs: input, target, then what the kernel takes beside them (None where absent is not stored;
-    attrs["extras"] says which are there). outputs: pieces of the sum (or the elements, for "none"),
-    and the gradient for the input. attrs: kernel, reduction, extras, scalars, cols.
+    inputs: input, target, then those that attrs["extras"] names, as the kernel does. outputs: pieces of the
+    sum (or the elements, for "none"), and the gradient for the input. attrs: kernel, reduction, extras,
+    settings (what else the kernel takes, by name).
     """
 
     name = "loss"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x = node.inputs[0]
         pieces = x.shape if node.attrs["reduction"] == "none" else (native.PIECES,)
         return [(pieces, x.dtype), (x.shape, x.dtype)]
@@ -122,22 +118,19 @@ class Elementwise(Op):
         return [dx, -dx if needs[1] else None, *[None] * (len(node.inputs) - 2)]
 
     def lower(self, node: Node, to: Emitter) -> None:
-        rest = list(node.inputs[2:])
-        extras = [rest.pop(0) if there else None for there in node.attrs["extras"]]
+        x, target, *extras = node.inputs
         to.emit(
             node.attrs["kernel"],
-            outputs=[node.output, to.wanted(node.outputs)[1]],
-            inputs=[*node.inputs[:2], *extras],
-            dims=[
-                count(node.inputs[0].shape),
-                REDUCTIONS.index(node.attrs["reduction"]),
-                *node.attrs["cols"],
-            ],
-            scalars=node.attrs["scalars"],
+            loss=node.output,
+            dinput=to.wanted(node.outputs)[1],
+            input=x,
+            target=target,
+            n=count(x.shape),
+            reduction=REDUCTIONS.index(node.attrs["reduction"]),
+            flops=4 * count(x.shape),
+            **dict(zip(node.attrs["extras"], extras, strict=True)),
+            **node.attrs["settings"],
         )
-
-    def flops(self, node: Node) -> int:
-        return 4 * count(node.inputs[0].shape)
 
 
 SOFTMAX = Softmax()
@@ -245,11 +238,13 @@ def elementwise(
     x: Any,
     target: Any,
     reduction: str,
-    extras: tuple[Any, ...] = (),
-    scalars: tuple[float, ...] = (),
-    cols: tuple[int, ...] = (),
+    extras: dict[str, Any] | None = None,
+    **settings: float,
 ) -> Tensor:
-    """A loss over pairs of elements of input and target, which have one shape."""
+    """A loss over pairs of elements of input and target, which have one shape.
+
+    `extras` are operands and `settings` numbers that the kernel takes by these names.
+    """
     check_reduction(reduction)
     x = as_tensor(x)
     target = as_tensor(target, like=x)
@@ -259,15 +254,14 @@ def elementwise(
         raise ValueError(
             f"{kernel}: input has shape {describe(x.shape)}, target {describe(target.shape)}; they must agree"
         )
-    present = [as_tensor(e, like=x) for e in extras if e is not None]
+    present = {name: as_tensor(e, like=x) for name, e in (extras or {}).items() if e is not None}
     node = active_graph().add(
         ELEMENTWISE,
-        [x, target, *present],
+        [x, target, *present.values()],
         kernel=kernel,
         reduction=reduction,
-        extras=[e is not None for e in extras],
-        scalars=list(scalars),
-        cols=list(cols),
+        extras=tuple(present),
+        settings=settings,
     )
     return node.output if reduction == "none" else node.output.sum()
 
@@ -295,4 +289,4 @@ def bce_with_logits(x: Any, target: Any, weight: Any, pos_weight: Any, reduction
                 f"bce_with_logits: pos_weight has shape {describe(pos_weight.shape)}; expected the last "
                 f"sizes of the input's {describe(x.shape)}"
             )
-    return elementwise("bce_with_logits", x, target, reduction, (weight, pos_weight), cols=(cols,))
+    return elementwise("bce_with_logits", x, target, reduction, {"weight": weight, "pos_weight": pos_weight}, cols=cols)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import fastnn_ext.random  # noqa: F401  (registers the native ops)
-from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_float
 from fastnn.ops.elementwise import add, affine, binary, mul, sub
 from fastnn.ops.layout import behind_layout, to_nchw, to_nhwc
@@ -19,7 +19,7 @@ class Dropout(Op):
 
     name = "dropout"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -28,15 +28,13 @@ class Dropout(Op):
     def lower(self, node: Node, to: Emitter) -> None:
         to.emit(
             "dropout",
-            outputs=node.outputs,
-            inputs=[*node.inputs, to.random_state()],
-            dims=[count(node.output.shape), node.attrs["inner"], node.attrs["stream"], node.attrs["period"]],
-            scalars=[node.attrs["p"]],
-            in_place=(0,),
+            y=node.output,
+            x=node.inputs[0],
+            state=to.random_state(),
+            n=count(node.output.shape),
+            **node.attrs,
+            flops=count(node.output.shape),
         )
-
-    def flops(self, node: Node) -> int:
-        return count(node.output.shape)
 
 
 class Numbers(Op):
@@ -46,16 +44,17 @@ class Numbers(Op):
     name = "random"
     sized = ("shape",)
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.attrs["shape"], node.attrs["dtype"])]
 
     def lower(self, node: Node, to: Emitter) -> None:
-        dims = [count(node.output.shape), node.attrs["stream"]]
-        to.emit(node.attrs["kind"], node.outputs, [to.random_state()], dims, [0.0, 1.0])
+        n, stream = count(node.output.shape), node.attrs["stream"]
+        kind, state = node.attrs["kind"], to.random_state()
+        to.emit(kind, out=node.output, state=state, n=n, stream=stream, **STANDARD[kind], flops=n)
 
-    def flops(self, node: Node) -> int:
-        return count(node.output.shape)
 
+#: What the native ops draw: moved and scaled by further ops, whose operands may be tensors.
+STANDARD: dict[str, Arguments] = {"normal": {"mean": 0.0, "std": 1.0}, "uniform": {"low": 0.0, "high": 1.0}}
 
 DROPOUT = Dropout()
 NUMBERS = Numbers()

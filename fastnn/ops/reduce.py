@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import fastnn_ext.reduce as native
-from fastnn.graph import Emitter, Node, Op, Signature, Temporary, Tensor, active_graph, as_tensor
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Temporary, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_float, normalize_dim
 from fastnn.ops.elementwise import binary
 from fastnn.ops.layout import broadcast_to, reshape
@@ -24,7 +24,7 @@ class Reduce(Op):
 
     name = "reduce"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x, first, last = node.inputs[0], node.attrs["first"], node.attrs["last"]
         return [((*x.shape[:first], *x.shape[last + 1 :]), x.dtype)]
 
@@ -55,15 +55,14 @@ class Reduce(Op):
         first, last = node.attrs["first"], node.attrs["last"]
         outer, length = count(x.shape[:first]), count(x.shape[first : last + 1])
         inner = count(x.shape[last + 1 :])
+        sizes: Arguments = dict(outer=outer, inner=inner)
         if int(length) >= LONG and int(outer) * int(inner) < 64:
             partial = to.temporary((outer, native.PIECES, inner), x.dtype)
-            to.emit("reduce", [partial], [x], [kind, outer, length, inner, native.PIECES], [0.0])
+            flops = count(x.shape)
+            to.emit("reduce", y=partial, x=x, kind=kind, **sizes, length=length, pieces=native.PIECES, flops=flops)
             combine = "sum" if node.attrs["kind"] == "mean" else node.attrs["kind"]
             kind, length, source = native.REDUCE.index(combine), native.PIECES, partial
-        to.emit("reduce", [y], [source], [kind, outer, length, inner, 1], [0.0])
-
-    def flops(self, node: Node) -> int:
-        return count(node.inputs[0].shape)
+        to.emit("reduce", y=y, x=source, kind=kind, **sizes, length=length, pieces=1, flops=count(source.shape))
 
 
 class DivideBySize(Op):
@@ -71,14 +70,15 @@ class DivideBySize(Op):
 
     name = "divide_by_size"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         return [active_graph().add(DIVIDE, [grads[0]], length=node.attrs["length"]).output]  # type: ignore[list-item]
 
     def lower(self, node: Node, to: Emitter) -> None:
-        to.emit("divide_by_size", node.outputs, node.inputs, [count(node.output.shape), node.attrs["length"]], [])
+        n = count(node.output.shape)
+        to.emit("divide_by_size", y=node.output, x=node.inputs[0], n=n, size=node.attrs["length"], flops=n)
 
 
 REDUCE = Reduce()

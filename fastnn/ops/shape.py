@@ -9,7 +9,7 @@ import numpy as np
 
 import fastnn_ext.elementwise  # noqa: F401  (registers "copy")
 from fastnn import _check
-from fastnn.graph import Emitter, Node, Op, Signature, Tensor, active_graph, as_tensor
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
 from fastnn.ops.layout import TRANSPOSE, broadcast_to, emit_copy, reshape, transpose, unsqueeze
 from fastnn.sizes import (
@@ -31,7 +31,7 @@ class Slice(Op):
     name = "slice"
     sized = ("starts", "shape")
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -51,7 +51,7 @@ class Unslice(Op):
     name = "unslice"
     sized = ("starts", "shape")
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -61,7 +61,7 @@ class Unslice(Op):
 
     def lower(self, node: Node, to: Emitter) -> None:
         x, y = node.inputs[0], node.output
-        to.emit("fill", outputs=[y], inputs=[], dims=[count(y.shape)], scalars=[0.0])
+        to.emit("fill", y=y, n=count(y.shape), value=0.0)
         offset, strides = _slice_layout(y.shape, node.attrs["starts"], node.attrs["steps"])
         emit_copy(to, y, x, x.shape, strides, strides_of(x.shape), y_offset=offset)
 
@@ -71,7 +71,7 @@ class Concat(Op):
 
     name = "concat"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         dim, first = node.attrs["dim"], node.inputs[0]
         total = sum(t.shape[dim] for t in node.inputs)
         return [((*first.shape[:dim], total, *first.shape[dim + 1 :]), first.dtype)]
@@ -214,7 +214,7 @@ def _moved(op: Op, x: Tensor, starts: Sequence[int], steps: Sequence[int], shape
         order = [axes.index(d) for d in range(x.ndim)]
         first, step, size = (tuple(values[i] for i in order) for values in (starts, steps, shape))
         return transpose(_moved(op, x.node.inputs[0], first, step, size), axes)
-    settings = dict(starts=tuple(starts), steps=tuple(steps), shape=tuple(shape))
+    settings: Arguments = dict(starts=tuple(starts), steps=tuple(steps), shape=tuple(shape))
     return active_graph().add(op, [x], **settings).output
 
 

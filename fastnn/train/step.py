@@ -160,7 +160,7 @@ class TrainStep:
 
         def update(to: Builder) -> None:
             if self.finite:
-                to.emit("finite", [], [loss], [], dtype=loss.dtype)
+                to.emit("finite", loss=loss, dtype=loss.dtype)
             self.optimizer.emit(to, reached)
 
         return Recipe([wanted], returned, sinks, update, facts)
