@@ -113,7 +113,7 @@ class Op:
     sized: tuple[str, ...] = ()
     #: Index of the input whose memory the output shares (views), else None.
     view_of: int | None = None
-    #: What fusion may put behind the op: "act" (attrs["act"] = (kind, alpha)), "grad" (attrs["grad"],
+    #: What fusion may put behind the op: "act" (attrs["act"] = (kind, settings)), "grad" (attrs["grad"],
     #: and what the gradient was saved from as the last input), or both.
     epilogue: tuple[str, ...] = ()
     #: What fusion may put behind the op before gradients are made, since `vjp` knows of it:

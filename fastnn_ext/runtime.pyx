@@ -145,6 +145,8 @@ def registered_ops():
 
 def signature(str name):
     """Names of an op's outputs, inputs, dims and scalars, as `register_op` explains them."""
+    if name not in registry:
+        raise ValueError(f"no native op is called {name!r}")
     return registry[name][2:]
 
 

@@ -83,7 +83,7 @@ def absorb(graph: Graph, wanted: Iterable[Tensor]) -> None:
             producer.attrs["residual"] = True
         elif _is_activation_by_output(node) and takes(node.inputs[0], node, "act"):
             producer = node.inputs[0].node
-            producer.attrs["act"] = (node.attrs["kind"], node.attrs["alpha"])
+            producer.attrs["act"] = (node.attrs["kind"], node.attrs["settings"])
         else:
             continue
         _take_output(live, producer, node)
@@ -103,7 +103,7 @@ def _is_addition(node: Node) -> bool:
 
 def _is_activation_by_output(node: Node) -> bool:
     """Whose gradient can be had from its output."""
-    return node.op is ACTIVATION and saves_output(node.attrs["kind"], node.attrs["alpha"])
+    return node.op is ACTIVATION and saves_output(node.attrs["kind"], node.attrs["settings"])
 
 
 def _take_output(live: Live, producer: Node, node: Node) -> None:
@@ -225,7 +225,7 @@ def fuse_activations(graph: Graph, wanted: Iterable[Tensor]) -> None:
             if live.position[saved.node] > live.position[producer]:
                 continue
             producer.inputs.append(saved)
-        producer.attrs[slot] = (node.attrs["kind"], node.attrs["alpha"])
+        producer.attrs[slot] = (node.attrs["kind"], node.attrs["settings"])
         _take_output(live, producer, node)
         gone.add(node)
     graph.nodes = [node for node in graph.nodes if node not in gone]

@@ -20,7 +20,7 @@ class MatMul(Op):
 
     inputs: a, b, then bias (n,) if attrs["bias"], then what the gradient of an activation was saved
     from if attrs["grad"]. attrs: ta, tb (read that operand transposed); act and grad: None or
-    (kind, alpha), put there by fusion.
+    (kind, settings), put there by fusion.
     """
 
     name = "matmul"

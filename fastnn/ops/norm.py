@@ -299,7 +299,7 @@ class LocalResponseNormGrad(Op):
 
     def lower(self, node: Node, to: Emitter) -> None:
         dy, x, base = node.inputs
-        settings = {name: node.attrs[name] for name in ("size", "alpha", "beta")}
+        settings: Arguments = {name: node.attrs[name] for name in ("size", "alpha", "beta")}
         flops = (node.attrs["size"] + 8) * count(x.shape)
         to.emit(self.name, dx=node.output, dy=dy, x=x, base=base, **_rows_and_channels(x), **settings, flops=flops)
 
