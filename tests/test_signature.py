@@ -51,12 +51,12 @@ def test_no_more_places_are_taken_than_there_are(emitter):
 def test_what_is_absent_leaves_its_place_empty(emitter):
     a, b, c = (emitter.temporary((2, 2), np.dtype(np.float32)) for _ in "abc")
     sizes = dict.fromkeys("batch m n k a_row a_col a_batch b_row b_col b_batch c_row c_batch".split(), 1)
-    emitter.emit("gemm", c=c, a=a, b=b, **sizes, act=-1, act_grad=-1, alpha=0.5)
+    emitter.emit("gemm", c=c, a=a, b=b, **sizes, act=-1, act_grad=-1, alpha=0.5, beta=0.0)
     (op,) = emitter.ops
     assert op.names == ["c", "a", "b", "bias", "saved", "partial", "panels"]
     assert [buffer is None for buffer in op.buffers] == [False, False, False, True, True, True, True]
-    assert op.dims == [1] * 12 + [0, -1, -1]  # beta is optional
-    assert op.scalars == [0.5]
+    assert op.dims == [1] * 12 + [0, -1, -1]  # accumulate is optional
+    assert op.scalars == [0.5, 0.0]
 
 
 def test_explain_names_the_operands():
