@@ -292,7 +292,7 @@ def test_resnet20_trains_on_moved_and_mirrored_images_of_cifar10(run, tmp_path):
     assert digest("part") == digest("constant")
 
     of_set = json.loads(run("predict", "whole", "--json"))
-    images, _ = fn.data.cifar10(data, "test", normalize=False)
+    images, _ = fn.data.cifar10("test", data, normalize=False)
     np.save("bytes.npy", images)
     np.save("one.npy", images[3])
     of_file = json.loads(run("predict", "whole", "bytes.npy", "--json"))

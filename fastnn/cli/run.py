@@ -167,8 +167,8 @@ class Config:
         if self.data == "digits":
             return data.digits(split)
         if self.data == "mnist":
-            return data.mnist(folder, split)
-        images, labels = data.cifar10(folder, split, normalize=False)
+            return data.mnist(split, folder)
+        images, labels = data.cifar10(split, folder, normalize=False)
         return self.set.scaled(images), labels
 
     def training_loader(self, folder: str | None) -> DataLoader:
@@ -177,7 +177,7 @@ class Config:
         augment: list[Any] = []
         if self.data == "cifar10":
             # Bytes are a quarter of the memory, and are moved and mirrored in a quarter of the time.
-            images, labels = data.cifar10(folder, normalize=False)
+            images, labels = data.cifar10("train", folder, normalize=False)
             if self.crops:
                 augment += [data.RandomCrop(images.shape[2], padding=4), data.RandomHorizontalFlip()]
         else:
