@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from fastnn.lowering.program import Program
 
 
+class Text(str):
+    """Text of some lines that a prompt or a notebook shows as `print` does."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def explain(program: Program) -> str:
     """One line a native op: phase, kernel, shapes, FLOPs, bytes, arena offset of its first output.
 
@@ -27,7 +34,7 @@ def explain(program: Program) -> str:
         f"{len(program.phases)} phases, {len(rows) - 1} ops, arena {program.arena_bytes / 1024:.1f} KiB, "
         f"batch up to {program.batch}"
     )
-    return "\n".join(text)
+    return Text("\n".join(text))
 
 
 def shapes(op: NativeOp) -> str:

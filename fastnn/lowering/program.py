@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.graph import Dim, Graph, Tensor
+from fastnn.graph import Dim, Graph, Tensor, describe
 from fastnn.lowering.builder import DTYPE_CODES, Buffer, Builder, NativeOp, as_size
 from fastnn.lowering.fusion import PASSES
 from fastnn.lowering.memory import plan_memory
@@ -142,6 +142,14 @@ class Program:
                 if isinstance(size, Dim):
                     return size.batch
         return next((int(t.shape[0]) for t in self.graph.inputs[:1] if t.shape), 1)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{t.node.attrs['name']} {describe(t.shape)}" for t in self.graph.inputs)
+        count = sum(len(phase) for phase in self.phases)
+        return (
+            f"{type(self).__name__}({inputs}: {count} ops in {len(self.phases)} phases, arena "
+            f"{self.arena_bytes / 1024:.1f} KiB, batch up to {self.batch})"
+        )
 
     def explain(self) -> str:
         """Every native op with its phase, shapes, FLOPs, bytes and place in the arena."""

@@ -11,6 +11,7 @@ import numpy as np
 from fastnn import _check
 from fastnn.graph import describe
 from fastnn.lowering.call import tensors_in
+from fastnn.lowering.explain import Text
 from fastnn.lowering.program import Program
 from fastnn.nn.module import Module
 
@@ -52,13 +53,15 @@ def summary(module: Module, shape: tuple[Any, ...], batch_size: int = 1) -> str:
     total = sum(p.size for p in parameters)
     trained = sum(p.size for p in parameters if p.requires_grad)
     held = sum(p.size * p.dtype.itemsize for p in (*parameters, *module.buffers()))
-    return "\n".join(
-        [
-            *_table(rows),
-            f"parameters: {total:,}, of which trained: {trained:,}",
-            f"memory: parameters {_bytes(held)}, "
-            f"inference of a batch of {program.batch} {_bytes(program.arena_bytes)}",
-        ]
+    return Text(
+        "\n".join(
+            [
+                *_table(rows),
+                f"parameters: {total:,}, of which trained: {trained:,}",
+                f"memory: parameters {_bytes(held)}, "
+                f"inference of a batch of {program.batch} {_bytes(program.arena_bytes)}",
+            ]
+        )
     )
 
 
