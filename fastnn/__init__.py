@@ -3,7 +3,11 @@
 >>> import fastnn as fn
 >>> from fastnn import nn, optim
 >>> import fastnn.nn.functional as F
+
+`fn.plotting` is imported when it is first used.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from fastnn import data, debug, models, nn, optim, random, testing
 from fastnn.config import __version__, get_num_threads, set_num_threads, show_config, show_versions, threads
@@ -16,6 +20,9 @@ from fastnn.ops.layout import broadcast_to
 from fastnn.ops.shape import concat, stack
 from fastnn.seed import get_rng_state, manual_seed, set_rng_state
 from fastnn.train import Trainer, TrainStep, callbacks, load_checkpoint, save_checkpoint
+
+if TYPE_CHECKING:
+    from fastnn import plotting
 
 __all__ = [
     "Function",
@@ -42,6 +49,7 @@ __all__ = [
     "models",
     "nn",
     "optim",
+    "plotting",
     "random",
     "save_checkpoint",
     "set_num_threads",
@@ -55,3 +63,15 @@ __all__ = [
     "trace",
     "value_and_grad",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plotting":
+        from importlib import import_module
+
+        return import_module("fastnn.plotting")
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -160,10 +160,11 @@ def plot_feature_maps(
     edge = max(-low, high)
     limits = (low, high, _SEQUENTIAL) if low >= 0 else (-edge, edge, _DIVERGING)
     picture = _mosaic(maps, _columns(columns, len(maps)))
+    given = _as_picture(sample[0])
     width, height = _size_of(picture)
     figure = _figure(figure, width + 2.6, height)
     before, after = figure.subplots(1, 2, width_ratios=[2.4, width])
-    _show(before, _as_picture(sample[0]), cmap="gray")
+    _show(before, given, cmap="gray")
     before.set_title("input")
     image = _show(after, picture, *limits)
     _separate(after, picture, maps.shape[1], maps.shape[2])
@@ -300,7 +301,8 @@ def plot_confusion(
             f"images: expected shape (N, channels, height, width) or (N, height, width) with N = "
             f"{len(truth)}, as labels have, got {pictures.shape}"
         )
-    if pictures is None or len(mistakes) == 0:
+    shown = [] if pictures is None else [_as_picture(pictures[i]) for i in mistakes]
+    if not shown:
         figure = _figure(figure, 6.4, 6.0)
         _draw_matrix(figure.subplots(), matrix, texts)
         return figure
@@ -310,7 +312,7 @@ def plot_confusion(
     _draw_matrix(left.subplots(), matrix, texts)
     _draw_mistakes(
         right,
-        [_as_picture(pictures[i]) for i in mistakes],
+        shown,
         [f"{texts[truth[i]]} → {texts[taken[i]]}" for i in mistakes],
     )
     return figure

@@ -184,7 +184,7 @@ def set_num_threads(int n):
     """See fastnn.set_num_threads."""
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
-    warn_of_threads(f"{n} threads", n, 3)
+    warn_of_threads(f"{n} threads", n, 2)
     fnn_set_threads(n, 0)
 
 

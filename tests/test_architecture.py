@@ -2,6 +2,7 @@
 
 import ast
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,14 @@ def test_each_stem_stands_on_every_floor():
         assert (NATIVE / f"{stem}.pyx").exists()
         assert (ROOT / "tests" / "reference" / f"{stem}.py").exists(), stem
         assert (ROOT / "tests" / f"test_{stem}.py").exists(), stem
+
+
+def test_every_package_is_found_by_its_folder_and_installed():
+    """A new package needs no line in pyproject.toml."""
+    tomllib = pytest.importorskip("tomllib")
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert list(table["packages"]) == ["find"] and table["packages"]["find"]["namespaces"] is False
+    names = [".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("*/**/__init__.py")]
+    wanted = [name for name in names if re.match(r"fastnn(_ext)?\b", name)]
+    patterns = table["packages"]["find"]["include"]
+    assert [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)] == wanted

@@ -124,7 +124,7 @@ CASES = {
     "DataLoader: lengths differ": (lambda: fn.data.DataLoader((X, Y[:2]), batch_size=1), "4|2"),
     "ArrayDataset: nothing": (lambda: fn.data.ArrayDataset(), "array"),
     "digits: an unknown split": (lambda: fn.data.digits("validation"), "split"),
-    "mnist: files that are not there": (lambda: fn.data.mnist("/nonexistent"), "/nonexistent"),
+    "mnist: files that are not there": (lambda: fn.data.mnist(root="/nonexistent"), "/nonexistent"),
     # training
     "fit: epochs below zero": (lambda: trainer().fit((X, Y), epochs=-1), "epochs"),
     "fit: half an epoch": (lambda: trainer().fit((X, Y), epochs=0.5), "epochs"),

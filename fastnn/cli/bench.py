@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import io
 import os
 import statistics
 import sys
@@ -16,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from fastnn import config, models, nn, optim, plotting
-from fastnn.cli.output import print_json
+from fastnn.cli.output import print_json, without_a_window, write_picture
 from fastnn.cli.run import Run
-from fastnn.files import write_atomically
 from fastnn.lowering.explain import work
 from fastnn.lowering.profile import Profile
 from fastnn.lowering.program import Program
@@ -47,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     """Time a network on one thread and on all, and hold it against what the machine gives."""
     if not args.seconds > 0:
         raise ValueError(f"--seconds: expected more than 0, got {args.seconds}")
+    if args.plot:
+        without_a_window()
     name, model, shape = _model(args)
     size = args.batch_size or 64
     x = np.random.default_rng(0).standard_normal((size, *shape), dtype=np.float32)
@@ -175,12 +175,4 @@ def _keep(profile: Profile, args: argparse.Namespace) -> None:
     if args.trace:
         profile.save_trace(args.trace)
     if args.plot:
-        try:
-            plotting.pyplot().switch_backend("Agg")  # a file needs no window
-        except ImportError as error:
-            raise ValueError(str(error)) from None
-        image = io.BytesIO()
-        figure = plotting.pyplot().figure(figsize=(11, 7), layout="constrained")
-        plotting.plot_profile(profile, figure)
-        figure.savefig(image, format="png", dpi=120)
-        write_atomically(args.plot, image.getvalue())
+        write_picture(args.plot, lambda: plotting.plot_profile(profile))

@@ -42,7 +42,10 @@ def _command(commands: Any, name: str, run: Any, text: str) -> Parser:
 
 
 def _train(commands: Any) -> None:
-    text = "Train a network and leave a run folder; without options, on embedded digits."
+    text = (
+        "Train a network and leave a run folder; without options, on embedded digits. A tenth of the training data is "
+        "held out for validation; the test set is measured when training is done."
+    )
     command = _command(commands, "train", train.run, text)
     each = "; ".join(
         f"{model} on {name}: " + ", ".join(f"{k} {_text(v)}" for k, v in values.items())
@@ -84,7 +87,7 @@ def _train(commands: Any) -> None:
 def _eval(commands: Any) -> None:
     command = _command(commands, "eval", evaluate.run, "Loss and accuracy of a run.")
     _add_run(command)
-    command.add_argument("--split", choices=["train", "test"], default="test", help="default: test")
+    command.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
 
 
 def _predict(commands: Any) -> None:

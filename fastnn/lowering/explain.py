@@ -8,6 +8,13 @@ from fastnn.lowering.builder import NativeOp
 from fastnn.sizes import describe
 
 
+class Text(str):
+    """Text of some lines that a prompt or a notebook shows as `print` does."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def explain(phases: Sequence[Sequence[NativeOp]], arena_bytes: int, batch: int) -> str:
     """One line a native op: phase, kernel, shapes, FLOPs, bytes, arena offset of its first output.
 
@@ -22,7 +29,7 @@ def explain(phases: Sequence[Sequence[NativeOp]], arena_bytes: int, batch: int) 
     text.append(
         f"{len(phases)} phases, {len(rows) - 1} ops, arena {arena_bytes / 1024:.1f} KiB, batch up to {batch}"
     )
-    return "\n".join(text)
+    return Text("\n".join(text))
 
 
 def shapes(op: NativeOp) -> str:

@@ -7,7 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class OpProfile:
         return sum(self.seconds)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """Where the time of a plan's runs goes; `print` it, or see `fastnn.plotting.plot_profile`.
 
@@ -80,7 +80,7 @@ class Profile:
     wall: float
     runs: int
     roofline: Roofline
-    _events: np.ndarray[Any, Any] = field(repr=False)
+    _events: np.ndarray[Any, Any]
 
     @property
     def busy(self) -> float:
@@ -126,6 +126,8 @@ class Profile:
                 f"{roof.bytes / 1e9:.0f} GB/s",
             ]
         )
+
+    __repr__ = __str__
 
     def _row(self, op: OpProfile) -> tuple[str, ...]:
         busy = op.busy

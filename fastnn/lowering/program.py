@@ -14,7 +14,7 @@ from fastnn.lowering.fusion import PASSES
 from fastnn.lowering.memory import plan_memory
 from fastnn.lowering.profile import Profile, profile
 from fastnn.lowering.schedule import schedule
-from fastnn.sizes import Dim
+from fastnn.sizes import Dim, describe
 from fastnn_ext.plan import Arena, Plan
 
 #: About what a native op takes with its node and its record, measured over networks.
@@ -145,6 +145,14 @@ class Program:
                 if isinstance(size, Dim):
                     return size.batch
         return next((int(t.shape[0]) for t in self.graph.inputs[:1] if t.shape), 1)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{t.node.attrs['name']} {describe(t.shape)}" for t in self.graph.inputs)
+        count = sum(len(phase) for phase in self.phases)
+        return (
+            f"{type(self).__name__}({inputs}: {count} ops in {len(self.phases)} phases, arena "
+            f"{self.arena_bytes / 1024:.1f} KiB, batch up to {self.batch})"
+        )
 
     def explain(self) -> str:
         """Every native op with its phase, shapes, FLOPs, bytes and place in the arena."""

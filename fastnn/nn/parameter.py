@@ -23,7 +23,7 @@ class Parameter(TensorMethods):
     ----------
     data : array
         Initial values, float32 or float64, in PyTorch's shape; copied. Buffers, which are not
-        trained, may also be int64: they count.
+        trained, may also be int64: they count. Python's floats, and lists of them, become float32.
     requires_grad : bool
         False: plans skip its gradient and its update.
     order : sequence of int, optional
@@ -35,6 +35,8 @@ class Parameter(TensorMethods):
 
     def __init__(self, data: Any, requires_grad: bool = True, order: Sequence[int] | None = None) -> None:
         array = np.asarray(_check.unmasked("data", data))
+        if array.dtype == np.float64 and isinstance(data, (float, list, tuple)) and not isinstance(data, np.generic):
+            array = array.astype(np.float32)
         counts = array.dtype == np.int64 and not requires_grad
         if array.dtype not in FLOATS and not counts:
             raise TypeError(f"a parameter holds float32 or float64 numbers, got dtype {array.dtype}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastnn import _check
 from fastnn.lowering.call import tensors_in
+from fastnn.lowering.explain import Text
 from fastnn.nn.parameter import Parameter
 from fastnn.sizes import describe
 
@@ -57,12 +58,14 @@ def summary(
     total = sum(p.size for p in parameters)
     trained = sum(p.size for p in parameters if p.requires_grad)
     nbytes = sum(p.size * p.dtype.itemsize for p in held)
-    return "\n".join(
-        [
-            *_table(rows),
-            f"parameters: {total:,}, of which trained: {trained:,}",
-            f"memory: parameters {_bytes(nbytes)}, inference of a batch of {batch} {_bytes(arena_bytes)}",
-        ]
+    return Text(
+        "\n".join(
+            [
+                *_table(rows),
+                f"parameters: {total:,}, of which trained: {trained:,}",
+                f"memory: parameters {_bytes(nbytes)}, inference of a batch of {batch} {_bytes(arena_bytes)}",
+            ]
+        )
     )
 
 

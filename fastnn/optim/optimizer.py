@@ -444,9 +444,16 @@ class Optimizer:
         self.load_state_dict(state["state"])
 
     def __repr__(self) -> str:
-        first = {k: v for k, v in self.param_groups[0].items() if k != "params"}
-        settings = ", ".join(f"{k}={v}" for k, v in first.items())
-        return f"{type(self).__name__}({settings})"
+        kind = type(self).__name__
+        groups = [", ".join(f"{k}={v}" for k, v in group.items() if k != "params") for group in self.param_groups]
+        if len(groups) == 1:
+            return f"{kind}({groups[0]})"
+        sizes = [len(group["params"]) for group in self.param_groups]
+        lines = [
+            f"  ({i}): {n} parameter{'s' if n > 1 else ''}, {each}"
+            for i, (n, each) in enumerate(zip(sizes, groups, strict=True))
+        ]
+        return "\n".join([f"{kind}(", *lines, ")"])
 
 
 def _state_array(name: str, value: Any, target: Array) -> Array:

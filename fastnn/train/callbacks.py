@@ -124,6 +124,11 @@ class History(Callback):
         for name, value in logs.items():
             self.history.setdefault(name, []).append(_check.plain(value))
 
+    def __repr__(self) -> str:
+        logs = {name: values[-1] for name, values in self.history.items() if name != "samples_per_second"}
+        last = "".join(f", {name} {value:.4g}" for name, value in logs.items())
+        return f"History({len(self.epoch)} epochs{last})"
+
 
 class CSVLogger(Callback):
     """Write a line an epoch to a CSV file: its number, counted from 1, and its logs.
@@ -165,15 +170,18 @@ class ProgressBar(Callback):
     ----------
     file : text file, optional
         Default: standard output.
+    bar : bool, default True
+        Whether there is a bar within an epoch.
     """
 
-    def __init__(self, file: TextIO | None = None) -> None:
+    def __init__(self, file: TextIO | None = None, bar: bool = True) -> None:
         self.file = file
+        self.bar = _check.flag("bar", bar)
         self._bar: Any = None
 
     def on_epoch_begin(self, epoch: int) -> None:
         out = self.file or sys.stdout
-        if out.isatty():
+        if self.bar and out.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(

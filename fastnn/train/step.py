@@ -165,6 +165,9 @@ class TrainStep:
 
         return Recipe([wanted], returned, sinks, update, facts)
 
+    def __repr__(self) -> str:
+        return f"TrainStep({describe_parts(self.model, self.loss, self.optimizer)})"
+
     # A copy is tied to the copies of model, loss and optimizer; plans stay behind.
 
     def __getstate__(self) -> dict[str, Any]:
@@ -173,3 +176,9 @@ class TrainStep:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._make_programs()
+
+
+def describe_parts(model: Module, loss: Any, optimizer: Optimizer) -> str:
+    """What a step or a trainer is made of, for its repr; the model by its kind alone."""
+    name = repr(loss) if isinstance(loss, Module) else getattr(loss, "__name__", repr(loss))
+    return f"model={type(model).__name__}, loss={name}, optimizer={optimizer!r}"

@@ -26,7 +26,7 @@ from fastnn.train.evaluation import (
     with_target,
 )
 from fastnn.train.metrics import Metric
-from fastnn.train.step import TrainStep
+from fastnn.train.step import TrainStep, describe_parts
 from fastnn_ext.plan import NotFiniteError
 
 
@@ -102,6 +102,11 @@ class Trainer:
         self._loader_lead = 0  # the loader's epoch less ours
         self._callbacks: list[Callback] = []
 
+    def __repr__(self) -> str:
+        parts = describe_parts(self.model, self.loss, self.optimizer)
+        metrics = ", ".join(self._measures.metrics)
+        return f"Trainer({parts}, metrics=[{metrics}], epoch={self.epoch}, step={self.step})"
+
     @property
     def step(self) -> int:
         return self.optimizer.param_groups[0].steps
@@ -125,7 +130,7 @@ class Trainer:
         initial_epoch: int = 0,
         resume: str | os.PathLike[str] | None = None,
         seed: int | np.random.Generator | None = None,
-        verbose: bool = True,
+        verbose: bool | int = True,
     ) -> History:
         """Train until `epochs` epochs are done.
 
@@ -149,8 +154,9 @@ class Trainer:
             as if training had not been interrupted.
         seed : int, numpy Generator or None
             Of the order of the data; by default drawn from the one that `fn.manual_seed` starts.
-        verbose : bool, default True
-            Print progress: see `ProgressBar`.
+        verbose : bool, 0, 1 or 2, default True
+            Print progress (see `ProgressBar`), or with False or 0 nothing; with 2 a line an epoch and
+            no bar.
 
         Returns
         -------
@@ -182,7 +188,7 @@ class Trainer:
         if validation is not None:
             validation = in_order("validation_data", validation)
         history = History()
-        chain = [history, *_chain(callbacks, _check.flag("verbose", verbose))]
+        chain = [history, *_chain(callbacks, _verbosity(verbose))]
 
         self.history = history
         self.epochs, self.batches, self.stop_training = epochs, len(loader), False
@@ -375,7 +381,11 @@ def _check_history(history: dict[str, Any]) -> list[int]:
     return epochs
 
 
-def _chain(callbacks: Sequence[Callback], verbose: bool) -> list[Callback]:
+def _verbosity(verbose: Any) -> int:
+    return int(verbose) if isinstance(verbose, (bool, np.bool_)) else _check.integer("verbose", verbose, 0, 2)
+
+
+def _chain(callbacks: Sequence[Callback], verbose: int) -> list[Callback]:
     if isinstance(callbacks, Callback):
         raise TypeError("callbacks: expected a list of callbacks, got one callback")
     for callback in callbacks:
@@ -385,7 +395,7 @@ def _chain(callbacks: Sequence[Callback], verbose: bool) -> list[Callback]:
     if not any(isinstance(c, TerminateOnNaN) for c in callbacks):
         chain.append(TerminateOnNaN())
     if verbose and not any(isinstance(c, ProgressBar) for c in callbacks):
-        chain.append(ProgressBar())
+        chain.append(ProgressBar(bar=verbose == 1))
     # Checkpoints hold what the other callbacks have made of the epoch, so they come after them. The
     # epoch's line is printed last: what has been seen is on the disk.
     return sorted(
