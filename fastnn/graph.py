@@ -464,7 +464,7 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         return as_leaf(graph)
     if isinstance(value, np.ndarray):
         _check_enters(value.dtype)
-        _check.unmasked("an array of the traced function", value)
+        _check.readable("an array of the traced function", value)
         if like is not None and (value.dtype.kind != "f" or not value.ndim):  # 0-d arrays are as numbers
             return graph.array(value, like.dtype)
         return graph.array(value, value.dtype if value.dtype in FLOATS else np.dtype(np.float32))

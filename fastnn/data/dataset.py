@@ -122,7 +122,7 @@ def as_batch(result: Any, rows: int, source: str) -> Batch:
     """Check what a user's code returned as a batch; make it C-contiguous, in native byte order."""
     if not isinstance(result, tuple):
         raise TypeError(f"{source}: expected a tuple of arrays, got {type(result).__name__}")
-    batch = tuple(np.asarray(_check.unmasked(source, array)) for array in result)
+    batch = tuple(np.asarray(_check.readable(source, array)) for array in result)
     if any(array.shape[:1] != (rows,) for array in batch):
         shapes = ", ".join(str(array.shape) for array in batch)
         raise ValueError(f"{source}: expected arrays of {rows} rows, got shapes {shapes}")
@@ -131,7 +131,7 @@ def as_batch(result: Any, rows: int, source: str) -> Batch:
 
 def _as_array(value: Any, position: int) -> NDArray[Any]:
     name = f"arrays[{position}]"
-    _check.unmasked(name, value)
+    _check.readable(name, value)
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             array = np.from_dlpack(value)

@@ -23,7 +23,7 @@ def to_array(value: Any, name: str) -> np.ndarray[Any, Any]:
         For dtypes that plans do not hold (float16, bool, object, ...), and masked arrays: nothing is cast or
         dropped silently.
     """
-    _check.unmasked(name, value)
+    _check.readable(name, value)
     if not isinstance(value, np.ndarray):
         if isinstance(value, Tensor):
             raise TypeError(f"{name} is a traced tensor; arrays are expected outside a trace")

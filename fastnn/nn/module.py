@@ -135,7 +135,7 @@ class Module:
             raise TypeError(
                 f"{what} is a module; assign a Module or None to it, or delete it first; got {type(value).__name__}"
             )
-        array = np.asarray(_check.unmasked(what, value))
+        array = np.asarray(_check.readable(what, value))
         if array.dtype.kind not in "fiu":
             raise TypeError(
                 f"{what} is a parameter or buffer; assign an array, a Parameter or None to it, or delete it "
@@ -482,7 +482,7 @@ class Module:
             raise TypeError(f"state_dict must be a mapping of names to arrays, got {type(state_dict).__name__}")
         own = dict(self.__entries())
         arrays = {
-            name: np.asarray(value.detach() if hasattr(value, "detach") else _check.unmasked(str(name), value))
+            name: np.asarray(value.detach() if hasattr(value, "detach") else _check.readable(str(name), value))
             for name, value in state_dict.items()
             if name in own
         }

@@ -36,7 +36,7 @@ class Parameter(TensorMethods):
     __slots__ = ("__weakref__", "_grad_storage", "_has_grad", "_order", "_requires_grad", "_storage")
 
     def __init__(self, data: Any, requires_grad: bool = True, order: Sequence[int] | None = None) -> None:
-        array = np.asarray(_check.unmasked("data", data))
+        array = np.asarray(_check.readable("data", data))
         counts = array.dtype == np.int64 and not requires_grad
         if array.dtype not in FLOATS and not counts:
             raise TypeError(f"a parameter holds float32 or float64 numbers, got dtype {array.dtype}")
@@ -123,7 +123,7 @@ class Parameter(TensorMethods):
     @data.setter
     def data(self, value: Any) -> None:
         self._check_not_frozen()
-        array = np.asarray(_check.unmasked("data", value))
+        array = np.asarray(_check.readable("data", value))
         if array.shape != self.shape:
             raise ValueError(f"data has shape {array.shape}; the parameter has {self.shape}")
         if array.dtype.kind not in "fiu":
@@ -148,7 +148,7 @@ class Parameter(TensorMethods):
         if value is None:
             mark_gradients((), (self,))
             return
-        array = np.asarray(_check.unmasked("grad", value))
+        array = np.asarray(_check.readable("grad", value))
         if array.shape != self.shape:
             raise ValueError(f"grad has shape {array.shape}; the parameter has {self.shape}")
         self._view(self._gradient_storage())[...] = array
