@@ -64,7 +64,9 @@ class ArrayDataset:
         if not arrays:
             raise TypeError("arrays: expected at least one array, got none")
         if transform is not None and not callable(transform):
-            raise TypeError(f"transform: expected a callable or None, got {transform!r}")
+            raise TypeError(
+                f"transform: expected a callable, transform(*batch), or None, got {_check.kind_of(transform)}"
+            )
         self.arrays: Batch = tuple(_as_array(array, i) for i, array in enumerate(arrays))
         self.transform = transform
         if len({len(array) for array in self.arrays}) > 1:

@@ -117,7 +117,10 @@ class Builder:
         commit = commit or any(b.where == "fixed" and b in read for b in made if b is not None)
         written = [*made, *(read[i] for i in writes)]
         if any(b.where == "fixed" and not self.fixed[b.index].flags.writeable for b in written if b is not None):
-            raise ValueError(f"{kernel} would write to the read-only arrays of a frozen module")
+            raise ValueError(
+                f"{kernel} would write to the read-only arrays of a frozen module; train the module that it is a copy "
+                "of"
+            )
         self.ops.append(
             NativeOp(
                 kernel=kernel,
