@@ -110,7 +110,7 @@ def schedule(config: Config) -> Callable[[int], float]:
 def _resume(args: argparse.Namespace, given: dict[str, Any]) -> Run:
     for name, value in {**given, "out": args.out}.items():
         if value is not None and name not in ("epochs", "data_dir"):
-            raise ValueError(f"--{name.replace('_', '-')}: the run of --resume has its own already")
+            raise ValueError(f"--{name.replace('_', '-')}: the run of --resume has its own already; leave it out")
     run = Run.open(args.resume)
     if given["epochs"] is not None:
         run.config = replace(run.config, epochs=given["epochs"])

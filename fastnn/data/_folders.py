@@ -8,6 +8,20 @@ import sys
 from fastnn import _check
 
 
+class DataNotFoundError(FileNotFoundError):
+    """Files of a data set are in none of the places.
+
+    Attributes
+    ----------
+    advice : str
+        What is missing, and where to put it; how a place is named is for whoever was given its name.
+    """
+
+    def __init__(self, advice: str) -> None:
+        super().__init__(f"{advice}, or say where they are with root= or the environment variable FASTNN_DATA.")
+        self.advice = advice
+
+
 def places(root: str | os.PathLike[str] | None) -> list[str]:
     """List the folders that hold data: `root` alone if it is given, or else the usual ones.
 
