@@ -476,7 +476,7 @@ def test_ctrl_c_exits_with_130_and_the_run_resumes_to_the_same_bits(run, folder)
         (["train", "--lr", "nan"], "lr"),
         (["train", "--momentum", "-0.1"], "momentum"),
         (["train", "--optimizer", "adam", "--momentum", "0.9"], "--momentum"),
-        (["train", "--weight-decay", "-1"], "weight_decay"),
+        (["train", "--weight-decay", "-1"], "--weight-decay: expected a number of at least 0"),
         (["train", "--dropout", "1.5"], "p"),
         (["train", "--threads", "0"], "--threads"),
         (["train", "--seed", "-1"], "--seed"),
