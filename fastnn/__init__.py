@@ -4,6 +4,17 @@
 >>> from fastnn import nn, optim
 >>> import fastnn.nn.functional as F
 
+nn, optim       what networks are composed of, and what trains them
+TrainStep       a step of training as one native call
+Trainer         whole runs: fit, evaluate, predict, with callbacks and checkpoints
+data            loaders, augmentation, readers and sets
+models          networks that are known by name
+trace, grad, value_and_grad
+                functions of arrays as programs, and their gradients
+Function        an operation that fastnn lacks, written in NumPy
+random, debug, testing, plotting
+                random numbers in programs, checks of traces and of gradients, pictures
+
 `fn.plotting` is imported when it is first used.
 """
 

@@ -25,7 +25,8 @@ Arguments: TypeAlias = dict[str, Any]
 #: Shapes and dtypes of an op's outputs.
 OutputTypes: TypeAlias = list[tuple[Shape, np.dtype[Any]]]
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+#: Where frames lie that are no user's: NumPy calls back into tensors.
+_PACKAGES = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, np.__file__))
 
 
 class TraceError(TypeError):
@@ -203,9 +204,9 @@ class Node:
 
 
 def _user_line() -> str:
-    """File, line and text of the innermost frame outside fastnn."""
+    """File, line and text of the innermost frame outside fastnn and NumPy."""
     frame = sys._getframe(1)
-    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE):
+    while frame is not None and not _is_users(frame.f_code.co_filename):
         frame = frame.f_back  # type: ignore[assignment]
     if frame is None:
         return ""
@@ -216,6 +217,66 @@ def _user_line() -> str:
     return f"{where}\n    {text}" if text else where
 
 
+def _is_users(file: str) -> bool:
+    # Before NumPy 1.25 its functions are called through a frame of that name.
+    return file != "<__array_function__ internals>" and not os.path.abspath(file).startswith(_PACKAGES)
+
+
+def _refusal(what: str, instead: str) -> TraceError:
+    """The error for what a user's line does with a tensor: it, the line, and what to write instead."""
+    return TraceError(
+        f"{what}{_user_line()}\nand it has no value: forward runs once, with symbols in place of numbers, and what it "
+        f"writes down is run as a program. {instead}"
+    )
+
+
+def _uncompared(sign: str) -> TraceError:
+    return _refusal(
+        f"`{sign}` compares a traced tensor",
+        "Tensors are not compared: write max(x, 0) as fn.maximum(x, 0) or F.relu(x), and min as fn.minimum; what "
+        "needs a mask can be computed from arrays, in an fn.Function",
+    )
+
+
+#: The operators that NumPy's functions stand for, where an array comes first.
+_OPERATORS = {
+    np.add: "add", np.subtract: "sub", np.multiply: "mul", np.divide: "truediv", np.power: "pow", np.matmul: "matmul",
+}  # fmt: skip
+_COMPARISONS = {
+    "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
+}  # fmt: skip
+#: What to write for functions of NumPy that tensors have no method of the same name and arguments for.
+_COUNTERPARTS = {
+    "absolute": "x.abs()",
+    "broadcast_to": "fn.broadcast_to(x, shape)",
+    "clip": "fn.minimum(fn.maximum(x, low), high)",
+    "concatenate": "fn.concat(tensors, dim)",
+    "dot": "x @ y",
+    "expand_dims": "x.unsqueeze(dim)",
+    "maximum": "fn.maximum(x, y)",
+    "minimum": "fn.minimum(x, y)",
+    "negative": "-x",
+    "pad": "F.pad(x, widths)",
+    "ravel": "x.flatten()",
+    "stack": "fn.stack(tensors, dim)",
+    "transpose": "x.permute(dims)",
+}
+
+
+def _not_of_numpy(name: str, room: str = "np") -> TraceError:
+    """The error for a function of NumPy, or of a room of it, that is called with a tensor."""
+    if name in _COMPARISONS:
+        return _uncompared(_COMPARISONS[name])
+    counterpart = _COUNTERPARTS.get(name) or (f"x.{name}(...)" if hasattr(TensorMethods, name) else None)
+    instead = (
+        f"Write {counterpart}"
+        if counterpart
+        else "Use methods of tensors and the functions of fastnn and fastnn.nn.functional, or an fn.Function, which "
+        "computes with arrays"
+    )
+    return _refusal(f"{room}.{name} is called with a traced tensor", instead)
+
+
 class TensorMethods:
     """Arithmetic and methods shared by tensors and by the parameters that become tensors in a trace.
 
@@ -223,8 +284,22 @@ class TensorMethods:
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # ndarray + Tensor must come here, not loop over elements
     __hash__ = object.__hash__
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Tensor:
+        """array + tensor, which NumPy would compute element by element; its other functions are refused."""
+        operator = _OPERATORS.get(ufunc) if method == "__call__" else None
+        if operator is None:
+            raise _not_of_numpy(ufunc.__name__)
+        if settings:
+            raise _refusal(
+                f"np.{ufunc.__name__} is to write a traced tensor into an array",
+                "Write array = array + x, which makes a tensor, and not array += x",
+            )
+        left, right = inputs
+        if isinstance(left, TensorMethods):
+            return getattr(left, f"__{operator}__")(right)  # type: ignore[no-any-return]
+        return getattr(right, f"__r{operator}__")(left)  # type: ignore[no-any-return]
 
     if TYPE_CHECKING:
 
@@ -308,21 +383,75 @@ class Tensor(TensorMethods):
     def __repr__(self) -> str:
         return f"Tensor({describe(self.shape)}, {self.dtype}, from {self.node.op.name})"
 
-    def _no_value(self, *_: Any) -> Any:
-        raise TraceError(
-            "a traced tensor has no value: forward is run once with symbols, so Python cannot branch "
-            f"on it, convert it or loop over it{_user_line()}"
+    # ---- what a symbol cannot do -----------------------------------------------------------------
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Shapes are answered; the other functions of NumPy are refused."""
+        if function is np.shape:
+            return self.shape
+        if function is np.ndim:
+            return self.ndim
+        raise _not_of_numpy(function.__name__, function.__module__.replace("numpy", "np", 1))
+
+    def _no_value(self, *_: Any, **__: Any) -> Any:
+        raise _refusal(
+            "the numbers of a traced tensor are asked for",
+            "Compute with the tensor itself, return it to have its values as an array, or compute with arrays in an "
+            "fn.Function",
         )
 
-    __bool__ = __float__ = __int__ = __index__ = __iter__ = __array__ = _no_value
-    __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __setitem__ = item = numpy = _no_value
+    __float__ = __int__ = __index__ = __array__ = item = numpy = _no_value
+
+    def __format__(self, form: str) -> str:
+        return self._no_value() if form else repr(self)  # type: ignore[no-any-return]
+
+    def __bool__(self) -> bool:
+        raise _refusal(
+            "whether a traced tensor is true is asked for",
+            "`if`, `while`, `and`, `or` and `not` can depend on shapes and Python's values; to choose between values "
+            "write fn.maximum or fn.minimum, or compute with arrays in an fn.Function",
+        )
+
+    def __iter__(self) -> Any:
+        raise _refusal(
+            "a traced tensor is looped over",
+            "Its parts are x[i] for i in range(len(x)); sums are x.sum(dim)",
+        )
+
+    def __contains__(self, value: Any) -> bool:
+        raise _uncompared("in")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise _refusal(
+            "a part of a traced tensor is assigned to",
+            "Tensors are never changed: make another one, such as x * mask with an array of zeros and ones, or "
+            "fn.concat of parts",
+        )
+
+    def __lt__(self, other: Any) -> Any:
+        raise _uncompared("<")
+
+    def __le__(self, other: Any) -> Any:
+        raise _uncompared("<=")
+
+    def __gt__(self, other: Any) -> Any:
+        raise _uncompared(">")
+
+    def __ge__(self, other: Any) -> Any:
+        raise _uncompared(">=")
+
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
         # Between tensors it is identity, which graphs are made with; with a value it would never hold.
         if isinstance(other, (int, float, np.generic, np.ndarray)):
-            self._no_value()
+            raise _uncompared("==")
         return self is other
+
+    def __ne__(self, other: object) -> bool:
+        if isinstance(other, (int, float, np.generic, np.ndarray)):
+            raise _uncompared("!=")
+        return self is not other
 
 
 #: Of one value; that many sums of them fit 64 bits.
@@ -421,7 +550,10 @@ active = threading.local()
 def active_graph() -> Graph:
     graph = getattr(active, "graph", None)
     if graph is None:
-        raise TraceError("tensors exist only while a forward is traced; outside, use NumPy arrays")
+        raise TraceError(
+            "tensors exist only while a forward is traced; outside, use NumPy arrays and functions (of a parameter, "
+            "its .data), or fn.trace(function)"
+        )
     return graph
 
 
@@ -454,7 +586,7 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         return as_leaf(graph)
     if isinstance(value, np.ndarray):
         _check_enters(value.dtype)
-        _check.unmasked("an array of the traced function", value)
+        _check.readable("an array of the traced function", value)
         if like is not None and (value.dtype.kind != "f" or not value.ndim):  # 0-d arrays are as numbers
             return graph.array(value, like.dtype)
         return graph.array(value, value.dtype if value.dtype in FLOATS else np.dtype(np.float32))
@@ -463,9 +595,12 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         _check_enters(number.dtype)
         dtype = like.dtype if like is not None else number.dtype if number.dtype in FLOATS else np.float32
         return graph.add(CONSTANT, (), value=number.astype(dtype)).output
-    raise TypeError(f"{type(value).__name__} cannot enter a graph; expected a tensor, array or number")
+    _check.readable("an operand of the traced function", value)
+    raise TypeError(
+        f"{type(value).__name__} cannot enter a graph; expected a tensor, array or number{_user_line()}"
+    )
 
 
 def _check_enters(dtype: np.dtype[Any]) -> None:
     if dtype.kind not in "fiub":
-        raise TypeError(f"an array of dtype {dtype} cannot enter a graph; use float32 or float64")
+        raise TypeError(f"an array of dtype {dtype} cannot enter a graph; use float32 or float64{_user_line()}")

@@ -50,7 +50,10 @@ def run(args: argparse.Namespace) -> int:
     name, model, shape = _model(args)
     size = args.batch_size or 64
     x = np.random.default_rng(0).standard_normal((size, *shape), dtype=np.float32)
-    target, loss = _target(model, x)
+    try:
+        target, loss = _target(model, x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--model {name} with an --input of {','.join(map(str, shape))}: {error}") from None
     step = TrainStep(model, loss, OPTIMIZERS[args.optimizer or "sgd"](model.parameters()))
     frozen = model.frozen()
     counts = sorted({1, config.get_num_threads()})
@@ -86,13 +89,15 @@ def _model(args: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...]]:
     """The network, in training mode, with its name and the sizes of one sample."""
     if args.run is not None:
         if args.model is not None or args.input is not None:
-            raise ValueError("RUN: it has a model and an input already; give --model and --input without one")
+            raise ValueError(f"RUN {args.run}: it has a model and an input already; leave --model and --input out")
         place = Run.open(args.run)
         return place.folder, place.load_model().train(), place.config.set.image
     name = args.model or "lenet5"
     if ":" in name:
         if args.input is None:
-            raise ValueError("--input: the sizes of one sample are needed for a model of your own")
+            raise ValueError(
+                "--input: the sizes of one sample are needed for a model of your own, such as --input 3,32,32"
+            )
         model = _own(name)
     else:
         make = getattr(models, name, None)
@@ -122,7 +127,7 @@ def _target(model: nn.Module, x: Array) -> tuple[Array, nn.Module]:
     output = model.eval()(x[:1])
     model.train()
     if not isinstance(output, np.ndarray):
-        raise ValueError(f"--model: its output is a {type(output).__name__}; one array is expected")
+        raise ValueError(f"its output is a {type(output).__name__}; one array is expected")
     if output.ndim == 2 and output.shape[1] > 1:
         labels = np.random.default_rng(1).integers(0, output.shape[1], len(x))
         return labels, nn.CrossEntropyLoss()

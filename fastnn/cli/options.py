@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 from typing import Any, NoReturn
 
 import fastnn
@@ -64,11 +66,11 @@ def _train(commands: Any) -> None:
     add("--epochs", type=_at_least(1), metavar="N")
     add("--batch-size", type=_at_least(1), metavar="N")
     add("--optimizer", choices=["sgd", "adam", "adamw"])
-    add("--lr", type=float, metavar="X", help="learning rate at the beginning")
+    add("--lr", type=_number(), metavar="X", help="learning rate at the beginning")
     add("--schedule", choices=["cosine", "constant"], help="of the learning rate; default: cosine")
-    add("--momentum", type=float, metavar="X", help="of sgd; default: 0.9")
-    add("--weight-decay", type=float, metavar="X")
-    add("--dropout", type=float, metavar="P", help="probability of dropping a value of mlp")
+    add("--momentum", type=_number(), metavar="X", help="of sgd; default: 0.9")
+    add("--weight-decay", type=_number(), metavar="X")
+    add("--dropout", type=_number(1), metavar="P", help="probability of dropping a value of mlp")
     add(
         "--shifts",
         action=argparse.BooleanOptionalAction,
@@ -160,6 +162,20 @@ def _at_least(minimum: int) -> Any:
         return number
 
     return integer
+
+
+def _number(maximum: float = sys.float_info.max) -> Any:
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= maximum:
+            wanted = f"from 0 to {maximum:g}" if maximum < sys.float_info.max else "of at least 0"
+            raise argparse.ArgumentTypeError(f"expected a number {wanted}, got {text!r}")
+        return value
+
+    return number
 
 
 def _sizes(text: str) -> list[int]:

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     model = place.load_model()
     images, labels = place.config.load_data("test", place.data_folder(args.data_dir))
     if not 0 <= args.sample < len(images):
-        raise ValueError(f"--sample: {args.sample} of {len(images)} test images")
+        raise ValueError(f"--sample: expected a test image from 0 to {len(images) - 1}, got {args.sample}")
     convolves = any(p.data.ndim == 4 for p in model.parameters())
     shape = None if convolves else images.shape[1:]
     names = {"cifar10": data.CIFAR10_CLASSES}.get(place.config.data)
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
             model, images[args.sample], args.layer
         )
     elif args.layer is not None:
-        raise ValueError("--layer: the run's network has no layer that makes images")
+        raise ValueError(f"--layer: no layer of {place.config.model} makes images; leave {args.layer} out")
 
     folder = place.folder if args.out is None else args.out
     os.makedirs(folder, exist_ok=True)

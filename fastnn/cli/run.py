@@ -26,7 +26,7 @@ import numpy as np
 import fastnn
 from fastnn import _check, data, models, nn
 from fastnn.data import DataLoader, _folders
-from fastnn.files import read_forms, write_atomically
+from fastnn.files import named, read_forms, write_atomically
 from fastnn.train.checkpoint import read_checkpoint
 
 Samples: TypeAlias = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]  # images and labels
@@ -143,14 +143,14 @@ class Config:
         values["model"], values["data"] = pair
         for option in ("hidden", "dropout"):
             if option in chosen and pair[0] != "mlp":
-                raise ValueError(f"--{option}: it goes with --model mlp")
+                raise ValueError(f"--{option}: it goes with --model mlp, not {pair[0]}; leave it out")
         if values["crops"] and pair[1] != "cifar10":
-            raise ValueError("--crops: it goes with --data cifar10")
+            raise ValueError(f"--crops: it goes with --data cifar10, not {pair[1]}; leave it out")
         values.setdefault("schedule", "cosine")
         values.setdefault("seed", 0)
         values.setdefault("lr", RATES[values["optimizer"]])
         if values["optimizer"] != "sgd" and "momentum" in chosen:
-            raise ValueError("--momentum: it goes with --optimizer sgd")
+            raise ValueError(f"--momentum: it goes with --optimizer sgd, not {values['optimizer']}; leave it out")
         values.setdefault("momentum", 0.9 if values["optimizer"] == "sgd" else 0.0)
         folder = values.get("data_dir")
         values["data_dir"] = None if folder is None else os.path.abspath(folder)
@@ -227,7 +227,7 @@ def _model_and_data(model: str | None, name: str | None) -> tuple[str, str]:
         if model in (None, pair[0]) and name in (None, pair[1]):
             return pair
     sets = ", ".join(known for network, known in DEFAULTS if network == model)
-    raise ValueError(f"--data {name}: --model {model} goes with {sets}")
+    raise ValueError(f"--data: --model {model} goes with {sets}, got {name}")
 
 
 class Shifted:
@@ -325,11 +325,11 @@ class Run:
         """
         path = os.path.join(folder, "config.json")
         if not os.path.isdir(folder):
-            raise FileNotFoundError(f"there is no folder {folder}")
+            raise FileNotFoundError(f"RUN: there is no folder {folder}; fastnn train makes one")
         if not os.path.isfile(path):
             raise FileNotFoundError(f"{folder} is no run folder: it holds no config.json")
         try:
-            with open(path, "rb") as file:
+            with named(path), open(path, "rb") as file:
                 text = file.read(_LARGEST_CONFIG + 1)
             if len(text) > _LARGEST_CONFIG:
                 raise ValueError(f"it has more than {_LARGEST_CONFIG} bytes")

@@ -118,7 +118,7 @@ def schedule(config: Config) -> Callable[[int], float]:
 def _resume(args: argparse.Namespace, given: dict[str, Any], until_done: contextlib.ExitStack) -> Run:
     for name, value in {**given, "out": args.out}.items():
         if value is not None and name not in ("epochs", "data_dir"):
-            raise ValueError(f"--{name.replace('_', '-')}: the run of --resume has its own already")
+            raise ValueError(f"--{name.replace('_', '-')}: the run of --resume has its own already; leave it out")
     run = Run.open(args.resume)
     until_done.enter_context(run.lock())
     if given["epochs"] is not None:

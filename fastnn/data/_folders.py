@@ -9,6 +9,20 @@ from typing import Any
 from fastnn import _check
 
 
+class DataNotFoundError(FileNotFoundError):
+    """Files of a data set are in none of the places.
+
+    Attributes
+    ----------
+    advice : str
+        What is missing, and where to put it; how a place is named is for whoever was given its name.
+    """
+
+    def __init__(self, advice: str) -> None:
+        super().__init__(f"{advice}, or say where they are with root= or the environment variable FASTNN_DATA.")
+        self.advice = advice
+
+
 def split_of(split: Any, *known: str) -> str:
     """Return `split` if it is one of the known ones; ValueError otherwise, for a folder too.
 

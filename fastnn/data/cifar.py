@@ -200,8 +200,7 @@ def _find(
         if all(os.path.isfile(path) for path in found):
             return found
     every = ", ".join(name for group in files.values() for name in group)
-    raise FileNotFoundError(
+    raise _folders.DataNotFoundError(
         f"{title}: no folder with {', '.join(names)}. Put {every} of the binary version (not the "
-        f"Python or Matlab version) into {' or '.join(places)}, or into a subfolder {original} "
-        "there, or say where they are with root= or the environment variable FASTNN_DATA."
+        f"Python or Matlab version) into {' or '.join(places)}, or into a subfolder {original} there"
     )

@@ -34,6 +34,10 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 18  # bytes
 
 
+class NotIDXError(ValueError):
+    """A file does not begin as IDX files do."""
+
+
 #: Called with the dtype and shape of a file's header; raises ValueError if they are not those wanted.
 Check = Callable[[np.dtype[Any], tuple[int, ...]], None]
 
@@ -64,7 +68,9 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 def read_checked(path: str, check: Check | None = None) -> NDArray[Any]:
     """As `read_idx`; what `check` refuses is refused before the elements are read, or unpacked."""
-    with open(path, "rb") as file:
+    from fastnn.files import named
+
+    with named(path), open(path, "rb") as file:
         if file.peek(2)[:2] != _GZIP_MAGIC:
             return _read(file, path, check)
 
@@ -132,7 +138,7 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
 def _read(file: BinaryIO, path: str, check: Check | None) -> NDArray[Any]:
     magic = _read_exactly(file, 4, path, "magic number")
     if magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 1 <= magic[3] <= _MOST_AXES:
-        raise ValueError(
+        raise NotIDXError(
             f"{path}: no IDX file: it begins with the bytes {magic.hex(' ')}; expected 00 00, "
             f"a type ({', '.join(f'{code:02x}' for code in _TYPES)}) and a number of axes from "
             f"01 to {_MOST_AXES:02x}"

@@ -103,10 +103,9 @@ def _find(names: tuple[str, ...], root: str | os.PathLike[str] | None) -> list[s
         if all(os.path.isfile(path) for path in found):
             return found
     four = ", ".join(name for pair in _NAMES.values() for name in pair)
-    raise FileNotFoundError(
+    raise _folders.DataNotFoundError(
         f"MNIST: no folder with both {names[0]} and {names[1]}. Put the four files {four} (each as "
-        f"it is or with .gz) into {' or '.join(places)}, or into a subfolder mnist there, or say "
-        "where they are with root= or the environment variable FASTNN_DATA."
+        f"it is or with .gz) into {' or '.join(places)}, or into a subfolder mnist there"
     )
 
 

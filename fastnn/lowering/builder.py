@@ -143,7 +143,8 @@ class Builder:
             shapes={n: o.shape for n, o in operands if isinstance(o, (Tensor, Temporary))},
         )
         if any(b.where == "fixed" and not self.fixed[b.index].flags.writeable for b in op.outputs()):
-            raise ValueError(f"{kernel} would write to the read-only arrays of a frozen module")
+            what = f"{kernel} would write to the read-only arrays of a frozen module"
+            raise ValueError(f"{what}; train the module that it is a copy of")
         self.ops.append(op)
 
     def alias(self, output: Tensor, source: Tensor) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.files import write_atomically
 from fastnn.graph import Tensor
 from fastnn.lowering.builder import NativeOp
@@ -183,12 +184,10 @@ def profile(
     plan: Plan, phases: Sequence[Sequence[NativeOp]], inputs: Sequence[Tensor], args: Sequence[Any], repeats: int
 ) -> Profile:
     """Run a plan, of these phases, `repeats` times on these arguments."""
-    if isinstance(repeats, bool) or not isinstance(repeats, int):
-        raise TypeError(f"repeats must be an int, got {type(repeats).__name__}")
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    repeats = _check.integer("repeats", repeats, 1)
     if len(args) != len(plan.inputs):
-        raise TypeError(f"expected {len(plan.inputs)} arrays, got {len(args)}")
+        names = ", ".join(spec.name for spec in plan.inputs)
+        raise TypeError(f"profile takes the arrays of a call, {names}, and got {len(args)}")
     roof = roofline(runtime.get_num_threads())
     arrays = [to_array(a, spec.name) for a, spec in zip(args, plan.inputs, strict=True)]
     plan.run(*arrays)

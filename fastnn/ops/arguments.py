@@ -10,14 +10,29 @@ from fastnn import _check
 from fastnn.graph import Tensor
 
 
-def check_dtypes(what: str, a: Tensor, b: Tensor, names: tuple[str, str] = ("the left", "the right")) -> None:
+def check_dtypes(
+    what: str,
+    a: Tensor,
+    b: Tensor,
+    names: tuple[str, str] = ("the left operand", "the right operand"),
+    of_model: bool = False,
+) -> None:
+    """TypeError unless two operands have one dtype. Of a model's parameter (`of_model`) the dtype is the model's."""
     if a.dtype != b.dtype:
-        raise TypeError(f"{what}: {names[0]} operand is {a.dtype}, {names[1]} is {b.dtype}; they must agree")
+        mend = f"convert {names[1]} with .astype(np.{a.dtype})"
+        if of_model:
+            model = "double" if a.dtype == np.float64 else "float"
+            mend = f"convert {names[0]} with .astype(np.{b.dtype}), or the model with model.{model}()"
+        raise TypeError(f"{what}: {names[0]} is {a.dtype}, {names[1]} is {b.dtype}; they must agree: {mend}")
 
 
-def check_float(what: str, tensor: Tensor) -> None:
+def check_float(what: str, tensor: Tensor, name: str = "input") -> None:
+    """TypeError for integers, which are labels to a graph."""
     if tensor.dtype.kind != "f":
-        raise TypeError(f"{what} expects a float32 or float64 tensor, got {tensor.dtype}")
+        raise TypeError(
+            f"{what}: {name} holds integers; expected float32 or float64: convert it with .astype(np.float32), and "
+            "the bytes of images with .astype(np.float32) / 255"
+        )
 
 
 def normalize_dim(dim: int, ndim: int, what: str) -> int:

@@ -181,7 +181,8 @@ class Call:
         what = self.name if self.count == 1 else f"{self.name}: array {i}"
         array = np.asarray(value, dtype) if isinstance(value, (int, float)) else np.asarray(value)
         if array.dtype != dtype:
-            raise TypeError(f"{what} has dtype {array.dtype}; expected {dtype}")
+            hint = "; is a `return` missing?" if value is None else f"; return it with .astype(np.{dtype})"
+            raise TypeError(f"{what} has dtype {array.dtype}; expected {dtype}{hint}")
         if array.shape != shape:
             raise ValueError(f"{what} has shape {array.shape}; expected {shape}")
         return array

@@ -257,8 +257,8 @@ def _operands(
     """Input, weight and bias as tensors that fit each other; `sizes` names the spatial ones."""
     x = as_tensor(x)
     weight = as_tensor(weight, like=x)
-    check_float(f"{what}: input", x)
-    check_dtypes(what, x, weight, ("the input", "the weight"))
+    check_float(what, x)
+    check_dtypes(what, x, weight, ("the input", "the weight"), of_model=True)
     ndim = 2 + sizes.count(",") + 1
     if x.ndim != ndim or weight.ndim != ndim:
         kernel = ", ".join("K" + size for size in sizes.split(", "))
@@ -271,14 +271,21 @@ def _operands(
         raise ValueError(f"{what}: groups must be an int of at least 1, got {groups!r}")
     first, second = weight.shape[:2]
     ic, oc = (first, second * groups) if transposed else (second * groups, first)
-    if linear(x.shape[1]) != linear(ic) or first % groups:
+    if linear(x.shape[1]) != linear(ic):
+        last = linear(x.shape[-1]) == linear(ic)
+        mend = f"; the channels come second, (N, C, {sizes}), and here perhaps last: permute the input" if last else ""
         raise ValueError(
-            f"{what}: input has {x.shape[1]} channels, weight {describe(weight.shape)} with "
-            f"groups={groups} takes {ic} and gives {oc}; both must be multiples of the groups"
+            f"{what}: input has {x.shape[1]} channels, in shape {describe(x.shape)}; the weight of shape "
+            f"{describe(weight.shape)} with groups={groups} takes {ic}{mend}"
+        )
+    if first % groups:
+        raise ValueError(
+            f"{what}: groups is {groups}, which does not divide the first size of the weight of shape "
+            f"{describe(weight.shape)}"
         )
     if bias is not None:
         bias = as_tensor(bias, like=x)
-        check_dtypes(what, x, bias, ("the input", "the bias"))
+        check_dtypes(what, x, bias, ("the input", "the bias"), of_model=True)
         if bias.ndim != 1 or linear(bias.shape[0]) != linear(oc):
             raise ValueError(f"{what}: bias has shape {describe(bias.shape)}; expected ({oc},)")
     return x, weight, bias

@@ -182,8 +182,8 @@ def _operands(what: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
     else:
         right = as_tensor(b)
         left = as_tensor(a, like=right)
-    check_float(what, left)
-    check_float(what, right)
+    check_float(what, left, "the left operand")
+    check_float(what, right, "the right operand")
     check_dtypes(what, left, right)
     return left, right
 

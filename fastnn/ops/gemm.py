@@ -140,7 +140,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     """`a @ b` as NumPy's: vectors, matrices, and stacks of matrices of the same leading sizes."""
     a = as_tensor(a) if not isinstance(a, Tensor) else a
     b = as_tensor(b, like=a)
-    check_float("matmul", a)
+    check_float("matmul", a, "the left operand")
     check_dtypes("matmul", a, b)
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError("matmul: operands must have at least one dimension; use * for numbers")
@@ -172,8 +172,8 @@ def linear_map(x: Any, weight: Any, bias: Any = None) -> Tensor:
     """x W^T + b over the last dimension: x (..., in), weight (out, in), bias (out,) -> (..., out)."""
     x = as_tensor(x)
     weight = as_tensor(weight, like=x)
-    check_float("linear: input", x)
-    check_dtypes("linear", x, weight, ("the input", "the weight"))
+    check_float("linear", x)
+    check_dtypes("linear", x, weight, ("the input", "the weight"), of_model=True)
     if weight.ndim != 2:
         raise ValueError(f"linear: weight has shape {describe(weight.shape)}; expected (out, in)")
     if x.ndim == 0 or linear(x.shape[-1]) != linear(weight.shape[1]):
@@ -183,7 +183,7 @@ def linear_map(x: Any, weight: Any, bias: Any = None) -> Tensor:
         )
     if bias is not None:
         bias = as_tensor(bias, like=x)
-        check_dtypes("linear", x, bias, ("the input", "the bias"))
+        check_dtypes("linear", x, bias, ("the input", "the bias"), of_model=True)
         if bias.ndim != 1 or linear(bias.shape[0]) != linear(weight.shape[0]):
             raise ValueError(
                 f"linear: bias has shape {describe(bias.shape)}; expected ({weight.shape[0]},)"

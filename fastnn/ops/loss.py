@@ -8,7 +8,7 @@ import fastnn_ext.loss as native
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
 from fastnn.ops.layout import BROADCAST, RESHAPE, broadcast_to
-from fastnn.sizes import count, describe, same_shape
+from fastnn.sizes import count, describe, is_one, same_shape
 
 REDUCTIONS = ("none", "mean", "sum")
 OF_DIFFERENCE = ("mse", "l1", "smooth_l1", "huber")  # losses of input - target
@@ -173,7 +173,8 @@ def _have_checked(labels: Tensor, classes: int, ignore_index: int) -> None:
         node = node.inputs[node.op.view_of].node
     if "limit" not in node.attrs:
         raise TypeError(
-            f"cross_entropy: target must be an argument of the traced function, not the result of {node.op.name}"
+            "cross_entropy: target must be an argument of the traced function, whose labels are checked before it "
+            f"runs, not the result of {node.op.name}"
         )
     before = node.attrs["limit"], node.attrs["ignore"]
     if before[0] and before != (classes, ignore_index):
@@ -196,15 +197,18 @@ def cross_entropy(
     check_reduction(reduction)
     logits = as_tensor(logits)
     labels = as_tensor(labels)
-    check_float("cross_entropy: input", logits)
+    check_float("cross_entropy", logits)
     if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing must lie in 0 ... 1, got {label_smoothing}")
+        raise ValueError(f"cross_entropy: label_smoothing must lie in 0 ... 1, got {label_smoothing}")
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: target must hold class indices as int64, got {labels.dtype}")
+        raise TypeError(
+            f"cross_entropy: target must hold class indices as int64, got {labels.dtype}; convert them with "
+            ".astype(np.int64), and rows of probabilities or one-hot rows with .argmax(1)"
+        )
     if logits.ndim < 1 or not same_shape(labels.shape, (*logits.shape[:-1][:1], *logits.shape[2:])):
         raise ValueError(
             f"cross_entropy: input has shape {describe(logits.shape)}, target {describe(labels.shape)}; "
-            "expected (N, C) and (N,), or (N, C, d1, ...) and (N, d1, ...)"
+            f"expected (N, C) and (N,), or (N, C, d1, ...) and (N, d1, ...){_reshaped(logits, labels)}"
         )
     result = labels.shape
     _have_checked(labels, int(logits.shape[min(1, logits.ndim - 1)]), int(ignore_index))
@@ -233,6 +237,15 @@ def cross_entropy(
     return losses.reshape(result) if reduction == "none" else losses.sum()
 
 
+def _reshaped(logits: Tensor, labels: Tensor) -> str:
+    """How to make usual other forms of labels those wanted."""
+    if logits.ndim > 1 and same_shape(logits.shape, labels.shape):
+        return "; one-hot rows become classes by target.argmax(1)"
+    if labels.ndim == logits.ndim and is_one(labels.shape[1]):
+        return "; take the column out of the target, as target[:, 0]"
+    return ""
+
+
 def elementwise(
     kernel: str,
     x: Any,
@@ -248,11 +261,13 @@ def elementwise(
     check_reduction(reduction)
     x = as_tensor(x)
     target = as_tensor(target, like=x)
-    check_float(f"{kernel}: input", x)
+    check_float(kernel, x)
     check_dtypes(kernel, x, target, ("the input", "the target"))
     if not same_shape(x.shape, target.shape):
+        alike = same_shape(*([size for size in t.shape if not is_one(size)] for t in (x, target)))
+        mend = ": give the target the input's shape, as with target[:, None] or target[:, 0]" if alike else ""
         raise ValueError(
-            f"{kernel}: input has shape {describe(x.shape)}, target {describe(target.shape)}; they must agree"
+            f"{kernel}: input has shape {describe(x.shape)}, target {describe(target.shape)}; they must agree{mend}"
         )
     present = {name: as_tensor(e, like=x) for name, e in (extras or {}).items() if e is not None}
     node = active_graph().add(

@@ -383,10 +383,11 @@ def _channels_first(x: Tensor) -> Tensor:
 
 def _operand(what: str, name: str, value: Any, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     tensor = as_tensor(value, like=x)
-    check_dtypes(what, x, tensor, ("the input", name))
+    check_dtypes(what, x, tensor, ("the input", name), of_model=True)
     if tuple(map(linear, tensor.shape)) != tuple(map(linear, shape)):
         raise ValueError(
-            f"{what}: {name} has shape {describe(tensor.shape)}; expected {describe(shape)}"
+            f"{what}: {name} has shape {describe(tensor.shape)}; the input of shape {describe(x.shape)} takes "
+            f"{describe(shape)}"
         )
     return tensor
 
@@ -405,7 +406,7 @@ def _affine(what: str, x: Tensor, weight: Any, bias: Any, shape: tuple[int, ...]
 
 def _input(what: str, x: Any, least: int) -> Tensor:
     x = as_tensor(x)
-    check_float(f"{what}: input", x)
+    check_float(what, x)
     if x.ndim < least:
         sizes = "N, C, ..." if least == 2 else "N, C, L, ..."
         raise ValueError(f"{what}: input has shape {describe(x.shape)}; expected ({sizes})")
@@ -428,10 +429,11 @@ def batch_norm(
     affine = _affine("batch_norm", x, weight, bias, shape)
     if running is not None:
         for name, array in (("the running mean", running[0]), ("the running variance", running[1])):
-            if array.dtype != x.dtype or array.shape != shape:
-                raise (ValueError if array.dtype == x.dtype else TypeError)(
-                    f"batch_norm: {name} is {array.dtype} of shape {array.shape}; expected {x.dtype} of "
-                    f"shape {describe(shape)}"
+            check_dtypes("batch_norm", x, array, ("the input", name), of_model=True)
+            if array.shape != shape:
+                raise ValueError(
+                    f"batch_norm: {name} has shape {array.shape}; the input of shape {describe(x.shape)} takes "
+                    f"{describe(shape)}"
                 )
     attrs = dict(eps=eps, affine=bool(affine), residual=False, act=None)
     last = rows = _channels_last(x)
@@ -461,7 +463,10 @@ def group_norm(x: Any, groups: int, weight: Any, bias: Any, eps: float) -> Tenso
     """See fastnn.nn.functional.group_norm."""
     x = _input("group_norm", x, 2)
     if x.shape[1] % groups:
-        raise ValueError(f"group_norm: {x.shape[1]} channels cannot be cut into {groups} groups")
+        raise ValueError(
+            f"group_norm: num_groups is {groups}, which does not divide the {x.shape[1]} channels of an input of "
+            f"shape {describe(x.shape)}"
+        )
     affine = _affine("group_norm", x, weight, bias, (x.shape[1],))
     attrs = dict(groups=groups, eps=eps, affine=bool(affine), residual=False, act=None)
     return _channels_first(

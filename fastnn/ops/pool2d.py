@@ -122,7 +122,7 @@ def _pool(what: str, op: Pool, x: Tensor, windows: Windows, **settings: int) -> 
 
 def _image(what: str, x: Any, sizes: str) -> Tensor:
     x = as_tensor(x)
-    check_float(f"{what}: input", x)
+    check_float(what, x)
     if x.ndim != 2 + sizes.count(",") + 1:
         raise ValueError(f"{what}: input has shape {describe(x.shape)}; expected (N, C, {sizes})")
     return x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,7 @@ def _slice_layout(shape: Shape, starts: Sequence[int], steps: Sequence[int]) -> 
 def zero_pad(x: Any, pad: Any) -> Tensor:
     """See fastnn.nn.functional.pad."""
     x = as_tensor(x)
-    check_float("pad: input", x)
+    check_float("pad", x)
     if not isinstance(pad, (tuple, list)) or not all(type(p) is int for p in pad):
         raise TypeError(f"pad must be a tuple of ints, got {pad!r}")
     if len(pad) % 2 or len(pad) > 2 * x.ndim:
@@ -138,11 +138,11 @@ def zero_pad(x: Any, pad: Any) -> Tensor:
 def upsample(x: Any, size: Any, scale: Any) -> Tensor:
     """See fastnn.nn.functional.interpolate."""
     x = as_tensor(x)
-    check_float("interpolate: input", x)
+    check_float("interpolate", x)
     if x.ndim != 4:
         raise ValueError(f"interpolate: input has shape {describe(x.shape)}; expected (N, C, H, W)")
     if (size is None) == (scale is None):
-        raise ValueError("interpolate: give either size or scale_factor")
+        raise ValueError(f"interpolate: give either size or scale_factor, got size={size}, scale_factor={scale}")
     wanted = scale if size is None else size
     sides = tuple(wanted) if isinstance(wanted, (tuple, list)) else (wanted, wanted)
     old = x.shape[2:]
@@ -176,12 +176,13 @@ def concat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
         raise ValueError("concat: 0-d tensors cannot be joined; reshape them to (1,)")
     d = normalize_dim(dim, first.ndim, "concat")
     for i, t in enumerate(parts[1:], 1):
-        check_dtypes("concat", first, t, ("the first", f"operand {i}"))
+        check_dtypes("concat", first, t, ("the first tensor", f"tensor {i}"))
         if t.ndim != first.ndim or not same_shape(
             (*t.shape[:d], *t.shape[d + 1 :]), (*first.shape[:d], *first.shape[d + 1 :])
         ):
             raise ValueError(
-                f"concat along {d}: operand {i} has shape {describe(t.shape)}, the first {describe(first.shape)}"
+                f"concat along {d}: tensor {i} has shape {describe(t.shape)}, the first {describe(first.shape)}; but "
+                f"for the size of dimension {d} they must agree"
             )
     if len(parts) == 1:
         return first
@@ -193,6 +194,8 @@ def concat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
 
 def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new dimension."""
+    if isinstance(tensors, Tensor) or not isinstance(tensors, Iterable):
+        raise TypeError(f"stack: tensors must be a list or tuple, got {type(tensors).__name__}")
     return concat([unsqueeze(t, dim) for t in tensors], dim)
 
 
@@ -222,14 +225,13 @@ def getitem(x: Any, index: Any) -> Tensor:
     """Indexing by constant integers, slices with positive steps, `...` and None."""
     x = as_tensor(x)
     items = list(index) if isinstance(index, tuple) else [index]
-    if sum(1 for item in items if item is Ellipsis) > 1:
+    dots = [i for i, item in enumerate(items) if item is Ellipsis]
+    if len(dots) > 1:
         raise IndexError("an index can hold only one ...")
     named = sum(1 for item in items if item is not None and item is not Ellipsis)
     if named > x.ndim:
         raise IndexError(f"{named} indices for a tensor of shape {describe(x.shape)}")
-    if Ellipsis not in items:
-        items.append(Ellipsis)
-    at = items.index(Ellipsis)
+    at = dots[0] if dots else len(items)
     items[at : at + 1] = [slice(None)] * (x.ndim - named)
 
     starts: list[int] = []
@@ -243,7 +245,7 @@ def getitem(x: Any, index: Any) -> Tensor:
         axis = len(sizes)
         size = x.shape[axis]
         if isinstance(item, slice):
-            if item == slice(None):
+            if item.start is None and item.stop is None and item.step is None:
                 starts.append(0)
                 steps.append(1)
                 sizes.append(size)
@@ -269,5 +271,8 @@ def getitem(x: Any, index: Any) -> Tensor:
             steps.append(1)
             sizes.append(1)
         else:
-            raise TypeError(f"a tensor is indexed by constant ints, slices, ... and None, not {type(item).__name__}")
+            raise TypeError(
+                f"a tensor is indexed by constant ints, slices, ... and None, not {type(item).__name__}; to choose "
+                "rows write fn.stack([x[i] for i in rows])"
+            )
     return reshape(_slice(x, starts, steps, tuple(sizes)), tuple(result))

@@ -61,7 +61,7 @@ class Adam(Optimizer):
             for i, beta in enumerate(value):
                 _check.real(f"betas[{i}]", beta, 0, 1)
                 if beta == 1.0:
-                    raise ValueError(f"betas[{i}] must be below 1")
+                    raise ValueError(f"betas[{i}] must be below 1, got {beta}")
         elif name in self.hyper:
             _check.real(name, value, 0)
 

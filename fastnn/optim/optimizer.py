@@ -62,7 +62,7 @@ class Group(dict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "params":
-            raise ValueError("the parameters of a group cannot be exchanged; make a new optimizer")
+            raise ValueError('a group\'s "params" cannot be exchanged; make a new optimizer')
         if name not in self._optimizer.defaults:
             known = ", ".join(self._optimizer.defaults)
             raise ValueError(f"{type(self._optimizer).__name__} has no setting {name!r}; it has {known}")
@@ -116,7 +116,10 @@ class Group(dict[str, Any]):
     def _common_dtype(self) -> np.dtype[Any]:
         dtypes = {p.dtype for p in self["params"]}
         if len(dtypes) != 1:
-            raise TypeError(f"the parameters of a group must share a dtype, got {sorted(map(str, dtypes))}")
+            raise TypeError(
+                f"the parameters of a group must share a dtype, got {', '.join(sorted(map(str, dtypes)))}; convert the "
+                "model with model.float() or model.double(), or give a group for each"
+            )
         return dtypes.pop()
 
     def follow(self) -> None:
@@ -154,6 +157,11 @@ class Group(dict[str, Any]):
             b.base is not None and a.base is b.base and b.ctypes.data - a.ctypes.data == step
             for a, b in pairs
         )
+
+
+def _is_model(value: Any) -> bool:
+    """Whether its parameters were meant, which it would give: a module may be iterable itself."""
+    return callable(getattr(value, "parameters", None))
 
 
 def _gather(params: Sequence[Parameter], dtype: np.dtype[Any]) -> None:
@@ -206,8 +214,10 @@ class Optimizer:
         self.defaults = {name: _plain(value) for name, value in defaults.items()}
         for name, value in self.defaults.items():
             self.check(name, value)
-        if isinstance(params, (Parameter, np.ndarray)):
-            raise TypeError("params must be an iterable of parameters, such as model.parameters()")
+        if not isinstance(params, Iterable) or isinstance(params, (Parameter, np.ndarray)) or _is_model(params):
+            raise TypeError(
+                f"params must be an iterable of parameters, such as model.parameters(), got {_check.kind_of(params)}"
+            )
         entries = list(params)
         if not entries:
             raise ValueError("params is empty: there is nothing to optimize")
@@ -216,13 +226,25 @@ class Optimizer:
         seen: set[int] = set()
         for group in groups:
             if not isinstance(group, Mapping) or "params" not in group:
-                raise TypeError('params must hold parameters, or dicts with the key "params"')
-            members = [group["params"]] if isinstance(group["params"], Parameter) else list(group["params"])
+                raise TypeError(
+                    'params must hold parameters, or dicts with the key "params", got '
+                    f"{_check.brief(group) if isinstance(group, Mapping) else _check.kind_of(group)}"
+                )
+            given = group["params"]
+            if isinstance(given, Parameter):
+                given = [given]
+            if not isinstance(given, Iterable) or _is_model(given):
+                raise TypeError(
+                    f'a group\'s "params" must be parameters, such as layer.parameters(), got {_check.kind_of(given)}'
+                )
+            members = list(given)
             for p in members:
                 if not isinstance(p, Parameter):
-                    raise TypeError(f"params must hold parameters, got {type(p).__name__}")
+                    raise TypeError(
+                        f"params must hold parameters, as model.parameters() does, got {_check.kind_of(p)}"
+                    )
                 if id(p) in seen:
-                    raise ValueError("params names a parameter twice")
+                    raise ValueError(f"params names a parameter twice, one of shape {p.shape}")
                 seen.add(id(p))
             if not members:
                 raise ValueError('a group\'s "params" is empty')
@@ -467,7 +489,7 @@ def _state_array(name: str, value: Any, target: Array) -> Array:
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
     array = array.astype(target.dtype)
     if name == "steps" and not ((array >= 0) & (array <= _check.LARGEST_COUNT) & (array == np.floor(array))).all():
-        raise ValueError(f"{name} must hold numbers of updates, 0 to {_check.LARGEST_COUNT}")
+        raise ValueError(f"{name} must hold numbers of updates, 0 to {_check.LARGEST_COUNT}, got {_check.brief(array)}")
     return array
 
 

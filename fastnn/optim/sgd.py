@@ -41,8 +41,11 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("nesterov needs a momentum above 0 and a dampening of 0")
+        if nesterov and not (_check.real("momentum", momentum, 0) > 0 and dampening == 0):
+            raise ValueError(
+                f"nesterov needs a momentum above 0 and a dampening of 0, got momentum={momentum}, "
+                f"dampening={dampening}"
+            )
         super().__init__(
             params,
             {

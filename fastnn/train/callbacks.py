@@ -12,7 +12,7 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 
 from fastnn import _check
-from fastnn.files import write_atomically
+from fastnn.files import named, write_atomically
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 
@@ -151,7 +151,7 @@ class CSVLogger(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         columns = ["epoch", *logs]
         if columns == self._columns:
-            with open(self.path, "a", encoding="utf-8", newline="") as file:
+            with named(self.path), open(self.path, "a", encoding="utf-8", newline="") as file:
                 file.write(_csv_lines([[epoch + 1, *logs.values()]]))
             return
         self._columns = columns
@@ -235,7 +235,7 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[[int], float]) -> None:
         if not callable(schedule):
-            raise TypeError(f"schedule: expected a callable, got {schedule!r}")
+            raise TypeError(f"schedule: expected a callable, schedule(epoch), got {_check.brief(schedule)}")
         self.schedule = schedule
 
     def on_epoch_begin(self, epoch: int) -> None:
@@ -277,7 +277,7 @@ class _Monitor(Callback):
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor: expected the name of a log, got {monitor!r}")
+            raise TypeError(f"monitor: expected the name of a log, such as 'val_loss', got {_check.brief(monitor)}")
         _check.choice("mode", mode, "auto", "min", "max")
         if mode == "auto":
             more_is_better = "accuracy" in monitor or "top_" in monitor
@@ -295,9 +295,8 @@ class _Monitor(Callback):
 
     def _improved(self, logs: Logs) -> bool:
         if self.monitor not in logs:
-            raise ValueError(
-                f"monitor: there is no log {self.monitor!r}; there are {', '.join(logs)}"
-            )
+            hint = "; fit(validation_data=...) makes those of val_" if self.monitor.startswith("val_") else ""
+            raise ValueError(f"monitor: there is no log {self.monitor!r}; there are {', '.join(logs)}{hint}")
         value = float(logs[self.monitor])
         gain = self.best - value if self.mode == "min" else value - self.best
         if not (math.isfinite(value) and gain > self.min_delta):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,10 +42,11 @@ class Trainer:
         a method.
     optimizer : Optimizer
         Over the model's parameters.
-    metrics : sequence of str or callable, default ("accuracy",)
+    metrics : sequence of str or callable, optional
         Names ("accuracy", "mean_absolute_error", "mean_squared_error"), `fn.train.metrics.top_k(5)`,
         or functions of a batch's output and target that give a mean over its samples. Accuracy and
-        top_k leave out the labels that the loss ignores (its `ignore_index`).
+        top_k leave out the labels that the loss ignores (its `ignore_index`). Default: what goes with
+        the loss, accuracy for cross-entropy and binary cross-entropy, and nothing for other losses.
 
     Attributes
     ----------
@@ -80,7 +81,7 @@ class Trainer:
         model: Module,
         loss: Any,
         optimizer: Optimizer,
-        metrics: Sequence[str | Metric] = ("accuracy",),
+        metrics: Sequence[str | Metric] | None = None,
     ) -> None:
         self._evaluation = Evaluation(model, loss, metrics)
         self._measures = self._evaluation.measures
@@ -387,14 +388,16 @@ def _verbosity(verbose: Any) -> int:
 
 def _chain(callbacks: Sequence[Callback], verbose: int) -> list[Callback]:
     if isinstance(callbacks, Callback):
-        raise TypeError("callbacks: expected a list of callbacks, got one callback")
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
+        raise TypeError(f"callbacks: expected a list of callbacks, got one {type(callbacks).__name__}; put it into []")
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks: expected a list of callbacks, got {_check.kind_of(callbacks)}")
     chain = list(callbacks)
-    if not any(isinstance(c, TerminateOnNaN) for c in callbacks):
+    for callback in chain:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks: expected Callback objects, got {_check.kind_of(callback)}")
+    if not any(isinstance(c, TerminateOnNaN) for c in chain):
         chain.append(TerminateOnNaN())
-    if verbose and not any(isinstance(c, ProgressBar) for c in callbacks):
+    if verbose and not any(isinstance(c, ProgressBar) for c in chain):
         chain.append(ProgressBar(bar=verbose == 1))
     # Checkpoints hold what the other callbacks have made of the epoch, so they come after them. The
     # epoch's line is printed last: what has been seen is on the disk.
