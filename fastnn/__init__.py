@@ -10,26 +10,26 @@
 from typing import TYPE_CHECKING, Any
 
 from fastnn import data, debug, models, nn, optim, random, testing
-from fastnn.config import get_num_threads, set_num_threads, show_config, show_versions, threads
+from fastnn.config import __version__, get_num_threads, set_num_threads, show_config, show_versions, threads
 from fastnn.functions import grad, trace, value_and_grad
 from fastnn.graph import Tensor
 from fastnn.nn.function import Function
 from fastnn.ops.elementwise import abs, exp, log, maximum, minimum, sqrt
 from fastnn.ops.gemm import matmul
-from fastnn.ops.shape import broadcast_to, concat, stack
+from fastnn.ops.layout import broadcast_to
+from fastnn.ops.shape import concat, stack
 from fastnn.seed import get_rng_state, manual_seed, set_rng_state
 from fastnn.train import Trainer, TrainStep, callbacks, load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from fastnn import plotting
 
-__version__ = "0.1.0"
-
 __all__ = [
     "Function",
     "Tensor",
     "TrainStep",
     "Trainer",
+    "__version__",
     "abs",
     "broadcast_to",
     "callbacks",

@@ -12,6 +12,7 @@ from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
+from fastnn.ops.layout import broadcast_to
 
 
 class Traced:
@@ -161,8 +162,6 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] | None = Non
 
 
 def zeros_like(tensor: Tensor) -> Tensor:
-    from fastnn.ops.shape import broadcast_to
-
     return broadcast_to(tensor.dtype.type(0), tensor.shape)
 
 

@@ -1,9 +1,7 @@
-"""Tensor, Node and Graph: what a `forward` writes down when it runs.
+"""Tensor, Op, Node and Graph: what a `forward` writes down when it runs.
 
-A traced function is called with symbolic tensors of known shape, whose sizes are plain ints. Each
-operation appends a Node to the active Graph. Where traces at several batches agree but for sizes that
-lie on a line, the graph is made one for any of these batches (fastnn.lowering.trace): such sizes are
-then of class Dim, which no code of a user ever sees.
+A traced function is called with symbolic tensors of known shape. Each operation appends a Node to the active
+Graph. The ops themselves are in fastnn.ops, but for the leaves: what is there before a program runs.
 """
 
 from __future__ import annotations
@@ -13,17 +11,19 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
 from fastnn import _check
 from fastnn._check import FLOATS
+from fastnn.sizes import Shape, count, describe
 
-if TYPE_CHECKING:
-    from fastnn.ops.base import Op
+#: What a native op takes, by the names of its signature.
+Arguments: TypeAlias = dict[str, Any]
 
-Shape: TypeAlias = tuple[int, ...]
+#: Shapes and dtypes of an op's outputs.
+OutputTypes: TypeAlias = list[tuple[Shape, np.dtype[Any]]]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -36,91 +36,149 @@ class TraceWarning(UserWarning):
     """`forward` did something that it will not do in every call."""
 
 
-class SpecialiseError(Exception):
-    """A size that follows the batch has no form that a program can hold for any batch."""
+class Temporary:
+    """Memory that an op needs between two native ops of its own."""
+
+    def __init__(self, shape: Shape, dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.dtype = dtype
 
 
-class Dim(int):
-    """A size that is fixed + per_sample * batch; as an int, its value at one batch.
+class Emitter(Protocol):
+    """What `Op.lower` writes native ops to."""
 
-    It stands for no batch at which it is 1, which broadcasts, or less: those have programs of their own.
+    def emit(
+        self,
+        kernel: str,
+        /,
+        *,
+        flops: int = 0,
+        dtype: np.dtype[Any] | None = None,
+        callback: Any = None,
+        commit: bool = False,
+        late: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Append a native op.
+
+        Parameters
+        ----------
+        kernel : str
+        flops : int, default 0
+            For explain() and profile().
+        dtype : numpy.dtype, optional
+            By default that of the first output that is there.
+        callback : object, optional
+            What an op that runs Python calls.
+        commit : bool, default False
+            It changes what outlives the run, and so comes when nothing can stop the program any more.
+        late : int, optional
+            It comes behind all nodes, in this order: passes may have moved nodes, but effects keep theirs.
+        **arguments
+            By the names of the op's signature: tensors, temporaries and memory; sizes; numbers. What is
+            optional may be None or left out.
+        """
+
+    def alias(self, output: Tensor, source: Tensor) -> None:
+        """The output is the source's memory under another shape."""
+
+    def bind_leaf(self, node: Node) -> None:
+        """The node's output is there before the program runs."""
+
+    def temporary(self, shape: Shape, dtype: np.dtype[Any]) -> Temporary: ...
+
+    def array(self, array: np.ndarray[Any, Any], offset: int = 0, constant: bool = False) -> Any:
+        """Memory of a contiguous array that outlives the program, from `offset` bytes on; `constant` if nobody
+        ever writes to it."""
+
+    def is_constant(self, tensor: Tensor) -> bool:
+        """Whether the tensor is an array that nobody writes to."""
+
+    def wanted(self, outputs: Sequence[Tensor]) -> list[Tensor | None]:
+        """Outputs that somebody reads; None in place of the others, which need not be computed."""
+
+    def random_state(self) -> Temporary:
+        """The state of the default generator as it was when the run began: (seed, step)."""
+
+
+class Op:
+    """One kind of node.
+
+    `infer` gives the outputs' shapes and dtypes; `vjp` the gradients for the inputs, written as
+    further nodes; `lower` emits native ops.
     """
 
-    fixed: int
-    per_sample: int
-    batch: int
+    name: str = ""
+    #: Attributes that hold sizes, which may follow the batch.
+    sized: tuple[str, ...] = ()
+    #: Index of the input whose memory the output shares (views), else None.
+    view_of: int | None = None
+    #: What fusion may put behind the op: "act" (attrs["act"] = (kind, settings)), "grad" (attrs["grad"],
+    #: and what the gradient was saved from as the last input), or both.
+    epilogue: tuple[str, ...] = ()
+    #: What fusion may put behind the op before gradients are made, since `vjp` knows of it:
+    #: "residual" (attrs["residual"], and what is to be added as the last input), "act", or both.
+    absorbs: tuple[str, ...] = ()
 
-    def __new__(cls, fixed: int, per_sample: int, batch: int) -> Dim:
-        self = super().__new__(cls, fixed + per_sample * batch)
-        self.fixed, self.per_sample, self.batch = fixed, per_sample, batch
-        return self
+    def infer(self, node: Node) -> OutputTypes:
+        raise NotImplementedError(self.name)
 
-    def __mul__(self, other: Any) -> Any:
-        if type(other) is not int:
-            raise SpecialiseError
-        return Dim(self.fixed * other, self.per_sample * other, self.batch) if other else 0
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        """Gradients for the inputs that `needs` names; `grads` are those of the outputs."""
+        raise TypeError(f"{self.name} has no gradient")
 
-    __rmul__ = __mul__
+    def lower(self, node: Node, to: Emitter) -> None:
+        raise NotImplementedError(self.name)
 
-    def __floordiv__(self, other: Any) -> Any:
-        if type(other) is int and other > 0 and self.per_sample % other == 0 and self.fixed % other == 0:
-            return Dim(self.fixed // other, self.per_sample // other, self.batch)
-        raise SpecialiseError
-
-    def __add__(self, other: Any) -> Any:
-        fixed, per_sample = linear(other)
-        return sized(self.fixed + fixed, self.per_sample + per_sample, self.batch)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> Any:
-        fixed, per_sample = linear(other)
-        return sized(self.fixed - fixed, self.per_sample - per_sample, self.batch)
-
-    def _number(self, *_: Any) -> Any:
-        raise SpecialiseError
-
-    __rsub__ = __truediv__ = __rtruediv__ = _number
-    __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __float__ = _number
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _number  # type: ignore[assignment]
-    __hash__ = int.__hash__
+    def acts(self, node: Node) -> bool:
+        """Whether it changes what outlives the run, so that it is needed even where nobody reads its output."""
+        return False
 
 
-def sized(fixed: int, per_sample: int, batch: int) -> int:
-    """fixed + per_sample * batch: an int where it does not follow the batch, else a Dim."""
-    return Dim(fixed, per_sample, batch) if per_sample else fixed
+class Leaf(Op):
+    """A value that is there before the plan runs."""
+
+    def infer(self, node: Node) -> OutputTypes:
+        return [(node.attrs["shape"], node.attrs["dtype"])]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        return []
+
+    def lower(self, node: Node, to: Emitter) -> None:
+        to.bind_leaf(node)
 
 
-def linear(size: int) -> tuple[int, int]:
-    """A size as (fixed, per_sample): it is fixed + per_sample * batch."""
-    return (size.fixed, size.per_sample) if isinstance(size, Dim) else (int(size), 0)
+class Input(Leaf):
+    """An argument of the call. attrs: name, shape, dtype; for labels: limit, ignore."""
+
+    name = "input"
+    sized = ("shape",)
 
 
-def is_one(size: int) -> bool:
-    return not isinstance(size, Dim) and size == 1
+class Memory(Leaf):
+    """An array that outlives the plan, such as a parameter's storage. attrs: array; source: None, or the
+    array from outside that each run first copies into it; constant: whether nobody ever writes to it."""
+
+    name = "memory"
+
+    def infer(self, node: Node) -> OutputTypes:
+        array = node.attrs["array"]
+        return [(array.shape, array.dtype)]
 
 
-def same_shape(a: Sequence[int], b: Sequence[int]) -> bool:
-    return len(a) == len(b) and all(linear(x) == linear(y) for x, y in zip(a, b, strict=True))
+class Constant(Leaf):
+    """An array known when the graph is made. attrs: value."""
+
+    name = "constant"
+
+    def infer(self, node: Node) -> OutputTypes:
+        value = node.attrs["value"]
+        return [(value.shape, value.dtype)]
 
 
-def count(shape: Sequence[int]) -> int:
-    """Number of elements: an int, or a Dim where the shape follows the batch."""
-    total: int = 1
-    for size in shape:
-        total = size * total if isinstance(size, Dim) else total * size
-    return total
-
-
-def describe(shape: Sequence[int]) -> str:
-    """A shape as text, with N for the batch."""
-    parts = [_term(size) if isinstance(size, Dim) else str(size) for size in shape]
-    return "(" + ", ".join(parts) + ("," if len(parts) == 1 else "") + ")"
-
-
-def _term(size: Dim) -> str:
-    batch = "N" if size.per_sample == 1 else f"{size.per_sample}N"
-    return batch + (f" {'+' if size.fixed > 0 else '-'} {abs(size.fixed)}" if size.fixed else "")
+INPUT = Input()
+MEMORY = Memory()
+CONSTANT = Constant()
 
 
 class Node:
@@ -159,119 +217,55 @@ def _user_line() -> str:
 
 
 class TensorMethods:
-    """Arithmetic and methods shared by tensors and by the parameters that become tensors in a trace."""
+    """Arithmetic and methods shared by tensors and by the parameters that become tensors in a trace.
+
+    fastnn.ops.methods binds them: they are ops, of which this floor knows nothing.
+    """
 
     __slots__ = ()
     __array_ufunc__ = None  # ndarray + Tensor must come here, not loop over elements
     __hash__ = object.__hash__
 
-    def __add__(self, other: Any) -> Tensor:
-        return _ops().elementwise.add(self, other)
+    if TYPE_CHECKING:
 
-    def __radd__(self, other: Any) -> Tensor:
-        return _ops().elementwise.add(other, self)
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def abs(self) -> Tensor: ...
+        def square(self) -> Tensor: ...
+        def pow(self, exponent: Any) -> Tensor: ...
+        def relu(self) -> Tensor: ...
+        def tanh(self) -> Tensor: ...
+        def sigmoid(self) -> Tensor: ...
+        def softmax(self, dim: int) -> Tensor: ...
+        def log_softmax(self, dim: int) -> Tensor: ...
+        def sum(self, dim: Any = None, keepdim: bool = False) -> Tensor: ...
+        def mean(self, dim: Any = None, keepdim: bool = False) -> Tensor: ...
+        def reshape(self, *shape: Any) -> Tensor: ...
+        view = reshape
 
-    def __sub__(self, other: Any) -> Tensor:
-        return _ops().elementwise.sub(self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return _ops().elementwise.sub(other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return _ops().elementwise.mul(self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return _ops().elementwise.mul(other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return _ops().elementwise.div(self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return _ops().elementwise.div(other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return _ops().elementwise.power(self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return _ops().elementwise.power(other, self)
-
-    def __neg__(self) -> Tensor:
-        return _ops().elementwise.neg(self)
-
-    def __abs__(self) -> Tensor:
-        return _ops().elementwise.abs(self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return _ops().gemm.matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return _ops().gemm.matmul(other, self)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return _ops().shape.getitem(self, index)
-
-    def exp(self) -> Tensor:
-        return _ops().elementwise.exp(self)
-
-    def log(self) -> Tensor:
-        return _ops().elementwise.log(self)
-
-    def sqrt(self) -> Tensor:
-        return _ops().elementwise.sqrt(self)
-
-    def abs(self) -> Tensor:
-        return _ops().elementwise.abs(self)
-
-    def square(self) -> Tensor:
-        return _ops().elementwise.square(self)
-
-    def pow(self, exponent: Any) -> Tensor:
-        return _ops().elementwise.power(self, exponent)
-
-    def relu(self) -> Tensor:
-        return _ops().activation.activation(self, "relu")
-
-    def tanh(self) -> Tensor:
-        return _ops().activation.activation(self, "tanh")
-
-    def sigmoid(self) -> Tensor:
-        return _ops().activation.activation(self, "sigmoid")
-
-    def softmax(self, dim: int) -> Tensor:
-        return _ops().loss.softmax(self, dim)
-
-    def log_softmax(self, dim: int) -> Tensor:
-        return _ops().loss.softmax(self, dim, log=True)
-
-    def sum(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return _ops().reduce.reduce(self, "sum", dim, keepdim)
-
-    def mean(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return _ops().reduce.reduce(self, "mean", dim, keepdim)
-
-    def reshape(self, *shape: Any) -> Tensor:
-        return _ops().shape.reshape(self, *shape)
-
-    view = reshape
-
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        return _ops().shape.flatten(self, start_dim, end_dim)
-
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
-        return _ops().shape.swap(self, dim0, dim1)
-
-    def permute(self, *dims: Any) -> Tensor:
-        return _ops().shape.permute(self, *dims)
-
-    def squeeze(self, dim: int) -> Tensor:
-        return _ops().shape.squeeze(self, dim)
-
-    def unsqueeze(self, dim: int) -> Tensor:
-        return _ops().shape.unsqueeze(self, dim)
-
-    @property
-    def T(self) -> Tensor:
-        return _ops().shape.transpose_all(self)
+        def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor: ...
+        def transpose(self, dim0: int, dim1: int) -> Tensor: ...
+        def permute(self, *dims: Any) -> Tensor: ...
+        def squeeze(self, dim: int) -> Tensor: ...
+        def unsqueeze(self, dim: int) -> Tensor: ...
+        @property
+        def T(self) -> Tensor: ...
 
 
 class Tensor(TensorMethods):
@@ -379,8 +373,6 @@ class Graph:
         """
         tensor = self._memory.get(id(array))
         if tensor is None:
-            from fastnn.ops.base import MEMORY
-
             # What a frozen parameter holds is never written to again; another read-only array may be a view.
             constant = owner is not None and not array.flags.writeable
             tensor = self.add(MEMORY, (), array=array, source=None, constant=constant).output
@@ -405,8 +397,6 @@ class Graph:
             return self.memory(source)
         key = (id(source), dtype)
         if key not in self._memory:
-            from fastnn.ops.base import MEMORY
-
             copy = source.astype(dtype, order="C")
             self._memory[key] = self.add(MEMORY, (), array=copy, source=source, constant=False).output
         return self._memory[key]
@@ -469,8 +459,6 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
             return graph.array(value, like.dtype)
         return graph.array(value, value.dtype if value.dtype in FLOATS else np.dtype(np.float32))
     if isinstance(value, (bool, int, float, np.generic)):
-        from fastnn.ops.base import CONSTANT
-
         number = np.asarray(value)
         _check_enters(number.dtype)
         dtype = like.dtype if like is not None else number.dtype if number.dtype in FLOATS else np.float32
@@ -481,21 +469,3 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
 def _check_enters(dtype: np.dtype[Any]) -> None:
     if dtype.kind not in "fiub":
         raise TypeError(f"an array of dtype {dtype} cannot enter a graph; use float32 or float64")
-
-
-class _Stems:
-    """fastnn.ops, imported at the first operation: ops import this module."""
-
-    def __getattr__(self, name: str) -> Any:
-        import importlib
-
-        module = importlib.import_module(f"fastnn.ops.{name}")
-        setattr(self, name, module)
-        return module
-
-
-_STEMS = _Stems()
-
-
-def _ops() -> Any:
-    return _STEMS

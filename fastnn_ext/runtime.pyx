@@ -63,17 +63,23 @@ cdef int isa() noexcept nogil:
     return current_isa
 
 
-cdef void register_op(str name, fnn_run_fn run, fnn_prepare_fn prepare) except *:
-    """Called by each driver at import, once for each of its ops."""
+cdef void register_op(str name, fnn_run_fn run, fnn_prepare_fn prepare, str outputs, str inputs, str dims="",
+                      str scalars="") except *:
+    """Called by each driver at import, once for each of its ops.
+
+    The last four are the op's signature: names of what is in `buf`, `dim` and `scalar`, in that order. Behind a
+    name, "?" says that it may be absent (NULL or 0), "[8]" that it takes eight places, "..." as many as are given.
+    Before an input's name, "+" says that it is written to as well, "*" that the first output may lie in its place.
+    """
     if name in registry:
         raise RuntimeError(f"two drivers register the op {name!r}")
-    registry[name] = (<uintptr_t> run, <uintptr_t> prepare)
+    registry[name] = (<uintptr_t> run, <uintptr_t> prepare, outputs, inputs, dims, scalars)
 
 
 cdef int find_op(str name, fnn_op *op) except -1:
     """Fills in op's functions and the ISA in use."""
     try:
-        run, prepare_ = registry[name]
+        run, prepare_ = registry[name][:2]
     except KeyError:
         raise LookupError(f"no driver has registered the op {name!r}") from None
     op.run = <fnn_run_fn> <uintptr_t> run
@@ -135,6 +141,13 @@ cdef void release(fnn_program *program) noexcept nogil:
 def registered_ops():
     """Names of all native ops, sorted."""
     return sorted(registry)
+
+
+def signature(str name):
+    """Names of an op's outputs, inputs, dims and scalars, as `register_op` explains them."""
+    if name not in registry:
+        raise ValueError(f"no native op is called {name!r}")
+    return registry[name][2:]
 
 
 def built_isas():

@@ -8,6 +8,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from fastnn.cli.options import parser
+from fastnn.config import set_num_threads
+
 _LONGEST_LINE = 2000
 
 
@@ -25,15 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well; 1 where a loss or an output is not finite, and 2 after wrong options, or
         missing or damaged files, which one line on standard error explains; 130 after Ctrl-C.
     """
-    from fastnn.cli.options import parser
-
     args = parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn  # type: ignore[assignment]
             if args.threads is not None:
-                from fastnn.config import set_num_threads
-
                 set_num_threads(args.threads)
             status: int = args.command(args)
         sys.stdout.flush()

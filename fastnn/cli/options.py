@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
+import fastnn
 from fastnn.cli import bench, evaluate, info, plot, predict, train
 from fastnn.cli.run import DEFAULTS, MODELS, SETS
 
@@ -18,8 +19,6 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """The parser of all commands; a parsed command is in ``args.command``."""
-    import fastnn
-
     top = Parser(prog="fastnn", description="Trains and runs neural networks on CPUs.")
     top.add_argument("--version", action="version", version=f"fastnn {fastnn.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import _check
+from fastnn.files import write_atomically
 
 _TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(np.uint8),
@@ -113,8 +114,6 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
     code = _CODES[native]
     header = bytes([0, 0, code, values.ndim]) + np.array(values.shape, ">u4").tobytes()
     elements = np.ascontiguousarray(values, dtype=_TYPES[code]).reshape(-1).view(np.uint8).data
-
-    from fastnn.files import write_atomically
 
     if not path.endswith(".gz"):
         write_atomically(path, header, elements)

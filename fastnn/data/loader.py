@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn import _check
 from fastnn.data.dataset import ArrayDataset, Batch, Dataset, as_batch
 from fastnn.data.prefetch import ahead
+from fastnn_ext.atomic import commit
 
 
 class DataLoader:
@@ -147,8 +148,6 @@ class DataLoader:
             For keys or values that `state_dict` does not return, and for a loader that differs.
             The loader is left as it was.
         """
-        from fastnn_ext.atomic import commit
-
         commit([], [], self._staged(state))
 
     def _staged(self, state: Any) -> list[tuple[Any, str, Any]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from fastnn.graph import Graph, Node, Tensor, recording, same_shape
+from fastnn.graph import Graph, Node, Tensor, recording
 from fastnn.ops.activation import ACTIVATION, ACTIVATION_GRAD, saves_output
 from fastnn.ops.conv2d import CONV2D
 from fastnn.ops.elementwise import BINARY, add, mul, neg, sub
 from fastnn.ops.norm import BATCH_NORM_EVAL, BATCH_NORM_INVSTD
 from fastnn.ops.pool2d import PoolGrad
+from fastnn.sizes import same_shape
 
 
 def remove_dead(graph: Graph, wanted: Iterable[Tensor]) -> None:
@@ -82,7 +83,7 @@ def absorb(graph: Graph, wanted: Iterable[Tensor]) -> None:
             producer.attrs["residual"] = True
         elif _is_activation_by_output(node) and takes(node.inputs[0], node, "act"):
             producer = node.inputs[0].node
-            producer.attrs["act"] = (node.attrs["kind"], node.attrs["alpha"])
+            producer.attrs["act"] = (node.attrs["kind"], node.attrs["settings"])
         else:
             continue
         _take_output(live, producer, node)
@@ -102,7 +103,7 @@ def _is_addition(node: Node) -> bool:
 
 def _is_activation_by_output(node: Node) -> bool:
     """Whose gradient can be had from its output."""
-    return node.op is ACTIVATION and saves_output(node.attrs["kind"], node.attrs["alpha"])
+    return node.op is ACTIVATION and saves_output(node.attrs["kind"], node.attrs["settings"])
 
 
 def _take_output(live: Live, producer: Node, node: Node) -> None:
@@ -224,7 +225,7 @@ def fuse_activations(graph: Graph, wanted: Iterable[Tensor]) -> None:
             if live.position[saved.node] > live.position[producer]:
                 continue
             producer.inputs.append(saved)
-        producer.attrs[slot] = (node.attrs["kind"], node.attrs["alpha"])
+        producer.attrs[slot] = (node.attrs["kind"], node.attrs["settings"])
         _take_output(live, producer, node)
         gone.add(node)
     graph.nodes = [node for node in graph.nodes if node not in gone]

@@ -8,18 +8,19 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastnn.files import write_atomically
-from fastnn.graph import linear
-from fastnn.lowering.explain import HELPERS, origin, shapes, table, work
+from fastnn.graph import Tensor
+from fastnn.lowering.builder import NativeOp
+from fastnn.lowering.call import to_array
+from fastnn.lowering.explain import origin, shapes, table, work
 from fastnn.lowering.roofline import Roofline, roofline
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import NativeOp
-    from fastnn.lowering.program import Program
+from fastnn.sizes import linear
+from fastnn_ext import runtime
+from fastnn_ext.plan import Plan
 
 _TRACED_RUNS = 3
 _ROOM = 1 << 20  # chunks that a trace holds
@@ -178,16 +179,14 @@ class Profile:
         write_atomically(path, json.dumps(self.trace()).encode())
 
 
-def profile(program: Program, args: Sequence[Any], repeats: int) -> Profile:
-    """Run a program's first stage `repeats` times on these arguments."""
-    from fastnn.lowering.call import to_array
-    from fastnn_ext import runtime
-
+def profile(
+    plan: Plan, phases: Sequence[Sequence[NativeOp]], inputs: Sequence[Tensor], args: Sequence[Any], repeats: int
+) -> Profile:
+    """Run a plan, of these phases, `repeats` times on these arguments."""
     if isinstance(repeats, bool) or not isinstance(repeats, int):
         raise TypeError(f"repeats must be an int, got {type(repeats).__name__}")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
-    plan = program.plans[0]
     if len(args) != len(plan.inputs):
         raise TypeError(f"expected {len(plan.inputs)} arrays, got {len(args)}")
     roof = roofline(runtime.get_num_threads())
@@ -206,8 +205,8 @@ def profile(program: Program, args: Sequence[Any], repeats: int) -> Profile:
         events = events.copy()
     finally:
         seconds = plan.stop_profile() / repeats
-    entries = [(p, op) for p, phase in enumerate(program.phases) for op in phase if op.stage == 0]
-    part = _part(program, arrays)
+    entries = [(p, op) for p, phase in enumerate(phases) for op in phase]
+    part = _part(inputs, arrays)
     ops = [
         OpProfile(p, op.kernel, _name(op), shapes(op), *work(op, part), tuple(map(float, each)))
         for (p, op), each in zip(entries, seconds, strict=True)
@@ -215,9 +214,8 @@ def profile(program: Program, args: Sequence[Any], repeats: int) -> Profile:
     return Profile(ops, statistics.median(times), repeats, roof, events)
 
 
-def _part(program: Program, arrays: Sequence[np.ndarray[Any, Any]]) -> float:
-    """The batch of these arrays, as a part of the program's largest one."""
-    inputs = [t for t in program.graph.inputs if t.node.stage == 0]
+def _part(inputs: Sequence[Tensor], arrays: Sequence[np.ndarray[Any, Any]]) -> float:
+    """The batch of these arrays, as a part of the largest one, which the inputs' sizes are for."""
     for tensor, array in zip(inputs, arrays, strict=True):
         for size, given in zip(tensor.shape, array.shape, strict=True):
             if linear(size)[1]:
@@ -226,4 +224,4 @@ def _part(program: Program, arrays: Sequence[np.ndarray[Any, Any]]) -> float:
 
 
 def _name(op: NativeOp) -> str:
-    return op.kernel if op.node is None or op.kernel in HELPERS else origin(op)
+    return origin(op) if op.node is not None and op.flops else op.kernel

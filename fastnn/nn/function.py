@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastnn.functions import trace
-from fastnn.graph import Shape, as_tensor, is_tracing
+from fastnn.graph import as_tensor, is_tracing
 from fastnn.ops.callback import callback
+from fastnn.sizes import Shape
 
 
 class Function:

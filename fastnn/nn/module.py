@@ -5,25 +5,23 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastnn import _check
-from fastnn.graph import FLOATS, Graph, Tensor, active, active_graph
+from fastnn.files import MODEL, load_arrays, save_arrays
+from fastnn.graph import FLOATS, INPUT, Graph, Tensor, active, active_graph
 from fastnn.lowering.cache import Entry, Programs, Recipe
 from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients
 from fastnn.lowering.program import Program
-from fastnn.lowering.watch import is_library
+from fastnn.lowering.watch import Walk, is_library
 from fastnn.nn.parameter import Parameter, mark_gradients
-from fastnn.ops.base import INPUT
+from fastnn.nn.summary import examples, summary
 from fastnn.ops.elementwise import add
 from fastnn_ext.atomic import commit
 from fastnn_ext.watch import ATTRIBUTE, changed
-
-if TYPE_CHECKING:
-    from fastnn.lowering.watch import Walk
 
 
 class _Table(dict[str, Any]):
@@ -537,8 +535,6 @@ class Module:
 
         Its metadata hold a checksum, which `load` compares.
         """
-        from fastnn.files import MODEL, save_arrays
-
         save_arrays(path, self.state_dict(), {MODEL: type(self).__name__}, digest=True)
 
     def load(self, path: str | os.PathLike[str], strict: bool = True) -> Module:
@@ -550,8 +546,6 @@ class Module:
             If it is missing, damaged or does not fit; nothing is changed then. See SECURITY.md for files
             of strangers.
         """
-        from fastnn.files import load_arrays
-
         name = os.fspath(path)
         # Names and shapes are compared before memory is taken for what the file holds.
         arrays, _ = load_arrays(path, lambda forms: self._check_fit(name, forms, strict))
@@ -582,9 +576,15 @@ class Module:
             Sizes of one sample's input, without the batch; a tuple each where there are several.
         batch_size : int
         """
-        from fastnn.nn.summary import summary
-
-        return summary(self, shape, batch_size)
+        batch = _check.size("batch_size", batch_size, 1)
+        parameters = list(self.parameters())
+        dtype = next((p.dtype for p in parameters if p.dtype.kind == "f"), np.dtype(np.float32))
+        program = self.plan(*examples(shape, batch, dtype))
+        # A batch of one has a program of its own, without an N in its sizes.
+        calls = self.plan(*examples(shape, max(batch, 2), dtype)).graph.calls
+        names = {id(m): name or type(self).__name__ for name, m in self.named_modules()}
+        held = [*parameters, *self.buffers()]
+        return summary(calls, names, parameters, held, program.batch, program.arena_bytes)
 
 
 def _owner(array: np.ndarray[Any, Any]) -> Any:

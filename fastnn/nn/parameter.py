@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastnn import _check
 from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods, TraceError, active_graph, is_tracing
+from fastnn.lowering.watch import Walk
 from fastnn_ext.watch import changed
-
-if TYPE_CHECKING:
-    from fastnn.lowering.watch import Walk
 
 #: How often gradients came or went: see mark_gradients.
 gradient_changes = 0
@@ -87,9 +85,7 @@ class Parameter(TensorMethods):
         return self._grad_storage
 
     def _as_tensor(self, graph: Graph) -> Tensor:
-        from fastnn.ops.shape import transpose
-
-        return transpose(graph.memory(self._storage, self), tuple(int(i) for i in np.argsort(self._order)))
+        return graph.memory(self._storage, self).permute(*np.argsort(self._order))
 
     def __fastnn_watch__(self, walk: Walk) -> None:
         walk.attribute(self, "_storage", loud=True)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 import fastnn_ext.optimizer as native
 from fastnn import _check
-from fastnn.graph import Graph
+from fastnn.graph import Arguments, Graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
+from fastnn.lowering.watch import Walk
 from fastnn.nn.parameter import Parameter, mark_gradients
 from fastnn_ext.atomic import commit
 from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact, changed
-
-if TYPE_CHECKING:
-    from fastnn.lowering.watch import Walk
 
 ALIGN = 16  # elements: a parameter starts at a cache line
 
@@ -243,16 +241,12 @@ class Optimizer:
         """Raise ValueError or TypeError if a setting's value is out of its range."""
 
     def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        """Names of the state arrays that a group with these settings needs, in the op's order."""
+        """Names of the state arrays that a group with these settings needs, and by which the native op knows them."""
         raise NotImplementedError
 
-    def dims(self, group: Group) -> list[int]:
-        """The op's small integers after n."""
+    def switches(self, group: Group) -> Arguments:
+        """What the native op takes beside sizes and memory, by name."""
         raise NotImplementedError
-
-    def operands(self, group: Group) -> tuple[str | None, ...]:
-        """The op's state buffers in order; None where one is absent."""
-        return self.state_names(group)
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -276,30 +270,26 @@ class Optimizer:
             runs = list(group.runs(wanted))
             for first, end in runs:
                 begin = int(group.begins[first])
-                states = [
-                    None if name is None else to.array(group.states[name], begin * itemsize)
-                    for name in self.operands(group)
-                ]
-                steps = to.array(group.steps_of, first * group.steps_of.itemsize)
-                begins = to.array(group.begins, first * group.begins.itemsize)
+                states: Arguments = {n: to.array(group.states[n], begin * itemsize) for n in self.state_names(group)}
                 to.emit(
                     self.kernel,
-                    outputs=[_memory(to, params[first]._storage)],
-                    inputs=[_memory(to, params[first]._gradient_storage()), *states, hyper, steps, begins],
-                    dims=[
-                        int(group.begins[end - 1]) - begin + params[end - 1].size,
-                        end - first,
-                        *self.dims(group),
-                    ],
-                    scalars=[],
+                    param=_memory(to, params[first]._storage),
+                    grad=_memory(to, params[first]._gradient_storage()),
+                    **states,
+                    hyper=hyper,
+                    steps=to.array(group.steps_of, first * group.steps_of.itemsize),
+                    begins=to.array(group.begins, first * group.begins.itemsize),
+                    n=int(group.begins[end - 1]) - begin + params[end - 1].size,
+                    count=end - first,
+                    **self.switches(group),
                     dtype=group.dtype,
                     commit=True,
                 )
             for first, end in runs or [(0, 0)]:
                 index = self.step_index if (first, end) == (runs or [(0, 0)])[-1] else -1
                 steps = to.array(group.steps_of, first * group.steps_of.itemsize)
-                dims = [index, end - first, condition]
-                to.emit("tick", [hyper], [steps], dims, dtype=np.dtype(np.float64), commit=True, writes=(0,))
+                sizes: Arguments = dict(index=index, count=end - first, condition=condition)
+                to.emit("tick", hyper=hyper, steps=steps, **sizes, dtype=np.dtype(np.float64), commit=True)
 
     def step(self) -> None:
         """Update the parameters from their gradients; those without one are left alone."""

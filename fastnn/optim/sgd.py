@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastnn import _check
+from fastnn.graph import Arguments
 from fastnn.optim.optimizer import Group, Optimizer
 
 
@@ -61,8 +62,5 @@ class SGD(Optimizer):
     def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",)
 
-    def dims(self, group: Group) -> list[int]:
-        return [int(group["nesterov"]), int(group["maximize"])]
-
-    def operands(self, group: Group) -> tuple[str | None, ...]:
-        return ("momentum_buffer",) if group["momentum"] else (None,)
+    def switches(self, group: Group) -> Arguments:
+        return {"nesterov": group["nesterov"], "maximize": group["maximize"]}

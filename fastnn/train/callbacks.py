@@ -7,17 +7,34 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
 from fastnn import _check
 from fastnn.files import write_atomically
-
-if TYPE_CHECKING:
-    from fastnn.train.trainer import Trainer
+from fastnn.nn.module import Module
+from fastnn.optim.optimizer import Optimizer
 
 Logs = dict[str, float]
+
+
+class Training(Protocol):
+    """What callbacks see of a `Trainer`."""
+
+    model: Module
+    optimizer: Optimizer
+    history: History
+    epochs: int
+    batches: int
+    seconds: float
+    stop_training: bool
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None: ...
 
 
 class Callback:
@@ -33,7 +50,7 @@ class Callback:
         Set when `fit` begins.
     """
 
-    trainer: Trainer
+    trainer: Training
 
     def on_train_begin(self) -> None:
         """Before the first epoch, and before a resumed state is loaded."""

@@ -14,6 +14,7 @@ from fastnn.nn import parameter
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import mark_gradients
 from fastnn.optim.optimizer import Optimizer
+from fastnn.train.diagnosis import diagnose
 from fastnn_ext.watch import ATTRIBUTE
 
 
@@ -112,8 +113,6 @@ class TrainStep:
         reason : str
             Such as "the first layer whose output is not finite is fc2 (Linear)".
         """
-        from fastnn.train.diagnosis import diagnose
-
         return diagnose(self.model, self.loss, self._programs.arrays(batch), self._names(len(batch)))
 
     @staticmethod
@@ -161,7 +160,7 @@ class TrainStep:
 
         def update(to: Builder) -> None:
             if self.finite:
-                to.emit("finite", [], [loss], [], dtype=loss.dtype)
+                to.emit("finite", loss=loss, dtype=loss.dtype)
             self.optimizer.emit(to, reached)
 
         return Recipe([wanted], returned, sinks, update, facts)
