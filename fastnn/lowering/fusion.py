@@ -1,4 +1,4 @@
-"""Rewrites that put work into the op that makes its data, or to where there is less of it.
+"""Rewrites of a graph: elementwise work joins the op that makes its data, or moves to where there are fewer elements.
 
 Each is a pass over a graph without dead nodes, and states what it needs through `Live`: that a value is
 read by one node alone, is not wanted by the caller, and is made in the stage in which it is read.
@@ -165,10 +165,12 @@ def _fold(live: Live, conv: Node, norm: Node) -> list[Node]:
 
 
 def mask_before_unpooling(graph: Graph, wanted: Iterable[Tensor]) -> None:
-    """The gradient of an activation moves before that of the max pooling which follows it.
+    """Let the gradient of an activation run before the gradient of the max pooling that follows the activation.
 
-    There are fewer elements there, and often the epilogue of a product; and a maximum is one of the
-    activation's outputs, so that it tells what they tell.
+    In the forward pass: activation, then pooling. In the backward pass the pooling's gradient would spread dy over
+    the large image first, and the activation's gradient then visit every pixel of it. As a pooled maximum is itself
+    an output of the activation, the activation's gradient can be taken from it: on the small image, and often in the
+    epilogue of the product that makes dy.
     """
     live = Live(graph, wanted)
     position = live.position

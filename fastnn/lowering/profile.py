@@ -44,7 +44,7 @@ class OpProfile:
     flops, bytes : int
         Arithmetic, and the sizes of all that it reads and writes.
     seconds : tuple of float
-        Busy, a thread.
+        That each thread spent in it.
     """
 
     phase: int

@@ -394,7 +394,7 @@ def _transposed(
     dilations: tuple[int, int],
     groups: int,
 ) -> tuple[Geometry, tuple[int, int]]:
-    """The convolution whose gradient for its input is meant, and the size of that input."""
+    """The convolution of whose input this is the gradient, and the size of that input."""
     result = []
     for axis in (0, 1):
         if extra[axis] >= max(strides[axis], dilations[axis]):

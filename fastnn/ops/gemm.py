@@ -11,7 +11,8 @@ from fastnn.ops.arguments import check_dtypes, check_float
 from fastnn.ops.layout import TRANSPOSE, reshape
 from fastnn.sizes import count, describe, linear, same_shape
 
-#: Samples. A product that is not large at this batch gets no room for a copy of B.
+#: The batch at which a product must be large for its program to have room for a copy of B: the room is taken once, for
+#: all batches, and inference with a handful of samples should not pay for it. Batches of training are about as large.
 SOME = 320
 
 

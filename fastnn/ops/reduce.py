@@ -12,7 +12,8 @@ from fastnn.ops.elementwise import binary
 from fastnn.ops.layout import broadcast_to, reshape
 from fastnn.sizes import Dim, count, is_one
 
-#: From this many elements an output on, a reduction to few outputs is cut into pieces.
+#: From this many elements an output on, a reduction to fewer outputs than PIECES is cut into pieces, lest only some
+#: threads have work.
 LONG = 8192
 
 
@@ -56,7 +57,7 @@ class Reduce(Op):
         outer, length = count(x.shape[:first]), count(x.shape[first : last + 1])
         inner = count(x.shape[last + 1 :])
         sizes: Arguments = dict(outer=outer, inner=inner)
-        if int(length) >= LONG and int(outer) * int(inner) < 64:
+        if int(length) >= LONG and int(outer) * int(inner) < native.PIECES:
             partial = to.temporary((outer, native.PIECES, inner), x.dtype)
             flops = count(x.shape)
             to.emit("reduce", y=partial, x=x, kind=kind, **sizes, length=length, pieces=native.PIECES, flops=flops)
