@@ -55,7 +55,7 @@ def threads(n: int) -> Iterator[None]:
     Examples
     --------
     >>> with fn.threads(1):
-    ...     model(x)
+    ...     y = model(x)
     """
     count = _thread_count(n)
     before = get_num_threads()

@@ -41,13 +41,11 @@ class Compose:
 
     Examples
     --------
-    >>> x, y = fn.data.cifar10(normalize=False)
-    >>> augment = fn.data.Compose([
-    ...     fn.data.RandomCrop(32, padding=4),
-    ...     fn.data.RandomHorizontalFlip(),
-    ...     fn.data.Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    ... ])
+    >>> x, y = fn.data.digits("train")
+    >>> augment = fn.data.Compose([fn.data.RandomCrop(8, padding=1), fn.data.Normalize((0.3,), (0.38,))])
     >>> loader = fn.data.DataLoader((x, y), 128, shuffle=True, seed=0, augment=augment)
+    >>> [xb.shape for xb, yb in loader][-1]
+    (29, 1, 8, 8)
     """
 
     def __init__(self, augmentations: Sequence[Augmentation]) -> None:

@@ -72,8 +72,8 @@ class ImageFolder:
     >>> photos = fn.data.ImageFolder("flowers/train", size=64)
     >>> loader = fn.data.DataLoader(photos, batch_size=32, shuffle=True, seed=0)
     >>> x, y = next(iter(loader))
-    >>> x.shape, photos.classes[y[0]]
-    ((32, 3, 64, 64), 'tulip')
+    >>> x.shape, photos.classes
+    ((32, 3, 64, 64), ['rose', 'tulip'])
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """What networks are composed of: layers, losses, initializers, and functions without state.
 
 >>> model = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
->>> model(images)  # arrays in, arrays out: (N, 784) -> (N, 10)
->>> fn.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+>>> logits = model(images)  # arrays in, arrays out: (N, 784) -> (N, 10)
+>>> step = fn.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
 
 networks        Module, the base of all: layers are assigned in `__init__` and used in `forward`
                 Sequential, ModuleList, ModuleDict, which hold modules; Parameter, what training changes
