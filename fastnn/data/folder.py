@@ -73,7 +73,7 @@ class ImageFolder:
     >>> loader = fn.data.DataLoader(photos, batch_size=32, shuffle=True, seed=0)
     >>> x, y = next(iter(loader))
     >>> x.shape, photos.classes
-    ((32, 3, 64, 64), ['rose', 'tulip'])
+    ((32, 3, 64, 64), ('rose', 'tulip'))
     """
 
     def __init__(
