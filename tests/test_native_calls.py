@@ -47,10 +47,6 @@ CALLS = {
         x=IMAGES, dy=real(2, 4, 4, 3), w_shape=(1, 3, 3, 4, 3), stride=ONE, padding=(0, 0, 0, 0), dilation=ONE,
         groups=1, out=real(1, 3, 3, 4, 3), bias_out=real(3), accumulate=False, pieces=2,
     ),
-    "elementwise.unary": dict(kind="neg", x=ROWS, a=1.0, b=0.0, out=None),
-    "elementwise.binary": dict(kind="add", a=ROWS, b=C, out=None),
-    "elementwise.copy": dict(x=ROWS, out=None, accumulate=False),
-    "elementwise.fill": dict(out=ROWS.copy(), value=1.0),
     "gemm.row_parts": dict(n=4, k=5, itemsize=4),
     "gemm.packed_columns": dict(m=4, n=4, k=5, itemsize=4),
     "gemm.gemm": dict(
