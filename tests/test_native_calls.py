@@ -114,26 +114,6 @@ CALLS = {
         decoupled=False, maximize=False,
     ),
     "optimizer.tick": dict(hyper=np.ones(8), index=4),
-    "pool2d.max_pool2d": dict(
-        x=IMAGES, kernel=(2, 2), stride=ONE, padding=ONE, dilation=ONE, ceil_mode=True, return_index=True
-    ),
-    "pool2d.max_pool2d_backward": dict(
-        dy=real(2, 3, 3, 4), index=np.full((2, 3, 3, 4), 3, np.uint8), x_shape=IMAGES.shape, kernel=(2, 2),
-        stride=(2, 2), padding=(0, 0), dilation=ONE, ceil_mode=False,
-    ),
-    "pool2d.avg_pool2d": dict(
-        x=IMAGES, kernel=(2, 2), stride=ONE, padding=ONE, ceil_mode=True, count_include_pad=True, divisor_override=None
-    ),
-    "pool2d.avg_pool2d_backward": dict(
-        dy=real(2, 3, 3, 4), x_shape=IMAGES.shape, kernel=(2, 2), stride=(2, 2), padding=(0, 0), ceil_mode=False,
-        count_include_pad=True, divisor_override=3,
-    ),
-    "pool2d.adaptive_avg_pool2d": dict(x=IMAGES, output_size=(2, 3)),
-    "pool2d.adaptive_avg_pool2d_backward": dict(dy=real(2, 2, 3, 4), x_shape=IMAGES.shape, output_size=(2, 3)),
-    "pool2d.adaptive_max_pool2d": dict(x=IMAGES, output_size=(2, 3), return_index=True),
-    "pool2d.adaptive_max_pool2d_backward": dict(
-        dy=real(2, 2, 3, 4), index=np.full((2, 2, 3, 4), 35, np.int32), x_shape=IMAGES.shape, output_size=(2, 3)
-    ),
     "random.philox": dict(seed=1, step=2, stream=3, n=9, first=0),
     "random.dropout": dict(x=ROWS, p=0.5, seed=1, step=2, stream=3, inner=1, period=0),
     "random.advance": dict(state=np.zeros(2, np.uint64)),
