@@ -106,14 +106,6 @@ CALLS = {
     "norm.local_response_norm_backward": dict(
         dy=ROWS, x=ROWS, base=np.abs(ROWS) + 1, size=3, alpha=1e-4, beta=0.75, out=None
     ),
-    "optimizer.sgd": dict(
-        param=real(7), grad=real(7), momentum_buffer=real(7), hyper=np.ones(8) / 2, nesterov=False, maximize=False
-    ),
-    "optimizer.adam": dict(
-        param=real(7), grad=real(7), m=real(7), v=np.abs(real(7)), vmax=real(7), hyper=np.ones(8) / 2,
-        decoupled=False, maximize=False,
-    ),
-    "optimizer.tick": dict(hyper=np.ones(8), index=4),
     "reduce.reduce": dict(kind="sum", x=ROWS, axis=1, out=None, accumulate=False, pieces=2),
     "runtime.set_isa": dict(name="baseline"),
     "runtime.set_num_threads": dict(n=2),
