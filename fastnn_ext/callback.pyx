@@ -1,13 +1,9 @@
 # distutils: extra_compile_args = -Os
 """Ops computed by Python: the one place where a program takes the GIL.
 
-Native ops
-----------
-callback   buf: outputs, then inputs, as `object` says   dim: their sizes   object: fastnn.ops.callback.Call
-
-The object has `outputs` and `inputs`, tuples of (place in buf, dtype, ndim), whose sizes follow each
-other in dim; called with a list of input arrays and a list of output shapes, it returns the outputs.
-Python gets copies: an array that it keeps is its own, while the arena goes on to hold other things.
+The op's object is a fastnn.ops.callback.Call. It has `outputs` and `inputs`, tuples of (place in fnn_op.buf, dtype,
+ndim), whose sizes follow each other in `sizes`; called with a list of input arrays and a list of output shapes, it
+returns the outputs. Python gets copies: an array that it keeps is its own, while the arena goes on to hold other things.
 What it raises stops the program, and is raised again from the run.
 """
 from cpython.buffer cimport PyBUF_WRITE
@@ -23,10 +19,12 @@ import numpy as np
 MAX_BUFFERS = FNN_MAX_BUF
 MAX_SIZES = FNN_MAX_DIM
 
+cdef enum: CALL_NS = 20000  # of a small function over small arrays, and the copies
+
 
 cdef void prepare(fnn_op *op) noexcept nogil:
     op.chunks = 1
-    op.cost = 20000
+    op.cost = CALL_NS
 
 
 cdef object view(const fnn_op *op, int slot, str dtype, tuple shape):

@@ -1,3 +1,4 @@
-from typing import Any
-
-def __getattr__(name: str) -> Any: ...
+UNARY: tuple[str, ...]
+BINARY: tuple[str, ...]
+MAX_BINARY_NDIM: int
+MAX_COPY_NDIM: int

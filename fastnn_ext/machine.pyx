@@ -13,6 +13,7 @@ import numpy as np
 
 
 cdef extern from "simd/machine.h" nogil:
+    enum: FNN_F32
     ctypedef void (*machine_multiply_add)(void *sums, const void *a, const void *b, int64_t rounds) noexcept nogil
     ctypedef void (*machine_triad)(void *y, const void *x, const void *z, double s, int64_t n) noexcept nogil
     struct machine_kernels:
@@ -23,25 +24,25 @@ cdef extern from "simd/machine.h" nogil:
     const machine_kernels *machine_table(int isa, int dtype)
 
 
-MOST_ROUNDS = 1 << 28
+MOST_ROUNDS = 1 << 28  # about a second's
 
 
 def multiply_add(double start, double a, double b, int64_t rounds):
-    """start * a + b, the result again times a plus b, and so on, in float32 in as many places as keep
-    the units busy.
+    """start * a + b, the result again times a plus b, and so on, in float32; in so many places at once that the units
+    for multiply-adds never wait.
 
     Parameters
     ----------
     start, a, b : float
     rounds : int
-        At most MOST_ROUNDS, which take about a second.
+        At most MOST_ROUNDS.
 
     Returns
     -------
     array of float32
         The result, as often as it was computed; 2 * rounds * size FLOPs were made.
     """
-    cdef const machine_kernels *kernels = machine_table(runtime.isa(), 0)
+    cdef const machine_kernels *kernels = machine_table(runtime.isa(), FNN_F32)
     if not 0 <= rounds <= MOST_ROUNDS:
         raise ValueError(f"rounds must be at least 0, got {rounds}" if rounds < 0 else
                          f"rounds must be at most {MOST_ROUNDS}, got {rounds}")
@@ -63,7 +64,7 @@ def triad(y, x, z, double s):
     y, x, z : arrays of float32, shape (n,), that do not overlap
     s : float
     """
-    cdef const machine_kernels *kernels = machine_table(runtime.isa(), 0)
+    cdef const machine_kernels *kernels = machine_table(runtime.isa(), FNN_F32)
     check("y", y, np.float32, None, True)
     check("x", x, np.float32, y.shape)
     check("z", z, np.float32, y.shape)

@@ -1,3 +1,1 @@
-from typing import Any
-
-def __getattr__(name: str) -> Any: ...
+HYPER_NAMES: dict[str, tuple[str, ...]]

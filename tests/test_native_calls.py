@@ -47,10 +47,6 @@ CALLS = {
         x=IMAGES, dy=real(2, 4, 4, 3), w_shape=(1, 3, 3, 4, 3), stride=ONE, padding=(0, 0, 0, 0), dilation=ONE,
         groups=1, out=real(1, 3, 3, 4, 3), bias_out=real(3), accumulate=False, pieces=2,
     ),
-    "elementwise.unary": dict(kind="neg", x=ROWS, a=1.0, b=0.0, out=None),
-    "elementwise.binary": dict(kind="add", a=ROWS, b=C, out=None),
-    "elementwise.copy": dict(x=ROWS, out=None, accumulate=False),
-    "elementwise.fill": dict(out=ROWS.copy(), value=1.0),
     "gemm.row_parts": dict(n=4, k=5, itemsize=4),
     "gemm.packed_columns": dict(m=4, n=4, k=5, itemsize=4),
     "gemm.gemm": dict(
@@ -110,39 +106,6 @@ CALLS = {
     "norm.local_response_norm_backward": dict(
         dy=ROWS, x=ROWS, base=np.abs(ROWS) + 1, size=3, alpha=1e-4, beta=0.75, out=None
     ),
-    "optimizer.sgd": dict(
-        param=real(7), grad=real(7), momentum_buffer=real(7), hyper=np.ones(8) / 2, nesterov=False, maximize=False
-    ),
-    "optimizer.adam": dict(
-        param=real(7), grad=real(7), m=real(7), v=np.abs(real(7)), vmax=real(7), hyper=np.ones(8) / 2,
-        decoupled=False, maximize=False,
-    ),
-    "optimizer.tick": dict(hyper=np.ones(8), index=4),
-    "pool2d.max_pool2d": dict(
-        x=IMAGES, kernel=(2, 2), stride=ONE, padding=ONE, dilation=ONE, ceil_mode=True, return_index=True
-    ),
-    "pool2d.max_pool2d_backward": dict(
-        dy=real(2, 3, 3, 4), index=np.full((2, 3, 3, 4), 3, np.uint8), x_shape=IMAGES.shape, kernel=(2, 2),
-        stride=(2, 2), padding=(0, 0), dilation=ONE, ceil_mode=False,
-    ),
-    "pool2d.avg_pool2d": dict(
-        x=IMAGES, kernel=(2, 2), stride=ONE, padding=ONE, ceil_mode=True, count_include_pad=True, divisor_override=None
-    ),
-    "pool2d.avg_pool2d_backward": dict(
-        dy=real(2, 3, 3, 4), x_shape=IMAGES.shape, kernel=(2, 2), stride=(2, 2), padding=(0, 0), ceil_mode=False,
-        count_include_pad=True, divisor_override=3,
-    ),
-    "pool2d.adaptive_avg_pool2d": dict(x=IMAGES, output_size=(2, 3)),
-    "pool2d.adaptive_avg_pool2d_backward": dict(dy=real(2, 2, 3, 4), x_shape=IMAGES.shape, output_size=(2, 3)),
-    "pool2d.adaptive_max_pool2d": dict(x=IMAGES, output_size=(2, 3), return_index=True),
-    "pool2d.adaptive_max_pool2d_backward": dict(
-        dy=real(2, 2, 3, 4), index=np.full((2, 2, 3, 4), 35, np.int32), x_shape=IMAGES.shape, output_size=(2, 3)
-    ),
-    "random.philox": dict(seed=1, step=2, stream=3, n=9, first=0),
-    "random.dropout": dict(x=ROWS, p=0.5, seed=1, step=2, stream=3, inner=1, period=0),
-    "random.advance": dict(state=np.zeros(2, np.uint64)),
-    "random.uniform": dict(seed=1, stream=3, n=9, low=0.0, high=1.0),
-    "random.normal": dict(seed=1, stream=3, n=9, mean=0.0, std=1.0),
     "reduce.reduce": dict(kind="sum", x=ROWS, axis=1, out=None, accumulate=False, pieces=2),
     "runtime.set_isa": dict(name="baseline"),
     "runtime.set_num_threads": dict(n=2),

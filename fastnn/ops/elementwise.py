@@ -12,8 +12,6 @@ from fastnn.ops.arguments import check_dtypes, check_float
 from fastnn.ops.layout import behind_layout, broadcast_to, constant_value, sum_to
 from fastnn.sizes import broadcast_shapes, broadcast_strides, count, same_shape
 
-MAX_NDIM = 6
-
 
 class Unary(Op):
     """attrs: kind, a, b."""
@@ -27,8 +25,6 @@ class Unary(Op):
         (dy,), x, y, a = grads, node.inputs[0], node.output, node.attrs["a"]
         assert dy is not None
         match node.attrs["kind"]:
-            case "neg":
-                return [-dy]
             case "exp":
                 return [dy * y]
             case "log":
@@ -105,8 +101,8 @@ class Binary(Op):
     def lower(self, node: Node, to: Emitter) -> None:
         a, b = node.inputs
         shape = node.output.shape
-        if len(shape) > MAX_NDIM:
-            raise ValueError(f"arithmetic on {len(shape)} dimensions; at most {MAX_NDIM} are supported")
+        if len(shape) > native.MAX_BINARY_NDIM:
+            raise ValueError(f"arithmetic on {len(shape)} dimensions; at most {native.MAX_BINARY_NDIM} are supported")
         to.emit(
             "binary",
             y=node.output,

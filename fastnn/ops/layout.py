@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-import fastnn_ext.elementwise  # noqa: F401  (registers "copy")
+import fastnn_ext.elementwise as native
 from fastnn.graph import CONSTANT, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import normalize_dim
 from fastnn.sizes import (
@@ -23,8 +23,6 @@ from fastnn.sizes import (
     strides_of,
 )
 
-MAX_NDIM = 8
-
 
 def emit_copy(
     to: Emitter,
@@ -37,8 +35,8 @@ def emit_copy(
     x_offset: int = 0,
 ) -> None:
     """output[...] = source[...] over `shape`, with element strides and offsets."""
-    if len(shape) > MAX_NDIM:
-        raise ValueError(f"a tensor of {len(shape)} dimensions; at most {MAX_NDIM} are supported")
+    if len(shape) > native.MAX_COPY_NDIM:
+        raise ValueError(f"a tensor of {len(shape)} dimensions; at most {native.MAX_COPY_NDIM} are supported")
     to.emit(
         "copy",
         y=output,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import fastnn_ext.random  # noqa: F401  (registers the native ops)
-from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
+from fastnn.graph import Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_float
 from fastnn.ops.elementwise import add, affine, binary, mul, sub
 from fastnn.ops.layout import behind_layout, to_nchw, to_nhwc
@@ -39,7 +39,7 @@ class Dropout(Op):
 
 class Numbers(Op):
     """attrs: kind ("normal", "uniform"), shape, dtype, stream. Normal of mean 0 and deviation 1, or even in
-    [0, 1)."""
+    [0, 1): moved and scaled by further ops, whose operands may be tensors."""
 
     name = "random"
     sized = ("shape",)
@@ -49,12 +49,8 @@ class Numbers(Op):
 
     def lower(self, node: Node, to: Emitter) -> None:
         n, stream = count(node.output.shape), node.attrs["stream"]
-        kind, state = node.attrs["kind"], to.random_state()
-        to.emit(kind, out=node.output, state=state, n=n, stream=stream, **STANDARD[kind], flops=n)
+        to.emit(node.attrs["kind"], out=node.output, state=to.random_state(), n=n, stream=stream, flops=n)
 
-
-#: What the native ops draw: moved and scaled by further ops, whose operands may be tensors.
-STANDARD: dict[str, Arguments] = {"normal": {"mean": 0.0, "std": 1.0}, "uniform": {"low": 0.0, "high": 1.0}}
 
 DROPOUT = Dropout()
 NUMBERS = Numbers()

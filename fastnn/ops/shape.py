@@ -22,8 +22,6 @@ from fastnn.sizes import (
     strides_of,
 )
 
-MAX_NDIM = 8
-
 
 class Slice(Op):
     """attrs: starts, steps, shape: y[i, j] = x[start0 + i * step0, start1 + j * step1]."""

@@ -27,8 +27,7 @@ class Adam(Optimizer):
     """
 
     kernel = "adam"
-    hyper = {"lr": 0, "betas": 1, "eps": 3, "weight_decay": 4}
-    step_index = 5
+    optional_states = {"max_exp_avg_sq": "amsgrad"}
     decoupled = False
 
     def __init__(
@@ -62,15 +61,16 @@ class Adam(Optimizer):
                 _check.real(f"betas[{i}]", beta, 0, 1)
                 if beta == 1.0:
                     raise ValueError(f"betas[{i}] must be below 1, got {beta}")
-        elif name in self.hyper:
-            _check.real(name, value, 0)
+        else:
+            super().check(name, value)
 
-    def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        names = ("exp_avg", "exp_avg_sq")
-        return (*names, "max_exp_avg_sq") if group["amsgrad"] else names
+    def numbers(self, name: str, value: Any) -> Mapping[str, float]:
+        if name == "betas":
+            return dict(zip(("beta1", "beta2"), value, strict=True))
+        return super().numbers(name, value)
 
     def switches(self, group: Group) -> Arguments:
-        return {"decoupled": self.decoupled, "maximize": group["maximize"]}
+        return {**super().switches(group), "decoupled": self.decoupled}
 
 
 class AdamW(Adam):

@@ -12,6 +12,7 @@ from fastnn import _check
 from fastnn.graph import Arguments, Graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
+from fastnn.lowering.signature import signature
 from fastnn.lowering.watch import Walk
 from fastnn.nn.parameter import Parameter, mark_gradients
 from fastnn_ext.atomic import commit
@@ -47,7 +48,7 @@ class Group(dict[str, Any]):
         super().__init__()
         self._optimizer = optimizer
         self.revision = 0
-        self.hyper = np.zeros(native.HYPER)
+        self.hyper = np.zeros(len(optimizer.hyper))
         sizes = [-(-p.size // ALIGN) * ALIGN for p in params]
         self.begins = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
         self.size = sum(sizes)
@@ -74,10 +75,7 @@ class Group(dict[str, Any]):
         if before is not None:
             self._add_states({name: value})
         super().__setitem__(name, value)
-        if name in self._optimizer.hyper:
-            number = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-            at = self._optimizer.hyper[name]
-            self.hyper[at : at + len(number)] = number
+        if self._optimizer.put(self.hyper, name, value):
             if bool(before) != bool(value):
                 self._revise()  # whether a momentum is kept, say
         elif before != value:
@@ -111,7 +109,7 @@ class Group(dict[str, Any]):
     @property
     def steps(self) -> int:
         """How many updates have been made."""
-        return int(self.hyper[self._optimizer.step_index])
+        return int(self.hyper[self._optimizer.hyper.index("updates")])
 
     def _common_dtype(self) -> np.dtype[Any]:
         dtypes = {p.dtype for p in self["params"]}
@@ -186,7 +184,7 @@ def _plain(value: Any) -> Any:
 
 
 class Optimizer:
-    """Base of the optimizers. A subclass names its native op, its settings and its state arrays.
+    """Base of the optimizers. A subclass has settings, and a native op that knows numbers, states and switches by name.
 
     Parameters
     ----------
@@ -204,10 +202,9 @@ class Optimizer:
 
     #: Name of the native op.
     kernel: ClassVar[str]
-    #: Where each numeric setting stands in the op's `hyper` array.
-    hyper: ClassVar[dict[str, int]]
-    step_index: ClassVar[int]
-    #: The setting without which a parameter's steps do not count.
+    #: States that the op can do without, and the setting with which they are kept.
+    optional_states: ClassVar[Mapping[str, str]] = {}
+    #: The number without which a parameter's steps do not count.
     steps_only_with: ClassVar[str | None] = None
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
@@ -260,15 +257,37 @@ class Optimizer:
     # ---- for subclasses -------------------------------------------------------------------------
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError or TypeError if a setting's value is out of its range."""
+        """Raise ValueError or TypeError if a setting's value is out of its range; a number's begins at 0."""
+        if name in self.hyper:
+            _check.real(name, value, 0)
 
-    def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        """Names of the state arrays that a group with these settings needs, and by which the native op knows them."""
-        raise NotImplementedError
+    def numbers(self, name: str, value: Any) -> Mapping[str, float]:
+        """What the native op reads for a setting at each step, by its names in `hyper`; nothing for a switch."""
+        return {name: value} if name in self.hyper else {}
 
     def switches(self, group: Group) -> Arguments:
-        """What the native op takes beside sizes and memory, by name."""
-        raise NotImplementedError
+        """What the native op is planned with beside sizes and memory, by name."""
+        return {p.name: group[p.name] for p in signature(self.kernel).dims if p.name in group}
+
+    # ---- what the native op names ---------------------------------------------------------------
+
+    @property
+    def hyper(self) -> tuple[str, ...]:
+        """Names of the numbers that the native op reads at each step, in the order of a group's array `hyper`."""
+        return native.HYPER_NAMES[self.kernel]
+
+    def put(self, hyper: Array, name: str, value: Any) -> bool:
+        """Write a setting to where the native op reads it in `hyper`; False if it reads it nowhere."""
+        numbers = self.numbers(name, value)
+        for entry, number in numbers.items():
+            hyper[self.hyper.index(entry)] = number
+        return bool(numbers)
+
+    def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the state arrays that a group with these settings needs: what the native op writes to beside the
+        parameter."""
+        states = [p for p in signature(self.kernel).inputs if p.written]
+        return tuple(p.name for p in states if not p.optional or group[self.optional_states[p.name]])
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -288,7 +307,7 @@ class Optimizer:
             params = group["params"]
             itemsize = group.dtype.itemsize
             hyper = to.array(group.hyper)
-            condition = -1 if self.steps_only_with is None else self.hyper[self.steps_only_with]
+            condition = -1 if self.steps_only_with is None else self.hyper.index(self.steps_only_with)
             runs = list(group.runs(wanted))
             for first, end in runs:
                 begin = int(group.begins[first])
@@ -308,9 +327,9 @@ class Optimizer:
                     commit=True,
                 )
             for first, end in runs or [(0, 0)]:
-                index = self.step_index if (first, end) == (runs or [(0, 0)])[-1] else -1
+                updates = self.hyper.index("updates") if (first, end) == (runs or [(0, 0)])[-1] else -1
                 steps = to.array(group.steps_of, first * group.steps_of.itemsize)
-                sizes: Arguments = dict(index=index, count=end - first, condition=condition)
+                sizes: Arguments = dict(count=end - first, updates=updates, condition=condition)
                 to.emit("tick", hyper=hyper, steps=steps, **sizes, dtype=np.dtype(np.float64), commit=True)
 
     def step(self) -> None:
@@ -412,11 +431,9 @@ class Optimizer:
                 raise TypeError("each group's settings and state must be mappings")
             checked = self._checked(settings)
             hyper = group.hyper.copy()
-            hyper[self.step_index] = checked.pop("steps")
-            for name, at in self.hyper.items():
-                if name in checked:
-                    number = checked[name] if isinstance(checked[name], tuple) else (checked[name],)
-                    hyper[at : at + len(number)] = number
+            hyper[self.hyper.index("updates")] = checked.pop("steps")
+            for name, value in checked.items():
+                self.put(hyper, name, value)
             own = {**group.states, "steps": group.steps_of}
             if states.keys() != own.keys():
                 raise ValueError(f"the state holds {_check.some(states)}; expected {_check.some(own)}")

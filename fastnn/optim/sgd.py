@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from fastnn import _check
-from fastnn.graph import Arguments
-from fastnn.optim.optimizer import Group, Optimizer
+from fastnn.optim.optimizer import Optimizer
 
 
 class SGD(Optimizer):
@@ -26,8 +24,6 @@ class SGD(Optimizer):
     """
 
     kernel = "sgd"
-    hyper = {"lr": 0, "momentum": 1, "dampening": 2, "weight_decay": 3}
-    step_index = 4
     steps_only_with = "momentum"
 
     def __init__(
@@ -57,13 +53,3 @@ class SGD(Optimizer):
                 "maximize": bool(maximize),
             },
         )
-
-    def check(self, name: str, value: Any) -> None:
-        if name in self.hyper:
-            _check.real(name, value, 0)
-
-    def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        return ("momentum_buffer",)
-
-    def switches(self, group: Group) -> Arguments:
-        return {"nesterov": group["nesterov"], "maximize": group["maximize"]}

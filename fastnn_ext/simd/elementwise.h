@@ -2,16 +2,40 @@
 #define FNN_ELEMENTWISE_H
 #include "isa.h"
 
-/* The kinds, in the order of UNARY and BINARY in elementwise.pyx. */
-enum {
-    UNARY_NEG, UNARY_EXP, UNARY_LOG, UNARY_SQRT, UNARY_ABS, UNARY_SQUARE, UNARY_RECIPROCAL, UNARY_AFFINE,
-    UNARY_POWER, UNARY_SIGN, UNARY_EXPM1, UNARY_ERF, UNARY_LOG1PEXP, UNARY_COUNT
-};
-enum {
-    BINARY_ADD, BINARY_SUB, BINARY_MUL, BINARY_DIV, BINARY_MAXIMUM, BINARY_MINIMUM, BINARY_POWER,
-    BINARY_GREATER, BINARY_GREATER_EQUAL, BINARY_LESS, BINARY_LESS_EQUAL, BINARY_EQUAL, BINARY_ZERO_WHERE,
-    BINARY_COUNT
-};
+/* All kinds, in their order: KIND(name, ns). ns: what the arithmetic of a float32 takes on AVX2, beside reading and
+ * writing it. Powers are libm's, which has no vectors. */
+#define FNN_UNARY(KIND)  \
+    KIND(exp, 0.5)       \
+    KIND(log, 0.5)       \
+    KIND(sqrt, 0)        \
+    KIND(abs, 0)         \
+    KIND(square, 0)      \
+    KIND(reciprocal, 0)  \
+    KIND(affine, 0)      \
+    KIND(power, 10)      \
+    KIND(sign, 0)        \
+    KIND(expm1, 0.5)     \
+    KIND(erf, 0.5)       \
+    KIND(log1pexp, 0.5)
+#define FNN_BINARY(KIND)   \
+    KIND(add, 0)           \
+    KIND(sub, 0)           \
+    KIND(mul, 0)           \
+    KIND(div, 0)           \
+    KIND(maximum, 0)       \
+    KIND(minimum, 0)       \
+    KIND(power, 10)        \
+    KIND(greater, 0)       \
+    KIND(greater_equal, 0) \
+    KIND(less, 0)          \
+    KIND(less_equal, 0)    \
+    KIND(equal, 0)         \
+    KIND(zero_where, 0)
+
+#define UNARY_INDEX(name, ns) UNARY_##name,
+enum { FNN_UNARY(UNARY_INDEX) UNARY_COUNT };
+#define BINARY_INDEX(name, ns) BINARY_##name,
+enum { FNN_BINARY(BINARY_INDEX) BINARY_COUNT };
 
 /* y[i] = f(x[i]); in place if y == x. a and b: constants of the kind. */
 typedef void (*elementwise_unary)(void *y, const void *x, int64_t n, double a, double b);
@@ -21,14 +45,12 @@ typedef void (*elementwise_unary)(void *y, const void *x, int64_t n, double a, d
 typedef void (*elementwise_binary)(void *y, const void *a, const void *b, int64_t rows, int64_t n,
                                    int64_t a_row, int64_t a_col, int64_t b_row, int64_t b_col);
 
-/* y[i * y_row + j * y_col] = or += x[i * x_row + j * x_col], i < rows, j < n. */
-typedef void (*elementwise_copy)(void *y, const void *x, int64_t rows, int64_t n,
-                                 int64_t y_row, int64_t y_col, int64_t x_row, int64_t x_col);
-
 struct elementwise_kernels {
     elementwise_unary unary[UNARY_COUNT];
     elementwise_binary binary[BINARY_COUNT];
-    elementwise_copy copy, add_copy;
+    /* y[i * y_row + j * y_col] = x[i * x_row + j * x_col], i < rows, j < n. */
+    void (*copy)(void *y, const void *x, int64_t rows, int64_t n, int64_t y_row, int64_t y_col, int64_t x_row,
+                 int64_t x_col);
     void (*fill)(void *y, int64_t n, double value);
 };
 

@@ -37,7 +37,6 @@ INLINE vec NAME(signum)(vec x) {
     return vsel(vgt(x, vzero()), vset(1), negative);
 }
 
-UNARY(neg, vneg(x))
 UNARY(exp, vexp(x))
 UNARY(log, vlog(x))
 UNARY(sqrt, vsqrt(x))
@@ -147,12 +146,9 @@ static void NAME(fill)(void *y_, int64_t n, double value) {
     for (; i < n; i++) y[i] = (real)value;
 }
 
-INLINE void NAME(put)(real *y, real x, int add) { *y = add ? *y + x : x; }
-INLINE void NAME(vput)(real *y, vec x, int add) { vstore(y, add ? vload(y) + x : x); }
-
 /* One W x W tile: y[i * y_row + j] from x[i + j * x_col]. Interleaving row i with row i + W/2, log2 W
  * times, turns rows into columns. */
-INLINE void NAME(transpose_tile)(real *y, const real *x, int64_t y_row, int64_t x_col, int add) {
+INLINE void NAME(transpose_tile)(real *y, const real *x, int64_t y_row, int64_t x_col) {
     vec t[W], u[W];
     UNROLL for (int j = 0; j < W; j++) t[j] = vload(x + j * x_col);
     UNROLL for (int stage = 1; stage < W; stage *= 2) {
@@ -162,71 +158,51 @@ INLINE void NAME(transpose_tile)(real *y, const real *x, int64_t y_row, int64_t 
         }
         UNROLL for (int i = 0; i < W; i++) t[i] = u[i];
     }
-    UNROLL for (int i = 0; i < W; i++) NAME(vput)(y + i * y_row, t[i], add);
+    UNROLL for (int i = 0; i < W; i++) vstore(y + i * y_row, t[i]);
 }
 
 /* By blocks of a cache line each way, and in a block x's lines first: where strides are multiples of
  * 4 KiB, all of them fall into one set of the cache, and what is left there half used is lost. */
-INLINE void NAME(transpose)(real *y, const real *x, int64_t rows, int64_t n, int64_t y_row, int64_t x_col, int add) {
+INLINE void NAME(transpose)(real *y, const real *x, int64_t rows, int64_t n, int64_t y_row, int64_t x_col) {
     enum { LINE = 64 / sizeof(real) };
     int64_t full_rows = rows / LINE * LINE, full_n = n / LINE * LINE;
     for (int64_t i0 = 0; i0 < full_rows; i0 += LINE)
         for (int64_t j0 = 0; j0 < full_n; j0 += LINE)
             for (int64_t j = j0; j < j0 + LINE; j += W)
                 for (int64_t i = i0; i < i0 + LINE; i += W)
-                    NAME(transpose_tile)(y + i * y_row + j, x + i + j * x_col, y_row, x_col, add);
+                    NAME(transpose_tile)(y + i * y_row + j, x + i + j * x_col, y_row, x_col);
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = i < full_rows ? full_n : 0; j < n; j++) NAME(put)(y + i * y_row + j, x[i + j * x_col], add);
+        for (int64_t j = i < full_rows ? full_n : 0; j < n; j++) y[i * y_row + j] = x[i + j * x_col];
 }
 
-INLINE void NAME(copy_any)(real *y, const real *x, int64_t rows, int64_t n, int64_t y_row, int64_t y_col,
-                           int64_t x_row, int64_t x_col, int add) {
+static void NAME(copy)(void *y_, const void *x_, int64_t rows, int64_t n, int64_t y_row, int64_t y_col,
+                       int64_t x_row, int64_t x_col) {
+    real *y = y_;
+    const real *x = x_;
     if (y_col == 1 && x_col > 1 && x_row == 1) {
-        NAME(transpose)(y, x, rows, n, y_row, x_col, add);
+        NAME(transpose)(y, x, rows, n, y_row, x_col);
         return;
     }
     for (int64_t r = 0; r < rows; r++, y += y_row, x += x_row) {
         if (y_col == 1 && x_col == 1) {
-            int64_t i = 0;
-            if (!add) {
-                memcpy(y, x, (size_t)n * sizeof(real));
-                continue;
-            }
-            for (; i + W <= n; i += W) NAME(vput)(y + i, vload(x + i), add);
-            for (; i < n; i++) NAME(put)(y + i, x[i], add);
+            memcpy(y, x, (size_t)n * sizeof(real));
         } else if (y_col == 1 && x_col == 0) {
             int64_t i = 0;
             vec v = vset(*x);
-            for (; i + W <= n; i += W) NAME(vput)(y + i, v, add);
-            for (; i < n; i++) NAME(put)(y + i, *x, add);
+            for (; i + W <= n; i += W) vstore(y + i, v);
+            for (; i < n; i++) y[i] = *x;
         } else {
-            for (int64_t i = 0; i < n; i++) NAME(put)(y + i * y_col, x[i * x_col], add);
+            for (int64_t i = 0; i < n; i++) y[i * y_col] = x[i * x_col];
         }
     }
 }
 
-static void NAME(copy)(void *y, const void *x, int64_t rows, int64_t n, int64_t y_row, int64_t y_col,
-                       int64_t x_row, int64_t x_col) {
-    NAME(copy_any)(y, x, rows, n, y_row, y_col, x_row, x_col, 0);
-}
-static void NAME(add_copy)(void *y, const void *x, int64_t rows, int64_t n, int64_t y_row, int64_t y_col,
-                           int64_t x_row, int64_t x_col) {
-    NAME(copy_any)(y, x, rows, n, y_row, y_col, x_row, x_col, 1);
-}
+#define UNARY_KERNEL(name, ns) [UNARY_##name] = NAME(unary_##name),
+#define BINARY_KERNEL(name, ns) [BINARY_##name] = NAME(binary_##name),
 
-#define U(kind) NAME(unary_##kind)
-#define B(kind) NAME(binary_##kind)
 static const struct elementwise_kernels NAME(table) = {
-    .unary = {[UNARY_NEG] = U(neg), [UNARY_EXP] = U(exp), [UNARY_LOG] = U(log), [UNARY_SQRT] = U(sqrt),
-              [UNARY_ABS] = U(abs), [UNARY_SQUARE] = U(square), [UNARY_RECIPROCAL] = U(reciprocal),
-              [UNARY_AFFINE] = U(affine), [UNARY_POWER] = U(power), [UNARY_SIGN] = U(sign),
-              [UNARY_EXPM1] = U(expm1), [UNARY_ERF] = U(erf), [UNARY_LOG1PEXP] = U(log1pexp)},
-    .binary = {[BINARY_ADD] = B(add), [BINARY_SUB] = B(sub), [BINARY_MUL] = B(mul), [BINARY_DIV] = B(div),
-               [BINARY_MAXIMUM] = B(maximum), [BINARY_MINIMUM] = B(minimum), [BINARY_POWER] = B(power),
-               [BINARY_GREATER] = B(greater), [BINARY_GREATER_EQUAL] = B(greater_equal),
-               [BINARY_LESS] = B(less), [BINARY_LESS_EQUAL] = B(less_equal), [BINARY_EQUAL] = B(equal),
-               [BINARY_ZERO_WHERE] = B(zero_where)},
+    .unary = {FNN_UNARY(UNARY_KERNEL)},
+    .binary = {FNN_BINARY(BINARY_KERNEL)},
     .copy = NAME(copy),
-    .add_copy = NAME(add_copy),
     .fill = NAME(fill),
 };

@@ -5,7 +5,6 @@ import math
 import numpy as np
 
 UNARY = {
-    "neg": lambda x, a, b: -x,
     "exp": lambda x, a, b: np.exp(x),
     "log": lambda x, a, b: np.log(x),
     "sqrt": lambda x, a, b: np.sqrt(x),

@@ -44,7 +44,7 @@ def dropout(x, p, seed, step, stream, inner=1, period=0):
 
 
 def unit_interval(seed, stream, n):
-    """n multiples of 2^-53 in [0, 1), of the step that initial values are drawn at."""
+    """n multiples of 2^-53 in [0, 1), of step 2^64 - 1."""
     pair = words(seed, 2**64 - 1, stream, 2 * n).astype(np.uint64).reshape(n, 2)
     return (pair[:, 0] + (pair[:, 1] << np.uint64(32)) >> np.uint64(11)) * 2.0**-53
 
