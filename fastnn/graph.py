@@ -8,17 +8,17 @@ then of class Dim, which no code of a user ever sees.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fastnn import _check
 from fastnn._check import FLOATS
+from fastnn_ext.atomic import Meanwhile
 
 if TYPE_CHECKING:
     from fastnn.ops.base import Op
@@ -439,15 +439,9 @@ def is_tracing() -> bool:
     return getattr(active, "graph", None) is not None
 
 
-@contextlib.contextmanager
-def recording(graph: Graph) -> Iterator[Graph]:
-    """Make `graph` the one that operations append to."""
-    outer = getattr(active, "graph", None)
-    active.graph = graph
-    try:
-        yield graph
-    finally:
-        active.graph = outer
+def recording(graph: Graph) -> Meanwhile:
+    """Make `graph` the one that operations append to, for the time of a block."""
+    return Meanwhile([(active.__dict__, "graph", graph)])
 
 
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
