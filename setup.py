@@ -25,10 +25,10 @@ EXT = Path("fastnn_ext")
 DEBUG = os.environ.get("FASTNN_DEBUG") == "1"
 SANITIZE = os.environ.get("FASTNN_SANITIZE", "")
 
-# Contraction of a * b + c is off so that what a kernel says is what is computed, on every ISA.
+# Without contraction (a * b + c rounded once) an expression is computed as it is written, on every ISA alike.
 CFLAGS = ["-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fwrapv"]
 CFLAGS += ["-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-parameter", "-fvisibility=hidden"]
-# Nobody throws through this code: without tables for that the wheel is 4% smaller.
+# No exception passes through this code: without unwind tables the wheel is 4% smaller.
 CFLAGS += ["-g"] if DEBUG or SANITIZE else ["-g0", "-DNDEBUG", "-fno-asynchronous-unwind-tables"]
 LDFLAGS = [] if DEBUG or SANITIZE or sys.platform == "darwin" else ["-Wl,--strip-all"]
 if SANITIZE:

@@ -3,26 +3,44 @@
 >>> import fastnn as fn
 >>> from fastnn import nn, optim
 >>> import fastnn.nn.functional as F
+
+nn, optim       what networks are composed of, and what trains them
+TrainStep       a step of training as one native call
+Trainer         whole runs: fit, evaluate, predict, with callbacks and checkpoints
+data            loaders, augmentation, readers and sets
+models          networks that are known by name
+trace, grad, value_and_grad
+                functions of arrays as programs, and their gradients
+Function        an operation that fastnn lacks, written in NumPy
+random, debug, testing, plotting
+                random numbers in programs, checks of traces and of gradients, pictures
+
+`fn.plotting` is imported when it is first used.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from fastnn import data, debug, models, nn, optim, random, testing
-from fastnn.config import get_num_threads, set_num_threads, show_config, show_versions, threads
+from fastnn.config import __version__, get_num_threads, set_num_threads, show_config, show_versions, threads
 from fastnn.functions import grad, trace, value_and_grad
 from fastnn.graph import Tensor
 from fastnn.nn.function import Function
 from fastnn.ops.elementwise import abs, exp, log, maximum, minimum, sqrt
 from fastnn.ops.gemm import matmul
-from fastnn.ops.shape import broadcast_to, concat, stack
+from fastnn.ops.layout import broadcast_to
+from fastnn.ops.shape import concat, stack
 from fastnn.seed import get_rng_state, manual_seed, set_rng_state
 from fastnn.train import Trainer, TrainStep, callbacks, load_checkpoint, save_checkpoint
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from fastnn import plotting
 
 __all__ = [
     "Function",
     "Tensor",
     "TrainStep",
     "Trainer",
+    "__version__",
     "abs",
     "broadcast_to",
     "callbacks",
@@ -42,6 +60,7 @@ __all__ = [
     "models",
     "nn",
     "optim",
+    "plotting",
     "random",
     "save_checkpoint",
     "set_num_threads",
@@ -55,3 +74,15 @@ __all__ = [
     "trace",
     "value_and_grad",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plotting":
+        from importlib import import_module
+
+        return import_module("fastnn.plotting")
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -100,10 +100,14 @@ def count(name: str, value: Any) -> int:
     return integer(name, value, 0, LARGEST_COUNT)
 
 
-def unmasked(name: str, value: Any) -> Any:
-    """`value`; TypeError for a masked array, whose mask whoever reads its numbers would drop."""
-    if type(value) is not np.ndarray and is_masked(value):
-        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it or compress it first")
+def readable(name: str, value: Any) -> Any:
+    """`value`; TypeError for what NumPy would read as something else: the numbers of a masked array without its
+    mask, a sparse matrix as one object."""
+    if type(value) is not np.ndarray:
+        if is_masked(value):
+            raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it or compress it first")
+        if hasattr(value, "toarray") and not hasattr(value, "__array__"):
+            raise TypeError(f"{name} is a sparse {type(value).__name__}; dense arrays are expected: give .toarray()")
     return value
 
 
@@ -146,6 +150,24 @@ def height_and_width(name: str, value: Any) -> tuple[int, int]:
     if len(value) != 2:
         raise ValueError(f"{name} must be a height and a width, got {value!r}")
     return integer(f"{name}[0]", value[0], 1), integer(f"{name}[1]", value[1], 1)
+
+
+def instance(name: str, value: Any, kind: type, wanted: str = "") -> Any:
+    """`value` if it is an instance of `kind`, which messages call `wanted`; TypeError otherwise."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {wanted or f'{article} {kind.__name__}'}, got {kind_of(value)}")
+    return value
+
+
+def kind_of(value: Any) -> str:
+    """What kind of object this is: with its package, where it has another one's name perhaps; of a class, how to
+    make an instance of it."""
+    if isinstance(value, type):
+        return f"the class {value.__name__} itself; make one with {value.__name__}(...)"
+    package = type(value).__module__.partition(".")[0]
+    name = type(value).__name__
+    return name if package in ("builtins", "__main__", "numpy", "fastnn") else f"{package}'s {name}"
 
 
 def path(name: str, value: Any) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import fastnn_ext.runtime as runtime
 
+__version__ = "0.1.0"
+
 
 def set_num_threads(n: int) -> None:
     """Set how many threads fastnn runs on from now on, in every Python thread.
@@ -126,9 +128,7 @@ def _config() -> dict[str, Any]:
 def _versions() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
-    import fastnn
-
-    packages: dict[str, str | None] = {"fastnn": fastnn.__version__}
+    packages: dict[str, str | None] = {"fastnn": __version__}
     for name in ("numpy", "threadpoolctl", "safetensors", "tqdm", "matplotlib", "pillow", "pip"):
         try:
             packages[name] = version(name)

@@ -19,7 +19,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ _NAMES = {np.dtype(code): name for name, code in _DTYPES.items() if name != "BF1
 _DIGEST = "fastnn.crc32"
 #: What files of a model say of it. One without a checksum is of a fastnn that wrote none.
 MODEL = "fastnn.model"
+#: What checkpoints say of theirs.
+CHECKPOINT = "checkpoint"
 
 
 # ---- whole files ------------------------------------------------------------------------------------
@@ -66,13 +68,20 @@ def write_atomically(path: str | os.PathLike[str], *parts: Any) -> None:
     OSError
         If it cannot be written; names `path`, which is then as it was.
     """
-    name = os.fspath(path)
-    try:
+    name = _check.path("path", path)
+    with named(name):
         _write(name, parts)
+
+
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Have what the system refuses name the file: of a read or a write, as on a full disk, it names none."""
+    try:
+        yield
     except OSError as error:
         if error.errno is None:
             raise
-        raise OSError(error.errno, error.strerror, name) from error
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def _write(name: str, parts: tuple[Any, ...]) -> None:
@@ -165,7 +174,8 @@ def save_arrays(
     text += b" " * (-len(text) % 8)
     problem = _too_large(text) or (f"{len(order)} tensors" if len(order) > _MOST_TENSORS else None)
     if problem:
-        raise ValueError(f"{os.fspath(path)} cannot hold {problem}; keep numbers in arrays, and arrays in fewer")
+        name = _check.path("path", path)
+        raise ValueError(f"{name} cannot hold {problem}; keep numbers in arrays, and arrays in fewer")
     write_atomically(path, len(text).to_bytes(8, "little"), text, *contents)
 
 
@@ -182,7 +192,7 @@ Forms = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 
 
 def load_arrays(
-    path: str | os.PathLike[str], check: Callable[[Forms], None] | None = None
+    path: str | os.PathLike[str], check: Callable[[Forms, dict[str, str]], None] | None = None
 ) -> tuple[Arrays, dict[str, str]]:
     """Arrays and metadata of a safetensors file; bfloat16, which NumPy lacks, is widened to float32.
 
@@ -190,7 +200,8 @@ def load_arrays(
     ----------
     path : path-like
     check : callable, optional
-        Called with the dtypes and shapes that the file will give, before any memory is taken for them.
+        Called with the dtypes and shapes that the file will give, and its metadata, before any memory is taken
+        for them.
 
     Returns
     -------
@@ -205,11 +216,11 @@ def load_arrays(
     ValueError
         If it is damaged or no safetensors file, or holds a dtype that is neither NumPy's nor bfloat16.
     """
-    name = os.fspath(path)
+    name = _check.path("path", path)
     if not os.path.isfile(name):
         raise FileNotFoundError(f"there is no file {name}")
     arrays: Arrays = {}
-    with open(name, "rb", buffering=0) as file:
+    with named(name), open(name, "rb", buffering=0) as file:
         try:
             entries, metadata = _read_header(file)
             for key, (dtype, *_) in entries.items():
@@ -219,7 +230,7 @@ def load_arrays(
                         "read; convert it to F32, F16 or BF16"
                     )
             if check is not None:
-                check({key: (_dtype(entry[0]), entry[1]) for key, entry in entries.items()})
+                check({key: (_dtype(entry[0]), entry[1]) for key, entry in entries.items()}, metadata)
             for key, (dtype, shape, _, _) in entries.items():
                 array = np.empty(shape, np.dtype(_DTYPES[dtype]))
                 _read_into(file, array.reshape(-1).view(np.uint8).data, f"tensor {_check.brief(key)}")
@@ -239,7 +250,7 @@ def read_forms(path: str | os.PathLike[str]) -> Forms:
     class Done(Exception):
         pass
 
-    def take(forms: Forms) -> None:
+    def take(forms: Forms, _: dict[str, str]) -> None:
         found.update(forms)
         raise Done
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.graph import Graph, Tensor
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
+from fastnn.ops.layout import broadcast_to
 
 
 class Traced:
@@ -25,7 +27,7 @@ class Traced:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
-            raise TypeError(f"function must be callable, got {type(function).__name__}")
+            raise TypeError(f"function must be callable, got {_check.kind_of(function)}")
         self.function = function
         self._make_programs()
 
@@ -61,14 +63,18 @@ class Differentiated(Traced):
     def __init__(
         self, function: Callable[..., Any], argnums: int | Sequence[int] | None, with_value: bool
     ) -> None:
-        self.argnums = argnums
+        if isinstance(argnums, (tuple, list)):
+            self.argnums: Any = [_check.integer(f"argnums[{k}]", i) for k, i in enumerate(argnums)]
+        else:
+            self.argnums = None if argnums is None else _check.integer("argnums", argnums)
         self.with_value = with_value
         super().__init__(function)
 
     def _finish(self, graph: Graph, result: Any) -> Recipe:
         if not isinstance(result, Tensor) or result.shape != ():
             raise ValueError(
-                f"{_name(self.function)} must return a scalar to be differentiated, got {result!r}"
+                f"{_name(self.function)} must return a scalar to be differentiated, got {result!r}; its sum or mean "
+                "is one: .sum(), .mean()"
             )
         inputs, argnums = graph.inputs, self.argnums
         if argnums is None:
@@ -101,10 +107,11 @@ def _arguments(args: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
         None if isinstance(a, (int, float)) and not isinstance(a, bool) else to_array(a, f"argument {i}")
         for i, a in enumerate(args)
     ]
-    floats = {a.dtype for a in arrays if a is not None and a.dtype.kind == "f"}
+    floats = {a.dtype: i for i, a in enumerate(arrays) if a is not None and a.dtype.kind == "f"}
     if len(floats) > 1:
-        raise TypeError(f"the arguments mix dtypes: {', '.join(sorted(map(str, floats)))}")
-    dtype = floats.pop() if floats else np.dtype(np.float64)
+        kinds = ", ".join(f"argument {i} is {dtype}" for dtype, i in floats.items())
+        raise TypeError(f"the arguments mix dtypes: {kinds}; convert them to one with .astype(np.float32)")
+    dtype = next(iter(floats), np.dtype(np.float64))
     return [np.asarray(args[i], dtype) if a is None else a for i, a in enumerate(arrays)]
 
 
@@ -161,8 +168,6 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] | None = Non
 
 
 def zeros_like(tensor: Tensor) -> Tensor:
-    from fastnn.ops.shape import broadcast_to
-
     return broadcast_to(tensor.dtype.type(0), tensor.shape)
 
 

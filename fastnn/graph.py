@@ -1,9 +1,7 @@
-"""Tensor, Node and Graph: what a `forward` writes down when it runs.
+"""Tensor, Op, Node and Graph: what a `forward` writes down when it runs.
 
-A traced function is called with symbolic tensors of known shape, whose sizes are plain ints. Each
-operation appends a Node to the active Graph. Where traces at several batches agree but for sizes that
-lie on a line, the graph is made one for any of these batches (fastnn.lowering.trace): such sizes are
-then of class Dim, which no code of a user ever sees.
+A traced function is called with symbolic tensors of known shape. Each operation appends a Node to the active
+Graph. The ops themselves are in fastnn.ops, but for the leaves: what is there before a program runs.
 """
 
 from __future__ import annotations
@@ -12,20 +10,23 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
 from fastnn import _check
 from fastnn._check import FLOATS
+from fastnn.sizes import Shape, count, describe
 from fastnn_ext.atomic import Meanwhile
 
-if TYPE_CHECKING:
-    from fastnn.ops.base import Op
+#: What a native op takes, by the names of its signature.
+Arguments: TypeAlias = dict[str, Any]
 
-Shape: TypeAlias = tuple[int, ...]
+#: Shapes and dtypes of an op's outputs.
+OutputTypes: TypeAlias = list[tuple[Shape, np.dtype[Any]]]
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+#: Where frames lie that are no user's: NumPy calls back into tensors.
+_PACKAGES = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, np.__file__))
 
 
 class TraceError(TypeError):
@@ -36,91 +37,149 @@ class TraceWarning(UserWarning):
     """`forward` did something that it will not do in every call."""
 
 
-class SpecialiseError(Exception):
-    """A size that follows the batch has no form that a program can hold for any batch."""
+class Temporary:
+    """Memory that an op needs between two native ops of its own."""
+
+    def __init__(self, shape: Shape, dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.dtype = dtype
 
 
-class Dim(int):
-    """A size that is fixed + per_sample * batch; as an int, its value at one batch.
+class Emitter(Protocol):
+    """What `Op.lower` writes native ops to."""
 
-    It stands for no batch at which it is 1, which broadcasts, or less: those have programs of their own.
+    def emit(
+        self,
+        kernel: str,
+        /,
+        *,
+        flops: int = 0,
+        dtype: np.dtype[Any] | None = None,
+        callback: Any = None,
+        commit: bool = False,
+        late: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Append a native op.
+
+        Parameters
+        ----------
+        kernel : str
+        flops : int, default 0
+            For explain() and profile().
+        dtype : numpy.dtype, optional
+            By default that of the first output that is there.
+        callback : object, optional
+            What an op that runs Python calls.
+        commit : bool, default False
+            It changes what outlives the run, and so comes when nothing can stop the program any more.
+        late : int, optional
+            It comes behind all nodes, in this order: passes may have moved nodes, but effects keep theirs.
+        **arguments
+            By the names of the op's signature: tensors, temporaries and memory; sizes; numbers. What is
+            optional may be None or left out.
+        """
+
+    def alias(self, output: Tensor, source: Tensor) -> None:
+        """The output is the source's memory under another shape."""
+
+    def bind_leaf(self, node: Node) -> None:
+        """The node's output is there before the program runs."""
+
+    def temporary(self, shape: Shape, dtype: np.dtype[Any]) -> Temporary: ...
+
+    def array(self, array: np.ndarray[Any, Any], offset: int = 0, constant: bool = False) -> Any:
+        """Memory of a contiguous array that outlives the program, from `offset` bytes on; `constant` if nobody
+        ever writes to it."""
+
+    def is_constant(self, tensor: Tensor) -> bool:
+        """Whether the tensor is an array that nobody writes to."""
+
+    def wanted(self, outputs: Sequence[Tensor]) -> list[Tensor | None]:
+        """Outputs that somebody reads; None in place of the others, which need not be computed."""
+
+    def random_state(self) -> Temporary:
+        """The state of the default generator as it was when the run began: (seed, step)."""
+
+
+class Op:
+    """One kind of node.
+
+    `infer` gives the outputs' shapes and dtypes; `vjp` the gradients for the inputs, written as
+    further nodes; `lower` emits native ops.
     """
 
-    fixed: int
-    per_sample: int
-    batch: int
+    name: str = ""
+    #: Attributes that hold sizes, which may follow the batch.
+    sized: tuple[str, ...] = ()
+    #: Index of the input whose memory the output shares (views), else None.
+    view_of: int | None = None
+    #: What fusion may put behind the op: "act" (attrs["act"] = (kind, settings)), "grad" (attrs["grad"],
+    #: and what the gradient was saved from as the last input), or both.
+    epilogue: tuple[str, ...] = ()
+    #: What fusion may put behind the op before gradients are made, since `vjp` knows of it:
+    #: "residual" (attrs["residual"], and what is to be added as the last input), "act", or both.
+    absorbs: tuple[str, ...] = ()
 
-    def __new__(cls, fixed: int, per_sample: int, batch: int) -> Dim:
-        self = super().__new__(cls, fixed + per_sample * batch)
-        self.fixed, self.per_sample, self.batch = fixed, per_sample, batch
-        return self
+    def infer(self, node: Node) -> OutputTypes:
+        raise NotImplementedError(self.name)
 
-    def __mul__(self, other: Any) -> Any:
-        if type(other) is not int:
-            raise SpecialiseError
-        return Dim(self.fixed * other, self.per_sample * other, self.batch) if other else 0
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        """Gradients for the inputs that `needs` names; `grads` are those of the outputs."""
+        raise TypeError(f"{self.name} has no gradient")
 
-    __rmul__ = __mul__
+    def lower(self, node: Node, to: Emitter) -> None:
+        raise NotImplementedError(self.name)
 
-    def __floordiv__(self, other: Any) -> Any:
-        if type(other) is int and other > 0 and self.per_sample % other == 0 and self.fixed % other == 0:
-            return Dim(self.fixed // other, self.per_sample // other, self.batch)
-        raise SpecialiseError
-
-    def __add__(self, other: Any) -> Any:
-        fixed, per_sample = linear(other)
-        return sized(self.fixed + fixed, self.per_sample + per_sample, self.batch)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> Any:
-        fixed, per_sample = linear(other)
-        return sized(self.fixed - fixed, self.per_sample - per_sample, self.batch)
-
-    def _number(self, *_: Any) -> Any:
-        raise SpecialiseError
-
-    __rsub__ = __truediv__ = __rtruediv__ = _number
-    __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __float__ = _number
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _number  # type: ignore[assignment]
-    __hash__ = int.__hash__
+    def acts(self, node: Node) -> bool:
+        """Whether it changes what outlives the run, so that it is needed even where nobody reads its output."""
+        return False
 
 
-def sized(fixed: int, per_sample: int, batch: int) -> int:
-    """fixed + per_sample * batch: an int where it does not follow the batch, else a Dim."""
-    return Dim(fixed, per_sample, batch) if per_sample else fixed
+class Leaf(Op):
+    """A value that is there before the plan runs."""
+
+    def infer(self, node: Node) -> OutputTypes:
+        return [(node.attrs["shape"], node.attrs["dtype"])]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        return []
+
+    def lower(self, node: Node, to: Emitter) -> None:
+        to.bind_leaf(node)
 
 
-def linear(size: int) -> tuple[int, int]:
-    """A size as (fixed, per_sample): it is fixed + per_sample * batch."""
-    return (size.fixed, size.per_sample) if isinstance(size, Dim) else (int(size), 0)
+class Input(Leaf):
+    """An argument of the call. attrs: name, shape, dtype; for labels: limit, ignore."""
+
+    name = "input"
+    sized = ("shape",)
 
 
-def is_one(size: int) -> bool:
-    return not isinstance(size, Dim) and size == 1
+class Memory(Leaf):
+    """An array that outlives the plan, such as a parameter's storage. attrs: array; source: None, or the
+    array from outside that each run first copies into it; constant: whether nobody ever writes to it."""
+
+    name = "memory"
+
+    def infer(self, node: Node) -> OutputTypes:
+        array = node.attrs["array"]
+        return [(array.shape, array.dtype)]
 
 
-def same_shape(a: Sequence[int], b: Sequence[int]) -> bool:
-    return len(a) == len(b) and all(linear(x) == linear(y) for x, y in zip(a, b, strict=True))
+class Constant(Leaf):
+    """An array known when the graph is made. attrs: value."""
+
+    name = "constant"
+
+    def infer(self, node: Node) -> OutputTypes:
+        value = node.attrs["value"]
+        return [(value.shape, value.dtype)]
 
 
-def count(shape: Sequence[int]) -> int:
-    """Number of elements: an int, or a Dim where the shape follows the batch."""
-    total: int = 1
-    for size in shape:
-        total = size * total if isinstance(size, Dim) else total * size
-    return total
-
-
-def describe(shape: Sequence[int]) -> str:
-    """A shape as text, with N for the batch."""
-    parts = [_term(size) if isinstance(size, Dim) else str(size) for size in shape]
-    return "(" + ", ".join(parts) + ("," if len(parts) == 1 else "") + ")"
-
-
-def _term(size: Dim) -> str:
-    batch = "N" if size.per_sample == 1 else f"{size.per_sample}N"
-    return batch + (f" {'+' if size.fixed > 0 else '-'} {abs(size.fixed)}" if size.fixed else "")
+INPUT = Input()
+MEMORY = Memory()
+CONSTANT = Constant()
 
 
 class Node:
@@ -145,9 +204,9 @@ class Node:
 
 
 def _user_line() -> str:
-    """File, line and text of the innermost frame outside fastnn."""
+    """File, line and text of the innermost frame outside fastnn and NumPy."""
     frame = sys._getframe(1)
-    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE):
+    while frame is not None and not _is_users(frame.f_code.co_filename):
         frame = frame.f_back  # type: ignore[assignment]
     if frame is None:
         return ""
@@ -158,120 +217,130 @@ def _user_line() -> str:
     return f"{where}\n    {text}" if text else where
 
 
+def _is_users(file: str) -> bool:
+    # Before NumPy 1.25 its functions are called through a frame of that name.
+    return file != "<__array_function__ internals>" and not os.path.abspath(file).startswith(_PACKAGES)
+
+
+def _refusal(what: str, instead: str) -> TraceError:
+    """The error for what a user's line does with a tensor: it, the line, and what to write instead."""
+    return TraceError(
+        f"{what}{_user_line()}\nand it has no value: forward runs once, with symbols in place of numbers, and what it "
+        f"writes down is run as a program. {instead}"
+    )
+
+
+def _uncompared(sign: str) -> TraceError:
+    return _refusal(
+        f"`{sign}` compares a traced tensor",
+        "Tensors are not compared: write max(x, 0) as fn.maximum(x, 0) or F.relu(x), and min as fn.minimum; what "
+        "needs a mask can be computed from arrays, in an fn.Function",
+    )
+
+
+#: The operators that NumPy's functions stand for, where an array comes first.
+_OPERATORS = {
+    np.add: "add", np.subtract: "sub", np.multiply: "mul", np.divide: "truediv", np.power: "pow", np.matmul: "matmul",
+}  # fmt: skip
+_COMPARISONS = {
+    "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
+}  # fmt: skip
+#: What to write for functions of NumPy that tensors have no method of the same name and arguments for.
+_COUNTERPARTS = {
+    "absolute": "x.abs()",
+    "broadcast_to": "fn.broadcast_to(x, shape)",
+    "clip": "fn.minimum(fn.maximum(x, low), high)",
+    "concatenate": "fn.concat(tensors, dim)",
+    "dot": "x @ y",
+    "expand_dims": "x.unsqueeze(dim)",
+    "maximum": "fn.maximum(x, y)",
+    "minimum": "fn.minimum(x, y)",
+    "negative": "-x",
+    "pad": "F.pad(x, widths)",
+    "ravel": "x.flatten()",
+    "stack": "fn.stack(tensors, dim)",
+    "transpose": "x.permute(dims)",
+}
+
+
+def _not_of_numpy(name: str, room: str = "np") -> TraceError:
+    """The error for a function of NumPy, or of a room of it, that is called with a tensor."""
+    if name in _COMPARISONS:
+        return _uncompared(_COMPARISONS[name])
+    counterpart = _COUNTERPARTS.get(name) or (f"x.{name}(...)" if hasattr(TensorMethods, name) else None)
+    instead = (
+        f"Write {counterpart}"
+        if counterpart
+        else "Use methods of tensors and the functions of fastnn and fastnn.nn.functional, or an fn.Function, which "
+        "computes with arrays"
+    )
+    return _refusal(f"{room}.{name} is called with a traced tensor", instead)
+
+
 class TensorMethods:
-    """Arithmetic and methods shared by tensors and by the parameters that become tensors in a trace."""
+    """Arithmetic and methods shared by tensors and by the parameters that become tensors in a trace.
+
+    fastnn.ops.methods binds them: they are ops, of which this floor knows nothing.
+    """
 
     __slots__ = ()
-    __array_ufunc__ = None  # ndarray + Tensor must come here, not loop over elements
     __hash__ = object.__hash__
 
-    def __add__(self, other: Any) -> Tensor:
-        return _ops().elementwise.add(self, other)
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Tensor:
+        """array + tensor, which NumPy would compute element by element; its other functions are refused."""
+        operator = _OPERATORS.get(ufunc) if method == "__call__" else None
+        if operator is None:
+            raise _not_of_numpy(ufunc.__name__)
+        if settings:
+            raise _refusal(
+                f"np.{ufunc.__name__} is to write a traced tensor into an array",
+                "Write array = array + x, which makes a tensor, and not array += x",
+            )
+        left, right = inputs
+        if isinstance(left, TensorMethods):
+            return getattr(left, f"__{operator}__")(right)  # type: ignore[no-any-return]
+        return getattr(right, f"__r{operator}__")(left)  # type: ignore[no-any-return]
 
-    def __radd__(self, other: Any) -> Tensor:
-        return _ops().elementwise.add(other, self)
+    if TYPE_CHECKING:
 
-    def __sub__(self, other: Any) -> Tensor:
-        return _ops().elementwise.sub(self, other)
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def abs(self) -> Tensor: ...
+        def square(self) -> Tensor: ...
+        def pow(self, exponent: Any) -> Tensor: ...
+        def relu(self) -> Tensor: ...
+        def tanh(self) -> Tensor: ...
+        def sigmoid(self) -> Tensor: ...
+        def softmax(self, dim: int) -> Tensor: ...
+        def log_softmax(self, dim: int) -> Tensor: ...
+        def sum(self, dim: Any = None, keepdim: bool = False) -> Tensor: ...
+        def mean(self, dim: Any = None, keepdim: bool = False) -> Tensor: ...
+        def reshape(self, *shape: Any) -> Tensor: ...
+        view = reshape
 
-    def __rsub__(self, other: Any) -> Tensor:
-        return _ops().elementwise.sub(other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return _ops().elementwise.mul(self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return _ops().elementwise.mul(other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return _ops().elementwise.div(self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return _ops().elementwise.div(other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return _ops().elementwise.power(self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return _ops().elementwise.power(other, self)
-
-    def __neg__(self) -> Tensor:
-        return _ops().elementwise.neg(self)
-
-    def __abs__(self) -> Tensor:
-        return _ops().elementwise.abs(self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return _ops().gemm.matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return _ops().gemm.matmul(other, self)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return _ops().shape.getitem(self, index)
-
-    def exp(self) -> Tensor:
-        return _ops().elementwise.exp(self)
-
-    def log(self) -> Tensor:
-        return _ops().elementwise.log(self)
-
-    def sqrt(self) -> Tensor:
-        return _ops().elementwise.sqrt(self)
-
-    def abs(self) -> Tensor:
-        return _ops().elementwise.abs(self)
-
-    def square(self) -> Tensor:
-        return _ops().elementwise.square(self)
-
-    def pow(self, exponent: Any) -> Tensor:
-        return _ops().elementwise.power(self, exponent)
-
-    def relu(self) -> Tensor:
-        return _ops().activation.activation(self, "relu")
-
-    def tanh(self) -> Tensor:
-        return _ops().activation.activation(self, "tanh")
-
-    def sigmoid(self) -> Tensor:
-        return _ops().activation.activation(self, "sigmoid")
-
-    def softmax(self, dim: int) -> Tensor:
-        return _ops().loss.softmax(self, dim)
-
-    def log_softmax(self, dim: int) -> Tensor:
-        return _ops().loss.softmax(self, dim, log=True)
-
-    def sum(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return _ops().reduce.reduce(self, "sum", dim, keepdim)
-
-    def mean(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return _ops().reduce.reduce(self, "mean", dim, keepdim)
-
-    def reshape(self, *shape: Any) -> Tensor:
-        return _ops().shape.reshape(self, *shape)
-
-    view = reshape
-
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        return _ops().shape.flatten(self, start_dim, end_dim)
-
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
-        return _ops().shape.swap(self, dim0, dim1)
-
-    def permute(self, *dims: Any) -> Tensor:
-        return _ops().shape.permute(self, *dims)
-
-    def squeeze(self, dim: int) -> Tensor:
-        return _ops().shape.squeeze(self, dim)
-
-    def unsqueeze(self, dim: int) -> Tensor:
-        return _ops().shape.unsqueeze(self, dim)
-
-    @property
-    def T(self) -> Tensor:
-        return _ops().shape.transpose_all(self)
+        def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor: ...
+        def transpose(self, dim0: int, dim1: int) -> Tensor: ...
+        def permute(self, *dims: Any) -> Tensor: ...
+        def squeeze(self, dim: int) -> Tensor: ...
+        def unsqueeze(self, dim: int) -> Tensor: ...
+        @property
+        def T(self) -> Tensor: ...
 
 
 class Tensor(TensorMethods):
@@ -314,21 +383,75 @@ class Tensor(TensorMethods):
     def __repr__(self) -> str:
         return f"Tensor({describe(self.shape)}, {self.dtype}, from {self.node.op.name})"
 
-    def _no_value(self, *_: Any) -> Any:
-        raise TraceError(
-            "a traced tensor has no value: forward is run once with symbols, so Python cannot branch "
-            f"on it, convert it or loop over it{_user_line()}"
+    # ---- what a symbol cannot do -----------------------------------------------------------------
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Shapes are answered; the other functions of NumPy are refused."""
+        if function is np.shape:
+            return self.shape
+        if function is np.ndim:
+            return self.ndim
+        raise _not_of_numpy(function.__name__, function.__module__.replace("numpy", "np", 1))
+
+    def _no_value(self, *_: Any, **__: Any) -> Any:
+        raise _refusal(
+            "the numbers of a traced tensor are asked for",
+            "Compute with the tensor itself, return it to have its values as an array, or compute with arrays in an "
+            "fn.Function",
         )
 
-    __bool__ = __float__ = __int__ = __index__ = __iter__ = __array__ = _no_value
-    __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __setitem__ = item = numpy = _no_value
+    __float__ = __int__ = __index__ = __array__ = item = numpy = _no_value
+
+    def __format__(self, form: str) -> str:
+        return self._no_value() if form else repr(self)  # type: ignore[no-any-return]
+
+    def __bool__(self) -> bool:
+        raise _refusal(
+            "whether a traced tensor is true is asked for",
+            "`if`, `while`, `and`, `or` and `not` can depend on shapes and Python's values; to choose between values "
+            "write fn.maximum or fn.minimum, or compute with arrays in an fn.Function",
+        )
+
+    def __iter__(self) -> Any:
+        raise _refusal(
+            "a traced tensor is looped over",
+            "Its parts are x[i] for i in range(len(x)); sums are x.sum(dim)",
+        )
+
+    def __contains__(self, value: Any) -> bool:
+        raise _uncompared("in")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise _refusal(
+            "a part of a traced tensor is assigned to",
+            "Tensors are never changed: make another one, such as x * mask with an array of zeros and ones, or "
+            "fn.concat of parts",
+        )
+
+    def __lt__(self, other: Any) -> Any:
+        raise _uncompared("<")
+
+    def __le__(self, other: Any) -> Any:
+        raise _uncompared("<=")
+
+    def __gt__(self, other: Any) -> Any:
+        raise _uncompared(">")
+
+    def __ge__(self, other: Any) -> Any:
+        raise _uncompared(">=")
+
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
         # Between tensors it is identity, which graphs are made with; with a value it would never hold.
         if isinstance(other, (int, float, np.generic, np.ndarray)):
-            self._no_value()
+            raise _uncompared("==")
         return self is other
+
+    def __ne__(self, other: object) -> bool:
+        if isinstance(other, (int, float, np.generic, np.ndarray)):
+            raise _uncompared("!=")
+        return self is not other
 
 
 #: Of one value; that many sums of them fit 64 bits.
@@ -379,8 +502,6 @@ class Graph:
         """
         tensor = self._memory.get(id(array))
         if tensor is None:
-            from fastnn.ops.base import MEMORY
-
             # What a frozen parameter holds is never written to again; another read-only array may be a view.
             constant = owner is not None and not array.flags.writeable
             tensor = self.add(MEMORY, (), array=array, source=None, constant=constant).output
@@ -405,8 +526,6 @@ class Graph:
             return self.memory(source)
         key = (id(source), dtype)
         if key not in self._memory:
-            from fastnn.ops.base import MEMORY
-
             copy = source.astype(dtype, order="C")
             self._memory[key] = self.add(MEMORY, (), array=copy, source=source, constant=False).output
         return self._memory[key]
@@ -431,7 +550,10 @@ active = threading.local()
 def active_graph() -> Graph:
     graph = getattr(active, "graph", None)
     if graph is None:
-        raise TraceError("tensors exist only while a forward is traced; outside, use NumPy arrays")
+        raise TraceError(
+            "tensors exist only while a forward is traced; outside, use NumPy arrays and functions (of a parameter, "
+            "its .data), or fn.trace(function)"
+        )
     return graph
 
 
@@ -458,38 +580,21 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         return as_leaf(graph)
     if isinstance(value, np.ndarray):
         _check_enters(value.dtype)
-        _check.unmasked("an array of the traced function", value)
+        _check.readable("an array of the traced function", value)
         if like is not None and (value.dtype.kind != "f" or not value.ndim):  # 0-d arrays are as numbers
             return graph.array(value, like.dtype)
         return graph.array(value, value.dtype if value.dtype in FLOATS else np.dtype(np.float32))
     if isinstance(value, (bool, int, float, np.generic)):
-        from fastnn.ops.base import CONSTANT
-
         number = np.asarray(value)
         _check_enters(number.dtype)
         dtype = like.dtype if like is not None else number.dtype if number.dtype in FLOATS else np.float32
         return graph.add(CONSTANT, (), value=number.astype(dtype)).output
-    raise TypeError(f"{type(value).__name__} cannot enter a graph; expected a tensor, array or number")
+    _check.readable("an operand of the traced function", value)
+    raise TypeError(
+        f"{type(value).__name__} cannot enter a graph; expected a tensor, array or number{_user_line()}"
+    )
 
 
 def _check_enters(dtype: np.dtype[Any]) -> None:
     if dtype.kind not in "fiub":
-        raise TypeError(f"an array of dtype {dtype} cannot enter a graph; use float32 or float64")
-
-
-class _Stems:
-    """fastnn.ops, imported at the first operation: ops import this module."""
-
-    def __getattr__(self, name: str) -> Any:
-        import importlib
-
-        module = importlib.import_module(f"fastnn.ops.{name}")
-        setattr(self, name, module)
-        return module
-
-
-_STEMS = _Stems()
-
-
-def _ops() -> Any:
-    return _STEMS
+        raise TypeError(f"an array of dtype {dtype} cannot enter a graph; use float32 or float64{_user_line()}")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import _check
+from fastnn.files import named
 from fastnn.graph import Tensor, active_graph
 from fastnn.lowering.profile import Profile
 from fastnn.nn.module import Module
@@ -142,8 +143,7 @@ def plot_feature_maps(
     TypeError, ValueError
         If the layer is unknown, not run or has no image for its output, or `x` does not fit.
     """
-    if not isinstance(model, Module):
-        raise TypeError(f"model: expected a Module, got {type(model).__name__}")
+    _check.instance("model", model, Module)
     sample = np.asarray(x)
     if sample.ndim == 3:
         sample = sample[np.newaxis]
@@ -160,10 +160,11 @@ def plot_feature_maps(
     edge = max(-low, high)
     limits = (low, high, _SEQUENTIAL) if low >= 0 else (-edge, edge, _DIVERGING)
     picture = _mosaic(maps, _columns(columns, len(maps)))
+    given = _as_picture(sample[0])
     width, height = _size_of(picture)
     figure = _figure(figure, width + 2.6, height)
     before, after = figure.subplots(1, 2, width_ratios=[2.4, width])
-    _show(before, _as_picture(sample[0]), cmap="gray")
+    _show(before, given, cmap="gray")
     before.set_title("input")
     image = _show(after, picture, *limits)
     _separate(after, picture, maps.shape[1], maps.shape[2])
@@ -246,7 +247,8 @@ def confusion_matrix(
     else:
         number = _check.integer("classes", classes, 1)
     if highest >= number:
-        raise ValueError(f"labels, predictions: expected classes below {number}, got {highest}")
+        name = "labels" if truth.max(initial=-1) == highest else "predictions"
+        raise ValueError(f"{name}: expected classes from 0 to {number - 1}, got {highest}")
     counts = np.bincount(truth * number + taken, minlength=number * number)
     return counts.reshape(number, number).astype(np.int64)
 
@@ -300,7 +302,8 @@ def plot_confusion(
             f"images: expected shape (N, channels, height, width) or (N, height, width) with N = "
             f"{len(truth)}, as labels have, got {pictures.shape}"
         )
-    if pictures is None or len(mistakes) == 0:
+    shown = [] if pictures is None else [_as_picture(pictures[i]) for i in mistakes]
+    if not shown:
         figure = _figure(figure, 6.4, 6.0)
         _draw_matrix(figure.subplots(), matrix, texts)
         return figure
@@ -310,7 +313,7 @@ def plot_confusion(
     _draw_matrix(left.subplots(), matrix, texts)
     _draw_mistakes(
         right,
-        [_as_picture(pictures[i]) for i in mistakes],
+        shown,
         [f"{texts[truth[i]]} → {texts[taken[i]]}" for i in mistakes],
     )
     return figure
@@ -341,8 +344,7 @@ def plot_profile(profile: Profile, figure: Canvas | None = None) -> Canvas:
     TypeError, ValueError
         If it is no profile, or nothing ran.
     """
-    if not isinstance(profile, Profile):
-        raise TypeError(f"profile: expected a Profile, got {type(profile).__name__}")
+    _check.instance("profile", profile, Profile, "a Profile, as plan.profile() returns")
     if not profile.busy:
         raise ValueError("profile: no op took any time")
     shown = [op for op in profile.ops if op.busy >= 0.01 * profile.busy]
@@ -411,7 +413,7 @@ class _Tap(Module):
         self._found: list[str] = []
         names = [name for name, _ in model.named_modules() if name]
         if layer is not None and layer not in names:
-            raise ValueError(f"layer: {layer!r} is no module of the model, which has {names}")
+            raise ValueError(f"layer: {layer!r} is no module of the model, which has {_check.some(names)}")
 
     @property
     def found(self) -> str:
@@ -449,14 +451,19 @@ def _first_weight(model_or_weight: Any) -> tuple[str, NDArray[Any]]:
     for name, parameter in model_or_weight.named_parameters():
         if parameter.data.ndim in (2, 4):
             return f"{name}: ", np.asarray(parameter.data)
-    raise ValueError("model_or_weight: the module has no weight with two or four axes")
+    raise ValueError(
+        f"model_or_weight: {type(model_or_weight).__name__} has no weight with two or four axes, as linear layers and "
+        "2-D convolutions have"
+    )
 
 
 def _as_filters(weight: NDArray[Any], shape: Sequence[int] | None) -> NDArray[np.float64]:
     """A weight as (filters, channels, height, width)."""
     if weight.ndim == 4:
         if shape is not None:
-            raise ValueError("shape: it goes with the weight of a linear layer; leave it out")
+            raise ValueError(
+                f"shape: it goes with the weight of a linear layer, and this one is {weight.shape}; leave {shape} out"
+            )
         return weight.astype(np.float64)
     if shape is None:
         raise ValueError(
@@ -496,7 +503,7 @@ def _read_csv(path: str) -> dict[str, list[float]]:
     if not os.path.isfile(file_name):
         raise FileNotFoundError(f"history: there is no file {file_name}")
     try:
-        with open(file_name, encoding="utf-8", newline="") as file:
+        with named(file_name), open(file_name, encoding="utf-8", newline="") as file:
             names, *rows = csv.reader(file, strict=True)
         values = [[float(cell) if cell else math.nan for cell in row] for row in rows]
         if "epoch" not in names or any(len(row) != len(names) for row in values):
@@ -512,6 +519,11 @@ def _classes_of(
     """True and predicted classes, and the number of classes if the predictions are scores."""
     truth, taken = np.asarray(labels), np.asarray(predictions)
     columns = taken.shape[1] if taken.ndim == 2 else None
+    if columns == 1 and taken.dtype.kind == "f":
+        raise ValueError(
+            f"predictions: shape {taken.shape} has one score a sample, and not one for each class; of binary logits "
+            "the classes are (predictions[:, 0] > 0).astype(int)"
+        )
     if taken.ndim == 2 and taken.shape[1] and taken.dtype.kind == "f":
         taken = taken.argmax(1)
     for name, array in (("labels", truth), ("predictions", taken)):

@@ -108,7 +108,7 @@ def bernoulli(p: Any, shape: int | Sequence[int] | None = None, dtype: Any = Non
     if not _is_array(p):
         _check.real("p", p, 0, 1)
         if shape is None:
-            raise ValueError("shape must be given where p is a number")
+            raise ValueError(f"shape must be given where p is a number, got p={p} and no shape")
     return _draw(op.bernoulli, p.shape if shape is None else shape, dtype, p=p)
 
 

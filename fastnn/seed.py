@@ -58,7 +58,7 @@ def generator(seed: int | np.random.Generator | None = None) -> np.random.Genera
             f"seed must be an int, a numpy Generator or None, got {type(seed).__name__}"
         ) from None
     except ValueError:  # negative
-        raise ValueError("seed must be an int of at least 0, a numpy Generator or None") from None
+        raise ValueError(f"seed must be an int of at least 0, a numpy Generator or None, got {seed}") from None
 
 
 def state() -> np.ndarray[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.functions import zeros_like
-from fastnn.graph import Graph, Tensor
+from fastnn.graph import INPUT, Graph, Tensor
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients
@@ -16,7 +16,6 @@ from fastnn.lowering.program import Program
 from fastnn.nn.loss import Loss
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
-from fastnn.ops.base import INPUT
 from fastnn.ops.elementwise import add
 from fastnn.seed import state
 

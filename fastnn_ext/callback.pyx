@@ -60,4 +60,4 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) except -1 nogil:
 
 
 # The executor takes -1 for "a Python error is set", which is what `except -1` leaves behind.
-runtime.register_op("callback", <fnn_run_fn> run, prepare)
+runtime.register_op("callback", <fnn_run_fn> run, prepare, "outputs...", "inputs...", "sizes...")

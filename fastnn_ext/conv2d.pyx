@@ -578,9 +578,9 @@ cdef void finish_pixels(const fnn_op *op, const layer *t, int64_t start, int64_t
     """The activation, or its gradient, over outputs that are still in cache."""
     cdef void *y = at(op, 0, start)
     if t.grad:
-        backward_kernel(<int> op.dim[ACT], op.isa, op.dtype)(y, y, at(op, 3, start), elements, op.scalar[0])
+        backward_kernel(<int> op.dim[ACT], op.isa, op.dtype)(y, y, at(op, 3, start), elements, op.scalar)
     else:
-        forward_kernel(<int> op.dim[ACT], op.isa, op.dtype)(y, y, elements, op.scalar[0])
+        forward_kernel(<int> op.dim[ACT], op.isa, op.dtype)(y, y, elements, op.scalar)
 
 
 cdef void finish(const fnn_op *op, const layer *t, const conv2d_job *job, const phase *p, int64_t offset,
@@ -949,11 +949,16 @@ cdef int run_sum(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return 0
 
 
-runtime.register_op("conv2d", run_forward, prepare_forward)
-runtime.register_op("conv2d_input_grad", run_input_grad, prepare_input_grad)
-runtime.register_op("conv2d_weight_grad", run_weight_grad, prepare_weight_grad)
-runtime.register_op("conv2d_weight_grad_sum", run_sum, prepare_sum)
-runtime.register_op("conv2d_pack", run_pack, prepare_pack)
+GEOMETRY = "n ih iw ic oh ow oc kh kw stride_h stride_w pad_top pad_left dilation_h dilation_w groups"
+
+runtime.register_op("conv2d", run_forward, prepare_forward,
+                    "y", "x w bias? residual? packed? scale?", GEOMETRY + " act kept", "alpha beta")
+runtime.register_op("conv2d_input_grad", run_input_grad, prepare_input_grad,
+                    "dx", "dy w saved? packed?", GEOMETRY + " act_grad kept", "alpha beta")
+runtime.register_op("conv2d_weight_grad", run_weight_grad, prepare_weight_grad,
+                    "dw? dbias?", "x dy +partial?", GEOMETRY + " accumulate? pieces")
+runtime.register_op("conv2d_weight_grad_sum", run_sum, prepare_sum, "dw dbias?", "partial", "elements oc pieces accumulate?")
+runtime.register_op("conv2d_pack", run_pack, prepare_pack, "packed", "w scale?", GEOMETRY + " kind kept")
 
 
 # ---- checked functions over NumPy arrays ------------------------------------------------------

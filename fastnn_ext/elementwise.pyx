@@ -321,11 +321,12 @@ cdef int run_copy(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     return 0
 
 
-runtime.register_op("unary", run_unary, prepare_unary)
-runtime.register_op("divide_by_size", run_unary, prepare_divide)
-runtime.register_op("binary", run_binary, prepare_binary)
-runtime.register_op("copy", run_copy, prepare_copy)
-runtime.register_op("fill", run_fill, prepare_fill)
+runtime.register_op("unary", run_unary, prepare_unary, "y", "*x", "n kind", "a b")
+runtime.register_op("divide_by_size", run_unary, prepare_divide, "y", "*x", "n size")
+runtime.register_op("binary", run_binary, prepare_binary, "y", "*a *b", "kind ndim shape[6] a_strides[6] b_strides[6]")
+runtime.register_op("copy", run_copy, prepare_copy,
+                    "y", "x", "ndim shape[8] y_strides[8] x_strides[8] y_at? x_at?", "accumulate?")
+runtime.register_op("fill", run_fill, prepare_fill, "y", "", "n", "value")
 
 
 # ---- over NumPy arrays --------------------------------------------------------------------------

@@ -237,10 +237,10 @@ cdef void finish(const fnn_op *op, int64_t offset, int64_t rows, int64_t cols, i
         rows = 1
     if forward != NULL:
         for i in range(rows):
-            forward(c + i * step, c + i * step, cols, op.scalar[0])
+            forward(c + i * step, c + i * step, cols, op.scalar)
     if backward != NULL:
         for i in range(rows):
-            backward(c + i * step, c + i * step, saved + i * step, cols, op.scalar[0])
+            backward(c + i * step, c + i * step, saved + i * step, cols, op.scalar)
 
 
 cdef int run_part(const fnn_op *op, int64_t part) noexcept nogil:
@@ -370,9 +370,11 @@ cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     return 0
 
 
-runtime.register_op("gemm", run, prepare)
-runtime.register_op("gemm_pack", run_pack, prepare_pack)
-runtime.register_op("gemm_sum", run_sum, prepare_sum)
+PRODUCT = "batch m n k a_row a_col a_batch b_row b_col b_batch c_row c_batch accumulate? act act_grad"
+
+runtime.register_op("gemm", run, prepare, "c", "a b bias? saved? +partial? panels?", PRODUCT, "alpha beta")
+runtime.register_op("gemm_pack", run_pack, prepare_pack, "panels", "a? b", PRODUCT, "alpha beta")
+runtime.register_op("gemm_sum", run_sum, prepare_sum, "c", "partial b? bias? saved?", PRODUCT, "alpha beta")
 
 
 def _check_sizes(**sizes):

@@ -140,9 +140,10 @@ cdef int run_cross_entropy(const fnn_op *op, int64_t chunk, void *scratch) noexc
     return 0
 
 
-runtime.register_op("softmax", run_softmax, prepare_softmax)
-runtime.register_op("softmax_backward", run_softmax_backward, prepare_softmax)
-runtime.register_op("cross_entropy", run_cross_entropy, prepare_cross_entropy)
+runtime.register_op("softmax", run_softmax, prepare_softmax, "y", "x", "rows cols log")
+runtime.register_op("softmax_backward", run_softmax_backward, prepare_softmax, "dx", "dy y", "rows cols log")
+runtime.register_op("cross_entropy", run_cross_entropy, prepare_cross_entropy,
+                    "row_loss dlogits?", "logits labels weight?", "rows cols ignore_index reduction", "smoothing")
 
 
 # ---- losses by elements ---------------------------------------------------------------------------
@@ -224,11 +225,13 @@ cdef int run_bce(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return 0
 
 
-runtime.register_op("mse", run_difference, prepare_mse)
-runtime.register_op("l1", run_difference, prepare_l1)
-runtime.register_op("smooth_l1", run_difference, prepare_smooth_l1)
-runtime.register_op("huber", run_difference, prepare_huber)
-runtime.register_op("bce_with_logits", run_bce, prepare_bce)
+runtime.register_op("mse", run_difference, prepare_mse, "loss dinput?", "input target", "n reduction")
+runtime.register_op("l1", run_difference, prepare_l1, "loss dinput?", "input target", "n reduction")
+runtime.register_op("smooth_l1", run_difference, prepare_smooth_l1,
+                    "loss dinput?", "input target", "n reduction", "beta")
+runtime.register_op("huber", run_difference, prepare_huber, "loss dinput?", "input target", "n reduction", "delta")
+runtime.register_op("bce_with_logits", run_bce, prepare_bce,
+                    "loss dinput?", "input target weight? pos_weight?", "n reduction cols")
 
 
 # ---- a loss that can be trained on ----------------------------------------------------------------
@@ -242,7 +245,7 @@ cdef int run_finite(const fnn_op *op, int64_t chunk, void *scratch) noexcept nog
     return 0 if isfinite((<float *> op.buf[0])[0] if op.dtype == 0 else (<double *> op.buf[0])[0]) else -1
 
 
-runtime.register_op("finite", run_finite, prepare_finite)
+runtime.register_op("finite", run_finite, prepare_finite, "", "loss")
 
 
 # ---- over NumPy arrays ----------------------------------------------------------------------------

@@ -79,11 +79,11 @@ from fastnn_ext.runtime cimport fnn_op
 
 import numpy as np
 
-from fastnn_ext.activation import ACTIVATIONS, ALPHA
+from fastnn_ext.activation import ACTIVATIONS
 
 
 cdef extern from "simd/activation.h" nogil:
-    enum: ACT_RELU
+    enum: ACT_relu
 
 cdef extern from "simd/norm.h" nogil:
     enum: NORM_SCRATCH, NORM_FEW
@@ -93,7 +93,8 @@ cdef extern from "simd/norm.h" nogil:
                       void *scratch) noexcept nogil
         void (*grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *y, const void *mean,
                            const void *invstd, int64_t rows, int64_t channels, int64_t per, int relu,
-                           act_backward act, double alpha, void *scratch) noexcept nogil
+                           act_backward act, const double *settings,
+                           void *scratch) noexcept nogil
         void (*row_grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *mean,
                                const void *invstd, int64_t rows, int64_t channels, void *scratch) noexcept nogil
         void (*finish)(void *mean, void *invstd, void *var, const void *pieces, const void *shift, int64_t rows,
@@ -175,7 +176,7 @@ cdef inline const norm_kernels *kernels_of(const fnn_op *op) noexcept nogil:
 
 cdef inline bint is_map(const fnn_op *op) noexcept nogil:
     """Whether the activation is none that the kernels know themselves."""
-    return op.dim[ACT] >= 0 and op.dim[ACT] != ACT_RELU
+    return op.dim[ACT] >= 0 and op.dim[ACT] != ACT_relu
 
 
 # ---- geometry: prepare ----------------------------------------------------------------------------
@@ -328,7 +329,7 @@ cdef int run_grad_stats(const fnn_op *op, int64_t chunk, void *scratch) noexcept
         kernels_of(op).grad_stats(
             at(op, 0, 2 * i * channels), at(op, 0, (2 * i + 1) * channels), at(op, 1, place), at(op, 2, place),
             at(op, 5, place), at(op, 3, sample * groups), at(op, 4, sample * groups), min(op.dim[PIECE], rows - row),
-            channels, channels // groups, op.dim[ACT] == ACT_RELU, act, op.scalar[0], scratch)
+            channels, channels // groups, op.dim[ACT] == ACT_relu, act, op.scalar, scratch)
     return 0
 
 
@@ -401,9 +402,9 @@ cdef void apply_chunk(const fnn_op *op, int64_t chunk, void *scratch, double eps
             n = min(most, end - row)
             place = (sample * rows + row) * channels
             kernels_of(op).apply(at(op, 0, place), at(op, 1, place), at(op, 6, place), scratch, n, channels,
-                                 op.dim[ACT] == ACT_RELU)
+                                 op.dim[ACT] == ACT_relu)
             if act != NULL:
-                act(at(op, 0, place), at(op, 0, place), n * channels, op.scalar[0])
+                act(at(op, 0, place), at(op, 0, place), n * channels, op.scalar)
             row += n
 
 
@@ -413,7 +414,7 @@ cdef int run_apply(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogi
 
 
 cdef int run_eval(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    apply_chunk(op, chunk, scratch, op.scalar[1])
+    apply_chunk(op, chunk, scratch, op.scalar[2])
     return 0
 
 
@@ -445,7 +446,7 @@ cdef void grad_apply_chunk(const fnn_op *op, int64_t chunk, void *scratch, bint 
                 if dresidual == NULL:
                     dresidual = dx
                 if act != NULL:
-                    act(dresidual, g, at(op, 8, place), n * channels, op.scalar[0])
+                    act(dresidual, g, at(op, 8, place), n * channels, op.scalar)
                 elif dresidual != g:
                     memcpy(dresidual, g, n * channels * (4 if op.dtype == 0 else 8))
                 g = dresidual
@@ -453,7 +454,7 @@ cdef void grad_apply_chunk(const fnn_op *op, int64_t chunk, void *scratch, bint 
             if dx != NULL:
                 kernels_of(op).grad_apply(
                     dx, dresidual, g, NULL if op.buf[7] == NULL else at(op, 3, place), at(op, 8, place), scratch, n,
-                    channels, far, not mapped and op.dim[ACT] == ACT_RELU)
+                    channels, far, not mapped and op.dim[ACT] == ACT_relu)
             row += n
 
 
@@ -467,22 +468,35 @@ cdef int run_group_grad_apply(const fnn_op *op, int64_t chunk, void *scratch) no
     return 0
 
 
-runtime.register_op("batch_norm_stats", run_stats, prepare_batch_stats)
-runtime.register_op("batch_norm_finish", run_finish, prepare_batch_finish)
-runtime.register_op("batch_norm_running", run_running, prepare_running)
-runtime.register_op("batch_norm_invstd", run_invstd, prepare_invstd)
-runtime.register_op("batch_norm_apply", run_apply, prepare_batch_apply)
-runtime.register_op("batch_norm_eval", run_eval, prepare_batch_apply)
-runtime.register_op("batch_norm_grad_stats", run_grad_stats, prepare_batch_grad_stats)
-runtime.register_op("batch_norm_grad_finish", run_grad_finish, prepare_batch_finish)
-runtime.register_op("batch_norm_grad_apply", run_batch_grad_apply, prepare_batch_grad_apply)
-runtime.register_op("group_norm_stats", run_stats, prepare_group_stats)
-runtime.register_op("group_norm_finish", run_group_finish, prepare_group_finish)
-runtime.register_op("group_norm_apply", run_apply, prepare_group_apply)
-runtime.register_op("group_norm_grad_stats", run_grad_stats, prepare_group_grad_stats)
-runtime.register_op("group_norm_grad_params", run_grad_finish, prepare_group_params)
-runtime.register_op("group_norm_grad_finish", run_group_grad_finish, prepare_group_finish)
-runtime.register_op("group_norm_grad_apply", run_group_grad_apply, prepare_group_grad_apply)
+runtime.register_op("batch_norm_stats", run_stats, prepare_batch_stats, "partial", "x", "rows channels")
+runtime.register_op("batch_norm_finish", run_finish, prepare_batch_finish,
+                    "mean invstd var?", "partial x", "rows channels", "eps")
+runtime.register_op("batch_norm_running", run_running, prepare_running,
+                    "running_mean running_var batches?", "mean var", "rows channels", "momentum")
+runtime.register_op("batch_norm_invstd", run_invstd, prepare_invstd, "invstd", "var", "channels", "eps")
+runtime.register_op("batch_norm_apply", run_apply, prepare_batch_apply,
+                    "y", "*x mean invstd weight? bias? *residual?", "rows channels act", "alpha beta")
+runtime.register_op("batch_norm_eval", run_eval, prepare_batch_apply,
+                    "y", "*x running_mean running_var weight? bias? *residual?", "rows channels act", "alpha beta eps")
+runtime.register_op("batch_norm_grad_stats", run_grad_stats, prepare_batch_grad_stats,
+                    "partial", "dy x mean invstd y?", "rows channels act", "alpha beta")
+runtime.register_op("batch_norm_grad_finish", run_grad_finish, prepare_batch_finish,
+                    "dweight? dbias? sums?", "partial", "rows channels")
+runtime.register_op("batch_norm_grad_apply", run_batch_grad_apply, prepare_batch_grad_apply,
+                    "dx? dresidual?", "*dy x mean invstd weight? sums? y?", "rows channels act", "alpha beta")
+runtime.register_op("group_norm_stats", run_stats, prepare_group_stats, "partial", "x", "n rows channels")
+runtime.register_op("group_norm_finish", run_group_finish, prepare_group_finish,
+                    "mean invstd", "partial x", "n rows channels groups", "eps")
+runtime.register_op("group_norm_apply", run_apply, prepare_group_apply,
+                    "y", "*x mean invstd weight? bias? *residual?", "n rows channels groups act", "alpha beta")
+runtime.register_op("group_norm_grad_stats", run_grad_stats, prepare_group_grad_stats,
+                    "partial", "dy x mean invstd y?", "n rows channels groups act", "alpha beta")
+runtime.register_op("group_norm_grad_params", run_grad_finish, prepare_group_params,
+                    "dweight? dbias? sums?", "partial", "n rows channels")
+runtime.register_op("group_norm_grad_finish", run_group_grad_finish, prepare_group_finish,
+                    "sums", "partial weight?", "n rows channels groups")
+runtime.register_op("group_norm_grad_apply", run_group_grad_apply, prepare_group_grad_apply,
+                    "dx? dresidual?", "*dy x mean invstd weight? sums y?", "n rows channels groups act", "alpha beta")
 
 
 # ---- layer norm -----------------------------------------------------------------------------------
@@ -527,9 +541,11 @@ cdef int run_layer_grad_params(const fnn_op *op, int64_t chunk, void *scratch) n
     return 0
 
 
-runtime.register_op("layer_norm", run_layer, prepare_layer)
-runtime.register_op("layer_norm_backward", run_layer_grad, prepare_layer_grad)
-runtime.register_op("layer_norm_grad_params", run_layer_grad_params, prepare_batch_grad_stats)
+runtime.register_op("layer_norm", run_layer, prepare_layer, "y mean? invstd?", "x weight? bias?", "rows cols", "eps")
+runtime.register_op("layer_norm_backward", run_layer_grad, prepare_layer_grad,
+                    "dx", "dy x mean invstd weight?", "rows cols")
+runtime.register_op("layer_norm_grad_params", run_layer_grad_params, prepare_batch_grad_stats,
+                    "partial", "dy x mean invstd", "rows cols")
 
 
 # ---- local response norm --------------------------------------------------------------------------
@@ -554,8 +570,10 @@ cdef int run_response_grad(const fnn_op *op, int64_t chunk, void *scratch) noexc
     return 0
 
 
-runtime.register_op("local_response_norm", run_response, prepare_response)
-runtime.register_op("local_response_norm_backward", run_response_grad, prepare_response)
+runtime.register_op("local_response_norm", run_response, prepare_response,
+                    "y base?", "x", "rows channels size", "alpha beta k")
+runtime.register_op("local_response_norm_backward", run_response_grad, prepare_response,
+                    "dx", "dy x base", "rows channels size", "alpha beta")
 
 
 # ---- over NumPy arrays ----------------------------------------------------------------------------
@@ -625,7 +643,7 @@ cdef int set_activation(fnn_op *op, int place, object activation, object alpha) 
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be None or one of {', '.join(ACTIVATIONS)}, got {activation!r}")
         op.dim[place] = ACTIVATIONS.index(activation)
-        op.scalar[0] = ALPHA.get(activation, 0.0) if alpha is None else alpha
+        op.scalar[0] = {"leaky_relu": 0.01, "elu": 1.0}.get(activation, 0.0) if alpha is None else alpha
     return 0
 
 
@@ -678,7 +696,7 @@ cdef object apply(str name, int ndim, object x, object mean, object spread, obje
     check_apart({"out": out, names[0]: mean, names[1]: spread, "weight": weight, "bias": bias})
     op.buf[0], op.buf[1], op.buf[2], op.buf[3] = data(out), data(x), data(mean), data(spread)
     op.buf[4], op.buf[5], op.buf[6] = data(weight), data(bias), data(residual)
-    op.scalar[1] = eps
+    op.scalar[2] = eps
     runtime.run_one(name, &op)
     return out
 

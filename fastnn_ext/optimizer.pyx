@@ -135,9 +135,11 @@ cdef int run_tick(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     return 0
 
 
-runtime.register_op("sgd", run_sgd, prepare_sgd)
-runtime.register_op("adam", run_adam, prepare_adam)
-runtime.register_op("tick", run_tick, prepare_tick)
+runtime.register_op("sgd", run_sgd, prepare_sgd,
+                    "param", "grad +momentum_buffer? hyper steps begins", "n count nesterov maximize")
+runtime.register_op("adam", run_adam, prepare_adam,
+                    "param", "grad +exp_avg +exp_avg_sq +max_exp_avg_sq? hyper steps begins", "n count decoupled maximize")
+runtime.register_op("tick", run_tick, prepare_tick, "hyper", "+steps?", "index count condition")
 
 
 def sgd(param, grad, momentum_buffer, hyper, bint nesterov=False, bint maximize=False):

@@ -407,7 +407,8 @@ cdef class Plan:
     cdef int check_turn(self) except -1:
         """What the runs before have left in the arena must fit."""
         if self.after is not None and self.arena.latest is not self.after:
-            raise RuntimeError("another run has written over what the forward pass left")
+            raise RuntimeError("another run has written over what the forward pass left: call forward_train again, "
+                               "and backward right after it")
         if self.arena.latest is not self and self.program.once > 0:
             self.batch = -1  # what was computed once is gone
         return 0
@@ -421,7 +422,8 @@ cdef class Plan:
         cdef bint shared = True
         if type(value) is not ndarray and is_masked(value):
             if insist:
-                raise TypeError(f"{spec.name} is a masked array, whose mask would be lost")
+                raise TypeError(f"{spec.name} is a masked array, whose mask would be lost; fill it or compress it "
+                                "first")
             return -1
         try:
             PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
@@ -453,8 +455,8 @@ cdef class Plan:
         cdef Spec spec = <Spec> self.inputs[k]
         array = np.asarray(value)
         if array.dtype != np.dtype(DTYPES[spec.dtype]):
-            return TypeError(f"{spec.name} has dtype {array.dtype}; expected {DTYPES[spec.dtype]} "
-                             f"of shape {spec.describe()}")
+            return TypeError(f"{spec.name} has dtype {array.dtype}; expected {DTYPES[spec.dtype]} of shape "
+                             f"{spec.describe()}: convert it with .astype(np.{DTYPES[spec.dtype]})")
         with_batch = f" with N = {batch}, as the arguments before it" if batch > 0 and k > 0 else ""
         return ValueError(f"{spec.name} has shape {array.shape}; expected {spec.describe()}{with_batch}")
 

@@ -256,14 +256,20 @@ cdef int run_adaptive_avg_backward(const fnn_op *op, int64_t chunk, void *scratc
     return run_backward(op, chunk, scratch, ADAPTIVE_AVG)
 
 
-runtime.register_op("max_pool2d", run_max, prepare_max)
-runtime.register_op("avg_pool2d", run_avg, prepare_avg)
-runtime.register_op("adaptive_max_pool2d", run_adaptive_max, prepare_adaptive_max)
-runtime.register_op("adaptive_avg_pool2d", run_adaptive_avg, prepare_adaptive_avg)
-runtime.register_op("max_pool2d_backward", run_max_backward, prepare_max_backward)
-runtime.register_op("avg_pool2d_backward", run_avg_backward, prepare_avg_backward)
-runtime.register_op("adaptive_max_pool2d_backward", run_adaptive_max_backward, prepare_adaptive_max_backward)
-runtime.register_op("adaptive_avg_pool2d_backward", run_adaptive_avg_backward, prepare_adaptive_avg_backward)
+IMAGES = "n ih iw c oh ow"
+POOL = IMAGES + " kh kw stride_h stride_w pad_top pad_left dilation_h dilation_w"
+
+runtime.register_op("max_pool2d", run_max, prepare_max, "y index?", "x", POOL)
+runtime.register_op("avg_pool2d", run_avg, prepare_avg, "y", "x", POOL + " count_include_pad divisor")
+runtime.register_op("adaptive_max_pool2d", run_adaptive_max, prepare_adaptive_max, "y index?", "x", IMAGES)
+runtime.register_op("adaptive_avg_pool2d", run_adaptive_avg, prepare_adaptive_avg, "y", "x", IMAGES)
+runtime.register_op("max_pool2d_backward", run_max_backward, prepare_max_backward, "dx", "dy index", POOL)
+runtime.register_op("avg_pool2d_backward", run_avg_backward, prepare_avg_backward,
+                    "dx", "dy", POOL + " count_include_pad divisor")
+runtime.register_op("adaptive_max_pool2d_backward", run_adaptive_max_backward, prepare_adaptive_max_backward,
+                    "dx", "dy index", IMAGES)
+runtime.register_op("adaptive_avg_pool2d_backward", run_adaptive_avg_backward, prepare_adaptive_avg_backward,
+                    "dx", "dy", IMAGES)
 
 
 # ---- checked functions over NumPy arrays ------------------------------------------------------

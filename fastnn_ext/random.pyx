@@ -182,11 +182,11 @@ cdef int run_normal(const fnn_op *op, int64_t chunk, void *scratch) noexcept nog
     return run_fill(op, chunk, True)
 
 
-runtime.register_op("dropout", run_dropout, prepare_dropout)
-runtime.register_op("advance", run_advance, prepare_advance)
-runtime.register_op("philox", run_philox, prepare_philox)
-runtime.register_op("uniform", run_uniform, prepare_uniform)
-runtime.register_op("normal", run_normal, prepare_normal)
+runtime.register_op("dropout", run_dropout, prepare_dropout, "y", "*x state", "n inner stream period", "p")
+runtime.register_op("advance", run_advance, prepare_advance, "state", "")
+runtime.register_op("philox", run_philox, prepare_philox, "out", "state", "n stream first?")
+runtime.register_op("uniform", run_uniform, prepare_uniform, "out", "state", "n stream", "low high")
+runtime.register_op("normal", run_normal, prepare_normal, "out", "state", "n stream", "mean std")
 
 
 # ---- over NumPy arrays ----------------------------------------------------------------------------

@@ -95,7 +95,7 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return 0
 
 
-runtime.register_op("reduce", run, prepare)
+runtime.register_op("reduce", run, prepare, "y", "x", "kind outer length inner pieces", "accumulate?")
 
 
 def reduce(kind, x, axis=None, *, out=None, bint accumulate=False, int64_t pieces=1):

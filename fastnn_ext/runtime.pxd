@@ -70,6 +70,7 @@ cdef void deallocate(void *memory) noexcept nogil
 cdef void prepare(fnn_program *program) noexcept nogil
 cdef int execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile) noexcept nogil
 cdef void release(fnn_program *program) noexcept nogil
-cdef void register_op(str name, fnn_run_fn run, fnn_prepare_fn prepare) except *
+cdef void register_op(str name, fnn_run_fn run, fnn_prepare_fn prepare, str outputs, str inputs, str dims=*,
+                      str scalars=*) except *
 cdef int find_op(str name, fnn_op *op) except -1
 cdef int run_one(str name, fnn_op *op) except -1

@@ -64,17 +64,23 @@ cdef int isa() noexcept nogil:
     return current_isa
 
 
-cdef void register_op(str name, fnn_run_fn run, fnn_prepare_fn prepare) except *:
-    """Called by each driver at import, once for each of its ops."""
+cdef void register_op(str name, fnn_run_fn run, fnn_prepare_fn prepare, str outputs, str inputs, str dims="",
+                      str scalars="") except *:
+    """Called by each driver at import, once for each of its ops.
+
+    The last four are the op's signature: names of what is in `buf`, `dim` and `scalar`, in that order. Behind a
+    name, "?" says that it may be absent (NULL or 0), "[8]" that it takes eight places, "..." as many as are given.
+    Before an input's name, "+" says that it is written to as well, "*" that the first output may lie in its place.
+    """
     if name in registry:
         raise RuntimeError(f"two drivers register the op {name!r}")
-    registry[name] = (<uintptr_t> run, <uintptr_t> prepare)
+    registry[name] = (<uintptr_t> run, <uintptr_t> prepare, outputs, inputs, dims, scalars)
 
 
 cdef int find_op(str name, fnn_op *op) except -1:
     """Fills in op's functions and the ISA in use."""
     try:
-        run, prepare_ = registry[name]
+        run, prepare_ = registry[name][:2]
     except KeyError:
         raise LookupError(f"no driver has registered the op {name!r}") from None
     op.run = <fnn_run_fn> <uintptr_t> run
@@ -138,6 +144,13 @@ def registered_ops():
     return sorted(registry)
 
 
+def signature(str name):
+    """Names of an op's outputs, inputs, dims and scalars, as `register_op` explains them."""
+    if name not in registry:
+        raise ValueError(f"no native op is called {name!r}")
+    return registry[name][2:]
+
+
 def built_isas():
     """Names of the instruction sets that this build holds, least first."""
     return ("baseline",) + (("avx2",) if FNN_HAS_AVX2 else ()) + (("avx512",) if FNN_HAS_AVX512 else ())
@@ -172,7 +185,7 @@ def set_num_threads(int n):
     """See fastnn.set_num_threads."""
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
-    warn_of_threads(f"{n} threads", n, 3)
+    warn_of_threads(f"{n} threads", n, 2)
     fnn_set_threads(n, 0)
 
 

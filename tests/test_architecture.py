@@ -2,6 +2,7 @@
 
 import ast
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ PYTHON = ROOT / "fastnn"
 
 # From the ground up; a room may import rooms on its own floor and below.
 FLOORS = [
-    {"graph", "seed", "files", "_check"},
+    {"sizes", "seed", "files", "_check"},
+    {"graph"},
     {"ops"},
     {"lowering"},
     {"functions", "nn", "optim", "data", "config", "testing", "random", "debug"},
     {"train", "models"},
-    {"cli", "plotting", "__main__", "__init__"},
+    {"plotting", "__init__"},
+    {"cli", "__main__"},
 ]
 
 
@@ -34,22 +37,48 @@ def floor(name):
     return next(i for i, rooms in enumerate(FLOORS) if name in rooms)
 
 
-def imports(path):
-    """Rooms of fastnn that a file imports when it is imported itself."""
-    tree = ast.parse(path.read_text())
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fastnn":
-            rest = node.module.split(".")[1:]
-            yield from (rest[:1] or [alias.name for alias in node.names])
+def file_of(module):
+    """The source of a module of fastnn, or None if that is no module."""
+    path = ROOT / module.replace(".", "/")
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()), None)
+
+
+def imported(path):
+    """Sources of fastnn that a file imports anywhere: in functions and for type checkers, too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            names = [(node.module, f"{node.module}.{alias.name}") for alias in node.names]
         elif isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("fastnn."))
+            names = [(alias.name, alias.name) for alias in node.names]
+        for package, name in names:
+            if package.split(".")[0] == "fastnn":
+                found.add(file_of(name) or file_of(package))
+    return found - {path}
 
 
 @pytest.mark.parametrize("path", sources(PYTHON, "*.py"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_room_imports_no_floor_above_it(path):
     here = room(path)
-    for name in imports(path):
-        assert floor(name) <= floor(here), f"{path} ({here}) imports fastnn.{name}"
+    for other in imported(path):
+        assert floor(room(other)) <= floor(here), f"{path} ({here}) imports {other}"
+
+
+def test_no_circle_of_files_imports_itself():
+    graph = {path: imported(path) for path in sources(PYTHON, "*.py")}
+    done = set()
+
+    def walk(path, way):
+        assert path not in way, " -> ".join(str(p.relative_to(ROOT)) for p in (*way[way.index(path) :], path))
+        if path not in done:
+            for other in sorted(graph[path]):
+                walk(other, (*way, path))
+            done.add(path)
+
+    for path in graph:
+        walk(path, ())
 
 
 def test_openmp_is_known_to_the_runtime_alone():
@@ -154,3 +183,14 @@ def test_each_stem_stands_on_every_floor():
         assert (NATIVE / f"{stem}.pyx").exists()
         assert (ROOT / "tests" / "reference" / f"{stem}.py").exists(), stem
         assert (ROOT / "tests" / f"test_{stem}.py").exists(), stem
+
+
+def test_every_package_is_found_by_its_folder_and_installed():
+    """A new package needs no line in pyproject.toml."""
+    tomllib = pytest.importorskip("tomllib")
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert list(table["packages"]) == ["find"] and table["packages"]["find"]["namespaces"] is False
+    names = [".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("*/**/__init__.py")]
+    wanted = [name for name in names if re.match(r"fastnn(_ext)?\b", name)]
+    patterns = table["packages"]["find"]["include"]
+    assert [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)] == wanted

@@ -293,11 +293,11 @@ def test_what_is_no_mnist_is_refused_before_it_is_unpacked(folder):
     bomb("train-images-idx3-ubyte.gz", idx_header(2**26, 2, 1), 64)
     write_idx("train-labels-idx1-ubyte", np.zeros(10, np.uint8))
     wrong = "expected uint8 images"
-    assert peak_of_refusal(lambda: mnist("."), wrong) < 2e6
+    assert peak_of_refusal(lambda: mnist(root="."), wrong) < 2e6
     write_idx("train-images-idx3-ubyte", np.zeros((10, 28, 28), np.uint8))
     os.remove("train-labels-idx1-ubyte")
     bomb("train-labels-idx1-ubyte.gz", idx_header(2**26), 64)
-    assert peak_of_refusal(lambda: mnist("."), "expected uint8 labels") < 2e6
+    assert peak_of_refusal(lambda: mnist(root="."), "expected uint8 labels") < 2e6
 
 
 # ---- the folder of the data --------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +214,26 @@ def test_importing_fastnn_imports_nothing_that_is_only_used_later():
     late = ["tqdm", "safetensors", "threadpoolctl", "matplotlib", "argparse", "csv"]
     code = f"import sys, fastnn; print([m for m in {late} if m in sys.modules])"
     assert in_new_process(code) == "[]"
+
+
+def test_a_thousand_threads_are_warned_of_where_they_were_asked_for():
+    if hasattr(os, "sched_getaffinity") and 8 * len(os.sched_getaffinity(0)) >= 1000:
+        pytest.skip("this machine has a use for a thousand threads")
+    with pytest.warns(RuntimeWarning, match="1000 threads are more than") as warned:
+        fn.set_num_threads(1000)
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_the_unbuilt_source_says_what_it_is_and_what_to_do(tmp_path):
+    """What `import fastnn` finds in the checkout's own folder after `pip install .`."""
+    import fastnn_ext
+
+    for package in (fn, fastnn_ext):
+        source = Path(package.__file__).parent
+        shutil.copytree(source, tmp_path / source.name, ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    done = subprocess.run([sys.executable, "-c", "import fastnn"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: {os.path.realpath(tmp_path)} holds the source of fastnn, which is not built for Python "
+        f"{sys.version_info[0]}.{sys.version_info[1]}: build it with `pip install -e .` in that folder, or start "
+        "Python in another one, where the fastnn that is installed is found"
+    )

@@ -47,7 +47,7 @@ def homeless(tmp_path_factory, monkeypatch):
 
 def test_the_five_training_files_follow_each_other(tmp_path):
     put10(tmp_path)
-    images, labels = cifar10(tmp_path)
+    images, labels = cifar10(root=tmp_path)
     assert (images.dtype, images.shape) == (np.float32, (13, 3, 32, 32))
     assert (labels.dtype, labels.shape) == (np.int64, (13,))
     assert (images.min(), images.max()) == (0, 1)
@@ -57,7 +57,7 @@ def test_the_five_training_files_follow_each_other(tmp_path):
 
 def test_the_test_set_is_another(tmp_path):
     put10(tmp_path)
-    images, labels = cifar10(tmp_path, split="test", normalize=False)
+    images, labels = cifar10("test", root=tmp_path, normalize=False)
     np.testing.assert_array_equal(images, IMAGES[13:])
     np.testing.assert_array_equal(labels, LABELS[13:])
 
@@ -67,27 +67,27 @@ def test_red_comes_before_green_before_blue_and_rows_before_columns(tmp_path):
     pixels = np.zeros(3072, np.uint8)
     pixels[[1, 1024 + 32, 2048]] = 10, 20, 30
     (tmp_path / FILES[5]).write_bytes(bytes([3]) + pixels.tobytes())
-    images, labels = cifar10(tmp_path, "test", normalize=False)
+    images, labels = cifar10("test", tmp_path, normalize=False)
     assert labels.tolist() == [3]
     assert (images[0, 0, 0, 1], images[0, 1, 1, 0], images[0, 2, 0, 0]) == (10, 20, 30)
 
 
 def test_flattened_images_are_rows(tmp_path):
     put10(tmp_path)
-    flat, _ = cifar10(tmp_path, flatten=True)
-    np.testing.assert_array_equal(flat, cifar10(tmp_path)[0].reshape(13, 3072))
+    flat, _ = cifar10(root=tmp_path, flatten=True)
+    np.testing.assert_array_equal(flat, cifar10(root=tmp_path)[0].reshape(13, 3072))
 
 
 def test_images_that_are_not_normalized_are_the_bytes_of_the_file(tmp_path):
     put10(tmp_path)
-    images, _ = cifar10(tmp_path, normalize=False)
+    images, _ = cifar10(root=tmp_path, normalize=False)
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images, IMAGES[:13])
 
 
 def test_float64_is_scaled_in_float64(tmp_path):
     put10(tmp_path)
-    np.testing.assert_array_equal(cifar10(tmp_path, dtype="float64")[0], IMAGES[:13] / 255)
+    np.testing.assert_array_equal(cifar10(root=tmp_path, dtype="float64")[0], IMAGES[:13] / 255)
 
 
 @pytest.mark.parametrize("form", ["fine", "coarse"])
@@ -95,11 +95,11 @@ def test_cifar100_has_two_labels_to_choose_from(tmp_path, form):
     put100(tmp_path)
     expected = {"fine": FINE, "coarse": COARSE}[form]
     for split, rows in (("train", slice(0, 12)), ("test", slice(12, 17))):
-        images, labels = cifar100(tmp_path, split, normalize=False, labels=form)
+        images, labels = cifar100(split, tmp_path, normalize=False, labels=form)
         np.testing.assert_array_equal(images, IMAGES[rows])
         np.testing.assert_array_equal(labels, expected[rows])
         assert labels.dtype == np.int64 and labels.flags.c_contiguous
-    np.testing.assert_array_equal(cifar100(tmp_path)[1], FINE[:12])
+    np.testing.assert_array_equal(cifar100(root=tmp_path)[1], FINE[:12])
 
 
 @pytest.mark.parametrize("told", ["root", "FASTNN_DATA", "cache"])
@@ -123,14 +123,14 @@ def test_files_are_found_where_they_may_be(
     put(place / subfolder)
     if told == "FASTNN_DATA":
         monkeypatch.setenv("FASTNN_DATA", str(tmp_path))
-    _, labels = read(str(tmp_path) if told == "root" else None)
+    _, labels = read(root=str(tmp_path) if told == "root" else None)
     assert len(labels) in (12, 13)
 
 
 def test_a_given_root_is_the_only_place(tmp_path, homeless):
     put10(homeless / "fastnn")
     with pytest.raises(FileNotFoundError):
-        cifar10(tmp_path)
+        cifar10(root=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_four_files_of_five_are_not_the_training_set(tmp_path, absent):
     put10(tmp_path)
     (tmp_path / FILES[absent]).unlink()
     with pytest.raises(FileNotFoundError, match=FILES[absent]):
-        cifar10(tmp_path)
-    assert len(cifar10(tmp_path, "test")[0]) == 4
+        cifar10(root=tmp_path)
+    assert len(cifar10("test", tmp_path)[0]) == 4
 
 
 @pytest.mark.parametrize("size", [0, 1, 3072, 3073 * 2 - 1, 3073 * 2 + 1, 3074])
@@ -165,14 +165,14 @@ def test_a_file_that_is_no_whole_number_of_records_is_refused_by_name(tmp_path, 
     put10(tmp_path)
     (tmp_path / FILES[3]).write_bytes(bytes(size))
     with pytest.raises(ValueError, match=rf"{FILES[3]}: expected .* 3073 bytes.* {size} bytes"):
-        cifar10(tmp_path)
+        cifar10(root=tmp_path)
 
 
 def test_a_label_of_no_class_is_refused_by_name(tmp_path):
     put10(tmp_path)
     (tmp_path / FILES[4]).write_bytes(records([9, 10], IMAGES[:2]))
     with pytest.raises(ValueError, match=rf"{FILES[4]}: expected labels 0 to 9, got 10"):
-        cifar10(tmp_path)
+        cifar10(root=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_both_labels_of_cifar100_are_checked(tmp_path, coarse, fine, message):
     put100(tmp_path)
     (tmp_path / "test.bin").write_bytes(records([coarse], [fine], IMAGES[:1]))
     with pytest.raises(ValueError, match=f"test.bin: expected {message}"):
-        cifar100(tmp_path, "test")
+        cifar100("test", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_wrong_argument_is_refused_by_name(tmp_path, read, put, options, error
 def test_cifar100_refuses_other_labels(tmp_path):
     put100(tmp_path)
     with pytest.raises(ValueError, match=r"^labels must be "):
-        cifar100(tmp_path, labels="both")
+        cifar100(root=tmp_path, labels="both")
 
 
 def test_the_classes_have_names():
@@ -220,11 +220,11 @@ REAL = os.environ.get("FASTNN_DATA")
 @pytest.mark.skipif(not REAL, reason="CIFAR-10: FASTNN_DATA does not say where it is")
 def test_the_real_cifar10_has_its_known_sizes_and_sums():
     try:
-        images, labels = cifar10(REAL, normalize=False)
+        images, labels = cifar10(root=REAL, normalize=False)
     except FileNotFoundError:
         pytest.skip(f"CIFAR-10: not in FASTNN_DATA={REAL}")
     assert images.shape == (50000, 3, 32, 32)
     assert np.bincount(labels).tolist() == [5000] * 10
     # The means that everybody normalizes CIFAR-10 by.
     assert np.round(images.mean((0, 2, 3)) / 255, 4).tolist() == [0.4914, 0.4822, 0.4465]
-    assert np.bincount(cifar10(REAL, split="test")[1]).tolist() == [1000] * 10
+    assert np.bincount(cifar10("test", REAL)[1]).tolist() == [1000] * 10

@@ -1,11 +1,15 @@
 """The room stands alone: light to import, and it sees no other room of fastnn but the checks of arguments."""
 
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import fastnn.data
+from fastnn.data import cifar10, cifar100, digits, mnist
 
 # fastnn itself is stood in for, so that what is counted is this room's doing.
 PROGRAM = """
@@ -41,3 +45,19 @@ def test_no_other_room_of_fastnn_is_seen():
 def test_every_public_name_is_there_and_documented():
     for name in fastnn.data.__all__:
         assert getattr(fastnn.data, name).__doc__
+
+
+@pytest.mark.parametrize("load", [digits, mnist, cifar10, cifar100])
+def test_every_data_set_takes_the_split_first_then_the_folder_and_the_rest_by_name(load):
+    given = inspect.signature(load).parameters.values()
+    places = [p.name for p in given if p.kind is not p.KEYWORD_ONLY]
+    assert places == ["split", "root"][: len(places)]
+    assert inspect.signature(load).parameters["split"].default == "train"
+    assert all(p.default is not p.empty for p in given)
+
+
+@pytest.mark.parametrize("load", [mnist, cifar10, cifar100])
+@pytest.mark.parametrize("arguments", [("folder", "test"), (Path("folder"),), (None, "train")])
+def test_a_folder_in_the_place_of_the_split_is_told_where_it_belongs(load, arguments):
+    with pytest.raises(ValueError, match=r"^split must be one of 'train', 'test', got .* the second argument, root$"):
+        load(*arguments)

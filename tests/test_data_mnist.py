@@ -38,7 +38,7 @@ def homeless(tmp_path_factory, monkeypatch):
 
 def test_images_are_float32_from_0_to_1_and_labels_int64(tmp_path):
     put(tmp_path)
-    images, labels = mnist(tmp_path)
+    images, labels = mnist(root=tmp_path)
     assert (images.dtype, images.shape) == (np.float32, (5, 1, 28, 28))
     assert (labels.dtype, labels.shape) == (np.int64, (5,))
     assert (images.min(), images.max()) == (0, 1)
@@ -48,7 +48,7 @@ def test_images_are_float32_from_0_to_1_and_labels_int64(tmp_path):
 
 def test_the_test_set_is_another(tmp_path):
     put(tmp_path)
-    images, labels = mnist(tmp_path, split="test", normalize=False)
+    images, labels = mnist("test", tmp_path, normalize=False)
     np.testing.assert_array_equal(images[:, 0], IMAGES[::-1])
     np.testing.assert_array_equal(labels, LABELS[::-1])
 
@@ -56,20 +56,20 @@ def test_the_test_set_is_another(tmp_path):
 def test_flattened_images_are_rows(tmp_path):
     put(tmp_path)
     np.testing.assert_array_equal(
-        mnist(tmp_path, flatten=True)[0], mnist(tmp_path)[0].reshape(5, 784)
+        mnist(root=tmp_path, flatten=True)[0], mnist(root=tmp_path)[0].reshape(5, 784)
     )
 
 
 def test_images_that_are_not_normalized_are_the_bytes_of_the_file(tmp_path):
     put(tmp_path)
-    images, _ = mnist(tmp_path, normalize=False)
+    images, _ = mnist(root=tmp_path, normalize=False)
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images[:, 0], IMAGES)
 
 
 def test_float64_is_scaled_in_float64(tmp_path):
     put(tmp_path)
-    images, _ = mnist(tmp_path, dtype="float64")
+    images, _ = mnist(root=tmp_path, dtype="float64")
     np.testing.assert_array_equal(images[:, 0], IMAGES / 255)
 
 
@@ -81,7 +81,7 @@ def test_files_are_found_where_they_may_be(tmp_path, homeless, monkeypatch, told
     put(place / subfolder, end=end)
     if told == "FASTNN_DATA":
         monkeypatch.setenv("FASTNN_DATA", str(tmp_path))
-    images, _ = mnist(str(tmp_path) if told == "root" else None)
+    images, _ = mnist(root=str(tmp_path) if told == "root" else None)
     assert len(images) == 5
 
 
@@ -98,21 +98,21 @@ def test_a_given_root_is_the_only_place(tmp_path, homeless, monkeypatch):
     put(tmp_path / "elsewhere")
     monkeypatch.setenv("FASTNN_DATA", str(tmp_path / "elsewhere"))
     with pytest.raises(FileNotFoundError):
-        mnist(tmp_path)
+        mnist(root=tmp_path)
 
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     put(tmp_path / "digits")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert len(mnist("~/digits")[0]) == 5
+    assert len(mnist(root="~/digits")[0]) == 5
 
 
 def test_images_and_labels_come_from_the_same_folder(tmp_path):
     put(tmp_path, IMAGES[:3], LABELS[:3])
     (tmp_path / FILES[1]).unlink()
     put(tmp_path / "mnist")
-    assert len(mnist(tmp_path)[0]) == 5
+    assert len(mnist(root=tmp_path)[0]) == 5
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_half_a_pair_is_missing_too(tmp_path, absent):
     put(tmp_path)
     (tmp_path / absent).unlink()
     with pytest.raises(FileNotFoundError, match=f"no folder with both {FILES[2]} and {FILES[3]}"):
-        mnist(tmp_path, split="test")
-    assert len(mnist(tmp_path, split="train")[0]) == 5
+        mnist("test", tmp_path)
+    assert len(mnist("train", tmp_path)[0]) == 5
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_half_a_pair_is_missing_too(tmp_path, absent):
 def test_files_that_hold_something_else_are_refused_by_name(tmp_path, images, labels, culprit):
     put(tmp_path, images, labels)
     with pytest.raises(ValueError, match=f"{culprit}: expected"):
-        mnist(tmp_path)
+        mnist(root=tmp_path)
 
 
 def test_a_damaged_file_is_refused_by_name(tmp_path):
@@ -181,7 +181,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path):
     path = tmp_path / FILES[0]
     path.write_bytes(gzip.compress(path.read_bytes())[:-20])
     with pytest.raises(ValueError, match=f"{FILES[0]}: damaged gzip file"):
-        mnist(tmp_path)
+        mnist(root=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ REAL = os.environ.get("FASTNN_DATA")
 @pytest.mark.skipif(not REAL, reason="MNIST: FASTNN_DATA does not say where it is")
 def test_the_real_mnist_has_its_known_sizes_and_sums():
     try:
-        images, labels = mnist(REAL, normalize=False)
+        images, labels = mnist(root=REAL, normalize=False)
     except FileNotFoundError:
         pytest.skip(f"MNIST: not in FASTNN_DATA={REAL}")
     assert images.shape == (60000, 1, 28, 28)
@@ -221,6 +221,6 @@ def test_the_real_mnist_has_its_known_sizes_and_sums():
     scaled = images.astype(np.float64) / 255
     assert (round(scaled.mean(), 4), round(scaled.std(), 4)) == (0.1307, 0.3081)
 
-    images, labels = mnist(REAL, split="test", flatten=True)
+    images, labels = mnist("test", REAL, flatten=True)
     assert images.shape == (10000, 784)
     assert np.bincount(labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

@@ -322,7 +322,7 @@ def test_a_file_that_is_cut_between_its_header_and_its_data_is_refused(tmp_path)
     path = tmp_path / "m"
     save_arrays(path, {"a": np.ones(10), "b": np.ones(1000)}, {})
     with pytest.raises(ValueError, match=r"m is no intact safetensors file: it ends after 700 of .* tensor 'b'"):
-        load_arrays(path, lambda forms: os.truncate(path, os.path.getsize(path) - 8000 + 700))
+        load_arrays(path, lambda forms, metadata: os.truncate(path, os.path.getsize(path) - 8000 + 700))
 
 
 def test_many_threads_save_and_load_one_file(tmp_path):

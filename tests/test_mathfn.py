@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from fastnn_ext.activation import activation
 from fastnn_ext.elementwise import unary
+
+from native.activation import activation
 
 BOUND = {  # ulp, float32 and float64, on every ISA
     "exp": (1.1, 1.1),

@@ -33,8 +33,6 @@ PIECES = NATIVE["norm"].batch_norm_stats(ROWS)
 PARTS = NATIVE["norm"].group_norm_stats(SAMPLES)
 # By "module.function", arguments that fit, by name.
 CALLS = {
-    "activation.activation": dict(kind="relu", x=ROWS, alpha=0.0, out=None),
-    "activation.activation_backward": dict(kind="relu", dy=ROWS, saved=ROWS, alpha=0.0, out=None),
     "conv2d.weight_grad_pieces": GEOMETRY,
     "conv2d.packed_elements": {**GEOMETRY, "kind": 0},
     "conv2d.conv2d": dict(
@@ -148,6 +146,7 @@ CALLS = {
     "reduce.reduce": dict(kind="sum", x=ROWS, axis=1, out=None, accumulate=False, pieces=2),
     "runtime.set_isa": dict(name="baseline"),
     "runtime.set_num_threads": dict(n=2),
+    "runtime.signature": dict(name="gemm"),
     "watch.version_of": dict(cls=dict),
 }  # fmt: skip
 ELSEWHERE = ("atomic.assign", "atomic.commit", "atomic.sync_folder")  # test_atomic.py

@@ -150,7 +150,7 @@ def test_the_representation_is_pytorchs():
     ("call", "error", "message"),
     [
         (lambda: nn.Sequential(nn.ReLU(), 3), TypeError, "must be a Module, got int"),
-        (lambda: nn.Sequential(nn.ReLU), TypeError, "must be a Module, got type"),
+        (lambda: nn.Sequential(nn.ReLU), TypeError, r"got the class ReLU itself; make one with ReLU\("),
         (lambda: nn.Sequential([nn.ReLU()]), TypeError, "must be a Module, got list"),
         (lambda: nn.Sequential({"a.b": nn.ReLU()}), ValueError, "text without dots"),
         (lambda: nn.Sequential({"": nn.ReLU()}), ValueError, "text without dots"),

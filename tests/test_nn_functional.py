@@ -148,7 +148,7 @@ def test_programs_that_were_not_used_for_long_are_let_go(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: F.relu(None), TypeError, "input has dtype object"),
+        (lambda: F.relu(None), TypeError, "input must be an array .*, got NoneType"),
         (lambda: F.relu("abc"), TypeError, "input"),
         (lambda: F.relu(X.astype(np.float16)), TypeError, "input has dtype float16"),
         (lambda: F.relu(np.ones(3, complex)), TypeError, "input has dtype complex128"),
@@ -156,7 +156,7 @@ def test_programs_that_were_not_used_for_long_are_let_go(monkeypatch):
         (
             lambda: F.relu(np.arange(3)),
             TypeError,
-            "relu expects a float32 or float64 tensor, got int64",
+            "relu: input holds integers; expected float32 or float64",
         ),
         (lambda: F.relu(np.zeros((0, 3))), ValueError, "input has shape"),
         (lambda: F.relu(), TypeError, "input"),
@@ -180,8 +180,8 @@ def test_programs_that_were_not_used_for_long_are_let_go(monkeypatch):
         (lambda: F.flatten(X, 0, "a"), TypeError, "end_dim"),
         (lambda: F.concat([]), ValueError, "no tensors"),
         (lambda: F.concat(X), TypeError, "tensors must be a list or tuple"),
-        (lambda: F.concat([X, X[:, :2]]), ValueError, "operand 1 has shape"),
-        (lambda: F.concat([X, X.astype(np.float32)]), TypeError, "operand 1 is float32"),
+        (lambda: F.concat([X, X[:, :2]]), ValueError, "tensor 1 has shape"),
+        (lambda: F.concat([X, X.astype(np.float32)]), TypeError, "tensor 1 is float32"),
         (lambda: F.concat([X, None]), TypeError, r"tensors\[1\]"),
         (lambda: F.concat([X, X], 5), ValueError, "dim 5"),
         (lambda: F.cross_entropy(X, LABELS[:5]), ValueError, "target"),

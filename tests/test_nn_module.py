@@ -671,3 +671,18 @@ def test_inputs_need_not_agree_on_their_first_size():
     for first, second in (((8, 4), (4, 5)), ((8, 4), (4, 3)), ((6, 4), (4, 3)), ((8, 8), (8, 3)), ((6, 8), (8, 3))):
         a, b = rng.standard_normal(first), rng.standard_normal(second)
         np.testing.assert_allclose(model(a, b), a @ b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("data", [1.0, [1.0, 2.0], ((1.0, 2), (3, 4.5))])
+def test_a_parameter_of_pythons_floats_is_float32(data):
+    parameter = nn.Parameter(data)
+    assert parameter.dtype == np.float32
+    np.testing.assert_array_equal(parameter.data, np.asarray(data, np.float32))
+
+
+@pytest.mark.parametrize("data", [np.float64(1.0), np.ones(3), np.array(2.0)])
+def test_a_parameter_of_an_array_keeps_its_dtype(data):
+    assert nn.Parameter(data).dtype == np.float64
+    assert nn.Parameter(np.asarray(data, np.float32)).dtype == np.float32
+    with pytest.raises(TypeError, match="float32 or float64"):
+        nn.Parameter(np.asarray(data, np.int32))

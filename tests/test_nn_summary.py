@@ -94,3 +94,9 @@ def test_a_summary_leaves_the_model_as_it_was():
 def test_wrong_arguments_are_refused_by_name(call, error, message):
     with pytest.raises(error, match=message):
         call(nn.Linear(3, 2))
+
+
+def test_a_prompt_and_a_notebook_show_the_table_and_not_its_escapes():
+    text = nn.Linear(8, 8).summary(8)
+    assert isinstance(text, str)
+    assert repr(text) == str(text) and "\n" in repr(text)

@@ -646,3 +646,13 @@ def test_a_group_that_is_taken_out_is_trained_no_longer():
     step(x, x)
     assert not np.array_equal(first.weight.data, before[0])
     np.testing.assert_array_equal(second.weight.data, before[1])
+
+
+def test_an_optimizer_shows_all_of_its_groups():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    one = "lr=0.1, momentum=0.9, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False"
+    assert repr(optim.SGD(model.parameters(), lr=0.1, momentum=0.9)) == f"SGD({one})"
+    groups = [{"params": [model[0].weight], "lr": 0.5}, {"params": [model[0].bias, *model[1].parameters()]}]
+    opt = optim.SGD(groups, lr=0.1, momentum=0.9)
+    other = one.replace("lr=0.1", "lr=0.5")
+    assert repr(opt) == f"SGD(\n  (0): 1 parameter, {other}\n  (1): 3 parameters, {one}\n)"

@@ -1,7 +1,9 @@
 """The comparison with peers: its networks are those that they are named after, and rows come out."""
 
+import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -170,3 +172,15 @@ def test_the_cost_of_the_law_is_that_of_more_pieces(bench_path, threads_after):
     r = same_bits.measure(networks.lenet5(), 64, 1, seconds=0.01)
     assert r["cost_min"] == r["law_min"] / r["free_min"] - 1
     assert 0 < r["combining"] < 1
+
+
+def test_in_an_unbuilt_checkout_the_installed_fastnn_is_measured(tmp_path):
+    """The README's command after `pip install .`: `python -m` puts the checkout first on the path."""
+    for package in ("fastnn", "fastnn_ext"):
+        source = Path(importlib.import_module(package).__file__).parent
+        shutil.copytree(source, tmp_path / package, ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    (tmp_path / "asv_bench").symlink_to(BENCH, target_is_directory=True)
+    options = ["--contenders", "fastnn", "--rows", "train", "--only", "784-512-256-10, batch 32", "--quick"]
+    done = peers(tmp_path, *options, "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert "train MLP" in done.stdout

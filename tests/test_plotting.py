@@ -463,6 +463,18 @@ def test_importing_fastnn_or_its_pictures_brings_in_no_matplotlib():
     assert done.stdout == "False\n[]\n", done.stderr
 
 
+def test_the_package_has_its_pictures_without_an_import_of_ones_own():
+    program = (
+        "import sys, fastnn as fn\n"
+        "print('plotting' in dir(fn), 'fastnn.plotting' in sys.modules)\n"
+        "print(fn.plotting.plot_history.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True False\nfastnn.plotting\n", done.stderr
+    with pytest.raises(AttributeError, match="'fastnn' has no attribute 'plottin'"):
+        fn.plottin  # noqa: B018
+
+
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r'pip install "fastnn\[plot\]"'):
@@ -482,6 +494,10 @@ CASES = {
     "maps: a row": (lambda: plot_feature_maps(small_net(), np.zeros(64)), r"x: .*\(64,\)"),
     "maps: two": (lambda: plot_feature_maps(small_net(), np.zeros((2, 1, 8, 8))), "x: expected"),
     "maps: float64": (lambda: plot_feature_maps(small_net(), np.zeros((1, 8, 8))), "float64"),
+    "maps: two channels": (
+        lambda: plot_feature_maps(nn.Sequential(nn.Conv2d(2, 3, 3)), np.zeros((2, 8, 8), np.float32)),
+        "expected 1 or 3 channels",
+    ),
     "maps: an unknown layer": (
         lambda: plot_feature_maps(small_net(), image(), "conv1"),
         "layer: 'conv1' is no module",
@@ -518,10 +534,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_input_is_refused_with_a_message_that_names_it(name):
+def test_bad_input_is_refused_with_a_message_that_names_it_and_leaves_no_figure(name):
     call, message = CASES[name]
     with pytest.raises((TypeError, ValueError, FileNotFoundError), match=message):
         call()
+    assert not plt.get_fignums()
 
 
 @pytest.mark.parametrize(
@@ -618,4 +635,21 @@ def test_plot_of_a_folder_that_is_none_is_refused(tmp_path, capsys):
 def test_plot_without_matplotlib_says_what_to_install(trained, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["plot", str(trained)]) == 2
+    assert 'pip install "fastnn[plot]"' in capsys.readouterr().err
+
+
+def test_plot_and_bench_close_the_figures_that_they_write(trained, tmp_path, capsys):
+    picture = tmp_path / "profile.png"
+    assert main(["bench", str(trained), "--seconds", "0.01", "--plot", str(picture)]) == 0
+    assert is_png(picture)
+    assert not plt.get_fignums()
+    assert main(["plot", str(trained), "--out", str(tmp_path)]) == 0
+    assert not plt.get_fignums()
+
+
+def test_bench_without_matplotlib_says_so_before_it_measures(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("fastnn.cli.bench._measure", lambda *_: pytest.fail("it measured"))
+    capsys.readouterr()
+    assert main(["bench", str(trained), "--plot", str(tmp_path / "profile.png")]) == 2
     assert 'pip install "fastnn[plot]"' in capsys.readouterr().err

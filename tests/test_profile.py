@@ -132,3 +132,16 @@ def test_the_picture_shows_each_op_that_matters(profile):
     pyplot().close(figure)
     with pytest.raises(TypeError, match="expected a Profile, got str"):
         plot_profile("profile")
+
+
+def test_a_prompt_and_a_notebook_show_profiles_and_plans_as_print_does(profile, step, batch):
+    assert repr(profile) == str(profile)
+    plan = step.plan(*batch)
+    assert repr(plan.explain()) == str(plan.explain())
+
+
+def test_a_plan_shows_its_inputs_and_its_size(step, batch):
+    plan = step.plan(*batch)
+    *_, last = plan.explain().splitlines()
+    phases, ops, arena, most = last.split(", ")
+    assert repr(plan) == f"Program(input (N, 64), target (N,): {ops} in {phases}, {arena}, {most})"

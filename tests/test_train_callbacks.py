@@ -148,9 +148,36 @@ def test_a_terminal_shows_a_bar_and_then_the_line():
     assert sum(line.strip("\r ").startswith("epoch 2/2  loss ") for line in text.split("\r")) == 1
 
 
-def test_verbose_false_prints_nothing(capsys):
-    make().fit((X, Y), verbose=False)
+@pytest.mark.parametrize("verbose", [False, 0, np.int64(0)])
+def test_verbose_false_prints_nothing(capsys, verbose):
+    make().fit((X, Y), verbose=verbose)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("verbose", "bar"), [(True, True), (1, True), (2, False)])
+def test_verbose_is_kerass_1_a_bar_and_2_a_line_an_epoch(monkeypatch, verbose, bar):
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    make().fit((X, Y), epochs=2, verbose=verbose)
+    text = out.getvalue()
+    assert ("epoch 1/2:" in text) is bar
+    assert sum(line.strip("\r ").startswith("epoch 2/2  loss ") for line in text.replace("\n", "\r").split("\r")) == 1
+
+
+@pytest.mark.parametrize(("verbose", "error"), [(3, ValueError), (-1, ValueError), ("2", TypeError), (1.0, TypeError)])
+def test_another_verbose_is_refused(verbose, error):
+    trainer = make()
+    with pytest.raises(error, match=r"^verbose must be an int from 0 to 2"):
+        trainer.fit((X, Y), verbose=verbose)
+    assert trainer.step == 0
+
+
+def test_a_history_shows_how_many_epochs_it_has_and_how_the_last_ended():
+    assert repr(callbacks.History()) == "History(0 epochs)"
+    history = make().fit((X, Y), validation_data=(XV, YV), epochs=2, verbose=0)
+    logs = {name: values[-1] for name, values in history.history.items()}
+    names = ("loss", "accuracy", "val_loss", "val_accuracy")
+    assert repr(history) == f"History(2 epochs, {', '.join(f'{name} {logs[name]:.4g}' for name in names)})"
 
 
 # ---- EarlyStopping -----------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def test_metrics_have_the_names_of_their_functions():
         (["accuracy", "accuracy"], ValueError),
         ("accuracy", TypeError),
         ([3], TypeError),
-        (None, TypeError),
+        ([dict], TypeError),
     ],
 )
 def test_unknown_metrics_are_refused(metrics, error):

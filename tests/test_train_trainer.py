@@ -492,3 +492,17 @@ def test_training_beside_prediction_trains_in_training_mode():
     stop.set()
     thread.join()
     assert model[1].num_batches_tracked.data == 200
+
+
+def test_a_trainer_and_a_step_show_what_they_are_made_of_and_how_far_they_are():
+    trainer = make(momentum=0.9)
+    parts = f"model=Sequential, loss=CrossEntropyLoss(), optimizer={trainer.optimizer!r}"
+    assert repr(trainer) == f"Trainer({parts}, metrics=[accuracy], epoch=0, step=0)"
+    trainer.fit((X, Y), epochs=2, batch_size=50, verbose=0)
+    assert repr(trainer) == f"Trainer({parts}, metrics=[accuracy], epoch=2, step=4)"
+    assert repr(fn.TrainStep(trainer.model, trainer.loss, trainer.optimizer)) == f"TrainStep({parts})"
+
+    def squares(output, target):
+        return ((output - target) ** 2).mean()
+
+    assert "loss=squares, " in repr(fn.TrainStep(trainer.model, squares, trainer.optimizer))

@@ -27,14 +27,12 @@ DIRECTIONS = {"forward": None, "input gradient": 0, "weight gradient": 1}
 
 @functools.cache
 def layer(name: str, direction: str):
-    from fastnn.ops.shape import transpose
-
     batch, fan_in, fan_out, size, stride, padding, image = LAYERS[name]
 
     def convolve(x, w):
         """Both as the kernels want them: (N, H, W, IC) and (KH, KW, IC, OC)."""
-        y = F.conv2d(transpose(x, (0, 3, 1, 2)), transpose(w, (3, 2, 0, 1)), None, stride, padding)
-        return transpose(y, (0, 2, 3, 1))
+        y = F.conv2d(x.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1), None, stride, padding)
+        return y.permute(0, 2, 3, 1)
 
     x, w = array(batch, image, image, fan_in), array(size, size, fan_in, fan_out)
     return kernel(convolve, x, w, wrt=DIRECTIONS[direction])

@@ -19,12 +19,10 @@ POOLS = {
 
 @functools.cache
 def pool(name: str, direction: str):
-    from fastnn.ops.shape import transpose
-
     function, batch, size, channels = POOLS[name]
 
     def pooled(x):
-        return transpose(function(transpose(x, (0, 3, 1, 2))), (0, 2, 3, 1))
+        return function(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     return kernel(pooled, array(batch, size, size, channels), wrt=None if direction == "forward" else 0)
 

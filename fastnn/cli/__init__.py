@@ -8,6 +8,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from fastnn.cli.options import parser
+from fastnn.config import set_num_threads
+from fastnn.data._folders import DataNotFoundError
+
 _LONGEST_LINE = 2000
 
 
@@ -25,15 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well; 1 where a loss or an output is not finite, and 2 after wrong options, or
         missing or damaged files, which one line on standard error explains; 130 after Ctrl-C.
     """
-    from fastnn.cli.options import parser
-
     args = parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn  # type: ignore[assignment]
             if args.threads is not None:
-                from fastnn.config import set_num_threads
-
                 set_num_threads(args.threads)
             status: int = args.command(args)
         sys.stdout.flush()
@@ -42,18 +42,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fastnn: interrupted{interrupt}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read the output has gone (`| head`); the interpreter must not flush into the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has gone (`| head`).
+        _discard_output()
         return 1
     except FloatingPointError as error:
         return _fail(str(error), 1)
     except MemoryError as error:
         return _fail(f"not enough memory: {error}")
+    except DataNotFoundError as error:
+        return _fail(f"{error.advice}, or say where they are with --data-dir or the environment variable FASTNN_DATA")
     except OSError as error:
-        named = error.filename is not None and error.strerror is not None
-        return _fail(f"{error.filename}: {error.strerror}" if named else str(error))
+        if error.errno is None:
+            return _fail(str(error))
+        if error.filename is None:  # as no file: what is printed could not be, on a full disk perhaps
+            _discard_output()
+        return _fail(f"{error.filename or 'standard output'}: {error.strerror}")
     except ValueError as error:
         return _fail(str(error))
+
+
+def _discard_output() -> None:
+    """Let what is still to be printed go nowhere: the interpreter would try once more, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, status: int = 2) -> int:

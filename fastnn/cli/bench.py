@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import io
 import os
 import statistics
 import sys
@@ -15,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import config, models, nn, optim
-from fastnn.cli.output import print_json
+from fastnn import config, models, nn, optim, plotting
+from fastnn.cli.output import print_json, without_a_window, write_picture
 from fastnn.cli.run import Run
-from fastnn.files import write_atomically
 from fastnn.lowering.explain import work
 from fastnn.lowering.profile import Profile
 from fastnn.lowering.program import Program
@@ -47,10 +45,15 @@ def run(args: argparse.Namespace) -> int:
     """Time a network on one thread and on all, and hold it against what the machine gives."""
     if not args.seconds > 0:
         raise ValueError(f"--seconds: expected more than 0, got {args.seconds}")
+    if args.plot:
+        without_a_window()
     name, model, shape = _model(args)
     size = args.batch_size or 64
     x = np.random.default_rng(0).standard_normal((size, *shape), dtype=np.float32)
-    target, loss = _target(model, x)
+    try:
+        target, loss = _target(model, x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--model {name} with an --input of {','.join(map(str, shape))}: {error}") from None
     step = TrainStep(model, loss, OPTIMIZERS[args.optimizer or "sgd"](model.parameters()))
     frozen = model.frozen()
     counts = sorted({1, config.get_num_threads()})
@@ -86,13 +89,15 @@ def _model(args: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...]]:
     """The network, in training mode, with its name and the sizes of one sample."""
     if args.run is not None:
         if args.model is not None or args.input is not None:
-            raise ValueError("RUN: it has a model and an input already; give --model and --input without one")
+            raise ValueError(f"RUN {args.run}: it has a model and an input already; leave --model and --input out")
         place = Run.open(args.run)
         return place.folder, place.load_model().train(), place.config.set.image
     name = args.model or "lenet5"
     if ":" in name:
         if args.input is None:
-            raise ValueError("--input: the sizes of one sample are needed for a model of your own")
+            raise ValueError(
+                "--input: the sizes of one sample are needed for a model of your own, such as --input 3,32,32"
+            )
         model = _own(name)
     else:
         make = getattr(models, name, None)
@@ -122,7 +127,7 @@ def _target(model: nn.Module, x: Array) -> tuple[Array, nn.Module]:
     output = model.eval()(x[:1])
     model.train()
     if not isinstance(output, np.ndarray):
-        raise ValueError(f"--model: its output is a {type(output).__name__}; one array is expected")
+        raise ValueError(f"its output is a {type(output).__name__}; one array is expected")
     if output.ndim == 2 and output.shape[1] > 1:
         labels = np.random.default_rng(1).integers(0, output.shape[1], len(x))
         return labels, nn.CrossEntropyLoss()
@@ -175,14 +180,4 @@ def _keep(profile: Profile, args: argparse.Namespace) -> None:
     if args.trace:
         profile.save_trace(args.trace)
     if args.plot:
-        from fastnn import plotting
-
-        try:
-            plotting.pyplot().switch_backend("Agg")  # a file needs no window
-        except ImportError as error:
-            raise ValueError(str(error)) from None
-        image = io.BytesIO()
-        figure = plotting.pyplot().figure(figsize=(11, 7), layout="constrained")
-        plotting.plot_profile(profile, figure)
-        figure.savefig(image, format="png", dpi=120)
-        write_atomically(args.plot, image.getvalue())
+        write_picture(args.plot, lambda: plotting.plot_profile(profile))

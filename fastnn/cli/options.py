@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 from typing import Any, NoReturn
 
+import fastnn
 from fastnn.cli import bench, evaluate, info, plot, predict, train
 from fastnn.cli.run import DEFAULTS, MODELS, SETS
 
@@ -18,8 +21,6 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """The parser of all commands; a parsed command is in ``args.command``."""
-    import fastnn
-
     top = Parser(prog="fastnn", description="Trains and runs neural networks on CPUs.")
     top.add_argument("--version", action="version", version=f"fastnn {fastnn.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -43,7 +44,10 @@ def _command(commands: Any, name: str, run: Any, text: str) -> Parser:
 
 
 def _train(commands: Any) -> None:
-    text = "Train a network and leave a run folder; without options, on embedded digits."
+    text = (
+        "Train a network and leave a run folder; without options, on embedded digits. A tenth of the training data is "
+        "held out for validation; the test set is measured when training is done."
+    )
     command = _command(commands, "train", train.run, text)
     each = "; ".join(
         f"{model} on {name}: " + ", ".join(f"{k} {_text(v)}" for k, v in values.items())
@@ -62,11 +66,11 @@ def _train(commands: Any) -> None:
     add("--epochs", type=_at_least(1), metavar="N")
     add("--batch-size", type=_at_least(1), metavar="N")
     add("--optimizer", choices=["sgd", "adam", "adamw"])
-    add("--lr", type=float, metavar="X", help="learning rate at the beginning")
+    add("--lr", type=_number(), metavar="X", help="learning rate at the beginning")
     add("--schedule", choices=["cosine", "constant"], help="of the learning rate; default: cosine")
-    add("--momentum", type=float, metavar="X", help="of sgd; default: 0.9")
-    add("--weight-decay", type=float, metavar="X")
-    add("--dropout", type=float, metavar="P", help="probability of dropping a value of mlp")
+    add("--momentum", type=_number(), metavar="X", help="of sgd; default: 0.9")
+    add("--weight-decay", type=_number(), metavar="X")
+    add("--dropout", type=_number(1), metavar="P", help="probability of dropping a value of mlp")
     add(
         "--shifts",
         action=argparse.BooleanOptionalAction,
@@ -85,7 +89,7 @@ def _train(commands: Any) -> None:
 def _eval(commands: Any) -> None:
     command = _command(commands, "eval", evaluate.run, "Loss and accuracy of a run.")
     _add_run(command)
-    command.add_argument("--split", choices=["train", "test"], default="test", help="default: test")
+    command.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
 
 
 def _predict(commands: Any) -> None:
@@ -158,6 +162,20 @@ def _at_least(minimum: int) -> Any:
         return number
 
     return integer
+
+
+def _number(maximum: float = sys.float_info.max) -> Any:
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= maximum:
+            wanted = f"from 0 to {maximum:g}" if maximum < sys.float_info.max else "of at least 0"
+            raise argparse.ArgumentTypeError(f"expected a number {wanted}, got {text!r}")
+        return value
+
+    return number
 
 
 def _sizes(text: str) -> list[int]:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 from collections.abc import Callable
 from typing import Any
 
 from fastnn import data, plotting
-from fastnn.cli.output import print_json
+from fastnn.cli.output import print_json, without_a_window, write_picture
 from fastnn.cli.run import Run
-from fastnn.files import write_atomically
 from fastnn.train.evaluation import predict
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw a run: its curves, its first layer, what that makes of an image, and its mistakes."""
-    try:
-        plotting.pyplot().switch_backend("Agg")  # a file needs no window
-    except ImportError as error:
-        raise ValueError(str(error)) from None
+    without_a_window()
     place = Run.open(args.run)
     model = place.load_model()
     images, labels = place.config.load_data("test", place.data_folder(args.data_dir))
     if not 0 <= args.sample < len(images):
-        raise ValueError(f"--sample: {args.sample} of {len(images)} test images")
+        raise ValueError(f"--sample: expected a test image from 0 to {len(images) - 1}, got {args.sample}")
     convolves = any(p.data.ndim == 4 for p in model.parameters())
     shape = None if convolves else images.shape[1:]
     names = {"cifar10": data.CIFAR10_CLASSES}.get(place.config.data)
@@ -39,26 +34,16 @@ def run(args: argparse.Namespace) -> int:
             model, images[args.sample], args.layer
         )
     elif args.layer is not None:
-        raise ValueError("--layer: the run's network has no layer that makes images")
+        raise ValueError(f"--layer: no layer of {place.config.model} makes images; leave {args.layer} out")
 
     folder = place.folder if args.out is None else args.out
     os.makedirs(folder, exist_ok=True)
     files = []
     for name, draw in pictures.items():
         files.append(os.path.join(folder, f"{name}.png"))
-        _write(files[-1], draw)
+        write_picture(files[-1], draw)
     if args.json:
         print_json({"run": place.folder, "files": files})
     else:
         print("\n".join(files))
     return 0
-
-
-def _write(path: str, draw: Callable[[], Any]) -> None:
-    figure = draw()
-    image = io.BytesIO()
-    try:
-        figure.savefig(image, format="png", dpi=120)
-    finally:
-        plotting.pyplot().close(figure)
-    write_atomically(path, image.getvalue())

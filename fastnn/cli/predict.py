@@ -13,7 +13,8 @@ import numpy as np
 from fastnn import _check, nn
 from fastnn.cli.output import print_json
 from fastnn.cli.run import Config, Run
-from fastnn.data import read_idx
+from fastnn.data.idx import NotIDXError, read_idx
+from fastnn.files import named
 from fastnn.train.evaluation import predict
 
 
@@ -29,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     if args.samples is not None:
         if args.samples.stop > len(images):
             raise ValueError(
-                f"--samples: {args.samples.start}:{args.samples.stop} of {len(images)} samples"
+                f"--samples: expected a part of the {len(images)} samples, 0:{len(images)}, got "
+                f"{args.samples.start}:{args.samples.stop}"
             )
         images = images[args.samples]
         labels = None if labels is None else labels[args.samples]
@@ -77,8 +79,14 @@ def _samples(path: str, config: Config) -> np.ndarray[Any, Any]:
 
 def _read(path: str) -> np.ndarray[Any, Any]:
     if not path.endswith(".npy"):
-        return read_idx(path)
-    with open(path, "rb") as file:
+        try:
+            return read_idx(path)
+        except NotIDXError as error:
+            raise ValueError(
+                f"{error}. Samples are read from .npy files, by that ending, and from IDX files; numbers in a text "
+                f"file become one by np.save('samples.npy', np.loadtxt({path!r}, delimiter=','))"
+            ) from None
+    with named(path), open(path, "rb") as file:
         try:
             shape, columns, dtype = _header(file)
         except OSError:

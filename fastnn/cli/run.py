@@ -14,20 +14,27 @@ import itertools
 import json
 import math
 import os
+import shlex
 import sys
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 import fastnn
 from fastnn import _check, data, models, nn
 from fastnn.data import DataLoader, _folders
-from fastnn.files import read_forms, write_atomically
+from fastnn.files import named, read_forms, write_atomically
+from fastnn.train.checkpoint import read_checkpoint
+
+Samples: TypeAlias = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]  # images and labels
 
 _LARGEST_CONFIG = 1 << 20  # bytes
 _LARGEST_SIZE = 2**31  # of a layer, a batch
+_HELD_OUT = 0.1  # of the training data, for validation
+_NO_EPOCH = 2**64 - 1  # the words of a seed that no epoch draws
 
 
 @dataclass(frozen=True)
@@ -136,14 +143,14 @@ class Config:
         values["model"], values["data"] = pair
         for option in ("hidden", "dropout"):
             if option in chosen and pair[0] != "mlp":
-                raise ValueError(f"--{option}: it goes with --model mlp")
+                raise ValueError(f"--{option}: it goes with --model mlp, not {pair[0]}; leave it out")
         if values["crops"] and pair[1] != "cifar10":
-            raise ValueError("--crops: it goes with --data cifar10")
+            raise ValueError(f"--crops: it goes with --data cifar10, not {pair[1]}; leave it out")
         values.setdefault("schedule", "cosine")
         values.setdefault("seed", 0)
         values.setdefault("lr", RATES[values["optimizer"]])
         if values["optimizer"] != "sgd" and "momentum" in chosen:
-            raise ValueError("--momentum: it goes with --optimizer sgd")
+            raise ValueError(f"--momentum: it goes with --optimizer sgd, not {values['optimizer']}; leave it out")
         values.setdefault("momentum", 0.9 if values["optimizer"] == "sgd" else 0.0)
         folder = values.get("data_dir")
         values["data_dir"] = None if folder is None else os.path.abspath(folder)
@@ -160,37 +167,58 @@ class Config:
         model: nn.Module = getattr(models, self.model)(self.set.classes)
         return model
 
-    def load_data(
-        self, split: str, folder: str | None
-    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Images (N, C, H, W) and labels of "train" or "test", as networks take them; see Run.data_folder."""
-        if self.data == "digits":
-            return data.digits(split)
-        if self.data == "mnist":
-            return data.mnist(folder, split)
-        images, labels = data.cifar10(folder, split, normalize=False)
-        return self.set.scaled(images), labels
+    def load_data(self, split: str, folder: str | None) -> Samples:
+        """Images (N, C, H, W) and labels of "train", "validation" or "test", as networks take them; see
+        Run.data_folder."""
+        whole = self._read("test" if split == "test" else "train", folder)
+        return self._as_taken(whole if split == "test" else self._parts(whole)[split])
 
-    def training_loader(self, folder: str | None) -> DataLoader:
-        """What the network is trained on: with `shifts`, five images for each of the set; with
-        `crops`, each image moved and mirrored by chance."""
+    def training_data(self, folder: str | None) -> tuple[DataLoader, Samples]:
+        """What the network is trained on, and what it is validated on, as `load_data` gives it.
+
+        With `shifts` it is trained on five images for each of the set; with `crops`, each image is moved and
+        mirrored by chance.
+        """
+        parts = self._parts(self._read("train", folder))
         augment: list[Any] = []
         if self.data == "cifar10":
             # Bytes are a quarter of the memory, and are moved and mirrored in a quarter of the time.
-            images, labels = data.cifar10(folder, normalize=False)
+            images, labels = parts["train"]
             if self.crops:
                 augment += [data.RandomCrop(images.shape[2], padding=4), data.RandomHorizontalFlip()]
         else:
-            images, labels = self.load_data("train", folder)
+            images, labels = self._as_taken(parts["train"])
         if self.set.normalize is not None:
             augment.append(self.set.normalize)
-        return DataLoader(
+        loader = DataLoader(
             Shifted(images, labels) if self.shifts else (images, labels),
             self.batch_size,
             shuffle=True,
             seed=self.seed,
             augment=data.Compose(augment) if augment else None,
         )
+        return loader, self._as_taken(parts["validation"])
+
+    def _read(self, split: str, folder: str | None) -> Samples:
+        """Images and labels of "train" or "test" as the set has them."""
+        if self.data == "digits":
+            return data.digits(split)
+        return {"mnist": data.mnist, "cifar10": data.cifar10}[self.data](split, folder, normalize=False)
+
+    def _as_taken(self, samples: Samples) -> Samples:
+        images, labels = samples
+        return (images if images.dtype == np.float32 else self.set.scaled(images)), labels
+
+    def _parts(self, samples: Samples) -> dict[str, Samples]:
+        """The training data in two: a tenth, which the seed chooses, is for validation."""
+        images, labels = samples
+        words = np.random.Philox(key=np.array([self.seed, _NO_EPOCH], np.uint64)).random_raw(len(labels))
+        held_out = np.zeros(len(labels), bool)
+        held_out[np.argsort(words, kind="stable")[: max(1, round(_HELD_OUT * len(labels)))]] = True
+        return {
+            "train": (images[~held_out], labels[~held_out]),
+            "validation": (images[held_out], labels[held_out]),
+        }
 
 
 def _model_and_data(model: str | None, name: str | None) -> tuple[str, str]:
@@ -199,7 +227,7 @@ def _model_and_data(model: str | None, name: str | None) -> tuple[str, str]:
         if model in (None, pair[0]) and name in (None, pair[1]):
             return pair
     sets = ", ".join(known for network, known in DEFAULTS if network == model)
-    raise ValueError(f"--data {name}: --model {model} goes with {sets}")
+    raise ValueError(f"--data: --model {model} goes with {sets}, got {name}")
 
 
 class Shifted:
@@ -215,9 +243,7 @@ class Shifted:
     def __len__(self) -> int:
         return len(self.labels) * len(self.moves)
 
-    def __getitem__(
-        self, index: np.ndarray[Any, np.dtype[np.int64]]
-    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def __getitem__(self, index: np.ndarray[Any, np.dtype[np.int64]]) -> Samples:
         row, move = np.divmod(index, len(self.moves))
         height, width = self.size
         channels = self.padded.shape[1]
@@ -261,9 +287,28 @@ class Run:
             raise ValueError(f"--out: {folder} exists already; give another, or --resume it")
         else:
             os.makedirs(folder, exist_ok=True)
-        run = cls(folder, config)
-        run.save_config()
-        return run
+        return cls(folder, config)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Let no other process train this run, until the block ends or this process does, however it ends.
+
+        The system locks the folder itself, so that nothing is left behind; a file system that cannot is warned of.
+        """
+        import fcntl
+
+        place = os.open(self.folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.folder}: another process is training this run; wait for its end") from None
+            except OSError as error:
+                reason = error.strerror
+                warnings.warn(f"{self.folder} cannot be locked ({reason}); train it in one process alone", stacklevel=3)
+            yield
+        finally:
+            os.close(place)
 
     def save_config(self) -> None:
         text = json.dumps(asdict(self.config), indent=2) + "\n"
@@ -280,11 +325,11 @@ class Run:
         """
         path = os.path.join(folder, "config.json")
         if not os.path.isdir(folder):
-            raise FileNotFoundError(f"there is no folder {folder}")
+            raise FileNotFoundError(f"RUN: there is no folder {folder}; fastnn train makes one")
         if not os.path.isfile(path):
             raise FileNotFoundError(f"{folder} is no run folder: it holds no config.json")
         try:
-            with open(path, "rb") as file:
+            with named(path), open(path, "rb") as file:
                 text = file.read(_LARGEST_CONFIG + 1)
             if len(text) > _LARGEST_CONFIG:
                 raise ValueError(f"it has more than {_LARGEST_CONFIG} bytes")
@@ -296,9 +341,27 @@ class Run:
             raise ValueError(f"{path} is damaged or no configuration of a run: {problem}") from None
 
     def load_model(self) -> nn.Module:
-        """The model with the weights that training left."""
+        """The model with the weights that training left.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If they are missing, which is so until the first epoch is done, or damaged.
+        """
+        if not os.path.lexists(self.weights):
+            raise FileNotFoundError(self._why_no_weights())
         self.check_size(self.weights)
         return self.config.make_model().load(self.weights)
+
+    def _why_no_weights(self) -> str:
+        if os.path.lexists(self.checkpoint):
+            self.check_size(self.checkpoint, "model/")
+            if read_checkpoint(self.checkpoint)[0]["epoch"]:
+                return f"there is no file {self.weights}"
+            way = f"go on with: fastnn train --resume {shlex.quote(self.folder)}"
+        else:
+            way = "begin a new run"
+        return f"{self.folder} has no weights yet, since no epoch of its training is done; {way}"
 
     def check_size(self, path: str, prefix: str = "") -> None:
         """ValueError unless a file's tensors with a prefix have as many numbers as the network that the

@@ -26,9 +26,14 @@ from fastnn.train.checkpoint import read_checkpoint
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, evaluate on the test set, and leave a run folder."""
+    """Train, with a part of the training data held out for validation; leave a run folder; at last, test."""
+    with contextlib.ExitStack() as until_done:
+        return _train(args, until_done)
+
+
+def _train(args: argparse.Namespace, until_done: contextlib.ExitStack) -> int:
     given = {field.name: getattr(args, field.name, None) for field in fields(Config)}
-    resumed = None if args.resume is None else _resume(args, given)
+    resumed = None if args.resume is None else _resume(args, given, until_done)
     config = resumed.config if resumed else Config.of(given)
     manual_seed(config.seed)
     # The user names the folder, now or before; what a run that is resumed names is not taken unasked.
@@ -37,8 +42,11 @@ def run(args: argparse.Namespace) -> int:
         remember_data_folder(folder)
     model = config.make_model()
     trainer = Trainer(model, nn.CrossEntropyLoss(), make_optimizer(config, model))
-    train, test = config.training_loader(folder), config.load_data("test", folder)
+    train, validation = config.training_data(folder)
+    test = config.load_data("test", folder)
     place = resumed or Run.make(args.out, config)
+    if resumed is None:
+        until_done.enter_context(place.lock())
     place.save_config()
 
     samples = len(train.dataset)
@@ -46,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     out = sys.stderr if args.json else sys.stdout
     print(
         f"fastnn {fastnn.__version__}: {describe_model(config)} on {config.data}, "
-        f"{count} samples to train, {len(test[0])} to test; {get_num_threads()} "
+        f"{count} samples to train, {len(validation[0])} to validate, {len(test[0])} to test; {get_num_threads()} "
         f"thread{'s' if get_num_threads() > 1 else ''}, {runtime.get_isa()}; {place.folder}",
         file=out,
         flush=True,
@@ -54,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     with _hint(place):
         history = trainer.fit(
             train,
-            validation_data=test,
+            validation_data=validation,
             epochs=config.epochs,
             resume=place.checkpoint if resumed else None,
             callbacks=[
@@ -65,10 +73,9 @@ def run(args: argparse.Namespace) -> int:
                 callbacks.ModelCheckpoint(place.checkpoint),
             ],
         ).history
-    loss = history["val_loss"][-1]
-    if not math.isfinite(loss):
-        raise FloatingPointError(f"{place.weights}: the loss on the test set is {loss}")
-    error = 1 - history["val_accuracy"][-1]
+    tested = trainer.evaluate(test)
+    if not math.isfinite(tested["loss"]):
+        raise FloatingPointError(f"{place.weights}: the loss on the test set is {tested['loss']}")
     speed = statistics.median(history["samples_per_second"])
     result = {
         "run": place.folder,
@@ -77,13 +84,14 @@ def run(args: argparse.Namespace) -> int:
         "samples_per_second": speed,
         "seconds_per_epoch": samples / speed,
         "train": {"loss": history["loss"][-1], "accuracy": history["accuracy"][-1]},
-        "test": {"loss": loss, "accuracy": history["val_accuracy"][-1]},
+        "validation": {"loss": history["val_loss"][-1], "accuracy": history["val_accuracy"][-1]},
+        "test": tested,
     }
     if args.json:
         print_json(result)
     else:
         print(
-            f"test error {100 * error:.2f}%, {samples / speed:.2f} s an epoch, "
+            f"test error {100 * (1 - tested['accuracy']):.2f}%, {samples / speed:.2f} s an epoch, "
             f"{speed:,.0f} samples/s (medians); the run is in {place.folder}"
         )
     return 0
@@ -107,11 +115,12 @@ def schedule(config: Config) -> Callable[[int], float]:
     return lambda epoch: config.lr * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
 
 
-def _resume(args: argparse.Namespace, given: dict[str, Any]) -> Run:
+def _resume(args: argparse.Namespace, given: dict[str, Any], until_done: contextlib.ExitStack) -> Run:
     for name, value in {**given, "out": args.out}.items():
         if value is not None and name not in ("epochs", "data_dir"):
-            raise ValueError(f"--{name.replace('_', '-')}: the run of --resume has its own already")
+            raise ValueError(f"--{name.replace('_', '-')}: the run of --resume has its own already; leave it out")
     run = Run.open(args.resume)
+    until_done.enter_context(run.lock())
     if given["epochs"] is not None:
         run.config = replace(run.config, epochs=given["epochs"])
     if given["data_dir"] is not None:

@@ -1,11 +1,40 @@
-"""Where data files are looked for."""
+"""What is asked of data sets in files: a split, and a folder or those where data are looked for."""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from fastnn import _check
+
+
+class DataNotFoundError(FileNotFoundError):
+    """Files of a data set are in none of the places.
+
+    Attributes
+    ----------
+    advice : str
+        What is missing, and where to put it; how a place is named is for whoever was given its name.
+    """
+
+    def __init__(self, advice: str) -> None:
+        super().__init__(f"{advice}, or say where they are with root= or the environment variable FASTNN_DATA.")
+        self.advice = advice
+
+
+def split_of(split: Any, *known: str) -> str:
+    """Return `split` if it is one of the known ones; ValueError otherwise, for a folder too.
+
+    torchvision's functions take the folder first.
+    """
+    if not isinstance(split, str) or split not in known:
+        names = ", ".join(map(repr, known))
+        raise ValueError(
+            f"split must be one of {names}, got {_check.brief(split)}; the folder of the files is the second "
+            "argument, root"
+        )
+    return split
 
 
 def places(root: str | os.PathLike[str] | None) -> list[str]:

@@ -54,11 +54,12 @@ class Compose:
         if not isinstance(augmentations, (list, tuple)):
             raise TypeError(
                 "augmentations: expected a list or tuple of callables, got "
-                f"{type(augmentations).__name__}"
+                f"{_check.kind_of(augmentations)}"
             )
         for i, augmentation in enumerate(augmentations):
-            if not callable(augmentation):
-                raise TypeError(f"augmentations[{i}]: expected a callable, got {augmentation!r}")
+            if not callable(augmentation) or isinstance(augmentation, type):
+                kind = _check.kind_of(augmentation)
+                raise TypeError(f"augmentations[{i}]: expected a callable, got {kind}")
         self.augmentations = tuple(augmentations)
 
     def __call__(self, batch: Batch, generator: np.random.Generator) -> Batch:

@@ -41,8 +41,9 @@ _CIFAR100_CLASSES = (20, 100)  # of its two label bytes, coarse and fine
 
 
 def cifar10(
-    root: str | os.PathLike[str] | None = None,
     split: str = "train",
+    root: str | os.PathLike[str] | None = None,
+    *,
     flatten: bool = False,
     normalize: bool = True,
     dtype: DTypeLike = np.float32,
@@ -51,12 +52,12 @@ def cifar10(
 
     Parameters
     ----------
+    split : {"train", "test"}, default "train"
     root : path-like, optional
         The folder of the files ``data_batch_1.bin`` ... ``data_batch_5.bin`` and
         ``test_batch.bin``. Without it, ``$FASTNN_DATA`` and then the cache folder
         (``~/.cache/fastnn`` on Linux) are searched. The files may lie there or in its subfolder
         ``cifar-10-batches-bin``, ``cifar10`` or ``cifar10/cifar-10-batches-bin``.
-    split : {"train", "test"}, default "train"
     flatten : bool, default False
         Images as rows of 3 072 values.
     normalize : bool, default True
@@ -87,15 +88,16 @@ def cifar10(
     A. Krizhevsky, "Learning multiple layers of features from tiny images", technical report,
     University of Toronto, 2009, chapter 3.
     """
-    names = _CIFAR10[_check.choice("split", split, *_CIFAR10)]
+    names = _CIFAR10[_folders.split_of(split, *_CIFAR10)]
     paths = _find("CIFAR-10", names, _CIFAR10, ("cifar-10-batches-bin", "cifar10"), root)
     images, labels = _read(paths, (10,), flatten, normalize, dtype)
     return images, labels[:, 0]
 
 
 def cifar100(
-    root: str | os.PathLike[str] | None = None,
     split: str = "train",
+    root: str | os.PathLike[str] | None = None,
+    *,
     flatten: bool = False,
     normalize: bool = True,
     dtype: DTypeLike = np.float32,
@@ -105,10 +107,11 @@ def cifar100(
 
     Parameters
     ----------
+    split : {"train", "test"}, default "train"
     root : path-like, optional
         The folder of the files ``train.bin`` and ``test.bin``, searched for as by `cifar10`, in
         the subfolders ``cifar-100-binary``, ``cifar100`` and ``cifar100/cifar-100-binary``.
-    split, flatten, normalize, dtype
+    flatten, normalize, dtype
         As of `cifar10`.
     labels : {"fine", "coarse"}, default "fine"
         The 100 classes, or the 20 groups of five that they form.
@@ -124,7 +127,7 @@ def cifar100(
     FileNotFoundError, ValueError, TypeError
         As by `cifar10`.
     """
-    names = _CIFAR100[_check.choice("split", split, *_CIFAR100)]
+    names = _CIFAR100[_folders.split_of(split, *_CIFAR100)]
     column = ("coarse", "fine").index(_check.choice("labels", labels, "fine", "coarse"))
     paths = _find("CIFAR-100", names, _CIFAR100, ("cifar-100-binary", "cifar100"), root)
     images, both = _read(paths, _CIFAR100_CLASSES, flatten, normalize, dtype)
@@ -197,8 +200,7 @@ def _find(
         if all(os.path.isfile(path) for path in found):
             return found
     every = ", ".join(name for group in files.values() for name in group)
-    raise FileNotFoundError(
+    raise _folders.DataNotFoundError(
         f"{title}: no folder with {', '.join(names)}. Put {every} of the binary version (not the "
-        f"Python or Matlab version) into {' or '.join(places)}, or into a subfolder {original} "
-        "there, or say where they are with root= or the environment variable FASTNN_DATA."
+        f"Python or Matlab version) into {' or '.join(places)}, or into a subfolder {original} there"
     )

@@ -64,7 +64,9 @@ class ArrayDataset:
         if not arrays:
             raise TypeError("arrays: expected at least one array, got none")
         if transform is not None and not callable(transform):
-            raise TypeError(f"transform: expected a callable or None, got {transform!r}")
+            raise TypeError(
+                f"transform: expected a callable, transform(*batch), or None, got {_check.kind_of(transform)}"
+            )
         self.arrays: Batch = tuple(_as_array(array, i) for i, array in enumerate(arrays))
         self.transform = transform
         if len({len(array) for array in self.arrays}) > 1:
@@ -122,7 +124,7 @@ def as_batch(result: Any, rows: int, source: str) -> Batch:
     """Check what a user's code returned as a batch; make it C-contiguous, in native byte order."""
     if not isinstance(result, tuple):
         raise TypeError(f"{source}: expected a tuple of arrays, got {type(result).__name__}")
-    batch = tuple(np.asarray(_check.unmasked(source, array)) for array in result)
+    batch = tuple(np.asarray(_check.readable(source, array)) for array in result)
     if any(array.shape[:1] != (rows,) for array in batch):
         shapes = ", ".join(str(array.shape) for array in batch)
         raise ValueError(f"{source}: expected arrays of {rows} rows, got shapes {shapes}")
@@ -131,7 +133,7 @@ def as_batch(result: Any, rows: int, source: str) -> Batch:
 
 def _as_array(value: Any, position: int) -> NDArray[Any]:
     name = f"arrays[{position}]"
-    _check.unmasked(name, value)
+    _check.readable(name, value)
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             array = np.from_dlpack(value)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import _check
+from fastnn.files import write_atomically
 
 _TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(np.uint8),
@@ -31,6 +32,10 @@ _MOST_AXES = 32  # of an array in every NumPy
 _LONGEST_AXIS = 2**32 - 1
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 18  # bytes
+
+
+class NotIDXError(ValueError):
+    """A file does not begin as IDX files do."""
 
 
 #: Called with the dtype and shape of a file's header; raises ValueError if they are not those wanted.
@@ -63,7 +68,9 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 def read_checked(path: str, check: Check | None = None) -> NDArray[Any]:
     """As `read_idx`; what `check` refuses is refused before the elements are read, or unpacked."""
-    with open(path, "rb") as file:
+    from fastnn.files import named
+
+    with named(path), open(path, "rb") as file:
         if file.peek(2)[:2] != _GZIP_MAGIC:
             return _read(file, path, check)
 
@@ -114,8 +121,6 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
     header = bytes([0, 0, code, values.ndim]) + np.array(values.shape, ">u4").tobytes()
     elements = np.ascontiguousarray(values, dtype=_TYPES[code]).reshape(-1).view(np.uint8).data
 
-    from fastnn.files import write_atomically
-
     if not path.endswith(".gz"):
         write_atomically(path, header, elements)
         return
@@ -133,7 +138,7 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
 def _read(file: BinaryIO, path: str, check: Check | None) -> NDArray[Any]:
     magic = _read_exactly(file, 4, path, "magic number")
     if magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 1 <= magic[3] <= _MOST_AXES:
-        raise ValueError(
+        raise NotIDXError(
             f"{path}: no IDX file: it begins with the bytes {magic.hex(' ')}; expected 00 00, "
             f"a type ({', '.join(f'{code:02x}' for code in _TYPES)}) and a number of axes from "
             f"01 to {_MOST_AXES:02x}"

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn import _check
 from fastnn.data.dataset import ArrayDataset, Batch, Dataset, as_batch
 from fastnn.data.prefetch import ahead
+from fastnn_ext.atomic import commit
 
 
 class DataLoader:
@@ -86,8 +87,10 @@ class DataLoader:
         self.seed = _as_seed(seed)
         self.drop_last = _check.flag("drop_last", drop_last)
         self.prefetch = _check.integer("prefetch", prefetch, 0)
-        if augment is not None and not callable(augment):
-            raise TypeError(f"augment: expected a callable or None, got {augment!r}")
+        if augment is not None and (not callable(augment) or isinstance(augment, type)):
+            raise TypeError(
+                f"augment: expected a callable, augment(batch, generator), or None, got {_check.kind_of(augment)}"
+            )
         self.augment = augment
         self._samples = len(self.dataset)
         if self._samples == 0:
@@ -147,8 +150,6 @@ class DataLoader:
             For keys or values that `state_dict` does not return, and for a loader that differs.
             The loader is left as it was.
         """
-        from fastnn_ext.atomic import commit
-
         commit([], [], self._staged(state))
 
     def _staged(self, state: Any) -> list[tuple[Any, str, Any]]:
@@ -225,10 +226,10 @@ def _as_dataset(value: Any) -> Dataset:
         return ArrayDataset(*value)
     if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
         return ArrayDataset(value)
-    if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
+    if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")) or isinstance(value, (Mapping, str)):
         raise TypeError(
             "dataset: expected a tuple of arrays, or an object with len(dataset) and "
-            f"dataset[indices], got {type(value).__name__}"
+            f"dataset[indices], got {_check.kind_of(value)}"
         )
     dataset: Dataset = value
     return dataset

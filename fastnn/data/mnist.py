@@ -20,8 +20,9 @@ _SUBFOLDERS = ("", "mnist", "MNIST/raw")  # the last is torchvision's
 
 
 def mnist(
-    root: str | os.PathLike[str] | None = None,
     split: str = "train",
+    root: str | os.PathLike[str] | None = None,
+    *,
     flatten: bool = False,
     normalize: bool = True,
     dtype: DTypeLike = np.float32,
@@ -32,11 +33,11 @@ def mnist(
 
     Parameters
     ----------
+    split : {"train", "test"}, default "train"
     root : path-like, optional
         The folder of the files. Without it, ``$FASTNN_DATA`` and then the cache folder
         (``~/.cache/fastnn`` on Linux) are searched. The files, compressed with gzip or not, may
         lie there or in its subfolder ``mnist`` or ``MNIST/raw``.
-    split : {"train", "test"}, default "train"
     flatten : bool, default False
         Images as rows of 784 values.
     normalize : bool, default True
@@ -65,7 +66,7 @@ def mnist(
     Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
     recognition", Proceedings of the IEEE 86(11), 1998.
     """
-    names = _NAMES[_check.choice("split", split, *_NAMES)]
+    names = _NAMES[_folders.split_of(split, *_NAMES)]
     flatten = _check.flag("flatten", flatten)
     normalize = _check.flag("normalize", normalize)
     dtype = _check.floating("dtype", dtype)
@@ -102,10 +103,9 @@ def _find(names: tuple[str, ...], root: str | os.PathLike[str] | None) -> list[s
         if all(os.path.isfile(path) for path in found):
             return found
     four = ", ".join(name for pair in _NAMES.values() for name in pair)
-    raise FileNotFoundError(
+    raise _folders.DataNotFoundError(
         f"MNIST: no folder with both {names[0]} and {names[1]}. Put the four files {four} (each as "
-        f"it is or with .gz) into {' or '.join(places)}, or into a subfolder mnist there, or say "
-        "where they are with root= or the environment variable FASTNN_DATA."
+        f"it is or with .gz) into {' or '.join(places)}, or into a subfolder mnist there"
     )
 
 

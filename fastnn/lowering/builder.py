@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from fastnn.graph import Graph, Node, Shape, Tensor, count, linear
-from fastnn.ops.base import INPUT, MEMORY, Leaf
+from fastnn.graph import INPUT, MEMORY, Graph, Leaf, Node, Temporary, Tensor
+from fastnn.lowering.signature import Parameter, Signature, places, signature
+from fastnn.seed import state
+from fastnn.sizes import Shape, count, linear
 
 DTYPE_CODES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1, np.dtype(np.int64): 2}
 
@@ -35,37 +37,43 @@ class Buffer:
 
 
 @dataclass(eq=False)
-class Temporary:
-    """Memory that an op needs between two native ops of its own."""
-
-    shape: Shape
-    dtype: np.dtype[Any]
-
-
-@dataclass(eq=False)
 class NativeOp:
     """One native op before it has a place in time and memory."""
 
-    kernel: str
+    signature: Signature
     dtype: int
-    buffers: list[Buffer | None]  # outputs first
+    names: list[str]  # of the operands, outputs first
+    buffers: list[Buffer | None]
     n_outputs: int
     dims: list[Size]
     scalars: list[float]
     stage: int
     commit: bool
-    in_place: tuple[int, ...]  # inputs whose memory output 0 may take
     callback: Any
     node: Node | None
-    shapes: list[Shape] = field(default_factory=list)
-    writes: tuple[int, ...] = ()  # inputs that are written to as well
+    flops: int
+    shapes: dict[str, Shape]  # of the operands that have one
     once: bool = False  # depends on constants alone: computed once for a batch size, and kept
 
+    @property
+    def kernel(self) -> str:
+        return self.signature.kernel
+
     def outputs(self) -> list[Buffer]:
-        entries = [*self.buffers[: self.n_outputs], *(self.buffers[self.n_outputs + i] for i in self.writes)]
-        return [b for b in entries if b is not None]
+        """What it writes to."""
+        written = self._inputs_that(lambda parameter: parameter.written)
+        return [b for b in (*self.buffers[: self.n_outputs], *written) if b is not None]
+
+    def replaceable(self) -> list[Buffer]:
+        """Inputs in whose memory the first output may lie."""
+        return [b for b in self._inputs_that(lambda parameter: parameter.in_place) if b is not None]
+
+    def _inputs_that(self, fits: Callable[[Parameter], bool]) -> list[Buffer | None]:
+        names = {parameter.name for parameter in self.signature.inputs if fits(parameter)}
+        return [b for name, b in zip(self.names, self.buffers, strict=True) if name in names]
 
     def inputs(self) -> list[Buffer]:
+        """What it reads."""
         return [b for b in self.buffers[self.n_outputs :] if b is not None]
 
 
@@ -88,57 +96,56 @@ class Builder:
         self._fixed_buffers: dict[tuple[int, int], Buffer] = {}
         self._snapshot: Temporary | None = None
         self._node: Node | None = None
-        self._late: list[tuple[int, Node | None, tuple[Any, ...], dict[str, Any]]] = []
+        self._late: list[tuple[int, Node | None, str, dict[str, Any]]] = []
 
     # ---- for Op.lower ---------------------------------------------------------------------------
 
     def emit(
         self,
         kernel: str,
-        outputs: Sequence[Any],
-        inputs: Sequence[Any],
-        dims: Sequence[int],
-        scalars: Sequence[float] = (),
+        /,
         *,
-        in_place: tuple[int, ...] = (),
+        flops: int = 0,
         dtype: np.dtype[Any] | None = None,
         callback: Any = None,
         commit: bool = False,
-        writes: tuple[int, ...] = (),
+        late: int | None = None,
+        **arguments: Any,
     ) -> None:
-        """Append a native op. Operands are tensors, temporaries, buffers or None."""
-        stage = self._node.stage if self._node is not None else self.graph.stage
+        """See `Emitter.emit`."""
+        if late is not None:
+            settings = dict(flops=flops, dtype=dtype, callback=callback, commit=commit, **arguments)
+            self._late.append((late, self._node, kernel, settings))
+            return
+        form = signature(kernel)
+        form.check(arguments)
+        outputs = list(places(form.outputs, arguments, None))
+        operands = [*outputs, *places(form.inputs, arguments, None)]
         if dtype is None:
-            dtype = outputs[0].dtype
-        assert dtype is not None
-        buffers = [None if operand is None else self.storage(operand) for operand in (*outputs, *inputs)]
+            dtype = next(value.dtype for _, value in outputs if value is not None)
+        buffers = [None if value is None else self.storage(value) for _, value in operands]
         made, read = buffers[: len(outputs)], buffers[len(outputs) :]
         # What adds to memory that outlives the run must not be done by halves: it runs at the end.
         commit = commit or any(b.where == "fixed" and b in read for b in made if b is not None)
-        written = [*made, *(read[i] for i in writes)]
-        if any(b.where == "fixed" and not self.fixed[b.index].flags.writeable for b in written if b is not None):
-            raise ValueError(f"{kernel} would write to the read-only arrays of a frozen module")
-        self.ops.append(
-            NativeOp(
-                kernel=kernel,
-                dtype=DTYPE_CODES[dtype],
-                buffers=buffers,
-                n_outputs=len(outputs),
-                dims=[as_size(d) for d in dims],
-                scalars=[float(s) for s in scalars],
-                stage=stage,
-                commit=commit,
-                in_place=in_place,
-                callback=callback,
-                node=self._node,
-                writes=writes,
-                shapes=[o.shape for o in (*outputs, *inputs) if isinstance(o, (Tensor, Temporary))],
-            )
+        op = NativeOp(
+            signature=form,
+            dtype=DTYPE_CODES[dtype],
+            names=[name for name, _ in operands],
+            buffers=buffers,
+            n_outputs=len(outputs),
+            dims=[as_size(size) for _, size in places(form.dims, arguments, 0)],
+            scalars=[float(number) for _, number in places(form.scalars, arguments, 0.0)],
+            stage=self._node.stage if self._node is not None else self.graph.stage,
+            commit=commit,
+            callback=callback,
+            node=self._node,
+            flops=int(flops),
+            shapes={n: o.shape for n, o in operands if isinstance(o, (Tensor, Temporary))},
         )
-
-    def emit_late(self, order: int, *args: Any, **settings: Any) -> None:
-        """Emit behind all nodes, by `order`: where passes may have moved nodes, but effects keep theirs."""
-        self._late.append((order, self._node, args, settings))
+        if any(b.where == "fixed" and not self.fixed[b.index].flags.writeable for b in op.outputs()):
+            what = f"{kernel} would write to the read-only arrays of a frozen module"
+            raise ValueError(f"{what}; train the module that it is a copy of")
+        self.ops.append(op)
 
     def alias(self, output: Tensor, source: Tensor) -> None:
         """The output is the source's memory under another shape."""
@@ -176,17 +183,13 @@ class Builder:
         numbers again, and the backward pass those of its forward.
         """
         if self._snapshot is None:
-            from fastnn.seed import state
-
             node, self._node = self._node, None
             self._snapshot = Temporary((2,), np.dtype(np.int64))
             words = self.array(state())
-            f64 = np.dtype(np.float64)
-            dims = [1, 2, *[1] * 7, 1, *[0] * 7, 1, *[0] * 7, 0, 0]
             self.graph.stage, stage = 0, self.graph.stage
-            self.emit("copy", [self._snapshot], [words], dims, [0.0], dtype=f64)
+            self._copy(self._snapshot, words, 2, np.dtype(np.int64))
             self.ops.insert(0, self.ops.pop())
-            self.emit("advance", [words], [], [], [], dtype=f64, commit=True)
+            self.emit("advance", state=words, dtype=np.dtype(np.float64), commit=True)
             self.graph.stage = stage
             self._node = node
         return self._snapshot
@@ -207,12 +210,12 @@ class Builder:
         for node in self.graph.nodes:
             self._node = node
             node.op.lower(node, self)
-        for _, origin, args, settings in sorted(self._late, key=lambda late: late[0]):
+        for _, origin, kernel, settings in sorted(self._late, key=lambda late: late[0]):
             self._node = origin
-            self.emit(*args, **settings)
+            self.emit(kernel, **settings)
         for tensor, target in copies:
             self._node = tensor.node
-            self._copy(target, tensor)
+            self._copy(target, tensor, count(tensor.shape), tensor.dtype)
         self._node = None
 
     def bind_leaf(self, node: Node) -> None:
@@ -223,7 +226,7 @@ class Builder:
             if self._outlives(tensor):
                 # The caller's array is gone when the backward pass runs: keep a copy.
                 kept = Buffer("arena", _nbytes(tensor))
-                self._copy(kept, tensor)
+                self._copy(kept, tensor, count(tensor.shape), tensor.dtype)
                 self._storage[tensor] = kept
         elif node.op is MEMORY:
             self._storage[tensor] = self.array(node.attrs["array"], constant=node.attrs["constant"])
@@ -246,11 +249,10 @@ class Builder:
             buffer = self._storage[operand] = Buffer("arena", _nbytes(operand))
         return buffer
 
-    def _copy(self, target: Buffer, source: Any) -> None:
-        size = count(source.shape)
-        dims = [1, size, *[1] * 7, 1, *[0] * 7, 1, *[0] * 7, 0, 0]
-        dtype = np.dtype(np.float64) if source.dtype.itemsize == 8 else source.dtype
-        self.emit("copy", [target], [source], dims, [0.0], dtype=dtype)
+    def _copy(self, target: Any, source: Any, size: int, dtype: np.dtype[Any]) -> None:
+        """A copy of `size` elements that lie one behind the other; whole numbers are copied as what is as long."""
+        real = np.dtype(np.float64) if dtype.itemsize == 8 else dtype
+        self.emit("copy", y=target, x=source, ndim=1, shape=[size], y_strides=[1], x_strides=[1], dtype=real)
 
 
 def _nbytes(operand: Any) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.graph import Graph, SpecialiseError, Tensor, TraceError, TraceWarning, recording
+from fastnn.graph import Graph, Tensor, TraceError, TraceWarning, recording
 from fastnn.lowering.call import only, to_array
 from fastnn.lowering.fusion import absorb
 from fastnn.lowering.program import Program
@@ -33,6 +33,7 @@ from fastnn.lowering.trace import (
     trace,
 )
 from fastnn.lowering.watch import Walk, bases
+from fastnn.sizes import SpecialiseError
 from fastnn_ext import runtime
 from fastnn_ext.plan import Arena, Route
 from fastnn_ext.watch import ATTRIBUTE, Fact, Watch, is_checking

@@ -23,7 +23,7 @@ def to_array(value: Any, name: str) -> np.ndarray[Any, Any]:
         For dtypes that plans do not hold (float16, bool, object, ...), and masked arrays: nothing is cast or
         dropped silently.
     """
-    _check.unmasked(name, value)
+    _check.readable(name, value)
     if not isinstance(value, np.ndarray):
         if isinstance(value, Tensor):
             raise TypeError(f"{name} is a traced tensor; arrays are expected outside a trace")
@@ -34,19 +34,29 @@ def to_array(value: Any, name: str) -> np.ndarray[Any, Any]:
                 kind = getattr(value, "dtype", type(value).__name__)
                 raise TypeError(f"{name} of dtype {kind} cannot be read as an array: {error}") from None
         elif isinstance(value, (list, tuple, int, float)) and not isinstance(value, bool):
-            value = np.asarray(value)
-            value = value.astype(np.float32) if value.dtype == np.float64 else value
+            value = _from_sequence(value, name)
         else:
-            value = np.asarray(value)
+            given, value = value, np.asarray(value)
+            if value.dtype.kind in "OUS" and not value.ndim:  # not an array at all
+                raise TypeError(f"{name} must be an array of float32 or float64, got {_check.kind_of(given)}")
     dtype = value.dtype
     if dtype.kind in "iu" and dtype.itemsize <= 8:
         if dtype == np.uint64 and value.size and int(value.max()) > np.iinfo(np.int64).max:
             raise ValueError(f"{name} holds {int(value.max())}, which does not fit int64")
         return _aligned(np.ascontiguousarray(value, np.int64).reshape(value.shape))
     if dtype.kind != "f" or dtype.itemsize not in (4, 8):
-        hint = "; convert it with .astype(np.float32)" if "float" in dtype.name else ""
+        hint = "; convert it with .astype(np.float32)" if "float" in dtype.name or dtype.kind in "bO" else ""
         raise TypeError(f"{name} has dtype {dtype}; expected float32 or float64 (or integers for labels){hint}")
     return _aligned(np.ascontiguousarray(value, dtype.newbyteorder("=")).reshape(value.shape))
+
+
+def _from_sequence(value: Any, name: str) -> np.ndarray[Any, Any]:
+    """Python's numbers as an array of float32, or of integers."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is a {type(value).__name__} of unequal parts, which is no array: {error}") from None
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def _aligned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -78,8 +88,9 @@ def flatten_result(result: Any, what: str) -> tuple[list[Tensor], Callable[[Sequ
         kind = type(result)
         make = kind if kind in (tuple, list) else lambda values: kind(*values)
         return _merge([flatten_result(v, what) for v in result], make)
+    hint = "; is a `return` missing?" if result is None else ""
     raise TypeError(
-        f"{what} returned {type(result).__name__}; expected a tensor, or a tuple, list or dict of tensors"
+        f"{what} returned {type(result).__name__}; expected a tensor, or a tuple, list or dict of tensors{hint}"
     )
 
 

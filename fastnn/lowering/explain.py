@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from fastnn.graph import describe
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import NativeOp
-    from fastnn.lowering.program import Program
+from fastnn.lowering.builder import NativeOp
+from fastnn.sizes import describe
 
 
-def explain(program: Program) -> str:
+class Text(str):
+    """Text of some lines that a prompt or a notebook shows as `print` does."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def explain(phases: Sequence[Sequence[NativeOp]], arena_bytes: int, batch: int) -> str:
     """One line a native op: phase, kernel, shapes, FLOPs, bytes, arena offset of its first output.
 
     "once" in place of the phase: it runs for the first batch of a size, and what it made is kept.
     """
     header = ("phase", "op", "shapes", "from", "MFLOP", "KiB", "arena")
     rows = [header]
-    for p, phase in enumerate(program.phases):
+    for p, phase in enumerate(phases):
         for op in phase:
             rows.append(("once" if op.once else str(p), op.kernel, *_details(op)))
     text = [table(rows)]
     text.append(
-        f"{len(program.phases)} phases, {len(rows) - 1} ops, arena {program.arena_bytes / 1024:.1f} KiB, "
-        f"batch up to {program.batch}"
+        f"{len(phases)} phases, {len(rows) - 1} ops, arena {arena_bytes / 1024:.1f} KiB, batch up to {batch}"
     )
-    return "\n".join(text)
+    return Text("\n".join(text))
 
 
 def shapes(op: NativeOp) -> str:
-    outputs = [describe(s) for s in op.shapes[:1]]
-    inputs = [describe(s) for s in op.shapes[1:]]
-    return f"{' x '.join(inputs)} -> {outputs[0]}" if outputs and inputs else " ".join(outputs or inputs)
-
-
-#: Native ops that move what another one of their node computes.
-HELPERS = ("copy", "fill", "gemm_pack", "gemm_sum", "conv2d_pack", "conv2d_weight_grad_sum")
+    """Operands by their names, with their shapes: "a (N, 784), b (784, 10) -> c (N, 10)"."""
+    parts = [f"{name} {describe(op.shapes[name])}" for name in op.names if name in op.shapes]
+    made = sum(name in op.shapes for name in op.names[: op.n_outputs])
+    outputs, inputs = ", ".join(parts[:made]), ", ".join(parts[made:])
+    return f"{inputs} -> {outputs}" if outputs and inputs else outputs or inputs
 
 
 def work(op: NativeOp, part: float = 1.0) -> tuple[int, int]:
@@ -50,8 +50,7 @@ def work(op: NativeOp, part: float = 1.0) -> tuple[int, int]:
     for buffer in op.buffers:
         if buffer is not None:
             sizes[buffer] = int(buffer.nbytes) * (1.0 if buffer.root().where == "fixed" else part)
-    flops = op.node.op.flops(op.node) if op.node is not None and op.kernel not in HELPERS else 0
-    return round(int(flops) * part), round(sum(sizes.values()))
+    return round(op.flops * part), round(sum(sizes.values()))
 
 
 def origin(op: NativeOp) -> str:

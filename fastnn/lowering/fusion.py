@@ -1,4 +1,4 @@
-"""Rewrites that put work into the op that makes its data, or to where there is less of it.
+"""Rewrites of a graph: elementwise work joins the op that makes its data, or moves to where there are fewer elements.
 
 Each is a pass over a graph without dead nodes, and states what it needs through `Live`: that a value is
 read by one node alone, is not wanted by the caller, and is made in the stage in which it is read.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from fastnn.graph import Graph, Node, Tensor, recording, same_shape
+from fastnn.graph import Graph, Node, Tensor, recording
 from fastnn.ops.activation import ACTIVATION, ACTIVATION_GRAD, saves_output
 from fastnn.ops.conv2d import CONV2D
 from fastnn.ops.elementwise import BINARY, add, mul, neg, sub
 from fastnn.ops.norm import BATCH_NORM_EVAL, BATCH_NORM_INVSTD
 from fastnn.ops.pool2d import PoolGrad
+from fastnn.sizes import same_shape
 
 
 def remove_dead(graph: Graph, wanted: Iterable[Tensor]) -> None:
@@ -82,7 +83,7 @@ def absorb(graph: Graph, wanted: Iterable[Tensor]) -> None:
             producer.attrs["residual"] = True
         elif _is_activation_by_output(node) and takes(node.inputs[0], node, "act"):
             producer = node.inputs[0].node
-            producer.attrs["act"] = (node.attrs["kind"], node.attrs["alpha"])
+            producer.attrs["act"] = (node.attrs["kind"], node.attrs["settings"])
         else:
             continue
         _take_output(live, producer, node)
@@ -102,7 +103,7 @@ def _is_addition(node: Node) -> bool:
 
 def _is_activation_by_output(node: Node) -> bool:
     """Whose gradient can be had from its output."""
-    return node.op is ACTIVATION and saves_output(node.attrs["kind"], node.attrs["alpha"])
+    return node.op is ACTIVATION and saves_output(node.attrs["kind"], node.attrs["settings"])
 
 
 def _take_output(live: Live, producer: Node, node: Node) -> None:
@@ -164,10 +165,12 @@ def _fold(live: Live, conv: Node, norm: Node) -> list[Node]:
 
 
 def mask_before_unpooling(graph: Graph, wanted: Iterable[Tensor]) -> None:
-    """The gradient of an activation moves before that of the max pooling which follows it.
+    """Let the gradient of an activation run before the gradient of the max pooling that follows the activation.
 
-    There are fewer elements there, and often the epilogue of a product; and a maximum is one of the
-    activation's outputs, so that it tells what they tell.
+    In the forward pass: activation, then pooling. In the backward pass the pooling's gradient would spread dy over
+    the large image first, and the activation's gradient then visit every pixel of it. As a pooled maximum is itself
+    an output of the activation, the activation's gradient can be taken from it: on the small image, and often in the
+    epilogue of the product that makes dy.
     """
     live = Live(graph, wanted)
     position = live.position
@@ -224,7 +227,7 @@ def fuse_activations(graph: Graph, wanted: Iterable[Tensor]) -> None:
             if live.position[saved.node] > live.position[producer]:
                 continue
             producer.inputs.append(saved)
-        producer.attrs[slot] = (node.attrs["kind"], node.attrs["alpha"])
+        producer.attrs[slot] = (node.attrs["kind"], node.attrs["settings"])
         _take_output(live, producer, node)
         gone.add(node)
     graph.nodes = [node for node in graph.nodes if node not in gone]

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastnn.graph import Graph, Tensor, active_graph, same_shape
-from fastnn.ops.base import CONSTANT
-from fastnn.ops.elementwise import add
+from fastnn.graph import CONSTANT, Graph, Tensor, active_graph
+from fastnn.sizes import same_shape
 
 
 def one(dtype: np.dtype) -> Tensor:
@@ -37,5 +36,5 @@ def gradients(graph: Graph, seeds: dict[Tensor, Tensor], wrt: Sequence[Tensor]) 
             if grad is None or not need:
                 continue
             assert same_shape(grad.shape, tensor.shape), f"{node}: gradient {grad} for {tensor}"
-            total[tensor] = add(total[tensor], grad) if tensor in total else grad
+            total[tensor] = total[tensor] + grad if tensor in total else grad
     return [total.get(t) for t in wrt]

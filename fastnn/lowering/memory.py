@@ -42,11 +42,11 @@ def _share_in_place(phases: Sequence[Sequence[NativeOp]]) -> None:
                 root = buffer.root()
                 readers[root] = readers.get(root, 0) + 1
         for op in phase:
-            for i in op.in_place:
-                target, source = op.buffers[0], op.buffers[op.n_outputs + i]
-                if target is None or source is None:
-                    continue
-                old, new = source.root(), target
+            new = op.buffers[0] if op.n_outputs else None
+            if new is None:
+                continue
+            for source in op.replaceable():
+                old = source.root()
                 if (
                     old.where == new.where == "arena"
                     and new.same_as is None

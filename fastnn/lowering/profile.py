@@ -7,19 +7,21 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from fastnn import _check
 from fastnn.files import write_atomically
-from fastnn.graph import linear
-from fastnn.lowering.explain import HELPERS, origin, shapes, table, work
+from fastnn.graph import Tensor
+from fastnn.lowering.builder import NativeOp
+from fastnn.lowering.call import to_array
+from fastnn.lowering.explain import origin, shapes, table, work
 from fastnn.lowering.roofline import Roofline, roofline
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import NativeOp
-    from fastnn.lowering.program import Program
+from fastnn.sizes import linear
+from fastnn_ext import runtime
+from fastnn_ext.plan import Plan
 
 _TRACED_RUNS = 3
 _ROOM = 1 << 20  # chunks that a trace holds
@@ -42,7 +44,7 @@ class OpProfile:
     flops, bytes : int
         Arithmetic, and the sizes of all that it reads and writes.
     seconds : tuple of float
-        Busy, a thread.
+        That each thread spent in it.
     """
 
     phase: int
@@ -59,7 +61,7 @@ class OpProfile:
         return sum(self.seconds)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """Where the time of a plan's runs goes; `print` it, or see `fastnn.plotting.plot_profile`.
 
@@ -79,7 +81,7 @@ class Profile:
     wall: float
     runs: int
     roofline: Roofline
-    _events: np.ndarray[Any, Any] = field(repr=False)
+    _events: np.ndarray[Any, Any]
 
     @property
     def busy(self) -> float:
@@ -125,6 +127,8 @@ class Profile:
                 f"{roof.bytes / 1e9:.0f} GB/s",
             ]
         )
+
+    __repr__ = __str__
 
     def _row(self, op: OpProfile) -> tuple[str, ...]:
         busy = op.busy
@@ -176,18 +180,14 @@ class Profile:
         write_atomically(path, json.dumps(self.trace()).encode())
 
 
-def profile(program: Program, args: Sequence[Any], repeats: int) -> Profile:
-    """Run a program's first stage `repeats` times on these arguments."""
-    from fastnn.lowering.call import to_array
-    from fastnn_ext import runtime
-
-    if isinstance(repeats, bool) or not isinstance(repeats, int):
-        raise TypeError(f"repeats must be an int, got {type(repeats).__name__}")
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
-    plan = program.plans[0]
+def profile(
+    plan: Plan, phases: Sequence[Sequence[NativeOp]], inputs: Sequence[Tensor], args: Sequence[Any], repeats: int
+) -> Profile:
+    """Run a plan, of these phases, `repeats` times on these arguments."""
+    repeats = _check.integer("repeats", repeats, 1)
     if len(args) != len(plan.inputs):
-        raise TypeError(f"expected {len(plan.inputs)} arrays, got {len(args)}")
+        names = ", ".join(spec.name for spec in plan.inputs)
+        raise TypeError(f"profile takes the arrays of a call, {names}, and got {len(args)}")
     roof = roofline(runtime.get_num_threads())
     arrays = [to_array(a, spec.name) for a, spec in zip(args, plan.inputs, strict=True)]
     plan.run(*arrays)
@@ -204,8 +204,8 @@ def profile(program: Program, args: Sequence[Any], repeats: int) -> Profile:
         events = events.copy()
     finally:
         seconds = plan.stop_profile() / repeats
-    entries = [(p, op) for p, phase in enumerate(program.phases) for op in phase if op.stage == 0]
-    part = _part(program, arrays)
+    entries = [(p, op) for p, phase in enumerate(phases) for op in phase]
+    part = _part(inputs, arrays)
     ops = [
         OpProfile(p, op.kernel, _name(op), shapes(op), *work(op, part), tuple(map(float, each)))
         for (p, op), each in zip(entries, seconds, strict=True)
@@ -213,9 +213,8 @@ def profile(program: Program, args: Sequence[Any], repeats: int) -> Profile:
     return Profile(ops, statistics.median(times), repeats, roof, events)
 
 
-def _part(program: Program, arrays: Sequence[np.ndarray[Any, Any]]) -> float:
-    """The batch of these arrays, as a part of the program's largest one."""
-    inputs = [t for t in program.graph.inputs if t.node.stage == 0]
+def _part(inputs: Sequence[Tensor], arrays: Sequence[np.ndarray[Any, Any]]) -> float:
+    """The batch of these arrays, as a part of the largest one, which the inputs' sizes are for."""
     for tensor, array in zip(inputs, arrays, strict=True):
         for size, given in zip(tensor.shape, array.shape, strict=True):
             if linear(size)[1]:
@@ -224,4 +223,4 @@ def _part(program: Program, arrays: Sequence[np.ndarray[Any, Any]]) -> float:
 
 
 def _name(op: NativeOp) -> str:
-    return op.kernel if op.node is None or op.kernel in HELPERS else origin(op)
+    return origin(op) if op.node is not None and op.flops else op.kernel

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fastnn.graph import Dim, Graph, Tensor
+from fastnn.graph import MEMORY, Graph, Tensor
 from fastnn.lowering.builder import DTYPE_CODES, Buffer, Builder, NativeOp, as_size
+from fastnn.lowering.explain import explain
 from fastnn.lowering.fusion import PASSES
 from fastnn.lowering.memory import plan_memory
+from fastnn.lowering.profile import Profile, profile
 from fastnn.lowering.schedule import schedule
-from fastnn.ops.base import MEMORY
+from fastnn.sizes import Dim, describe
 from fastnn_ext.plan import Arena, Plan
-
-if TYPE_CHECKING:
-    from fastnn.lowering.profile import Profile
-
 
 #: About what a native op takes with its node and its record, measured over networks.
 OP_BYTES = 12000
@@ -96,8 +94,7 @@ class Program:
     ) -> list[Plan]:
         plans: list[Plan] = []
         for stage, stage_outputs in enumerate(outputs):
-            phases = [phase for phase in self.phases if phase[0].stage == stage]
-            inputs = [t for t in self.graph.inputs if t.node.stage == stage]
+            phases, inputs = self._phases_of(stage), self._inputs_of(stage)
             ops: list[tuple[Any, ...]] = []
             ranges: list[tuple[int, int]] = []
             for phase in phases:
@@ -137,6 +134,12 @@ class Program:
             )
         return plans
 
+    def _phases_of(self, stage: int) -> list[list[NativeOp]]:
+        return [phase for phase in self.phases if phase[0].stage == stage]
+
+    def _inputs_of(self, stage: int) -> list[Tensor]:
+        return [t for t in self.graph.inputs if t.node.stage == stage]
+
     @property
     def batched(self) -> bool:
         """Whether the batch is a run-time number; otherwise the program holds for one batch alone."""
@@ -151,11 +154,17 @@ class Program:
                     return size.batch
         return next((int(t.shape[0]) for t in self.graph.inputs[:1] if t.shape), 1)
 
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{t.node.attrs['name']} {describe(t.shape)}" for t in self.graph.inputs)
+        count = sum(len(phase) for phase in self.phases)
+        return (
+            f"{type(self).__name__}({inputs}: {count} ops in {len(self.phases)} phases, arena "
+            f"{self.arena_bytes / 1024:.1f} KiB, batch up to {self.batch})"
+        )
+
     def explain(self) -> str:
         """Every native op with its phase, shapes, FLOPs, bytes and place in the arena."""
-        from fastnn.lowering.explain import explain
-
-        return explain(self)
+        return explain(self.phases, self.arena_bytes, self.batch)
 
     def profile(self, *args: Any, repeats: int = 20) -> Profile:
         """Run `repeats` times on these arguments and time each op.
@@ -174,9 +183,7 @@ class Program:
             Printed, a table: time, rates and shares of this machine's peak by op. It can be drawn by
             `fastnn.plotting.plot_profile`, and saved as a Chrome trace by `save_trace`.
         """
-        from fastnn.lowering.profile import profile
-
-        return profile(self, args, repeats)
+        return profile(self.plans[0], self._phases_of(0), self._inputs_of(0), args, repeats)
 
 
 def _spec(op: NativeOp, all_inputs: list[Tensor], inputs: list[Tensor]) -> tuple[Any, ...]:

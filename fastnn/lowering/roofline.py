@@ -13,7 +13,7 @@ import numpy as np
 from fastnn_ext import machine, runtime
 
 _SECONDS = 0.1  # a measurement's
-_ROUNDS = 2_000_000  # of multiply-adds a call: some milliseconds, as calls of one gave a second thread 0.6 of a core
+_ROUNDS = 2_000_000  # multiply-adds a call: some milliseconds (with calls of 1 ms a second thread got 0.6 of a core)
 _ELEMENTS = 1 << 22  # of each of three arrays a thread: 48 MiB, more than most caches
 
 

@@ -1,5 +1,8 @@
-"""Native ops to phases: sets of ops that do not depend on each other, each as early as it can be,
-but for those that only prepare parameters, and those that need not run again."""
+"""Native ops to phases: sets of ops that do not depend on each other.
+
+An op goes into the first phase behind what it depends on. Two kinds are moved: what is computed from parameters alone
+(packed weights) goes right before its first reader, and what is computed from constants alone comes first of all.
+"""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastnn.graph import Dim, Graph, Node, Shape, Tensor, TraceError, recording
+from fastnn.graph import CONSTANT, INPUT, MEMORY, Graph, Node, Op, Tensor, TraceError, recording
 from fastnn.lowering.call import flatten_result
 from fastnn.lowering.fusion import remove_dead
 from fastnn.lowering.watch import global_generators, state_of
-from fastnn.ops.base import CONSTANT, INPUT, MEMORY, Op
+from fastnn.sizes import Dim, Shape
 
 RANDOM = (
     "while it was traced, {what} drew random numbers from {source}: they would be the same in every call; use "

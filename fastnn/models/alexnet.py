@@ -19,6 +19,8 @@ class AlexNet(ImageModel):
         input_format: str = "NCHW",
     ) -> None:
         super().__init__(input_format)
+        num_classes = _check.size("num_classes", num_classes, 1)
+        dropout = _check.real("dropout", dropout, 0, 1)
         self.variant = _check.choice("variant", variant, "torchvision", "published")
         published = self.variant == "published"
         self.features = _published() if published else _one_tower()

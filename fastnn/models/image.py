@@ -26,5 +26,5 @@ class ImageModel(nn.Module):
         """The input as (N, C, H, W)."""
         if input.ndim != 4:
             sizes = ", ".join(self.input_format)
-            raise ValueError(f"input has {input.ndim} dimensions; expected ({sizes})")
+            raise ValueError(f"input has shape {tuple(input.shape)}; expected ({sizes})")
         return input.permute(0, 3, 1, 2) if self.input_format == "NHWC" else input

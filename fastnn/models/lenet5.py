@@ -28,7 +28,7 @@ class LeNet5(ImageModel):
         self.conv2 = nn.Conv2d(6, 16, 5)
         self.fc1 = nn.Linear(16 * 5 * 5, 120)
         self.fc2 = nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, num_classes)
+        self.fc3 = nn.Linear(84, _check.size("num_classes", num_classes, 1))
 
     def forward(self, input: Any) -> Any:
         taught = self.variant == "taught"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from fastnn import nn
+from fastnn import _check, nn
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -53,8 +53,15 @@ def mlp(
         known = ", ".join(ACTIVATIONS)
         raise ValueError(f"activation must be one of {known}; got {activation!r}")
     layers: list[nn.Module] = [nn.Flatten()]
-    size = in_features
-    for width in [hidden] if isinstance(hidden, int) else hidden:
+    size = _check.size("in_features", in_features, 1)
+    classes = _check.size("classes", classes, 1)
+    dropout = _check.real("dropout", dropout, 0, 1)
+    if isinstance(hidden, Iterable):
+        widths = {f"hidden[{i}]": width for i, width in enumerate(hidden)}
+    else:
+        widths = {"hidden": hidden}
+    for name, width in widths.items():
+        width = _check.size(name, width, 1)
         layers += [nn.Linear(size, width), ACTIVATIONS[activation]()]
         if dropout:
             layers.append(nn.Dropout(dropout))

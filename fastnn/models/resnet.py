@@ -133,7 +133,7 @@ class ResNet(ImageModel):
         self.layer3 = _stage(block, 128 * grown, 256, blocks[2], 2)
         self.layer4 = _stage(block, 256 * grown, 512, blocks[3], 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(512 * grown, num_classes)
+        self.fc = nn.Linear(512 * grown, _check.size("num_classes", num_classes, 1))
         _draw(self)
 
     def forward(self, input: Any) -> Any:
@@ -155,7 +155,7 @@ class CifarResNet(ImageModel):
         super().__init__(input_format)
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
-            raise ValueError(f"depth must be 6 n + 2, got {depth}")
+            raise ValueError(f"depth must be 6 n + 2, got {depth}; 20, 32 and 44 are")
         option = Subsample if _check.choice("shortcut", shortcut, "A", "B") == "A" else _projection
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
@@ -164,7 +164,7 @@ class CifarResNet(ImageModel):
         self.layer2 = _stage(BasicBlock, 16, 32, blocks, 2, option)
         self.layer3 = _stage(BasicBlock, 32, 64, blocks, 2, option)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(64, num_classes)
+        self.fc = nn.Linear(64, _check.size("num_classes", num_classes, 1))
         _draw(self)
 
     def forward(self, input: Any) -> Any:

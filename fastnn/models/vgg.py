@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn import nn
+from fastnn import _check, nn
 from fastnn.models.image import ImageModel
 
 # Output channels of the 3 x 3 convolutions; each tuple ends in a max pooling.
@@ -26,6 +26,8 @@ class VGG(ImageModel):
         input_format: str = "NCHW",
     ) -> None:
         super().__init__(input_format)
+        num_classes = _check.size("num_classes", num_classes, 1)
+        dropout = _check.real("dropout", dropout, 0, 1)
         layers: list[nn.Module] = []
         channels = 3
         for stage in WIDTHS[depth]:

@@ -1,4 +1,26 @@
-"""What networks are composed of: layers, losses, initializers, and functions without state."""
+"""What networks are composed of: layers, losses, initializers, and functions without state.
+
+>>> model = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
+>>> model(images)  # arrays in, arrays out: (N, 784) -> (N, 10)
+>>> fn.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+
+networks        Module, the base of all: layers are assigned in `__init__` and used in `forward`
+                Sequential, ModuleList, ModuleDict, which hold modules; Parameter, what training changes
+linear          Linear, Identity, Flatten
+convolution     Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+pooling         MaxPool1d, MaxPool2d, AvgPool1d, AvgPool2d, AdaptiveAvgPool1d, AdaptiveAvgPool2d,
+                AdaptiveMaxPool1d, AdaptiveMaxPool2d
+sizes           Upsample, ZeroPad2d
+norms           BatchNorm1d, BatchNorm2d, LayerNorm, GroupNorm, LocalResponseNorm
+activations     ReLU, LeakyReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Softmax, LogSoftmax
+dropout         Dropout, Dropout2d
+losses          CrossEntropyLoss, BCEWithLogitsLoss, MSELoss; Loss, their base
+functional      the same as functions of tensors or arrays, by custom imported as F
+init            initial values of parameters
+
+`help(nn.Linear)` tells a layer's arguments, shapes and formula, and then the methods that all layers have, such as
+`parameters`, `train`, `eval`, `save` and `load`; these are told in full by `help(nn.Module)`.
+"""
 
 from fastnn.nn import functional, init
 from fastnn.nn.activation import (

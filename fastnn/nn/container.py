@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, TypeVar, overload
 
+from fastnn import _check
 from fastnn.nn.module import Module
 
 Self = TypeVar("Self", bound="_Ordered")
@@ -44,12 +44,11 @@ class _Ordered(Module):
         return self._modules[self._name(index)]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        if not isinstance(module, Module):
-            raise TypeError(f"module must be a Module, got {type(module).__name__}")
+        _check.instance("module", module, Module)
         self._modules[self._name(index)] = module
 
     def _name(self, index: int) -> str:
-        i = operator.index(index)
+        i = _check.integer("index", index)
         if not -len(self) <= i < len(self):
             raise IndexError(f"index {i} is out of range for {len(self)} modules")
         return list(self._modules)[i]
@@ -72,6 +71,9 @@ class Sequential(_Ordered):
         if len(modules) == 1 and isinstance(modules[0], Mapping):
             for name, module in modules[0].items():
                 _add(self, name, module)
+        elif len(modules) == 1 and isinstance(modules[0], (tuple, list)):
+            kind = type(modules[0]).__name__
+            raise TypeError(f"each argument must be a Module, got {kind}; write Sequential(*modules)")
         else:
             self.extend(modules)  # type: ignore[arg-type]
 

@@ -13,7 +13,8 @@ from fastnn.nn import functional as F
 from fastnn.nn import init
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
-from fastnn.ops.conv2d import ends_of, padding_of, pair, single
+from fastnn.ops.arguments import pair, single
+from fastnn.ops.conv2d import ends_of, padding_of
 
 
 class _Conv(Module):

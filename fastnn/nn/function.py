@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastnn.functions import trace
-from fastnn.graph import Shape, as_tensor, is_tracing
+from fastnn.graph import as_tensor, is_tracing
 from fastnn.ops.callback import callback
+from fastnn.sizes import Shape
 
 
 class Function:
@@ -52,7 +53,7 @@ class Function:
 
         Its dtype is that of the floating inputs.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
+        raise NotImplementedError(f"{type(self).__name__} has no forward; write one: def forward(self, *inputs)")
 
     def backward(self, *grads: Any) -> Any:
         """Compute the gradient for the input, of its shape and dtype; a tuple with one for each.
@@ -64,7 +65,10 @@ class Function:
         *grads : array
             The gradient for each output, zero where it is not used.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no backward")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no backward, which training through it needs; write one: "
+            "def backward(self, *grads)"
+        )
 
     def output_shape(self, *shapes: tuple[int, ...]) -> Any:
         """The output's shape, or a tuple of shapes, from the inputs'; the first input's by default.

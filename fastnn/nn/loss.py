@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastnn import _check
-from fastnn.graph import Graph, Tensor
+from fastnn.graph import Graph, Tensor, is_tracing
 from fastnn.lowering.cache import Recipe
 from fastnn.lowering.gradients import gradients, one
 from fastnn.nn import functional as F
@@ -20,12 +20,24 @@ class Loss(Module):
 
     Called with arrays, a loss returns a float (an array where its reduction is "none"). A subclass
     writes `forward` with tensors, as any module does.
+
+    Attributes
+    ----------
+    metrics : tuple of str
+        Names of what a trainer measures beside the loss if it is not told: see `fn.Trainer`.
     """
 
     input_names = ("input", "target")
+    metrics: ClassVar[tuple[str, ...]] = ()
     reduction: str = "mean"
 
     def __call__(self, input: Any, target: Any) -> Any:
+        if is_tracing() and isinstance(input, (tuple, list, dict)):
+            raise TypeError(
+                f"input is a {type(input).__name__} of {len(input)}, and {type(self).__name__} compares one output "
+                "with the target; where a model returns several, give a loss function of your own, such as "
+                "lambda output, target: loss(output[0], target)"
+            )
         return super().__call__(input, target)
 
     def denominator(self, target: Any) -> float | None:
@@ -92,6 +104,7 @@ class CrossEntropyLoss(Loss):
         The part of the target that is spread evenly over all classes.
     """
 
+    metrics = ("accuracy",)
     weight: Any
 
     def __init__(
@@ -153,6 +166,7 @@ class BCEWithLogitsLoss(_Elementwise):
         Weight of positive targets; its sizes are the last ones of the input's shape.
     """
 
+    metrics = ("accuracy",)
     weight: Any
     pos_weight: Any
 

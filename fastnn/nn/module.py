@@ -5,25 +5,23 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastnn import _check
-from fastnn.graph import FLOATS, Graph, Tensor, active, active_graph
+from fastnn.files import CHECKPOINT, MODEL, load_arrays, save_arrays
+from fastnn.graph import FLOATS, INPUT, Graph, Tensor, active, active_graph
 from fastnn.lowering.cache import Entry, Programs, Recipe
 from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients
 from fastnn.lowering.program import Program
-from fastnn.lowering.watch import is_library
+from fastnn.lowering.watch import Walk, is_library
 from fastnn.nn.parameter import Parameter, marks
-from fastnn.ops.base import INPUT
+from fastnn.nn.summary import examples, summary
 from fastnn.ops.elementwise import add
 from fastnn_ext.atomic import assign, commit
 from fastnn_ext.watch import ATTRIBUTE, changed
-
-if TYPE_CHECKING:
-    from fastnn.lowering.watch import Walk
 
 
 class _Table(dict[str, Any]):
@@ -135,7 +133,7 @@ class Module:
             raise TypeError(
                 f"{what} is a module; assign a Module or None to it, or delete it first; got {type(value).__name__}"
             )
-        array = np.asarray(_check.unmasked(what, value))
+        array = np.asarray(_check.readable(what, value))
         if array.dtype.kind not in "fiu":
             raise TypeError(
                 f"{what} is a parameter or buffer; assign an array, a Parameter or None to it, or delete it "
@@ -153,7 +151,7 @@ class Module:
             entries = self.__dict__.get(table, ())
             if name in entries:
                 return entries[name]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
         for table in (self._parameters, self._buffers, self._modules):
@@ -180,8 +178,7 @@ class Module:
 
     def add_module(self, name: str, module: Module) -> None:
         """As assigning it; names may be any text without dots."""
-        if not isinstance(module, Module):
-            raise TypeError(f"{name} must be a Module, got {type(module).__name__}")
+        _check.instance(f"module {name!r}", module, Module)
         if not isinstance(name, str) or "." in name or not name:
             raise ValueError(f"a module's name is text without dots, got {name!r}")
         setattr(self, name, module)
@@ -189,8 +186,8 @@ class Module:
     # ---- running --------------------------------------------------------------------------------
 
     def forward(self, *args: Any) -> Any:
-        """What the module computes, written with tensors. To be overridden."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
+        """Compute the output from tensors; a call runs it as a program. A subclass writes it."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward; write one: def forward(self, input)")
 
     def __call__(self, *args: Any) -> Any:
         """Compute outputs.
@@ -254,7 +251,13 @@ class Module:
         """
         entry: Entry | None = self._pending
         if entry is None or not entry.holds():
-            raise RuntimeError("backward needs a forward_train of the unchanged model before it")
+            raise RuntimeError(
+                "backward needs a forward_train of the unchanged model before it, and each forward_train serves one "
+                "backward"
+            )
+        outputs = len(entry.program.plans[1].inputs)
+        if len(grads) != outputs:
+            raise TypeError(f"backward takes the gradient of each of the {outputs} output(s), got {len(grads)}")
         arrays = [to_array(g, "dy" if len(grads) == 1 else f"dy[{i}]") for i, g in enumerate(grads)]
         for _, p, name, array in entry.facts:
             if name == "_grad_storage" and not p._has_grad:
@@ -350,9 +353,11 @@ class Module:
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly below this one, with their names."""
         return iter(self._modules.items())
 
     def children(self) -> Iterator[Module]:
+        """The modules directly below this one."""
         return iter(self._modules.values())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -365,14 +370,17 @@ class Module:
                     yield (f"{prefix}.{name}" if prefix else name), value
 
     def parameters(self) -> Iterator[Parameter]:
+        """All parameters, of this module and those below it, a shared one once: what an optimizer takes."""
         return (value for _, value in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Parameter]]:
+        """All buffers, such as running statistics, with dotted names."""
         for prefix, module in self.named_modules():
             for name, value in module._buffers.items():
                 yield (f"{prefix}.{name}" if prefix else name), value
 
     def buffers(self) -> Iterator[Parameter]:
+        """All buffers, such as running statistics."""
         return (value for _, value in self.named_buffers())
 
     def apply(self, function: Callable[[Module], None]) -> Module:
@@ -428,9 +436,7 @@ class Module:
 
     def to(self, dtype: Any) -> Module:
         """Convert all parameters and buffers to float32 or float64. Optimizers go along."""
-        wanted = np.dtype(dtype)
-        if wanted not in FLOATS:
-            raise TypeError(f"a model is float32 or float64, not {wanted}")
+        wanted = _check.floating("dtype", dtype)
         values = {id(v): v for v in (*self.parameters(), *self.buffers()) if v.dtype != wanted and v.dtype in FLOATS}
         if values:
             commit([], [], [change for value in values.values() for change in value._converted(wanted)])
@@ -482,11 +488,7 @@ class Module:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict must be a mapping of names to arrays, got {type(state_dict).__name__}")
         own = dict(self.__entries())
-        arrays = {
-            name: np.asarray(value.detach() if hasattr(value, "detach") else _check.unmasked(str(name), value))
-            for name, value in state_dict.items()
-            if name in own
-        }
+        arrays = {name: _entry(name, value) for name, value in state_dict.items() if name in own}
         forms: dict[Any, Any] = {name: (array.dtype, array.shape) for name, array in arrays.items()}
         forms |= {name: None for name in state_dict if name not in own}
         self._check_fit("state_dict", forms, strict)
@@ -538,8 +540,6 @@ class Module:
 
         Its metadata hold a checksum, which `load` compares.
         """
-        from fastnn.files import MODEL, save_arrays
-
         save_arrays(path, self.state_dict(), {MODEL: type(self).__name__}, digest=True)
 
     def load(self, path: str | os.PathLike[str], strict: bool = True) -> Module:
@@ -551,11 +551,18 @@ class Module:
             If it is missing, damaged or does not fit; nothing is changed then. See SECURITY.md for files
             of strangers.
         """
-        from fastnn.files import load_arrays
+        name = _check.path("path", path)
 
-        name = os.fspath(path)
-        # Names and shapes are compared before memory is taken for what the file holds.
-        arrays, _ = load_arrays(path, lambda forms: self._check_fit(name, forms, strict))
+        # Before memory is taken for what the file holds.
+        def check(forms: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+            if CHECKPOINT in metadata:
+                raise ValueError(
+                    f"{name} is a checkpoint, of a model with its optimizer: read it with "
+                    "fn.load_checkpoint(path, model) or trainer.fit(resume=path)"
+                )
+            self._check_fit(name, forms, strict)
+
+        arrays, _ = load_arrays(name, check)
         commit(self._staged(name, arrays))
         return self
 
@@ -583,9 +590,23 @@ class Module:
             Sizes of one sample's input, without the batch; a tuple each where there are several.
         batch_size : int
         """
-        from fastnn.nn.summary import summary
+        batch = _check.size("batch_size", batch_size, 1)
+        parameters = list(self.parameters())
+        dtype = next((p.dtype for p in parameters if p.dtype.kind == "f"), np.dtype(np.float32))
+        program = self.plan(*examples(shape, batch, dtype))
+        # A batch of one has a program of its own, without an N in its sizes.
+        calls = self.plan(*examples(shape, max(batch, 2), dtype)).graph.calls
+        names = {id(m): name or type(self).__name__ for name, m in self.named_modules()}
+        held = [*parameters, *self.buffers()]
+        return summary(calls, names, parameters, held, program.batch, program.arena_bytes)
 
-        return summary(self, shape, batch_size)
+
+def _entry(name: str, value: Any) -> np.ndarray[Any, Any]:
+    """An entry of a state_dict, which may be a tensor of PyTorch."""
+    try:
+        return np.asarray(value.detach() if hasattr(value, "detach") else _check.readable(name, value))
+    except ValueError as error:
+        raise ValueError(f"state_dict: {name} is no array: {error}") from None
 
 
 def _owner(array: np.ndarray[Any, Any]) -> Any:

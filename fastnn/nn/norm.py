@@ -69,7 +69,7 @@ class _BatchNorm(_Norm):
     def forward(self, input: Any) -> Any:
         if input.ndim not in self.dimensions:
             raise ValueError(
-                f"{type(self).__name__}: input has {input.ndim} dimensions; expected {self.shapes}"
+                f"{type(self).__name__}: input has shape {tuple(input.shape)}; expected {self.shapes}"
             )
         running = None
         if self.track_running_stats:
@@ -158,7 +158,7 @@ class LayerNorm(_Norm):
         sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
         shape = tuple(_check.size("normalized_shape", size, 1) for size in sizes)
         if not shape:
-            raise ValueError("normalized_shape must name at least one dimension")
+            raise ValueError(f"normalized_shape must name at least one dimension, got {normalized_shape!r}")
         affine = _check.flag("elementwise_affine", elementwise_affine)
         super().__init__(eps, shape, affine, _check.flag("bias", bias), dtype)
         self.normalized_shape = shape

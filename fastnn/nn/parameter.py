@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastnn import _check
 from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods, TraceError, active_graph, is_tracing
+from fastnn.lowering.watch import Walk
 from fastnn_ext.atomic import assign, commit
 from fastnn_ext.watch import changed
-
-if TYPE_CHECKING:
-    from fastnn.lowering.watch import Walk
 
 
 class Parameter(TensorMethods):
@@ -23,7 +21,7 @@ class Parameter(TensorMethods):
     ----------
     data : array
         Initial values, float32 or float64, in PyTorch's shape; copied. Buffers, which are not
-        trained, may also be int64: they count.
+        trained, may also be int64: they count. Python's floats, and lists of them, become float32.
     requires_grad : bool
         False: plans skip its gradient and its update.
     order : sequence of int, optional
@@ -34,10 +32,13 @@ class Parameter(TensorMethods):
     __slots__ = ("__weakref__", "_grad_storage", "_has_grad", "_order", "_requires_grad", "_storage")
 
     def __init__(self, data: Any, requires_grad: bool = True, order: Sequence[int] | None = None) -> None:
-        array = np.asarray(_check.unmasked("data", data))
+        array = np.asarray(_check.readable("data", data))
+        if array.dtype == np.float64 and isinstance(data, (float, list, tuple)) and not isinstance(data, np.generic):
+            array = array.astype(np.float32)
         counts = array.dtype == np.int64 and not requires_grad
         if array.dtype not in FLOATS and not counts:
-            raise TypeError(f"a parameter holds float32 or float64 numbers, got dtype {array.dtype}")
+            hint = "; convert it with .astype(np.float32)" if array.dtype.kind in "biuf" else ""
+            raise TypeError(f"data: a parameter holds float32 or float64 numbers, got dtype {array.dtype}{hint}")
         self._order = tuple(order) if order is not None else tuple(range(array.ndim))
         self._storage = np.array(array.transpose(self._order), order="C")
         #: The gradient, of the storage's layout; whatever a run has left there while _has_grad is False.
@@ -62,7 +63,10 @@ class Parameter(TensorMethods):
 
     def _check_not_frozen(self) -> None:
         if not self._storage.flags.writeable:
-            raise ValueError("the parameters of a frozen module are read-only and cannot be trained")
+            raise ValueError(
+                "the parameters of a frozen module are read-only and cannot be trained; train the module that it is a "
+                "copy of"
+            )
 
     def _move(self, storage: np.ndarray[Any, Any], grad: np.ndarray[Any, Any]) -> None:
         """Continue in other memory (an optimizer's flat arrays), with the present values."""
@@ -85,9 +89,7 @@ class Parameter(TensorMethods):
         return self._grad_storage
 
     def _as_tensor(self, graph: Graph) -> Tensor:
-        from fastnn.ops.shape import transpose
-
-        return transpose(graph.memory(self._storage, self), self._shown)
+        return graph.memory(self._storage, self).permute(*self._shown)
 
     def __fastnn_watch__(self, walk: Walk) -> None:
         walk.attribute(self, "_storage", loud=True)
@@ -123,11 +125,11 @@ class Parameter(TensorMethods):
     @data.setter
     def data(self, value: Any) -> None:
         self._check_not_frozen()
-        array = np.asarray(_check.unmasked("data", value))
+        array = np.asarray(_check.readable("data", value))
         if array.shape != self.shape:
-            raise ValueError(f"data has shape {array.shape}; the parameter has {self.shape}")
+            raise ValueError(f"data has shape {array.shape}; expected {self.shape}, the parameter's")
         if array.dtype.kind not in "fiu":
-            raise TypeError(f"data has dtype {array.dtype}; the parameter has {self.dtype}")
+            raise TypeError(f"data has dtype {array.dtype}; expected {self.dtype}, the parameter's")
         self._view(self._storage)[...] = array
 
     @property
@@ -148,9 +150,9 @@ class Parameter(TensorMethods):
         if value is None:
             assign([], [], marks((), (self,)))
             return
-        array = np.asarray(_check.unmasked("grad", value))
+        array = np.asarray(_check.readable("grad", value))
         if array.shape != self.shape:
-            raise ValueError(f"grad has shape {array.shape}; the parameter has {self.shape}")
+            raise ValueError(f"grad has shape {array.shape}; expected {self.shape}, the parameter's")
         target = self._view(self._gradient_storage())
         assign([(target, array.astype(target.dtype))], [], marks((self,)))
 
@@ -205,8 +207,21 @@ class Parameter(TensorMethods):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         if copy is False and dtype is not None and np.dtype(dtype) != self.dtype:
-            raise ValueError("a copy is needed to change the dtype")
+            raise ValueError(f"copy=False: the parameter is {self.dtype}, and a copy is needed to make it {dtype}")
         return np.array(self.data, dtype=dtype) if copy or dtype is not None else self.data
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Tensor:
+        if not is_tracing():
+            raise TypeError(f"np.{ufunc.__name__} is called with a Parameter; give its array, parameter.data")
+        return super().__array_ufunc__(ufunc, method, *inputs, **settings)
+
+    def _on_values(self, *_: Any) -> Any:
+        raise TypeError(
+            "a Parameter is neither compared nor assigned to in part; its array is, as in parameter.data >= 0 and "
+            "parameter.data[0] = 1"
+        )
+
+    __lt__ = __le__ = __gt__ = __ge__ = __setitem__ = _on_values
 
     def __len__(self) -> int:
         return self.shape[0]

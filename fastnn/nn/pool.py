@@ -7,7 +7,7 @@ from typing import Any
 from fastnn import _check
 from fastnn.nn import functional as F
 from fastnn.nn.module import Module
-from fastnn.ops.conv2d import pair, single
+from fastnn.ops.arguments import pair, single
 
 
 class _Pool(Module):

@@ -53,7 +53,7 @@ class Upsample(Module):
     ) -> None:
         super().__init__()
         if (size is None) == (scale_factor is None):
-            raise ValueError("give either size or scale_factor")
+            raise ValueError(f"give either size or scale_factor, got size={size}, scale_factor={scale_factor}")
         if mode != "nearest":
             raise ValueError(f"mode must be 'nearest', got {mode!r}")
         self.size = size

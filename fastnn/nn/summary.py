@@ -3,73 +3,70 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnn import _check
-from fastnn.graph import describe
 from fastnn.lowering.call import tensors_in
-from fastnn.lowering.program import Program
-from fastnn.nn.module import Module
+from fastnn.lowering.explain import Text
+from fastnn.nn.parameter import Parameter
+from fastnn.sizes import describe
 
 
-def summary(module: Module, shape: tuple[Any, ...], batch_size: int = 1) -> str:
+def examples(shape: tuple[Any, ...], batch: int, dtype: np.dtype[Any]) -> list[np.ndarray[Any, Any]]:
+    """A batch of zeros for each input, of samples of this shape: (784,), ((1, 28, 28),) or ((3,), (4,))."""
+    if not shape:
+        raise ValueError("shape is missing: give the sizes of one sample's input, such as summary(784)")
+    each = shape if all(isinstance(s, (tuple, list)) for s in shape) else (shape,)
+    sizes = [tuple(_check.size("shape", size, 1) for size in one) for one in each]
+    return [np.zeros((batch, *one), dtype) for one in sizes]
+
+
+def summary(
+    calls: Sequence[tuple[Any, Any]],
+    names: Mapping[int, str],
+    parameters: Sequence[Parameter],
+    held: Sequence[Parameter],
+    batch: int,
+    arena_bytes: int,
+) -> str:
     """Layers in the order in which they run, with output shapes and parameters; totals below.
 
     Parameters
     ----------
-    module : Module
-    shape : tuple of int, or of tuples of int
-        One sample's input, without the batch; a tuple for each input.
-    batch_size : int
-        The smallest batch to state the memory for.
+    calls : sequence of (module, result)
+        As a graph recorded them.
+    names : mapping of int to str
+        Of the modules, by their id.
+    parameters, held : sequence of Parameter
+        What is counted, and what takes memory.
+    batch, arena_bytes : int
+        What inference takes, and of how large a batch.
     """
-    batch = _check.size("batch_size", batch_size, 1)
-    parameters = list(module.parameters())
-    dtype = next((p.dtype for p in parameters if p.dtype.kind == "f"), np.dtype(np.float32))
-
-    def program_for(batch: int) -> Program:
-        return module.plan(*(np.zeros((batch, *sizes), dtype) for sizes in _shapes(shape)))
-
-    program = program_for(batch)
-    graph = program_for(max(batch, 2)).graph  # a batch of one has a program of its own, without an N
-
-    names = {id(m): name or type(module).__name__ for name, m in module.named_modules()}
     rows = [("layer", "type", "output", "parameters")]
     counted: set[int] = set()
-    for layer, result in graph.calls:
+    for layer, result in calls:
         if layer._modules and not layer._parameters:
             continue  # a container: its layers have rows of their own
         size = sum(p.size for p in layer._parameters.values() if id(p) not in counted)
         counted.update(id(p) for p in layer._parameters.values())
         shapes = ", ".join(describe(t.shape) for t in tensors_in(result))
-        rows.append(
-            (names.get(id(layer), ""), type(layer).__name__, shapes, f"{size:,}" if size else "")
-        )
+        rows.append((names.get(id(layer), ""), type(layer).__name__, shapes, f"{size:,}" if size else ""))
 
     total = sum(p.size for p in parameters)
     trained = sum(p.size for p in parameters if p.requires_grad)
-    held = sum(p.size * p.dtype.itemsize for p in (*parameters, *module.buffers()))
-    return "\n".join(
-        [
-            *_table(rows),
-            f"parameters: {total:,}, of which trained: {trained:,}",
-            f"memory: parameters {_bytes(held)}, "
-            f"inference of a batch of {program.batch} {_bytes(program.arena_bytes)}",
-        ]
-    )
-
-
-def _shapes(shape: tuple[Any, ...]) -> list[tuple[int, ...]]:
-    """The inputs' shapes from (784,), ((1, 28, 28),) or ((3,), (4,))."""
-    if not shape:
-        raise ValueError(
-            "shape is missing: give the sizes of one sample's input, such as summary(784)"
+    nbytes = sum(p.size * p.dtype.itemsize for p in held)
+    return Text(
+        "\n".join(
+            [
+                *_table(rows),
+                f"parameters: {total:,}, of which trained: {trained:,}",
+                f"memory: parameters {_bytes(nbytes)}, inference of a batch of {batch} {_bytes(arena_bytes)}",
+            ]
         )
-    each = shape if all(isinstance(s, (tuple, list)) for s in shape) else (shape,)
-    return [tuple(_check.size("shape", size, 1) for size in sizes) for sizes in each]
+    )
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

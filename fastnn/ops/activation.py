@@ -2,81 +2,73 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import fastnn_ext.activation as native
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count
-from fastnn.ops.base import Op, Signature, check_float
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_float
+from fastnn.ops.layout import behind_layout
+from fastnn.sizes import count
 
 
 class Activation(Op):
-    """attrs: kind, alpha (slope or scale)."""
+    """attrs: kind, settings (two numbers, of which a kind reads those that it has)."""
 
     name = "activation"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        saved = node.output if saves_output(node.attrs["kind"], node.attrs["alpha"]) else node.inputs[0]
+        saved = node.output if saves_output(*_act(node)) else node.inputs[0]
         grad = active_graph().add(ACTIVATION_GRAD, [grads[0], saved], **node.attrs)  # type: ignore[list-item]
         return [grad.output]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        to.emit(
-            "activation",
-            outputs=node.outputs,
-            inputs=node.inputs,
-            dims=[count(node.output.shape), native.ACTIVATIONS.index(node.attrs["kind"])],
-            scalars=[node.attrs["alpha"]],
-            in_place=(0,),
-        )
-
-    def flops(self, node: Node) -> int:
-        return count(node.output.shape)
+    def lower(self, node: Node, to: Emitter) -> None:
+        n = count(node.output.shape)
+        to.emit("activation", y=node.output, x=node.inputs[0], n=n, **epilogue(_act(node), "kind"), flops=n)
 
 
 class ActivationGrad(Op):
-    """dx = dy * f'(.), from dy and what the activation saved. attrs: kind, alpha."""
+    """dx = dy * f'(.), from dy and what the activation saved. attrs: kind, settings."""
 
     name = "activation_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        to.emit(
-            "activation_backward",
-            outputs=node.outputs,
-            inputs=node.inputs,
-            dims=[count(node.output.shape), native.ACTIVATIONS.index(node.attrs["kind"])],
-            scalars=[node.attrs["alpha"]],
-            in_place=(0,),
-        )
-
-    def flops(self, node: Node) -> int:
-        return 2 * count(node.output.shape)
+    def lower(self, node: Node, to: Emitter) -> None:
+        dy, saved = node.inputs
+        n, act = count(node.output.shape), epilogue(_act(node), "kind")
+        to.emit("activation_backward", dx=node.output, dy=dy, saved=saved, n=n, **act, flops=2 * n)
 
 
 ACTIVATION = Activation()
 ACTIVATION_GRAD = ActivationGrad()
 
 
-def saves_output(kind: str, alpha: float) -> bool:
-    """Whether the gradient can be had from the output: the sign of x must show in y."""
-    if kind in ("leaky_relu", "elu") and alpha <= 0:
-        return False
-    return bool(native.SAVES[kind] == "output")
+#: A kind, and its two settings.
+Act: TypeAlias = tuple[str, tuple[float, float]]
 
 
-def activation(x: Any, kind: str, alpha: float = 0.0) -> Tensor:
-    from fastnn.ops.shape import behind_layout
+def _act(node: Node) -> Act:
+    return node.attrs["kind"], node.attrs["settings"]
 
+
+def saves_output(kind: str, settings: tuple[float, float]) -> bool:
+    """Whether the gradient can be had from the output; the sign of x must show in it."""
+    saves = native.SAVES[kind]
+    return bool(saves == "output" or (saves == "output if alpha > 0" and settings[0] > 0))
+
+
+def epilogue(act: Act | None, name: str = "act") -> Arguments:
+    """An activation, or the gradient of one, as the native ops take it that apply it to what they made."""
+    kind, (alpha, beta) = act or (None, (0.0, 0.0))
+    return {name: -1 if kind is None else native.ACTIVATIONS.index(kind), "alpha": alpha, "beta": beta}
+
+
+def activation(x: Any, kind: str, alpha: float = 0.0, beta: float = 0.0) -> Tensor:
     x = as_tensor(x)
     check_float(kind, x)
-    return behind_layout(
-        lambda t: active_graph().add(ACTIVATION, [t], kind=kind, alpha=float(alpha)).output, x
-    )
+    settings = (float(alpha), float(beta))
+    return behind_layout(lambda t: active_graph().add(ACTIVATION, [t], kind=kind, settings=settings).output, x)

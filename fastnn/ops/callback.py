@@ -7,16 +7,14 @@ returns into its outputs. All checks of what came back are here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import fastnn_ext.callback as native
-from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor
-from fastnn.ops.base import Op, Signature
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.graph import Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
+from fastnn.ops.layout import broadcast_to
+from fastnn.sizes import Shape
 
 #: Shape of the last output of a callback, which is the last input of its gradient. Nobody reads it,
 #: but it makes the gradient run after the call whose saved values it uses, even where it needs no
@@ -30,13 +28,11 @@ class Callback(Op):
     name = "callback"
     sized = ("shapes",)
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         dtype = next(t.dtype for t in node.inputs if t.dtype.kind == "f")
         return [(shape, dtype) for shape in (*node.attrs["shapes"], TOKEN)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        from fastnn.ops.shape import broadcast_to
-
         *outputs, token = node.outputs
         given = [
             broadcast_to(y.dtype.type(0), y.shape) if dy is None else dy
@@ -50,7 +46,7 @@ class Callback(Op):
                 result[i] = dx
         return result
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         *outputs, _ = node.outputs
         call = Call(
             node.attrs["use"].forward,
@@ -61,7 +57,7 @@ class Callback(Op):
             inputs=node.inputs,
             first_input=len(node.outputs),
         )
-        to.emit("callback", node.outputs, node.inputs, call.sizes, [], callback=call)
+        to.emit("callback", outputs=node.outputs, inputs=node.inputs, sizes=call.sizes, callback=call)
 
 
 class CallbackGrad(Op):
@@ -72,11 +68,11 @@ class CallbackGrad(Op):
 
     name = "callback_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         inputs = node.attrs["of"].inputs
         return [(inputs[i].shape, inputs[i].dtype) for i in node.attrs["wrt"]]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         of = node.attrs["of"]
         *grads, _ = node.inputs
         call = Call(
@@ -88,7 +84,7 @@ class CallbackGrad(Op):
             inputs=grads,
             first_input=len(node.outputs),
         )
-        to.emit("callback", node.outputs, node.inputs, call.sizes, [], callback=call)
+        to.emit("callback", outputs=node.outputs, inputs=node.inputs, sizes=call.sizes, callback=call)
 
 
 CALLBACK = Callback()
@@ -185,7 +181,8 @@ class Call:
         what = self.name if self.count == 1 else f"{self.name}: array {i}"
         array = np.asarray(value, dtype) if isinstance(value, (int, float)) else np.asarray(value)
         if array.dtype != dtype:
-            raise TypeError(f"{what} has dtype {array.dtype}; expected {dtype}")
+            hint = "; is a `return` missing?" if value is None else f"; return it with .astype(np.{dtype})"
+            raise TypeError(f"{what} has dtype {array.dtype}; expected {dtype}{hint}")
         if array.shape != shape:
             raise ValueError(f"{what} has shape {array.shape}; expected {shape}")
         return array

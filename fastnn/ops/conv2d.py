@@ -4,17 +4,15 @@ which cancel between neighbouring layers and remain only at a plan's edges."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import fastnn_ext.activation as native_activation
 import fastnn_ext.conv2d as native
-from fastnn import _check
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, linear
-from fastnn.ops.base import Op, Signature, check_dtypes, check_float
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Temporary, Tensor, active_graph, as_tensor
+from fastnn.ops.activation import epilogue
+from fastnn.ops.arguments import check_dtypes, check_float, pair, single
 from fastnn.ops.elementwise import add
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder, Temporary
+from fastnn.ops.layout import from_nwc, reshape, to_nchw, to_nhwc, to_nwc, transpose
+from fastnn.sizes import count, describe, linear
 
 
 @dataclass(frozen=True)
@@ -41,18 +39,18 @@ class Geometry:
                 )
         return tuple((p - s) // t + 1 for p, s, t in zip(padded, span, self.stride, strict=True))  # type: ignore[return-value]
 
-    def dims(self, x: tuple[int, ...], y: tuple[int, ...]) -> list[int]:
-        """n, ih, iw, ic, oh, ow, oc, kh, kw, sh, sw, pt, pl, dh, dw, groups"""
-        return [
-            *x, *y[1:], *self.kernel, *self.stride, self.padding[0], self.padding[2],
-            *self.dilation, self.groups,
-        ]  # fmt: skip
+    def dims(self, x: tuple[int, ...], y: tuple[int, ...]) -> Arguments:
+        """The sizes as the native ops take them, for images x and outputs y."""
+        values = (*x, *y[1:], *self.kernel, *self.stride, *self.padding[::2], *self.dilation, self.groups)
+        return dict(zip(native.GEOMETRY.split(), values, strict=True))
 
 
-def _packed(to: Builder, w: Tensor, dims: list[int], kind: int, scale: Tensor | None = None) -> Temporary:
+def _packed(
+    to: Emitter, w: Tensor, dims: Arguments, kind: int, scale: Tensor | None = None
+) -> Temporary:
     """The weights as the kernels read them, made once a run instead of in every chunk; kept if constant."""
-    packed = to.temporary((native.packed_elements(*dims, kind=kind),), w.dtype)
-    to.emit("conv2d_pack", [packed], [w, scale], [*dims, kind, to.is_constant(w)])
+    packed = to.temporary((native.packed_elements(*dims.values(), kind=kind),), w.dtype)
+    to.emit("conv2d_pack", packed=packed, w=w, scale=scale, **dims, kind=kind, kept=to.is_constant(w))
     return packed
 
 
@@ -71,7 +69,7 @@ class Conv2d(Op):
     epilogue = ("act",)
     absorbs = ("residual",)
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x, w = node.inputs[:2]
         oh, ow = node.attrs["geometry"].output_size((x.shape[1], x.shape[2]))
         return [((x.shape[0], oh, ow, w.shape[0] * w.shape[4]), x.dtype)]
@@ -99,28 +97,26 @@ class Conv2d(Op):
             result.append(dy)
         return result
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, w, *rest = node.inputs
         bias = rest.pop(0) if node.attrs["bias"] else None
         residual = rest.pop(0) if node.attrs["residual"] else None
         scale = rest.pop(0) if node.attrs.get("scale") else None
-        act = node.attrs["act"]
         dims = node.attrs["geometry"].dims(x.shape, node.output.shape)
-        packed = _packed(to, w, dims, 0, scale)
         to.emit(
             "conv2d",
-            outputs=node.outputs,
-            inputs=[x, w, bias, residual, packed, scale],
-            dims=[
-                *dims,
-                native_activation.ACTIVATIONS.index(act[0]) if act else -1,
-                to.is_constant(w),
-            ],
-            scalars=[act[1] if act else 0.0],
+            y=node.output,
+            x=x,
+            w=w,
+            bias=bias,
+            residual=residual,
+            packed=_packed(to, w, dims, 0, scale),
+            scale=scale,
+            **dims,
+            **epilogue(node.attrs["act"]),
+            kept=to.is_constant(w),
+            flops=_flops(node, node.output, w),
         )
-
-    def flops(self, node: Node) -> int:
-        return _flops(node, node.output, node.inputs[1])
 
 
 class InputGrad(Op):
@@ -131,7 +127,7 @@ class InputGrad(Op):
     sized = ("shape",)
     epilogue = ("grad",)
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -153,25 +149,21 @@ class InputGrad(Op):
             )
         return [ddy, dw]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         dy, w, *saved = node.inputs
-        grad = node.attrs["grad"]
         dims = node.attrs["geometry"].dims(node.output.shape, dy.shape)
-        packed = _packed(to, w, dims, 1)
         to.emit(
             "conv2d_input_grad",
-            outputs=node.outputs,
-            inputs=[dy, w, saved[0] if saved else None, packed],
-            dims=[
-                *dims,
-                native_activation.ACTIVATIONS.index(grad[0]) if grad else -1,
-                to.is_constant(w),
-            ],
-            scalars=[grad[1] if grad else 0.0],
+            dx=node.output,
+            dy=dy,
+            w=w,
+            saved=saved[0] if saved else None,
+            packed=_packed(to, w, dims, 1),
+            **dims,
+            **epilogue(node.attrs["grad"], "act_grad"),
+            kept=to.is_constant(w),
+            flops=_flops(node, dy, w),
         )
-
-    def flops(self, node: Node) -> int:
-        return _flops(node, node.inputs[0], node.inputs[1])
 
 
 class WeightGrad(Op):
@@ -179,64 +171,44 @@ class WeightGrad(Op):
 
     name = "conv2d_weight_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         dtype = node.inputs[0].dtype
         return [(node.attrs["shape"], dtype), (node.inputs[1].shape[3:], dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, dy = node.inputs
         dims = node.attrs["geometry"].dims(x.shape, dy.shape)
         dw, dbias = node.outputs[0], to.wanted(node.outputs)[1]
-        pieces, elements = native.weight_grad_pieces(*(int(d) for d in dims))
-        if pieces == 1:
-            to.emit("conv2d_weight_grad", [dw, dbias], [x, dy, None], [*dims, 0, 1])
-            return
-        partial = to.temporary((pieces, elements), x.dtype)
+        pieces, elements = native.weight_grad_pieces(*map(int, dims.values()))
+        partial = None if pieces == 1 else to.temporary((pieces, elements), x.dtype)
         to.emit(
             "conv2d_weight_grad",
-            [None, dbias],
-            [x, dy, partial],
-            [*dims, 0, pieces],
+            dw=dw if partial is None else None,
+            dbias=dbias,
+            x=x,
+            dy=dy,
+            partial=partial,
+            **dims,
+            pieces=pieces,
             dtype=x.dtype,
-            writes=(2,),
+            flops=_flops(node, dy, node.outputs[0]),
         )
-        to.emit(
-            "conv2d_weight_grad_sum",
-            [dw, dbias],
-            [partial],
-            [count(dw.shape), dy.shape[3], pieces, 0],
-        )
+        if partial is not None:
+            to.emit(
+                "conv2d_weight_grad_sum",
+                dw=dw,
+                dbias=dbias,
+                partial=partial,
+                elements=count(node.outputs[0].shape),
+                oc=dy.shape[3],
+                pieces=pieces,
+            )
 
-    def flops(self, node: Node) -> int:
-        return _flops(node, node.inputs[1], node.outputs[0])
 
 
 CONV2D = Conv2d()
 INPUT_GRAD = InputGrad()
 WEIGHT_GRAD = WeightGrad()
-
-
-def pair(value: Any, what: str, low: int) -> tuple[int, int]:
-    """An int, or a pair of them, each at least `low`."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in values):
-        raise TypeError(f"{what} must be an int or a pair of ints, got {value!r}")
-    if min(values) < low or max(values) > _check.LARGEST_SIZE:
-        limits = f"at least {low}" if min(values) < low else f"at most {_check.LARGEST_SIZE}"
-        raise ValueError(f"{what} must be {limits}, got ({', '.join(map(_check.brief, values))})")
-    return values
-
-
-def single(value: Any, what: str, low: int) -> int:
-    """An int, alone or in a tuple, at least `low`."""
-    if isinstance(value, (tuple, list)) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what} must be an int, got {value!r}")
-    if not low <= value <= _check.LARGEST_SIZE:
-        limits = f"at least {low}" if value < low else f"at most {_check.LARGEST_SIZE}"
-        raise ValueError(f"{what} must be {limits}, got {_check.brief(value)}")
-    return value
 
 
 def padding_of(
@@ -270,37 +242,9 @@ def ends_of(padding: Any, kernel: int, stride: int, dilation: int) -> tuple[int,
     return padding_of(sides, (1, kernel), (1, stride), (1, dilation))[2:]
 
 
-def to_nhwc(x: Tensor) -> Tensor:
-    from fastnn.ops.shape import transpose
-
-    return transpose(x, (0, 2, 3, 1))
-
-
-def to_nchw(x: Tensor) -> Tensor:
-    from fastnn.ops.shape import transpose
-
-    return transpose(x, (0, 3, 1, 2))
-
-
-def to_nwc(x: Tensor) -> Tensor:
-    """Sequences (N, C, L) as images (N, 1, L, C)."""
-    from fastnn.ops.shape import reshape, transpose
-
-    return reshape(transpose(x, (0, 2, 1)), (x.shape[0], 1, x.shape[2], x.shape[1]))
-
-
-def from_nwc(x: Tensor) -> Tensor:
-    """Images (N, 1, L, C) as sequences (N, C, L)."""
-    from fastnn.ops.shape import reshape, transpose
-
-    return transpose(reshape(x, (x.shape[0], *x.shape[2:])), (0, 2, 1))
-
-
 def kernel_layout(weight: Tensor, groups: int) -> Tensor:
     """(OC, IC/groups, KH, KW) as (groups, KH, KW, IC/groups, OC/groups); no copy without groups, if
     the parameter is kept as (KH, KW, IC, OC)."""
-    from fastnn.ops.shape import reshape, transpose
-
     oc, ic, kh, kw = weight.shape
     if groups == 1:
         return reshape(transpose(weight, (2, 3, 1, 0)), (1, kh, kw, ic, oc))
@@ -313,8 +257,8 @@ def _operands(
     """Input, weight and bias as tensors that fit each other; `sizes` names the spatial ones."""
     x = as_tensor(x)
     weight = as_tensor(weight, like=x)
-    check_float(f"{what}: input", x)
-    check_dtypes(what, x, weight, ("the input", "the weight"))
+    check_float(what, x)
+    check_dtypes(what, x, weight, ("the input", "the weight"), of_model=True)
     ndim = 2 + sizes.count(",") + 1
     if x.ndim != ndim or weight.ndim != ndim:
         kernel = ", ".join("K" + size for size in sizes.split(", "))
@@ -327,14 +271,21 @@ def _operands(
         raise ValueError(f"{what}: groups must be an int of at least 1, got {groups!r}")
     first, second = weight.shape[:2]
     ic, oc = (first, second * groups) if transposed else (second * groups, first)
-    if linear(x.shape[1]) != linear(ic) or first % groups:
+    if linear(x.shape[1]) != linear(ic):
+        last = linear(x.shape[-1]) == linear(ic)
+        mend = f"; the channels come second, (N, C, {sizes}), and here perhaps last: permute the input" if last else ""
         raise ValueError(
-            f"{what}: input has {x.shape[1]} channels, weight {describe(weight.shape)} with "
-            f"groups={groups} takes {ic} and gives {oc}; both must be multiples of the groups"
+            f"{what}: input has {x.shape[1]} channels, in shape {describe(x.shape)}; the weight of shape "
+            f"{describe(weight.shape)} with groups={groups} takes {ic}{mend}"
+        )
+    if first % groups:
+        raise ValueError(
+            f"{what}: groups is {groups}, which does not divide the first size of the weight of shape "
+            f"{describe(weight.shape)}"
         )
     if bias is not None:
         bias = as_tensor(bias, like=x)
-        check_dtypes(what, x, bias, ("the input", "the bias"))
+        check_dtypes(what, x, bias, ("the input", "the bias"), of_model=True)
         if bias.ndim != 1 or linear(bias.shape[0]) != linear(oc):
             raise ValueError(f"{what}: bias has shape {describe(bias.shape)}; expected ({oc},)")
     return x, weight, bias
@@ -367,8 +318,6 @@ def conv1d(
     x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Tensor:
     """See fastnn.nn.functional.conv1d: images one pixel high."""
-    from fastnn.ops.shape import reshape, transpose
-
     x, weight, bias = _operands("conv1d", x, weight, bias, groups, "L")
     oc, ic, width = weight.shape
     step, spread = single(stride, "stride", 1), single(dilation, "dilation", 1)
@@ -419,8 +368,6 @@ def conv_transpose1d(
     dilation: Any,
 ) -> Tensor:
     """See fastnn.nn.functional.conv_transpose1d: images one pixel high."""
-    from fastnn.ops.shape import reshape
-
     x, weight, bias = _operands("conv_transpose1d", x, weight, bias, groups, "L", transposed=True)
     geometry, size = _transposed(
         "conv_transpose1d",
@@ -447,7 +394,7 @@ def _transposed(
     dilations: tuple[int, int],
     groups: int,
 ) -> tuple[Geometry, tuple[int, int]]:
-    """The convolution whose gradient for its input is meant, and the size of that input."""
+    """The convolution of whose input this is the gradient, and the size of that input."""
     result = []
     for axis in (0, 1):
         if extra[axis] >= max(strides[axis], dilations[axis]):

@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import fastnn_ext.elementwise as native
-from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor, count, describe, is_one, linear, same_shape
-from fastnn.ops.base import Op, Signature, check_dtypes, check_float, constant_value
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.graph import Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_dtypes, check_float
+from fastnn.ops.layout import behind_layout, broadcast_to, constant_value, sum_to
+from fastnn.sizes import broadcast_shapes, broadcast_strides, count, same_shape
 
 MAX_NDIM = 6
-
-
-def broadcast_shapes(what: str, a: Shape, b: Shape) -> Shape:
-    """NumPy's rule."""
-    result: list[int] = []
-    for i in range(max(len(a), len(b))):
-        x = a[len(a) - 1 - i] if i < len(a) else 1
-        y = b[len(b) - 1 - i] if i < len(b) else 1
-        if linear(x) == linear(y) or is_one(y):
-            result.append(x)
-        elif is_one(x):
-            result.append(y)
-        else:
-            raise ValueError(f"{what}: shapes {describe(a)} and {describe(b)} do not broadcast")
-    return tuple(reversed(result))
-
-
-def strides_of(shape: Shape) -> list[int]:
-    """Element strides of a contiguous array."""
-    strides: list[int] = []
-    step: int = 1
-    for size in reversed(shape):
-        strides.append(step)
-        step = count((size, step))
-    return list(reversed(strides))
-
-
-def broadcast_strides(shape: Shape, to: Shape) -> list[int]:
-    """Element strides that read a contiguous array of `shape` as one of shape `to`."""
-    strides = strides_of(shape)
-    missing = len(to) - len(shape)
-    return [
-        0 if i < missing or (is_one(shape[i - missing]) and not is_one(to[i])) else strides[i - missing]
-        for i in range(len(to))
-    ]
-
-
-def padded(values: list[int], length: int, fill: int) -> list[int]:
-    return [*values, *[fill] * (length - len(values))]
 
 
 class Unary(Op):
@@ -60,7 +20,7 @@ class Unary(Op):
 
     name = "unary"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -68,40 +28,32 @@ class Unary(Op):
         assert dy is not None
         match node.attrs["kind"]:
             case "neg":
-                return [neg(dy)]
+                return [-dy]
             case "exp":
-                return [mul(dy, y)]
+                return [dy * y]
             case "log":
-                return [div(dy, x)]
+                return [dy / x]
             case "sqrt":
-                return [mul(div(dy, y), 0.5)]
+                return [dy / y * 0.5]
             case "abs":
-                return [mul(dy, unary(x, "sign"))]
+                return [dy * unary(x, "sign")]
             case "square":
-                return [mul(mul(dy, x), 2.0)]
+                return [dy * x * 2.0]
             case "reciprocal":
-                return [neg(mul(dy, square(y)))]
+                return [-(dy * y.square())]
             case "affine":
-                return [mul(dy, a)]
+                return [dy * a]
             case "power" if a != 0.0:
-                return [mul(dy, mul(power(x, a - 1.0), a))]
+                return [dy * (x ** (a - 1.0) * a)]
             case "power" | "sign":
                 # Zeros, also where dy is infinite; and not None, as the loss does reach x.
                 return [binary(dy, 1.0, "zero_where")]
         raise AssertionError(node.attrs["kind"])
 
-    def lower(self, node: Node, to: Builder) -> None:
-        to.emit(
-            "unary",
-            outputs=node.outputs,
-            inputs=node.inputs,
-            dims=[count(node.output.shape), native.UNARY.index(node.attrs["kind"])],
-            scalars=[node.attrs["a"], node.attrs["b"]],
-            in_place=(0,),
-        )
-
-    def flops(self, node: Node) -> int:
-        return count(node.output.shape)
+    def lower(self, node: Node, to: Emitter) -> None:
+        n, kind = count(node.output.shape), native.UNARY.index(node.attrs["kind"])
+        a, b = node.attrs["a"], node.attrs["b"]
+        to.emit("unary", y=node.output, x=node.inputs[0], n=n, kind=kind, a=a, b=b, flops=n)
 
 
 class Binary(Op):
@@ -109,7 +61,7 @@ class Binary(Op):
 
     name = "binary"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         a, b = node.inputs
         return [(broadcast_shapes(node.attrs["kind"], a.shape, b.shape), a.dtype)]
 
@@ -121,24 +73,24 @@ class Binary(Op):
             case "add":
                 da, db = dy, dy
             case "sub":
-                da, db = dy, neg(dy) if needs[1] else None
+                da, db = dy, -dy if needs[1] else None
             case "mul":
-                da, db = mul(dy, b) if needs[0] else None, mul(dy, a) if needs[1] else None
+                da, db = dy * b if needs[0] else None, dy * a if needs[1] else None
             case "div":
-                da = div(dy, b) if needs[0] else None
-                db = neg(div(mul(dy, y), b)) if needs[1] else None
+                da = dy / b if needs[0] else None
+                db = -(dy * y / b) if needs[1] else None
             case "power":
                 # Limits that the formulas miss: a**0 is flat, and so is 0**b for b >= 0, as PyTorch has it.
                 if needs[0]:
-                    da = mul(dy, mul(b, power(a, sub(b, 1.0))))
+                    da = dy * (b * a ** (b - 1.0))
                     da = binary(da, binary(b, 0.0, "equal"), "zero_where")
                 if needs[1]:
-                    flat = mul(binary(a, 0.0, "equal"), binary(b, 0.0, "greater_equal"))
-                    db = binary(mul(dy, mul(y, log(a))), flat, "zero_where")
+                    flat = binary(a, 0.0, "equal") * binary(b, 0.0, "greater_equal")
+                    db = binary(dy * (y * a.log()), flat, "zero_where")
             case "maximum" | "minimum":
                 # As in PyTorch, the gradient of a tie is shared in halves, and goes to both if one is NaN.
                 loses = "less" if node.attrs["kind"] == "maximum" else "greater"
-                shared = mul(dy, affine(binary(a, b, "equal"), -0.5, 1.0))
+                shared = dy * affine(binary(a, b, "equal"), -0.5, 1.0)
                 da = binary(shared, binary(a, b, loses), "zero_where") if needs[0] else None
                 db = binary(shared, binary(b, a, loses), "zero_where") if needs[1] else None
             case "zero_where":
@@ -150,27 +102,23 @@ class Binary(Op):
             sum_to(db, b.shape) if db is not None and needs[1] else None,
         ]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         a, b = node.inputs
         shape = node.output.shape
         if len(shape) > MAX_NDIM:
             raise ValueError(f"arithmetic on {len(shape)} dimensions; at most {MAX_NDIM} are supported")
         to.emit(
             "binary",
-            outputs=node.outputs,
-            inputs=node.inputs,
-            dims=[
-                native.BINARY.index(node.attrs["kind"]),
-                len(shape),
-                *padded(list(shape), MAX_NDIM, 1),
-                *padded(broadcast_strides(a.shape, shape), MAX_NDIM, 0),
-                *padded(broadcast_strides(b.shape, shape), MAX_NDIM, 0),
-            ],
-            in_place=tuple(i for i, t in enumerate((a, b)) if same_shape(t.shape, shape)),
+            y=node.output,
+            a=a,
+            b=b,
+            kind=native.BINARY.index(node.attrs["kind"]),
+            ndim=len(shape),
+            shape=shape,
+            a_strides=broadcast_strides(a.shape, shape),
+            b_strides=broadcast_strides(b.shape, shape),
+            flops=count(shape),
         )
-
-    def flops(self, node: Node) -> int:
-        return count(node.output.shape)
 
 
 UNARY = Unary()
@@ -178,8 +126,6 @@ BINARY = Binary()
 
 
 def unary(x: Any, kind: str, a: float = 1.0, b: float = 0.0) -> Tensor:
-    from fastnn.ops.shape import behind_layout
-
     x = as_tensor(x)
     check_float(kind, x)
     return behind_layout(
@@ -222,8 +168,6 @@ def affine(x: Any, a: float, b: float = 0.0) -> Tensor:
     if a == 1.0 and b == 0.0:
         return x
     if (value := constant_value(x)) is not None:
-        from fastnn.ops.shape import broadcast_to
-
         return broadcast_to(as_tensor(a * value + b, like=x), x.shape)
     node = x.node
     if node.op is UNARY and node.attrs["kind"] == "affine" and b == 0.0 and node.attrs["b"] == 0.0:
@@ -238,8 +182,8 @@ def _operands(what: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
     else:
         right = as_tensor(b)
         left = as_tensor(a, like=right)
-    check_float(what, left)
-    check_float(what, right)
+    check_float(what, left, "the left operand")
+    check_float(what, right, "the right operand")
     check_dtypes(what, left, right)
     return left, right
 
@@ -249,8 +193,6 @@ def _is_plain(value: Any) -> bool:
 
 
 def binary(a: Any, b: Any, kind: str) -> Tensor:
-    from fastnn.ops.shape import behind_layout
-
     left, right = _operands(kind, a, b)
     return behind_layout(lambda x, y: active_graph().add(BINARY, [x, y], kind=kind).output, left, right)
 
@@ -318,19 +260,3 @@ def maximum(a: Any, b: Any) -> Tensor:
 def minimum(a: Any, b: Any) -> Tensor:
     """The smaller of two values, elementwise; NaN if either is."""
     return binary(a, b, "minimum")
-
-
-def sum_to(x: Tensor, shape: Shape) -> Tensor:
-    """The transpose of broadcasting: sum x over the axes along which `shape` was stretched."""
-    if same_shape(x.shape, shape):
-        return x
-    from fastnn.ops.reduce import reduce
-    from fastnn.ops.shape import reshape
-
-    missing = x.ndim - len(shape)
-    axes = [
-        i
-        for i in range(x.ndim)
-        if i < missing or (is_one(shape[i - missing]) and not is_one(x.shape[i]))
-    ]
-    return reshape(reduce(x, "sum", tuple(axes), keepdim=False), shape)

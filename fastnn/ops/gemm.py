@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import fastnn_ext.activation as native_activation
 import fastnn_ext.gemm as native
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, linear
-from fastnn.ops.base import Op, Signature, check_dtypes, check_float
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Temporary, Tensor, active_graph, as_tensor
+from fastnn.ops.activation import epilogue
+from fastnn.ops.arguments import check_dtypes, check_float
+from fastnn.ops.layout import TRANSPOSE, reshape
+from fastnn.sizes import count, describe, linear, same_shape
 
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder, Temporary
-
-
-#: Samples. A product that is not large at this batch gets no room for a copy of B.
+#: The batch at which a product must be large for its program to have room for a copy of B: the room is taken once, for
+#: all batches, and inference with a handful of samples should not pay for it. Batches of training are about as large.
 SOME = 320
 
 
@@ -22,7 +21,7 @@ class MatMul(Op):
 
     inputs: a, b, then bias (n,) if attrs["bias"], then what the gradient of an activation was saved
     from if attrs["grad"]. attrs: ta, tb (read that operand transposed); act and grad: None or
-    (kind, alpha), put there by fusion.
+    (kind, settings), put there by fusion.
     """
 
     name = "matmul"
@@ -36,7 +35,7 @@ class MatMul(Op):
         n = b.shape[-2] if node.attrs["tb"] else b.shape[-1]
         return stack, m, n, k
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         a, b = node.inputs[:2]
         _, m, n, k = self.sizes(node)
         k2 = b.shape[-1] if node.attrs["tb"] else b.shape[-2]
@@ -58,13 +57,11 @@ class MatMul(Op):
             db = product(dy, a, ta=True, tb=ta) if tb else product(a, dy, ta=not ta)
         if node.attrs["bias"]:
             if needs[2]:
-                from fastnn.ops.reduce import reduce
-
-                dbias = reduce(dy, "sum", tuple(range(dy.ndim - 1)), keepdim=False)
+                dbias = dy.sum(tuple(range(dy.ndim - 1)))
             return [da, db, dbias]
         return [da, db]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         inputs = list(node.inputs)
         a, b = inputs[:2]
         rest = inputs[2:]
@@ -74,25 +71,30 @@ class MatMul(Op):
         a_row, a_col = (1, a.shape[-1]) if node.attrs["ta"] else (a.shape[-1], 1)
         b_row, b_col = (1, b.shape[-1]) if node.attrs["tb"] else (b.shape[-1], 1)
         act, grad = node.attrs["act"], node.attrs["grad"]
-        kinds = native_activation.ACTIVATIONS
-        dims = [
-            stack, m, n, k,
-            a_row, a_col, count(a.shape[-2:]) if a.ndim == 3 else 0,
-            b_row, b_col, count(b.shape[-2:]) if b.ndim == 3 else 0,
-            n, count((m, n)) if a.ndim == 3 else 0,
-            0, kinds.index(act[0]) if act else -1, kinds.index(grad[0]) if grad else -1,
-        ]  # fmt: skip
-        scalars = [act[1] if act else grad[1] if grad else 0.0]
-        panels = self._panels(node, to)
+        sizes: Arguments = dict(
+            batch=stack,
+            m=m,
+            n=n,
+            k=k,
+            a_row=a_row,
+            a_col=a_col,
+            a_batch=count(a.shape[-2:]) if a.ndim == 3 else 0,
+            b_row=b_row,
+            b_col=b_col,
+            b_batch=count(b.shape[-2:]) if b.ndim == 3 else 0,
+            c_row=n,
+            c_batch=count((m, n)) if a.ndim == 3 else 0,
+            **(epilogue(act) | {"act_grad": -1} if grad is None else epilogue(grad, "act_grad") | {"act": -1}),
+        )
+        panels, partial, flops = self._panels(node, to), self._partial(node, to), 2 * count((stack, m, n, k))
         if panels is not None:
-            to.emit("gemm_pack", [panels], [None, b], dims)
-        partial = self._partial(node, to)
-        writes = () if partial is None else (4,)
-        to.emit("gemm", node.outputs, [a, b, bias, saved, partial, panels], dims, scalars, writes=writes)
+            to.emit("gemm_pack", panels=panels, b=b, **sizes)
+        operands: Arguments = dict(c=node.output, bias=bias, saved=saved, partial=partial)
+        to.emit("gemm", a=a, b=b, panels=panels, **operands, **sizes, flops=flops)
         if partial is not None:
-            to.emit("gemm_sum", node.outputs, [partial, None, bias, saved], dims, scalars)
+            to.emit("gemm_sum", **operands, **sizes)
 
-    def _panels(self, node: Node, to: Builder) -> Temporary | None:
+    def _panels(self, node: Node, to: Emitter) -> Temporary | None:
         """Room for a copy of B that all chunks of a large product read."""
         stack, *sizes = self.sizes(node)
         m, n, k = (fixed + per_sample * SOME for fixed, per_sample in map(linear, sizes))
@@ -101,7 +103,7 @@ class MatMul(Op):
             return None
         return to.temporary((sizes[2], columns), node.output.dtype)
 
-    def _partial(self, node: Node, to: Builder) -> Temporary | None:
+    def _partial(self, node: Node, to: Emitter) -> Temporary | None:
         """Room for the parts of a product that has, or with a batch of one would have, a single row."""
         stack, m, n, k = self.sizes(node)
         if stack != 1 or node.attrs["tb"] or linear(m) not in ((1, 0), (0, 1)) or linear(n)[1] or linear(k)[1]:
@@ -110,17 +112,12 @@ class MatMul(Op):
         parts = native.row_parts(int(n), int(k), dtype.itemsize)
         return to.temporary((parts, n), dtype) if parts > 1 else None
 
-    def flops(self, node: Node) -> int:
-        return 2 * int(count(self.sizes(node)))
-
 
 MATMUL = MatMul()
 
 
 def _untransposed(x: Tensor) -> tuple[Tensor, bool]:
     """The matrix that x is a transpose of, if it is one."""
-    from fastnn.ops.shape import TRANSPOSE
-
     node = x.node
     if node.op is TRANSPOSE:
         axes = node.attrs["axes"]
@@ -142,12 +139,9 @@ def product(a: Tensor, b: Tensor, *, ta: bool = False, tb: bool = False, bias: T
 
 def matmul(a: Any, b: Any) -> Tensor:
     """`a @ b` as NumPy's: vectors, matrices, and stacks of matrices of the same leading sizes."""
-    from fastnn.graph import same_shape
-    from fastnn.ops.shape import reshape
-
     a = as_tensor(a) if not isinstance(a, Tensor) else a
     b = as_tensor(b, like=a)
-    check_float("matmul", a)
+    check_float("matmul", a, "the left operand")
     check_dtypes("matmul", a, b)
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError("matmul: operands must have at least one dimension; use * for numbers")
@@ -177,12 +171,10 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 def linear_map(x: Any, weight: Any, bias: Any = None) -> Tensor:
     """x W^T + b over the last dimension: x (..., in), weight (out, in), bias (out,) -> (..., out)."""
-    from fastnn.ops.shape import reshape
-
     x = as_tensor(x)
     weight = as_tensor(weight, like=x)
-    check_float("linear: input", x)
-    check_dtypes("linear", x, weight, ("the input", "the weight"))
+    check_float("linear", x)
+    check_dtypes("linear", x, weight, ("the input", "the weight"), of_model=True)
     if weight.ndim != 2:
         raise ValueError(f"linear: weight has shape {describe(weight.shape)}; expected (out, in)")
     if x.ndim == 0 or linear(x.shape[-1]) != linear(weight.shape[1]):
@@ -192,7 +184,7 @@ def linear_map(x: Any, weight: Any, bias: Any = None) -> Tensor:
         )
     if bias is not None:
         bias = as_tensor(bias, like=x)
-        check_dtypes("linear", x, bias, ("the input", "the bias"))
+        check_dtypes("linear", x, bias, ("the input", "the bias"), of_model=True)
         if bias.ndim != 1 or linear(bias.shape[0]) != linear(weight.shape[0]):
             raise ValueError(
                 f"linear: bias has shape {describe(bias.shape)}; expected ({weight.shape[0]},)"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fastnn_ext.loss as native
-from fastnn.graph import Node, Tensor, active_graph, as_tensor, count, describe, same_shape
-from fastnn.ops.base import Op, Signature, check_dtypes, check_float, normalize_dim
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
+from fastnn.ops.layout import BROADCAST, RESHAPE, broadcast_to
+from fastnn.sizes import count, describe, is_one, same_shape
 
 REDUCTIONS = ("none", "mean", "sum")
 OF_DIFFERENCE = ("mse", "l1", "smooth_l1", "huber")  # losses of input - target
@@ -20,20 +19,16 @@ class Softmax(Op):
 
     name = "softmax"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         grad = active_graph().add(SOFTMAX_GRAD, [grads[0], node.output], log=node.attrs["log"])  # type: ignore[list-item]
         return [grad.output]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        shape = node.output.shape
-        dims = [count(shape[:-1]), shape[-1], int(node.attrs["log"])]
-        to.emit("softmax", node.outputs, node.inputs, dims, [])
-
-    def flops(self, node: Node) -> int:
-        return 5 * count(node.output.shape)
+    def lower(self, node: Node, to: Emitter) -> None:
+        sizes, flops = _softmax_sizes(node), 5 * count(node.output.shape)
+        to.emit("softmax", y=node.output, x=node.inputs[0], **sizes, flops=flops)
 
 
 class SoftmaxGrad(Op):
@@ -41,16 +36,17 @@ class SoftmaxGrad(Op):
 
     name = "softmax_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        shape = node.output.shape
-        dims = [count(shape[:-1]), shape[-1], int(node.attrs["log"])]
-        to.emit("softmax_backward", node.outputs, node.inputs, dims, [])
+    def lower(self, node: Node, to: Emitter) -> None:
+        (dy, y), flops = node.inputs, 4 * count(node.output.shape)
+        to.emit("softmax_backward", dx=node.output, dy=dy, y=y, **_softmax_sizes(node), flops=flops)
 
-    def flops(self, node: Node) -> int:
-        return 4 * count(node.output.shape)
+
+def _softmax_sizes(node: Node) -> Arguments:
+    shape = node.output.shape
+    return dict(rows=count(shape[:-1]), cols=shape[-1], log=int(node.attrs["log"]))
 
 
 class CrossEntropy(Op):
@@ -63,87 +59,78 @@ class CrossEntropy(Op):
 
     name = "cross_entropy"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         logits = node.inputs[0]
         return [(logits.shape[:1], logits.dtype), (logits.shape, logits.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        from fastnn.ops.elementwise import mul
-        from fastnn.ops.shape import reshape
-
         dloss = grads[0]
         assert dloss is not None
         if any(needs[1:]):
             raise TypeError("cross_entropy has a gradient for its input alone, not for target or weight")
         if node.attrs["reduction"] == "none":
-            dloss = reshape(dloss, (*dloss.shape, 1))
+            dloss = dloss.unsqueeze(-1)
         else:
             dloss = _first(dloss)
-        return [mul(node.outputs[1], dloss), *[None] * (len(node.inputs) - 1)]
+        return [node.outputs[1] * dloss, *[None] * (len(node.inputs) - 1)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         logits, labels, *weight = node.inputs
         to.emit(
             "cross_entropy",
-            outputs=[node.output, to.wanted(node.outputs)[1]],
-            inputs=[logits, labels, weight[0] if weight else None],
-            dims=[
-                logits.shape[0],
-                logits.shape[1],
-                node.attrs["ignore_index"],
-                REDUCTIONS.index(node.attrs["reduction"]),
-            ],
-            scalars=[node.attrs["smoothing"]],
+            row_loss=node.output,
+            dlogits=to.wanted(node.outputs)[1],
+            logits=logits,
+            labels=labels,
+            weight=weight[0] if weight else None,
+            rows=logits.shape[0],
+            cols=logits.shape[1],
+            ignore_index=node.attrs["ignore_index"],
+            reduction=REDUCTIONS.index(node.attrs["reduction"]),
+            smoothing=node.attrs["smoothing"],
+            flops=8 * count(logits.shape),
         )
-
-    def flops(self, node: Node) -> int:
-        return 8 * count(node.inputs[0].shape)
 
 
 class Elementwise(Op):
     """A loss that is a mean or sum over elements: mse, bce_with_logits, ... by attrs["kernel"].
 
-    inputs: input, target, then what the kernel takes beside them (None where absent is not stored;
-    attrs["extras"] says which are there). outputs: pieces of the sum (or the elements, for "none"),
-    and the gradient for the input. attrs: kernel, reduction, extras, scalars, cols.
+    inputs: input, target, then those that attrs["extras"] names, as the kernel does. outputs: pieces of the
+    sum (or the elements, for "none"), and the gradient for the input. attrs: kernel, reduction, extras,
+    settings (what else the kernel takes, by name).
     """
 
     name = "loss"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x = node.inputs[0]
         pieces = x.shape if node.attrs["reduction"] == "none" else (native.PIECES,)
         return [(pieces, x.dtype), (x.shape, x.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        from fastnn.ops.elementwise import mul, neg
-
         dloss = grads[0]
         assert dloss is not None
         if any(needs[2 if node.attrs["kernel"] in OF_DIFFERENCE else 1 :]):
             raise TypeError(f"{node.attrs['kernel']} has a gradient for its input alone, not for target or weights")
         if node.attrs["reduction"] != "none":
             dloss = _first(dloss)
-        dx = mul(node.outputs[1], dloss)
-        return [dx, neg(dx) if needs[1] else None, *[None] * (len(node.inputs) - 2)]
+        dx = node.outputs[1] * dloss
+        return [dx, -dx if needs[1] else None, *[None] * (len(node.inputs) - 2)]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        rest = list(node.inputs[2:])
-        extras = [rest.pop(0) if there else None for there in node.attrs["extras"]]
+    def lower(self, node: Node, to: Emitter) -> None:
+        x, target, *extras = node.inputs
         to.emit(
             node.attrs["kernel"],
-            outputs=[node.output, to.wanted(node.outputs)[1]],
-            inputs=[*node.inputs[:2], *extras],
-            dims=[
-                count(node.inputs[0].shape),
-                REDUCTIONS.index(node.attrs["reduction"]),
-                *node.attrs["cols"],
-            ],
-            scalars=node.attrs["scalars"],
+            loss=node.output,
+            dinput=to.wanted(node.outputs)[1],
+            input=x,
+            target=target,
+            n=count(x.shape),
+            reduction=REDUCTIONS.index(node.attrs["reduction"]),
+            flops=4 * count(x.shape),
+            **dict(zip(node.attrs["extras"], extras, strict=True)),
+            **node.attrs["settings"],
         )
-
-    def flops(self, node: Node) -> int:
-        return 4 * count(node.inputs[0].shape)
 
 
 SOFTMAX = Softmax()
@@ -154,26 +141,22 @@ ELEMENTWISE = Elementwise()
 
 def _first(dloss: Tensor) -> Tensor:
     """The gradient for a sum, from the gradient for its addends: they are all the same."""
-    from fastnn.ops.shape import BROADCAST, RESHAPE, getitem, reshape
-
     node = dloss.node
     while node.op in (BROADCAST, RESHAPE):
         if node.inputs[0].ndim == 0:
             return node.inputs[0]
         node = node.inputs[0].node
-    return reshape(getitem(dloss, 0), ())
+    return dloss[0].reshape(())
 
 
 def softmax(x: Any, dim: int, log: bool = False) -> Tensor:
     """exp(x) / sum(exp(x)) along a dimension, or its logarithm."""
-    from fastnn.ops.shape import swap
-
     x = as_tensor(x)
     name = "log_softmax" if log else "softmax"
     check_float(name, x)
     d = normalize_dim(dim, x.ndim, name)
     if d != x.ndim - 1:
-        return swap(softmax(swap(x, d, -1), -1, log), d, -1)
+        return softmax(x.transpose(d, -1), -1, log).transpose(d, -1)
     return active_graph().add(SOFTMAX, [x], log=log).output
 
 
@@ -190,7 +173,8 @@ def _have_checked(labels: Tensor, classes: int, ignore_index: int) -> None:
         node = node.inputs[node.op.view_of].node
     if "limit" not in node.attrs:
         raise TypeError(
-            f"cross_entropy: target must be an argument of the traced function, not the result of {node.op.name}"
+            "cross_entropy: target must be an argument of the traced function, whose labels are checked before it "
+            f"runs, not the result of {node.op.name}"
         )
     before = node.attrs["limit"], node.attrs["ignore"]
     if before[0] and before != (classes, ignore_index):
@@ -210,30 +194,29 @@ def cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """See fastnn.nn.functional.cross_entropy."""
-    from fastnn.ops.reduce import reduce
-    from fastnn.ops.shape import permute, reshape
-
     check_reduction(reduction)
     logits = as_tensor(logits)
     labels = as_tensor(labels)
-    check_float("cross_entropy: input", logits)
+    check_float("cross_entropy", logits)
     if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing must lie in 0 ... 1, got {label_smoothing}")
+        raise ValueError(f"cross_entropy: label_smoothing must lie in 0 ... 1, got {label_smoothing}")
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: target must hold class indices as int64, got {labels.dtype}")
+        raise TypeError(
+            f"cross_entropy: target must hold class indices as int64, got {labels.dtype}; convert them with "
+            ".astype(np.int64), and rows of probabilities or one-hot rows with .argmax(1)"
+        )
     if logits.ndim < 1 or not same_shape(labels.shape, (*logits.shape[:-1][:1], *logits.shape[2:])):
         raise ValueError(
             f"cross_entropy: input has shape {describe(logits.shape)}, target {describe(labels.shape)}; "
-            "expected (N, C) and (N,), or (N, C, d1, ...) and (N, d1, ...)"
+            f"expected (N, C) and (N,), or (N, C, d1, ...) and (N, d1, ...){_reshaped(logits, labels)}"
         )
     result = labels.shape
     _have_checked(labels, int(logits.shape[min(1, logits.ndim - 1)]), int(ignore_index))
     if logits.ndim == 1:
-        logits, labels = reshape(logits, (1, logits.shape[0])), reshape(labels, (1,))
+        logits, labels = logits.unsqueeze(0), labels.unsqueeze(0)
     elif logits.ndim > 2:
-        logits = permute(logits, (0, *range(2, logits.ndim), 1))
-        logits = reshape(logits, (count(logits.shape[:-1]), logits.shape[-1]))
-        labels = reshape(labels, (count(labels.shape),))
+        logits = logits.permute(0, *range(2, logits.ndim), 1).flatten(0, -2)
+        labels = labels.flatten()
     inputs = [logits, labels]
     if weight is not None:
         weight = as_tensor(weight, like=logits)
@@ -251,7 +234,16 @@ def cross_entropy(
         smoothing=float(label_smoothing),
         weighted=weight is not None,
     ).output
-    return reshape(losses, result) if reduction == "none" else reduce(losses, "sum")
+    return losses.reshape(result) if reduction == "none" else losses.sum()
+
+
+def _reshaped(logits: Tensor, labels: Tensor) -> str:
+    """How to make usual other forms of labels those wanted."""
+    if logits.ndim > 1 and same_shape(logits.shape, labels.shape):
+        return "; one-hot rows become classes by target.argmax(1)"
+    if labels.ndim == logits.ndim and is_one(labels.shape[1]):
+        return "; take the column out of the target, as target[:, 0]"
+    return ""
 
 
 def elementwise(
@@ -259,39 +251,38 @@ def elementwise(
     x: Any,
     target: Any,
     reduction: str,
-    extras: tuple[Any, ...] = (),
-    scalars: tuple[float, ...] = (),
-    cols: tuple[int, ...] = (),
+    extras: dict[str, Any] | None = None,
+    **settings: float,
 ) -> Tensor:
-    """A loss over pairs of elements of input and target, which have one shape."""
-    from fastnn.ops.reduce import reduce
+    """A loss over pairs of elements of input and target, which have one shape.
 
+    `extras` are operands and `settings` numbers that the kernel takes by these names.
+    """
     check_reduction(reduction)
     x = as_tensor(x)
     target = as_tensor(target, like=x)
-    check_float(f"{kernel}: input", x)
+    check_float(kernel, x)
     check_dtypes(kernel, x, target, ("the input", "the target"))
     if not same_shape(x.shape, target.shape):
+        alike = same_shape(*([size for size in t.shape if not is_one(size)] for t in (x, target)))
+        mend = ": give the target the input's shape, as with target[:, None] or target[:, 0]" if alike else ""
         raise ValueError(
-            f"{kernel}: input has shape {describe(x.shape)}, target {describe(target.shape)}; they must agree"
+            f"{kernel}: input has shape {describe(x.shape)}, target {describe(target.shape)}; they must agree{mend}"
         )
-    present = [as_tensor(e, like=x) for e in extras if e is not None]
+    present = {name: as_tensor(e, like=x) for name, e in (extras or {}).items() if e is not None}
     node = active_graph().add(
         ELEMENTWISE,
-        [x, target, *present],
+        [x, target, *present.values()],
         kernel=kernel,
         reduction=reduction,
-        extras=[e is not None for e in extras],
-        scalars=list(scalars),
-        cols=list(cols),
+        extras=tuple(present),
+        settings=settings,
     )
-    return node.output if reduction == "none" else reduce(node.output, "sum")
+    return node.output if reduction == "none" else node.output.sum()
 
 
 def bce_with_logits(x: Any, target: Any, weight: Any, pos_weight: Any, reduction: str) -> Tensor:
     """See fastnn.nn.functional.binary_cross_entropy_with_logits."""
-    from fastnn.ops.shape import broadcast_to
-
     x = as_tensor(x)
     if weight is not None:
         weight = as_tensor(weight, like=x)
@@ -313,4 +304,4 @@ def bce_with_logits(x: Any, target: Any, weight: Any, pos_weight: Any, reduction
                 f"bce_with_logits: pos_weight has shape {describe(pos_weight.shape)}; expected the last "
                 f"sizes of the input's {describe(x.shape)}"
             )
-    return elementwise("bce_with_logits", x, target, reduction, (weight, pos_weight), cols=(cols,))
+    return elementwise("bce_with_logits", x, target, reduction, {"weight": weight, "pos_weight": pos_weight}, cols=cols)

@@ -7,26 +7,16 @@ and a residual that follow them into their own pass over the data, and into thei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import fastnn_ext.activation as native_activation
 import fastnn_ext.norm as native
-from fastnn.graph import (
-    Node,
-    Tensor,
-    active_graph,
-    as_tensor,
-    count,
-    describe,
-    linear,
-)
-from fastnn.ops.base import Op, Signature, check_dtypes, check_float
-from fastnn.ops.shape import RESHAPE, permute, reshape
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
+from fastnn.ops.activation import epilogue
+from fastnn.ops.arguments import check_dtypes, check_float
+from fastnn.ops.layout import RESHAPE, permute, reshape
+from fastnn.sizes import count, describe, linear
 
 Array = np.ndarray[Any, Any]
 
@@ -44,7 +34,7 @@ class BatchNorm(Op):
     epilogue = ("act",)
     absorbs = ("residual", "act")
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x = node.inputs[0]
         return [(x.shape, x.dtype), (x.shape[-1:], x.dtype), (x.shape[-1:], x.dtype)]
 
@@ -52,34 +42,30 @@ class BatchNorm(Op):
         _, mean, invstd = node.outputs
         return _norm_vjp(BATCH_NORM_GRAD, node, grads[0], needs, mean, invstd, training=True)
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, dtype, (y, mean, invstd) = node.inputs[0], node.inputs[0].dtype, node.outputs
-        dims = _rows_and_channels(x)
-        running = node.attrs["running"]
+        sizes, n = _rows_and_channels(x), count(x.shape)
         partial = to.temporary((native.PIECES, 2, x.shape[-1]), dtype)
-        var = to.temporary(x.shape[-1:], dtype) if running else None
-        to.emit("batch_norm_stats", [partial], [x], dims)
-        to.emit("batch_norm_finish", [mean, invstd, var], [partial, x], dims, [node.attrs["eps"]])
-        operands = [x, mean, invstd, *_optional(node, 1, "affine", "affine", "residual")]
-        kind, alpha = _act(node)
-        # y may take the place of x, or of the residual.
-        to.emit("batch_norm_apply", [y], operands, [*dims, kind], [alpha], in_place=(0, 5))
-        if running:
-            arrays = [None if array is None else to.array(array) for array in running]
-            momentum = [node.attrs["momentum"]]
-            to.emit_late(
-                node.attrs["call"],
+        var = to.temporary(x.shape[-1:], dtype) if node.attrs["running"] else None
+        statistics: Arguments = dict(mean=mean, invstd=invstd)
+        to.emit("batch_norm_stats", partial=partial, x=x, **sizes, flops=3 * n)
+        to.emit("batch_norm_finish", **statistics, var=var, partial=partial, x=x, **sizes, eps=node.attrs["eps"])
+        to.emit("batch_norm_apply", y=y, x=x, **statistics, **_operands_of(node, 1), **sizes, flops=2 * n)
+        if node.attrs["running"]:
+            running_mean, running_var, batches = (a if a is None else to.array(a) for a in node.attrs["running"])
+            to.emit(
                 "batch_norm_running",
-                arrays,
-                [mean, var],
-                dims,
-                momentum,
+                running_mean=running_mean,
+                running_var=running_var,
+                batches=batches,
+                mean=mean,
+                var=var,
+                **sizes,
+                momentum=node.attrs["momentum"],
                 dtype=dtype,
                 commit=True,
+                late=node.attrs["call"],
             )
-
-    def flops(self, node: Node) -> int:
-        return 5 * count(node.output.shape)
 
     def acts(self, node: Node) -> bool:
         return node.attrs["running"] is not None
@@ -95,7 +81,7 @@ class BatchNormEval(Op):
     epilogue = ("act",)
     absorbs = ("residual", "act")
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -107,20 +93,19 @@ class BatchNormEval(Op):
         )
         return [dx, None, None, *rest]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        operands = [*node.inputs[:3], *_optional(node, 3, "affine", "affine", "residual")]
-        kind, alpha = _act(node)
+    def lower(self, node: Node, to: Emitter) -> None:
+        x, mean, var = node.inputs[:3]
         to.emit(
             "batch_norm_eval",
-            node.outputs,
-            operands,
-            [*_rows_and_channels(node.inputs[0]), kind],
-            [alpha, node.attrs["eps"]],
-            in_place=(0, 5),
+            y=node.output,
+            x=x,
+            running_mean=mean,
+            running_var=var,
+            **_operands_of(node, 3),
+            **_rows_and_channels(x),
+            eps=node.attrs["eps"],
+            flops=2 * count(x.shape),
         )
-
-    def flops(self, node: Node) -> int:
-        return 2 * count(node.output.shape)
 
 
 class BatchNormInvstd(Op):
@@ -128,12 +113,12 @@ class BatchNormInvstd(Op):
 
     name = "batch_norm_invstd"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        dims, eps = [count(node.output.shape)], node.attrs["eps"]
-        to.emit("batch_norm_invstd", node.outputs, node.inputs, dims, [eps])
+    def lower(self, node: Node, to: Emitter) -> None:
+        channels, eps = count(node.output.shape), node.attrs["eps"]
+        to.emit("batch_norm_invstd", invstd=node.output, var=node.inputs[0], channels=channels, eps=eps)
 
 
 class BatchNormGrad(Op):
@@ -143,39 +128,28 @@ class BatchNormGrad(Op):
 
     name = "batch_norm_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x = node.inputs[1]
         channels = (x.shape[-1:], x.dtype)
         return [(x.shape, x.dtype), channels, channels, (x.shape, x.dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        dy, x, mean, invstd = node.inputs[:4]
-        weight, y = _optional(node, 4, "affine", "act")
+    def lower(self, node: Node, to: Emitter) -> None:
+        operands, weight = _gradient_operands(node)
+        x = node.inputs[1]
         dx, dweight, dbias, dresidual = to.wanted(node.outputs)
-        kind, alpha = _act(node)
-        dims = _rows_and_channels(x)
+        sizes, n = _rows_and_channels(x), count(x.shape)
         sums = None
         if dx is not None and node.attrs["training"]:
             sums = to.temporary((2, x.shape[-1]), x.dtype)
-        if any(t is not None for t in (dweight, dbias, sums)):
+        results: Arguments = dict(dweight=dweight, dbias=dbias, sums=sums)
+        if any(t is not None for t in results.values()):
             partial = to.temporary((native.PIECES, 2, x.shape[-1]), x.dtype)
-            operands = [dy, x, mean, invstd, y]
-            to.emit("batch_norm_grad_stats", [partial], operands, [*dims, kind], [alpha])
-            outputs = [dweight, dbias, sums]
-            to.emit("batch_norm_grad_finish", outputs, [partial], dims, dtype=x.dtype)
+            to.emit("batch_norm_grad_stats", partial=partial, **operands, **sizes, flops=4 * n)
+            to.emit("batch_norm_grad_finish", **results, partial=partial, **sizes, dtype=x.dtype)
         if dx is not None or dresidual is not None:
-            to.emit(
-                "batch_norm_grad_apply",
-                [dx, dresidual],
-                [dy, x, mean, invstd, weight, sums, y],
-                [*dims, kind],
-                [alpha],
-                in_place=(0,),
-                dtype=x.dtype,
-            )
-
-    def flops(self, node: Node) -> int:
-        return 9 * count(node.inputs[1].shape)
+            results = dict(dx=dx, dresidual=dresidual)
+            operands |= dict(weight=weight, sums=sums)
+            to.emit("batch_norm_grad_apply", **results, **operands, **sizes, dtype=x.dtype, flops=5 * n)
 
 
 class GroupNorm(Op):
@@ -189,7 +163,7 @@ class GroupNorm(Op):
     epilogue = ("act",)
     absorbs = ("residual", "act")
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x = node.inputs[0]
         statistics = ((x.shape[0], node.attrs["groups"]), x.dtype)
         return [(x.shape, x.dtype), statistics, statistics]
@@ -199,20 +173,15 @@ class GroupNorm(Op):
         groups = node.attrs["groups"]
         return _norm_vjp(GROUP_NORM_GRAD, node, grads[0], needs, mean, invstd, groups=groups)
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, (y, mean, invstd) = node.inputs[0], node.outputs
-        sizes, groups = _sample_sizes(x), node.attrs["groups"]
+        sizes, n = _sample_sizes(x), count(x.shape)
         partial = to.temporary(_group_partial(x), x.dtype)
-        to.emit("group_norm_stats", [partial], [x], sizes)
-        eps = [node.attrs["eps"]]
-        to.emit("group_norm_finish", [mean, invstd], [partial, x], [*sizes, groups], eps)
-        operands = [x, mean, invstd, *_optional(node, 1, "affine", "affine", "residual")]
-        kind, alpha = _act(node)
-        dims = [*sizes, groups, kind]
-        to.emit("group_norm_apply", [y], operands, dims, [alpha], in_place=(0, 5))
-
-    def flops(self, node: Node) -> int:
-        return 5 * count(node.output.shape)
+        to.emit("group_norm_stats", partial=partial, x=x, **sizes, flops=3 * n)
+        statistics: Arguments = dict(mean=mean, invstd=invstd)
+        sizes["groups"] = node.attrs["groups"]
+        to.emit("group_norm_finish", **statistics, partial=partial, x=x, **sizes, eps=node.attrs["eps"])
+        to.emit("group_norm_apply", y=y, x=x, **statistics, **_operands_of(node, 1), **sizes, flops=2 * n)
 
 
 class GroupNormGrad(Op):
@@ -220,36 +189,26 @@ class GroupNormGrad(Op):
 
     name = "group_norm_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return BATCH_NORM_GRAD.infer(node)
 
-    def lower(self, node: Node, to: Builder) -> None:
-        dy, x, mean, invstd = node.inputs[:4]
-        weight, y = _optional(node, 4, "affine", "act")
+    def lower(self, node: Node, to: Emitter) -> None:
+        operands, weight = _gradient_operands(node)
+        x, groups = node.inputs[1], node.attrs["groups"]
         dx, dweight, dbias, dresidual = to.wanted(node.outputs)
-        kind, alpha = _act(node)
-        sizes, groups = _sample_sizes(x), node.attrs["groups"]
-        dims = [*sizes, groups, kind]
+        sizes, n = _sample_sizes(x), count(x.shape)
         partial = to.temporary(_group_partial(x), x.dtype)
-        to.emit("group_norm_grad_stats", [partial], [dy, x, mean, invstd, y], dims, [alpha])
+        to.emit("group_norm_grad_stats", partial=partial, **operands, **sizes, groups=groups, flops=4 * n)
         if dweight is not None or dbias is not None:
-            outputs = [dweight, dbias, None]
-            to.emit("group_norm_grad_params", outputs, [partial], sizes, dtype=x.dtype)
+            results: Arguments = dict(dweight=dweight, dbias=dbias)
+            to.emit("group_norm_grad_params", **results, partial=partial, **sizes, dtype=x.dtype)
         if dx is not None or dresidual is not None:
+            sizes["groups"] = groups
             sums = to.temporary((x.shape[0], 2, groups), x.dtype)
-            to.emit("group_norm_grad_finish", [sums], [partial, weight], [*sizes, groups])
-            to.emit(
-                "group_norm_grad_apply",
-                [dx, dresidual],
-                [dy, x, mean, invstd, weight, sums, y],
-                dims,
-                [alpha],
-                in_place=(0,),
-                dtype=x.dtype,
-            )
-
-    def flops(self, node: Node) -> int:
-        return 9 * count(node.inputs[1].shape)
+            to.emit("group_norm_grad_finish", sums=sums, partial=partial, weight=weight, **sizes)
+            results = dict(dx=dx, dresidual=dresidual)
+            operands |= dict(weight=weight, sums=sums)
+            to.emit("group_norm_grad_apply", **results, **operands, **sizes, dtype=x.dtype, flops=5 * n)
 
 
 class LayerNorm(Op):
@@ -258,7 +217,7 @@ class LayerNorm(Op):
 
     name = "layer_norm"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x = node.inputs[0]
         return [(x.shape, x.dtype), (x.shape[:1], x.dtype), (x.shape[:1], x.dtype)]
 
@@ -269,13 +228,23 @@ class LayerNorm(Op):
         result = grad.outputs if affine else grad.outputs[:1]
         return [g if need else None for g, need in zip(result, needs, strict=True)]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        operands = [node.inputs[0], *_optional(node, 1, "affine", "affine")]
-        outputs = [node.output, *to.wanted(node.outputs[1:])]
-        to.emit("layer_norm", outputs, operands, node.inputs[0].shape, [node.attrs["eps"]])
-
-    def flops(self, node: Node) -> int:
-        return 5 * count(node.output.shape)
+    def lower(self, node: Node, to: Emitter) -> None:
+        x, (weight, bias) = node.inputs[0], _optional(node, 1, "affine", "affine")
+        mean, invstd = to.wanted(node.outputs[1:])
+        rows, cols = x.shape
+        to.emit(
+            "layer_norm",
+            y=node.output,
+            mean=mean,
+            invstd=invstd,
+            x=x,
+            weight=weight,
+            bias=bias,
+            rows=rows,
+            cols=cols,
+            eps=node.attrs["eps"],
+            flops=5 * count(x.shape),
+        )
 
 
 class LayerNormGrad(Op):
@@ -283,22 +252,22 @@ class LayerNormGrad(Op):
 
     name = "layer_norm_grad"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return BATCH_NORM_GRAD.infer(node)[:3]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        x, (weight,) = node.inputs[1], _optional(node, 4, "affine")
+    def lower(self, node: Node, to: Emitter) -> None:
+        dy, x, mean, invstd = node.inputs[:4]
+        (weight,) = _optional(node, 4, "affine")
         dx, dweight, dbias = to.wanted(node.outputs)
+        (rows, cols), n = x.shape, count(x.shape)
+        operands: Arguments = dict(dy=dy, x=x, mean=mean, invstd=invstd, rows=rows, cols=cols)
         if dx is not None:
-            to.emit("layer_norm_backward", [dx], [*node.inputs[:4], weight], x.shape)
+            to.emit("layer_norm_backward", dx=dx, **operands, weight=weight, flops=9 * n)
         if dweight is not None or dbias is not None:
-            partial = to.temporary((native.PIECES, 2, x.shape[1]), x.dtype)
-            to.emit("layer_norm_grad_params", [partial], node.inputs[:4], x.shape)
-            outputs = [dweight, dbias, None]
-            to.emit("batch_norm_grad_finish", outputs, [partial], x.shape, dtype=x.dtype)
-
-    def flops(self, node: Node) -> int:
-        return 9 * count(node.inputs[1].shape)
+            partial = to.temporary((native.PIECES, 2, cols), x.dtype)
+            to.emit("layer_norm_grad_params", partial=partial, **operands, flops=4 * n)
+            results: Arguments = dict(dweight=dweight, dbias=dbias)
+            to.emit("batch_norm_grad_finish", **results, partial=partial, rows=rows, channels=cols, dtype=x.dtype)
 
 
 class LocalResponseNorm(Op):
@@ -307,21 +276,17 @@ class LocalResponseNorm(Op):
 
     name = "local_response_norm"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)] * 2
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         operands = [grads[0], node.inputs[0], node.outputs[1]]
         return [active_graph().add(LOCAL_RESPONSE_NORM_GRAD, operands, **node.attrs).output]  # type: ignore[arg-type]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        dims = [*_rows_and_channels(node.inputs[0]), node.attrs["size"]]
-        outputs = [node.output, *to.wanted(node.outputs[1:])]
-        scalars = [node.attrs[name] for name in ("alpha", "beta", "k")]
-        to.emit(self.name, outputs, node.inputs, dims, scalars)
-
-    def flops(self, node: Node) -> int:
-        return (node.attrs["size"] + 4) * count(node.output.shape)
+    def lower(self, node: Node, to: Emitter) -> None:
+        x, (base,) = node.inputs[0], to.wanted(node.outputs[1:])
+        flops = (node.attrs["size"] + 4) * count(x.shape)
+        to.emit(self.name, y=node.output, base=base, x=x, **_rows_and_channels(x), **node.attrs, flops=flops)
 
 
 class LocalResponseNormGrad(Op):
@@ -329,16 +294,14 @@ class LocalResponseNormGrad(Op):
 
     name = "local_response_norm_backward"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[1].shape, node.inputs[1].dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        dims = [*_rows_and_channels(node.inputs[1]), node.attrs["size"]]
-        scalars = [node.attrs[name] for name in ("alpha", "beta")]
-        to.emit(self.name, node.outputs, node.inputs, dims, scalars)
-
-    def flops(self, node: Node) -> int:
-        return (node.attrs["size"] + 8) * count(node.output.shape)
+    def lower(self, node: Node, to: Emitter) -> None:
+        dy, x, base = node.inputs
+        settings: Arguments = {name: node.attrs[name] for name in ("size", "alpha", "beta")}
+        flops = (node.attrs["size"] + 8) * count(x.shape)
+        to.emit(self.name, dx=node.output, dy=dy, x=x, base=base, **_rows_and_channels(x), **settings, flops=flops)
 
 
 BATCH_NORM = BatchNorm()
@@ -359,23 +322,30 @@ def _optional(node: Node, first: int, *names: str) -> list[Tensor | None]:
     return [next(rest) if node.attrs[name] else None for name in names]
 
 
-def _act(node: Node) -> tuple[int, float]:
-    kind, alpha = node.attrs["act"] or (None, 0.0)
-    return (-1 if kind is None else native_activation.ACTIVATIONS.index(kind)), alpha
+def _operands_of(node: Node, first: int) -> Arguments:
+    """What the passes that make y take beside x and its statistics: inputs from `first` on, and an activation."""
+    weight, bias, residual = _optional(node, first, "affine", "affine", "residual")
+    return dict(weight=weight, bias=bias, residual=residual, **epilogue(node.attrs["act"]))
 
 
-def _rows_and_channels(x: Tensor) -> list[int]:
-    return [count(x.shape[:-1]), x.shape[-1]]
+def _gradient_operands(node: Node) -> tuple[Arguments, Tensor | None]:
+    """What both passes over the data of a gradient take, and the weight."""
+    dy, x, mean, invstd = node.inputs[:4]
+    weight, y = _optional(node, 4, "affine", "act")
+    return dict(dy=dy, x=x, mean=mean, invstd=invstd, y=y, **epilogue(node.attrs["act"])), weight
 
 
-def _sample_sizes(x: Tensor) -> list[int]:
-    """n, rows, channels"""
-    return [x.shape[0], count(x.shape[1:-1]), x.shape[-1]]
+def _rows_and_channels(x: Tensor) -> Arguments:
+    return dict(rows=count(x.shape[:-1]), channels=x.shape[-1])
+
+
+def _sample_sizes(x: Tensor) -> Arguments:
+    return dict(n=x.shape[0], rows=count(x.shape[1:-1]), channels=x.shape[-1])
 
 
 def _group_partial(x: Tensor) -> tuple[int, ...]:
-    n, rows, channels = _sample_sizes(x)
-    return (n, native.group_pieces(int(rows)), 2, channels)
+    sizes = _sample_sizes(x)
+    return (sizes["n"], native.group_pieces(int(sizes["rows"])), 2, sizes["channels"])
 
 
 def _norm_vjp(
@@ -413,10 +383,11 @@ def _channels_first(x: Tensor) -> Tensor:
 
 def _operand(what: str, name: str, value: Any, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     tensor = as_tensor(value, like=x)
-    check_dtypes(what, x, tensor, ("the input", name))
+    check_dtypes(what, x, tensor, ("the input", name), of_model=True)
     if tuple(map(linear, tensor.shape)) != tuple(map(linear, shape)):
         raise ValueError(
-            f"{what}: {name} has shape {describe(tensor.shape)}; expected {describe(shape)}"
+            f"{what}: {name} has shape {describe(tensor.shape)}; the input of shape {describe(x.shape)} takes "
+            f"{describe(shape)}"
         )
     return tensor
 
@@ -435,7 +406,7 @@ def _affine(what: str, x: Tensor, weight: Any, bias: Any, shape: tuple[int, ...]
 
 def _input(what: str, x: Any, least: int) -> Tensor:
     x = as_tensor(x)
-    check_float(f"{what}: input", x)
+    check_float(what, x)
     if x.ndim < least:
         sizes = "N, C, ..." if least == 2 else "N, C, L, ..."
         raise ValueError(f"{what}: input has shape {describe(x.shape)}; expected ({sizes})")
@@ -458,10 +429,11 @@ def batch_norm(
     affine = _affine("batch_norm", x, weight, bias, shape)
     if running is not None:
         for name, array in (("the running mean", running[0]), ("the running variance", running[1])):
-            if array.dtype != x.dtype or array.shape != shape:
-                raise (ValueError if array.dtype == x.dtype else TypeError)(
-                    f"batch_norm: {name} is {array.dtype} of shape {array.shape}; expected {x.dtype} of "
-                    f"shape {describe(shape)}"
+            check_dtypes("batch_norm", x, array, ("the input", name), of_model=True)
+            if array.shape != shape:
+                raise ValueError(
+                    f"batch_norm: {name} has shape {array.shape}; the input of shape {describe(x.shape)} takes "
+                    f"{describe(shape)}"
                 )
     attrs = dict(eps=eps, affine=bool(affine), residual=False, act=None)
     last = rows = _channels_last(x)
@@ -491,7 +463,10 @@ def group_norm(x: Any, groups: int, weight: Any, bias: Any, eps: float) -> Tenso
     """See fastnn.nn.functional.group_norm."""
     x = _input("group_norm", x, 2)
     if x.shape[1] % groups:
-        raise ValueError(f"group_norm: {x.shape[1]} channels cannot be cut into {groups} groups")
+        raise ValueError(
+            f"group_norm: num_groups is {groups}, which does not divide the {x.shape[1]} channels of an input of "
+            f"shape {describe(x.shape)}"
+        )
     affine = _affine("group_norm", x, weight, bias, (x.shape[1],))
     attrs = dict(groups=groups, eps=eps, affine=bool(affine), residual=False, act=None)
     return _channels_first(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import fastnn_ext.pool2d  # noqa: F401  (registers the native ops)
-from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor, count, describe
-from fastnn.ops.base import Op, Signature, check_float
-from fastnn.ops.conv2d import from_nwc, pair, single, to_nchw, to_nhwc, to_nwc
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+import fastnn_ext.pool2d as native
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_float, pair, single
+from fastnn.ops.layout import from_nwc, to_nchw, to_nhwc, to_nwc
+from fastnn.sizes import count, describe
 
 #: Taps of a window of maxima: which one it was is kept in a byte.
 MAX_TAPS = 255
@@ -21,17 +19,17 @@ MAX_TAPS = 255
 
 class Pool(Op):
     """inputs: x (N, H, W, C). outputs: y (N, OH, OW, C) and, of maxima, where they were.
-    attrs: size (OH, OW); settings, the native op's sizes that follow it."""
+    attrs: size (OH, OW); settings, what else the native op takes, by name."""
 
     def __init__(self, name: str, index: type[np.integer[Any]] | None = None) -> None:
         self.name = name
         self.index = index
         self.grad = PoolGrad(name + "_backward")
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         (x,) = node.inputs
         shape = (x.shape[0], *node.attrs["size"], x.shape[3])
-        outputs: Signature = [(shape, x.dtype)]
+        outputs: OutputTypes = [(shape, x.dtype)]
         return outputs if self.index is None else [*outputs, (shape, np.dtype(self.index))]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -40,13 +38,10 @@ class Pool(Op):
         operands = [grads[0], *node.outputs[1:]]
         return [active_graph().add(self.grad, operands, shape=shape, settings=settings).output]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        outputs = [node.output, *to.wanted(node.outputs[1:])]
-        dims = [*node.inputs[0].shape, *node.attrs["size"], *node.attrs["settings"]]
-        to.emit(self.name, outputs, node.inputs, dims)
-
-    def flops(self, node: Node) -> int:
-        return _flops(node.inputs[0].shape, node.output.shape, node.attrs["settings"])
+    def lower(self, node: Node, to: Emitter) -> None:
+        x, y, settings = node.inputs[0], node.output, node.attrs["settings"]
+        index: Arguments = {} if self.index is None else {"index": to.wanted(node.outputs)[1]}
+        to.emit(self.name, y=y, x=x, **index, **_sizes(x, y), **settings, flops=_flops(x, y, settings))
 
 
 class PoolGrad(Op):
@@ -55,20 +50,25 @@ class PoolGrad(Op):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.attrs["shape"], node.inputs[0].dtype)]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        dims = [*node.output.shape, *node.inputs[0].shape[1:3], *node.attrs["settings"]]
-        to.emit(self.name, node.outputs, node.inputs, dims)
-
-    def flops(self, node: Node) -> int:
-        return _flops(node.output.shape, node.inputs[0].shape, node.attrs["settings"])
+    def lower(self, node: Node, to: Emitter) -> None:
+        (dy, *index), dx, settings = node.inputs, node.output, node.attrs["settings"]
+        operands: Arguments = dict(zip(("index",), index, strict=False))
+        to.emit(self.name, dx=dx, dy=dy, **operands, **_sizes(dx, dy), **settings, flops=_flops(dx, dy, settings))
 
 
-def _flops(x: Shape, y: Shape, settings: tuple[int, ...]) -> int:
+def _sizes(x: Tensor, y: Tensor) -> Arguments:
+    """The sizes as the native ops take them, for images x and outputs y."""
+    return dict(zip(native.IMAGES.split(), (*x.shape, *y.shape[1:3]), strict=True))
+
+
+def _flops(x: Tensor, y: Tensor, settings: Arguments) -> int:
     """One operation a tap."""
-    return count(y) * settings[0] * settings[1] if settings else max(count(x), count(y), key=int)
+    if settings:
+        return count(y.shape) * settings["kh"] * settings["kw"]
+    return max(count(x.shape), count(y.shape), key=int)
 
 
 MAX_POOL2D = Pool("max_pool2d", np.uint8)
@@ -108,20 +108,21 @@ class Windows:
             result.append(windows)
         return tuple(result)
 
-    def dims(self) -> tuple[int, ...]:
-        """kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w"""
-        return (*self.kernel, *self.stride, *self.padding, *self.dilation)
+    def dims(self) -> Arguments:
+        """As the native ops take them."""
+        names = native.POOL.removeprefix(native.IMAGES).split()
+        return dict(zip(names, (*self.kernel, *self.stride, *self.padding, *self.dilation), strict=True))
 
 
-def _pool(what: str, op: Pool, x: Tensor, windows: Windows, *settings: int) -> Tensor:
+def _pool(what: str, op: Pool, x: Tensor, windows: Windows, **settings: int) -> Tensor:
     """x (N, H, W, C)"""
     size = windows.output_size(what, (x.shape[1], x.shape[2]))
-    return active_graph().add(op, [x], size=size, settings=(*windows.dims(), *settings)).output
+    return active_graph().add(op, [x], size=size, settings=windows.dims() | settings).output
 
 
 def _image(what: str, x: Any, sizes: str) -> Tensor:
     x = as_tensor(x)
-    check_float(f"{what}: input", x)
+    check_float(what, x)
     if x.ndim != 2 + sizes.count(",") + 1:
         raise ValueError(f"{what}: input has shape {describe(x.shape)}; expected (N, C, {sizes})")
     return x
@@ -190,8 +191,8 @@ def avg_pool2d(
     """See fastnn.nn.functional.avg_pool2d."""
     x = _image("avg_pool2d", x, "H, W")
     windows = _windows(kernel, stride, padding, 1, ceil_mode)
-    settings = (int(count_include_pad), divisor or 0)
-    return to_nchw(_pool("avg_pool2d", AVG_POOL2D, to_nhwc(x), windows, *settings))
+    settings: Arguments = dict(count_include_pad=int(count_include_pad), divisor=divisor or 0)
+    return to_nchw(_pool("avg_pool2d", AVG_POOL2D, to_nhwc(x), windows, **settings))
 
 
 def avg_pool1d(
@@ -200,7 +201,8 @@ def avg_pool1d(
     """See fastnn.nn.functional.avg_pool1d."""
     x = _image("avg_pool1d", x, "L")
     windows = _windows_1d(kernel, stride, padding, 1, ceil_mode)
-    return from_nwc(_pool("avg_pool1d", AVG_POOL2D, to_nwc(x), windows, int(count_include_pad), 0))
+    settings: Arguments = dict(count_include_pad=int(count_include_pad), divisor=0)
+    return from_nwc(_pool("avg_pool1d", AVG_POOL2D, to_nwc(x), windows, **settings))
 
 
 def adaptive_pool2d(x: Any, output_size: Any, kind: str) -> Tensor:
@@ -211,7 +213,7 @@ def adaptive_pool2d(x: Any, output_size: Any, kind: str) -> Tensor:
     filled = [old if new is None else new for new, old in zip(given, x.shape[2:], strict=False)]
     size = pair(filled if len(given) == 2 else given, "output_size", 1)
     op = ADAPTIVE_MAX_POOL2D if kind == "max" else ADAPTIVE_AVG_POOL2D
-    return to_nchw(active_graph().add(op, [to_nhwc(x)], size=size, settings=()).output)
+    return to_nchw(active_graph().add(op, [to_nhwc(x)], size=size, settings={}).output)
 
 
 def adaptive_pool1d(x: Any, output_size: Any, kind: str) -> Tensor:
@@ -219,4 +221,4 @@ def adaptive_pool1d(x: Any, output_size: Any, kind: str) -> Tensor:
     x = _image(f"adaptive_{kind}_pool1d", x, "L")
     size = (1, single(output_size, "output_size", 1))
     op = ADAPTIVE_MAX_POOL2D if kind == "max" else ADAPTIVE_AVG_POOL2D
-    return from_nwc(active_graph().add(op, [to_nwc(x)], size=size, settings=()).output)
+    return from_nwc(active_graph().add(op, [to_nwc(x)], size=size, settings={}).output)

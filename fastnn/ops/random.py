@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import fastnn_ext.random  # noqa: F401  (registers the native ops)
-from fastnn.graph import Node, Shape, Tensor, active_graph, as_tensor, count, describe, same_shape
-from fastnn.ops.base import Op, Signature, check_float
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_float
 from fastnn.ops.elementwise import add, affine, binary, mul, sub
-
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder
+from fastnn.ops.layout import behind_layout, to_nchw, to_nhwc
+from fastnn.sizes import Shape, count, describe, same_shape
 
 
 class Dropout(Op):
@@ -20,24 +19,22 @@ class Dropout(Op):
 
     name = "dropout"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         return [active_graph().add(DROPOUT, [grads[0]], **node.attrs).output]  # type: ignore[list-item]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         to.emit(
             "dropout",
-            outputs=node.outputs,
-            inputs=[*node.inputs, to.random_state()],
-            dims=[count(node.output.shape), node.attrs["inner"], node.attrs["stream"], node.attrs["period"]],
-            scalars=[node.attrs["p"]],
-            in_place=(0,),
+            y=node.output,
+            x=node.inputs[0],
+            state=to.random_state(),
+            n=count(node.output.shape),
+            **node.attrs,
+            flops=count(node.output.shape),
         )
-
-    def flops(self, node: Node) -> int:
-        return count(node.output.shape)
 
 
 class Numbers(Op):
@@ -47,16 +44,17 @@ class Numbers(Op):
     name = "random"
     sized = ("shape",)
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.attrs["shape"], node.attrs["dtype"])]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        dims = [count(node.output.shape), node.attrs["stream"]]
-        to.emit(node.attrs["kind"], node.outputs, [to.random_state()], dims, [0.0, 1.0])
+    def lower(self, node: Node, to: Emitter) -> None:
+        n, stream = count(node.output.shape), node.attrs["stream"]
+        kind, state = node.attrs["kind"], to.random_state()
+        to.emit(kind, out=node.output, state=state, n=n, stream=stream, **STANDARD[kind], flops=n)
 
-    def flops(self, node: Node) -> int:
-        return count(node.output.shape)
 
+#: What the native ops draw: moved and scaled by further ops, whose operands may be tensors.
+STANDARD: dict[str, Arguments] = {"normal": {"mean": 0.0, "std": 1.0}, "uniform": {"low": 0.0, "high": 1.0}}
 
 DROPOUT = Dropout()
 NUMBERS = Numbers()
@@ -95,8 +93,6 @@ def _placed(x: Tensor, shape: Shape) -> Tensor:
 
 def dropout(x: Any, p: float) -> Tensor:
     """x with each element kept with probability 1 - p and scaled by 1 / (1 - p), else 0."""
-    from fastnn.ops.shape import behind_layout
-
     x = as_tensor(x)
     check_float("dropout", x)
     return behind_layout(lambda t: _drop(t, p, 1, 0), x)
@@ -104,8 +100,6 @@ def dropout(x: Any, p: float) -> Tensor:
 
 def dropout2d(x: Any, p: float) -> Tensor:
     """Dropout of whole channels of x (N, C, H, W)."""
-    from fastnn.ops.conv2d import to_nchw, to_nhwc
-
     x = as_tensor(x)
     check_float("dropout2d", x)
     if x.ndim != 4:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fastnn_ext.reduce as native
-from fastnn.graph import Dim, Node, Tensor, active_graph, as_tensor, count, is_one
-from fastnn.ops.base import Op, Signature, check_float, normalize_dim
+from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Temporary, Tensor, active_graph, as_tensor
+from fastnn.ops.arguments import check_float, normalize_dim
+from fastnn.ops.elementwise import binary
+from fastnn.ops.layout import broadcast_to, reshape
+from fastnn.sizes import Dim, count, is_one
 
-if TYPE_CHECKING:
-    from fastnn.lowering.builder import Builder, Temporary
-
-#: From this many elements an output on, a reduction to few outputs is cut into pieces.
+#: From this many elements an output on, a reduction to fewer outputs than PIECES is cut into pieces, lest only some
+#: threads have work.
 LONG = 8192
 
 
@@ -24,14 +25,11 @@ class Reduce(Op):
 
     name = "reduce"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         x, first, last = node.inputs[0], node.attrs["first"], node.attrs["last"]
         return [((*x.shape[:first], *x.shape[last + 1 :]), x.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        from fastnn.ops.elementwise import binary, mul
-        from fastnn.ops.shape import broadcast_to, reshape
-
         (dy,), x, y = grads, node.inputs[0], node.output
         assert dy is not None
         first, last = node.attrs["first"], node.attrs["last"]
@@ -41,32 +39,31 @@ class Reduce(Op):
             if isinstance(length, Dim):
                 dy = active_graph().add(DIVIDE, [dy], length=length).output
             else:
-                dy = mul(dy, 1.0 / length)
-        grad = broadcast_to(reshape(dy, kept), x.shape)
+                dy = dy * (1.0 / length)
+        grad = broadcast_to(dy.reshape(kept), x.shape)
         match node.attrs["kind"]:
             case "sum" | "mean":
                 return [grad]
             case _:
                 # Shared equally among ties, as PyTorch's amax and amin.
-                hits = binary(x, broadcast_to(reshape(y, kept), x.shape), "equal")
-                ties = broadcast_to(reshape(reduce(hits, "sum", tuple(range(first, last + 1)), False), kept), x.shape)
-                return [mul(grad, hits / ties)]
+                hits = binary(x, y.reshape(kept), "equal")
+                ties = hits.sum(tuple(range(first, last + 1)), keepdim=True)
+                return [grad * (hits / ties)]
 
-    def lower(self, node: Node, to: Builder) -> None:
+    def lower(self, node: Node, to: Emitter) -> None:
         x, y, kind = node.inputs[0], node.output, native.REDUCE.index(node.attrs["kind"])
         source: Tensor | Temporary = x
         first, last = node.attrs["first"], node.attrs["last"]
         outer, length = count(x.shape[:first]), count(x.shape[first : last + 1])
         inner = count(x.shape[last + 1 :])
-        if int(length) >= LONG and int(outer) * int(inner) < 64:
+        sizes: Arguments = dict(outer=outer, inner=inner)
+        if int(length) >= LONG and int(outer) * int(inner) < native.PIECES:
             partial = to.temporary((outer, native.PIECES, inner), x.dtype)
-            to.emit("reduce", [partial], [x], [kind, outer, length, inner, native.PIECES], [0.0])
+            flops = count(x.shape)
+            to.emit("reduce", y=partial, x=x, kind=kind, **sizes, length=length, pieces=native.PIECES, flops=flops)
             combine = "sum" if node.attrs["kind"] == "mean" else node.attrs["kind"]
             kind, length, source = native.REDUCE.index(combine), native.PIECES, partial
-        to.emit("reduce", [y], [source], [kind, outer, length, inner, 1], [0.0])
-
-    def flops(self, node: Node) -> int:
-        return count(node.inputs[0].shape)
+        to.emit("reduce", y=y, x=source, kind=kind, **sizes, length=length, pieces=1, flops=count(source.shape))
 
 
 class DivideBySize(Op):
@@ -74,14 +71,15 @@ class DivideBySize(Op):
 
     name = "divide_by_size"
 
-    def infer(self, node: Node) -> Signature:
+    def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         return [active_graph().add(DIVIDE, [grads[0]], length=node.attrs["length"]).output]  # type: ignore[list-item]
 
-    def lower(self, node: Node, to: Builder) -> None:
-        to.emit("divide_by_size", node.outputs, node.inputs, [count(node.output.shape), node.attrs["length"]], [])
+    def lower(self, node: Node, to: Emitter) -> None:
+        n = count(node.output.shape)
+        to.emit("divide_by_size", y=node.output, x=node.inputs[0], n=n, size=node.attrs["length"], flops=n)
 
 
 REDUCE = Reduce()
@@ -100,8 +98,6 @@ def _axes(dim: Any, ndim: int, what: str) -> list[int]:
 
 def reduce(x: Any, kind: str, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Reduce over one dimension, several, or all (dim=None)."""
-    from fastnn.ops.shape import reshape
-
     x = as_tensor(x)
     check_float(kind, x)
     axes = _axes(dim, x.ndim, kind)

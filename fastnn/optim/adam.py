@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastnn import _check
+from fastnn.graph import Arguments
 from fastnn.optim.optimizer import Group, Optimizer
 
 
@@ -60,7 +61,7 @@ class Adam(Optimizer):
             for i, beta in enumerate(value):
                 _check.real(f"betas[{i}]", beta, 0, 1)
                 if beta == 1.0:
-                    raise ValueError(f"betas[{i}] must be below 1")
+                    raise ValueError(f"betas[{i}] must be below 1, got {beta}")
         elif name in self.hyper:
             _check.real(name, value, 0)
 
@@ -68,11 +69,8 @@ class Adam(Optimizer):
         names = ("exp_avg", "exp_avg_sq")
         return (*names, "max_exp_avg_sq") if group["amsgrad"] else names
 
-    def dims(self, group: Group) -> list[int]:
-        return [int(self.decoupled), int(group["maximize"])]
-
-    def operands(self, group: Group) -> tuple[str | None, ...]:
-        return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq" if group["amsgrad"] else None)
+    def switches(self, group: Group) -> Arguments:
+        return {"decoupled": self.decoupled, "maximize": group["maximize"]}
 
 
 class AdamW(Adam):

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 import fastnn_ext.optimizer as native
 from fastnn import _check
-from fastnn.graph import Graph
+from fastnn.graph import Arguments, Graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
+from fastnn.lowering.watch import Walk
 from fastnn.nn.parameter import Parameter, marks
 from fastnn_ext.atomic import assign, commit
 from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact
-
-if TYPE_CHECKING:
-    from fastnn.lowering.watch import Walk
 
 ALIGN = 16  # elements: a parameter starts at a cache line
 
@@ -70,7 +68,7 @@ class Group(dict[str, Any]):
     def _setting(self, name: str, value: Any) -> _Changes:
         """What `commit` copies and assigns to set one; ValueError or TypeError if it cannot be set."""
         if name == "params":
-            raise ValueError("the parameters of a group cannot be exchanged; make a new optimizer")
+            raise ValueError('a group\'s "params" cannot be exchanged; make a new optimizer')
         if name not in self._optimizer.defaults:
             known = ", ".join(self._optimizer.defaults)
             raise ValueError(f"{type(self._optimizer).__name__} has no setting {name!r}; it has {known}")
@@ -121,7 +119,10 @@ class Group(dict[str, Any]):
     def _common_dtype(self) -> np.dtype[Any]:
         dtypes = {p.dtype for p in self["params"]}
         if len(dtypes) != 1:
-            raise TypeError(f"the parameters of a group must share a dtype, got {sorted(map(str, dtypes))}")
+            raise TypeError(
+                f"the parameters of a group must share a dtype, got {', '.join(sorted(map(str, dtypes)))}; convert the "
+                "model with model.float() or model.double(), or give a group for each"
+            )
         return dtypes.pop()
 
     def follow(self) -> None:
@@ -167,6 +168,11 @@ def _set(*settings: _Changes) -> None:
         commit(copies, entries, attributes)
     else:  # numbers that native ops read
         assign(copies, entries)
+
+
+def _is_model(value: Any) -> bool:
+    """Whether its parameters were meant, which it would give: a module may be iterable itself."""
+    return callable(getattr(value, "parameters", None))
 
 
 def _gather(params: Sequence[Parameter], dtype: np.dtype[Any]) -> None:
@@ -219,8 +225,10 @@ class Optimizer:
         self.defaults = {name: _plain(value) for name, value in defaults.items()}
         for name, value in self.defaults.items():
             self.check(name, value)
-        if isinstance(params, (Parameter, np.ndarray)):
-            raise TypeError("params must be an iterable of parameters, such as model.parameters()")
+        if not isinstance(params, Iterable) or isinstance(params, (Parameter, np.ndarray)) or _is_model(params):
+            raise TypeError(
+                f"params must be an iterable of parameters, such as model.parameters(), got {_check.kind_of(params)}"
+            )
         entries = list(params)
         if not entries:
             raise ValueError("params is empty: there is nothing to optimize")
@@ -229,13 +237,25 @@ class Optimizer:
         seen: set[int] = set()
         for group in groups:
             if not isinstance(group, Mapping) or "params" not in group:
-                raise TypeError('params must hold parameters, or dicts with the key "params"')
-            members = [group["params"]] if isinstance(group["params"], Parameter) else list(group["params"])
+                raise TypeError(
+                    'params must hold parameters, or dicts with the key "params", got '
+                    f"{_check.brief(group) if isinstance(group, Mapping) else _check.kind_of(group)}"
+                )
+            given = group["params"]
+            if isinstance(given, Parameter):
+                given = [given]
+            if not isinstance(given, Iterable) or _is_model(given):
+                raise TypeError(
+                    f'a group\'s "params" must be parameters, such as layer.parameters(), got {_check.kind_of(given)}'
+                )
+            members = list(given)
             for p in members:
                 if not isinstance(p, Parameter):
-                    raise TypeError(f"params must hold parameters, got {type(p).__name__}")
+                    raise TypeError(
+                        f"params must hold parameters, as model.parameters() does, got {_check.kind_of(p)}"
+                    )
                 if id(p) in seen:
-                    raise ValueError("params names a parameter twice")
+                    raise ValueError(f"params names a parameter twice, one of shape {p.shape}")
                 seen.add(id(p))
             if not members:
                 raise ValueError('a group\'s "params" is empty')
@@ -254,16 +274,12 @@ class Optimizer:
         """Raise ValueError or TypeError if a setting's value is out of its range."""
 
     def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        """Names of the state arrays that a group with these settings needs, in the op's order."""
+        """Names of the state arrays that a group with these settings needs, and by which the native op knows them."""
         raise NotImplementedError
 
-    def dims(self, group: Group) -> list[int]:
-        """The op's small integers after n."""
+    def switches(self, group: Group) -> Arguments:
+        """What the native op takes beside sizes and memory, by name."""
         raise NotImplementedError
-
-    def operands(self, group: Group) -> tuple[str | None, ...]:
-        """The op's state buffers in order; None where one is absent."""
-        return self.state_names(group)
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -287,30 +303,26 @@ class Optimizer:
             runs = list(group.runs(wanted))
             for first, end in runs:
                 begin = int(group.begins[first])
-                states = [
-                    None if name is None else to.array(group.states[name], begin * itemsize)
-                    for name in self.operands(group)
-                ]
-                steps = to.array(group.steps_of, first * group.steps_of.itemsize)
-                begins = to.array(group.begins, first * group.begins.itemsize)
+                states: Arguments = {n: to.array(group.states[n], begin * itemsize) for n in self.state_names(group)}
                 to.emit(
                     self.kernel,
-                    outputs=[_memory(to, params[first]._storage)],
-                    inputs=[_memory(to, params[first]._gradient_storage()), *states, hyper, steps, begins],
-                    dims=[
-                        int(group.begins[end - 1]) - begin + params[end - 1].size,
-                        end - first,
-                        *self.dims(group),
-                    ],
-                    scalars=[],
+                    param=_memory(to, params[first]._storage),
+                    grad=_memory(to, params[first]._gradient_storage()),
+                    **states,
+                    hyper=hyper,
+                    steps=to.array(group.steps_of, first * group.steps_of.itemsize),
+                    begins=to.array(group.begins, first * group.begins.itemsize),
+                    n=int(group.begins[end - 1]) - begin + params[end - 1].size,
+                    count=end - first,
+                    **self.switches(group),
                     dtype=group.dtype,
                     commit=True,
                 )
             for first, end in runs or [(0, 0)]:
                 index = self.step_index if (first, end) == (runs or [(0, 0)])[-1] else -1
                 steps = to.array(group.steps_of, first * group.steps_of.itemsize)
-                dims = [index, end - first, condition]
-                to.emit("tick", [hyper], [steps], dims, dtype=np.dtype(np.float64), commit=True, writes=(0,))
+                sizes: Arguments = dict(index=index, count=end - first, condition=condition)
+                to.emit("tick", hyper=hyper, steps=steps, **sizes, dtype=np.dtype(np.float64), commit=True)
 
     def step(self) -> None:
         """Update the parameters from their gradients; those without one are left alone."""
@@ -464,9 +476,16 @@ class Optimizer:
         self.load_state_dict(state["state"])
 
     def __repr__(self) -> str:
-        first = {k: v for k, v in self.param_groups[0].items() if k != "params"}
-        settings = ", ".join(f"{k}={v}" for k, v in first.items())
-        return f"{type(self).__name__}({settings})"
+        kind = type(self).__name__
+        groups = [", ".join(f"{k}={v}" for k, v in group.items() if k != "params") for group in self.param_groups]
+        if len(groups) == 1:
+            return f"{kind}({groups[0]})"
+        sizes = [len(group["params"]) for group in self.param_groups]
+        lines = [
+            f"  ({i}): {n} parameter{'s' if n > 1 else ''}, {each}"
+            for i, (n, each) in enumerate(zip(sizes, groups, strict=True))
+        ]
+        return "\n".join([f"{kind}(", *lines, ")"])
 
 
 def _state_array(name: str, value: Any, target: Array) -> Array:
@@ -480,7 +499,7 @@ def _state_array(name: str, value: Any, target: Array) -> Array:
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
     array = array.astype(target.dtype)
     if name == "steps" and not ((array >= 0) & (array <= _check.LARGEST_COUNT) & (array == np.floor(array))).all():
-        raise ValueError(f"{name} must hold numbers of updates, 0 to {_check.LARGEST_COUNT}")
+        raise ValueError(f"{name} must hold numbers of updates, 0 to {_check.LARGEST_COUNT}, got {_check.brief(array)}")
     return array
 
 

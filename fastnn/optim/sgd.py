@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastnn import _check
+from fastnn.graph import Arguments
 from fastnn.optim.optimizer import Group, Optimizer
 
 
@@ -40,8 +41,11 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("nesterov needs a momentum above 0 and a dampening of 0")
+        if nesterov and not (_check.real("momentum", momentum, 0) > 0 and dampening == 0):
+            raise ValueError(
+                f"nesterov needs a momentum above 0 and a dampening of 0, got momentum={momentum}, "
+                f"dampening={dampening}"
+            )
         super().__init__(
             params,
             {
@@ -61,8 +65,5 @@ class SGD(Optimizer):
     def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",)
 
-    def dims(self, group: Group) -> list[int]:
-        return [int(group["nesterov"]), int(group["maximize"])]
-
-    def operands(self, group: Group) -> tuple[str | None, ...]:
-        return ("momentum_buffer",) if group["momentum"] else (None,)
+    def switches(self, group: Group) -> Arguments:
+        return {"nesterov": group["nesterov"], "maximize": group["maximize"]}

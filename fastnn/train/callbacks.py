@@ -7,17 +7,34 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
 from fastnn import _check
-from fastnn.files import write_atomically
-
-if TYPE_CHECKING:
-    from fastnn.train.trainer import Trainer
+from fastnn.files import named, write_atomically
+from fastnn.nn.module import Module
+from fastnn.optim.optimizer import Optimizer
 
 Logs = dict[str, float]
+
+
+class Training(Protocol):
+    """What callbacks see of a `Trainer`."""
+
+    model: Module
+    optimizer: Optimizer
+    history: History
+    epochs: int
+    batches: int
+    seconds: float
+    stop_training: bool
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None: ...
 
 
 class Callback:
@@ -33,7 +50,7 @@ class Callback:
         Set when `fit` begins.
     """
 
-    trainer: Trainer
+    trainer: Training
 
     def on_train_begin(self) -> None:
         """Before the first epoch, and before a resumed state is loaded."""
@@ -107,6 +124,11 @@ class History(Callback):
         for name, value in logs.items():
             self.history.setdefault(name, []).append(_check.plain(value))
 
+    def __repr__(self) -> str:
+        logs = {name: values[-1] for name, values in self.history.items() if name != "samples_per_second"}
+        last = "".join(f", {name} {value:.4g}" for name, value in logs.items())
+        return f"History({len(self.epoch)} epochs{last})"
+
 
 class CSVLogger(Callback):
     """Write a line an epoch to a CSV file: its number, counted from 1, and its logs.
@@ -129,7 +151,7 @@ class CSVLogger(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         columns = ["epoch", *logs]
         if columns == self._columns:
-            with open(self.path, "a", encoding="utf-8", newline="") as file:
+            with named(self.path), open(self.path, "a", encoding="utf-8", newline="") as file:
                 file.write(_csv_lines([[epoch + 1, *logs.values()]]))
             return
         self._columns = columns
@@ -148,15 +170,18 @@ class ProgressBar(Callback):
     ----------
     file : text file, optional
         Default: standard output.
+    bar : bool, default True
+        Whether there is a bar within an epoch.
     """
 
-    def __init__(self, file: TextIO | None = None) -> None:
+    def __init__(self, file: TextIO | None = None, bar: bool = True) -> None:
         self.file = file
+        self.bar = _check.flag("bar", bar)
         self._bar: Any = None
 
     def on_epoch_begin(self, epoch: int) -> None:
         out = self.file or sys.stdout
-        if out.isatty():
+        if self.bar and out.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -210,7 +235,7 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[[int], float]) -> None:
         if not callable(schedule):
-            raise TypeError(f"schedule: expected a callable, got {schedule!r}")
+            raise TypeError(f"schedule: expected a callable, schedule(epoch), got {_check.brief(schedule)}")
         self.schedule = schedule
 
     def on_epoch_begin(self, epoch: int) -> None:
@@ -252,7 +277,7 @@ class _Monitor(Callback):
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor: expected the name of a log, got {monitor!r}")
+            raise TypeError(f"monitor: expected the name of a log, such as 'val_loss', got {_check.brief(monitor)}")
         _check.choice("mode", mode, "auto", "min", "max")
         if mode == "auto":
             more_is_better = "accuracy" in monitor or "top_" in monitor
@@ -270,9 +295,8 @@ class _Monitor(Callback):
 
     def _improved(self, logs: Logs) -> bool:
         if self.monitor not in logs:
-            raise ValueError(
-                f"monitor: there is no log {self.monitor!r}; there are {', '.join(logs)}"
-            )
+            hint = "; fit(validation_data=...) makes those of val_" if self.monitor.startswith("val_") else ""
+            raise ValueError(f"monitor: there is no log {self.monitor!r}; there are {', '.join(logs)}{hint}")
         value = float(logs[self.monitor])
         gain = self.best - value if self.mode == "min" else value - self.best
         if not (math.isfinite(value) and gain > self.min_delta):

@@ -26,7 +26,7 @@ import numpy as np
 
 from fastnn import _check, seed
 from fastnn.data import DataLoader
-from fastnn.files import checksum, load_arrays, save_arrays
+from fastnn.files import CHECKPOINT, MODEL, checksum, load_arrays, save_arrays
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.seed import get_rng_state
@@ -93,8 +93,8 @@ def save_checkpoint(
             raise TypeError(f"arrays: {name} has dtype {values.dtype}; expected NumPy's bool, int or float")
     content = {
         "version": VERSION,
-        "step": int(step),
-        "epoch": int(epoch),
+        "step": _check.count("step", step),
+        "epoch": _check.count("epoch", epoch),
         "history": dict(history or {}),
         "optimizer": settings,
         "random": get_rng_state(),
@@ -107,7 +107,7 @@ def save_checkpoint(
     except (TypeError, ValueError) as error:
         raise TypeError(f"extra or history holds what JSON cannot: {error}") from None
     content["crc32"] = checksum(text, tensors)
-    save_arrays(path, tensors, {"checkpoint": json.dumps(content)})
+    save_arrays(path, tensors, {CHECKPOINT: json.dumps(content)})
 
 
 def load_checkpoint(
@@ -180,8 +180,8 @@ def prepare(
 ) -> Prepared:
     """As `load_checkpoint`, up to where something would change."""
     _check_kinds(model, optimizer, loader)
-    content, tensors = read_checkpoint(path)
-    name = os.fspath(path)
+    name = _check.path("path", path)
+    content, tensors = read_checkpoint(name)
     weights = _part(tensors, "model/")
     fit_model(name, model, weights)
     info = {key: content[key] for key in ("step", "epoch", "history", "extra")}
@@ -192,7 +192,7 @@ def prepare(
     prepared.entries += entries
     if optimizer is not None:
         if content["optimizer"] is None:
-            raise ValueError(f"{name} holds no optimizer state")
+            raise ValueError(f"{name} holds no optimizer state; it was saved without: leave optimizer out")
         groups = content["optimizer"]["groups"]
         state = {**content["optimizer"], "state": [_part(tensors, f"optimizer/{i}/") for i, _ in enumerate(groups)]}
         for arrays, saved, group in zip(state["state"], groups, optimizer.param_groups, strict=False):
@@ -204,7 +204,7 @@ def prepare(
             mine += more
     if loader is not None:
         if content["loader"] is None:
-            raise ValueError(f"{name} holds no position of a loader")
+            raise ValueError(f"{name} holds no position of a loader; it was saved without: leave loader out")
         prepared.attributes += _named(name, "loader", loader._staged, content["loader"])
     return prepared
 
@@ -227,12 +227,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Array
     FileNotFoundError, ValueError
         If it is missing, damaged or no checkpoint.
     """
-    tensors, metadata = load_arrays(path)
-    name = os.fspath(path)
-    if "checkpoint" not in metadata:
-        raise ValueError(f"{name} is no checkpoint of fastnn")
+    name = _check.path("path", path)
+    tensors, metadata = load_arrays(name)
+    if CHECKPOINT not in metadata:
+        hint = "; it holds a model alone: read it with model.load(path)" if MODEL in metadata else ""
+        raise ValueError(f"{name} is no checkpoint of fastnn{hint}")
     try:
-        content = json.loads(metadata["checkpoint"])
+        content = json.loads(metadata[CHECKPOINT])
         recorded = content.pop("crc32")
         intact = recorded == checksum(json.dumps(content), tensors)
         version = content["version"]
@@ -329,5 +330,5 @@ def _check_kinds(model: Any, optimizer: Any, loader: Any) -> None:
         ("optimizer", optimizer, Optimizer),
         ("loader", loader, DataLoader),
     ):
-        if not isinstance(value, kind) and (name == "model" or value is not None):
-            raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+        if name == "model" or value is not None:
+            _check.instance(name, value, kind, "fastnn's DataLoader" if kind is DataLoader else "")

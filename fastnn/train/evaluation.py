@@ -14,7 +14,7 @@ from fastnn import _check
 from fastnn.data import ArrayDataset, DataLoader
 from fastnn.lowering.call import to_array
 from fastnn.nn.module import Module
-from fastnn.train.metrics import IGNORE_INDEX, Metric, divided, resolve
+from fastnn.train.metrics import IGNORE_INDEX, Metric, divided, resolve, usual
 
 
 class Evaluation(Module):
@@ -25,12 +25,13 @@ class Evaluation(Module):
     model : Module
     loss : callable
         loss(output, target), a scalar.
-    metrics : sequence of str or callable
+    metrics : sequence of str or callable, optional
+        Default: what goes with the loss.
     """
 
     input_names = ("input", "target")
 
-    def __init__(self, model: Module, loss: Any, metrics: Sequence[str | Metric] = ()) -> None:
+    def __init__(self, model: Module, loss: Any, metrics: Sequence[str | Metric] | None = None) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
@@ -53,8 +54,8 @@ def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
     """The model's output in evaluation mode; see `Trainer.predict`."""
     inputs = x if isinstance(x, tuple) else (x,)
     names = ["x"] if len(inputs) == 1 else [f"x[{i}]" for i in range(len(inputs))]
-    arrays = tuple(to_array(a, name) for a, name in zip(inputs, names, strict=True))
-    return _joined([model.evaluated(*batch) for batch in DataLoader(arrays, batch_size)])
+    dataset = _rows("x", [to_array(a, name) for a, name in zip(inputs, names, strict=True)])
+    return _joined([model.evaluated(*batch) for batch in DataLoader(dataset, batch_size)])
 
 
 #: A total and what to divide it by, which is None for a plain total.
@@ -70,12 +71,13 @@ class Measures:
     Parameters
     ----------
     loss : callable
-    metrics : sequence of str or callable
+    metrics : sequence of str or callable, optional
+        Default: what goes with the loss.
     """
 
-    def __init__(self, loss: Any, metrics: Sequence[str | Metric]) -> None:
+    def __init__(self, loss: Any, metrics: Sequence[str | Metric] | None) -> None:
         self.loss = loss
-        self.metrics = resolve(metrics)
+        self.metrics = resolve(usual(loss) if metrics is None else metrics)
 
     def of(self, loss: float, output: Any, batch: tuple[Any, ...]) -> dict[str, Parts]:
         """The parts of a batch's loss and of each metric by name."""
@@ -95,12 +97,18 @@ class Measures:
 
     def _parts(self, name: str, metric: Metric, output: Any, target: Any, samples: int) -> Parts:
         parts = getattr(metric, "parts", None)
+        if parts is not None and not isinstance(output, np.ndarray):
+            held = f"a {type(output).__name__}{f' of {len(output)}' if hasattr(output, '__len__') else ''}"
+            raise TypeError(
+                f"metrics: {name} compares one output with the target, and the model returns {held}; give metrics=[] "
+                "or functions of your own, metric(output, target)"
+            )
         if parts is None:
             value = metric(output, target)
             try:
                 return float(value) * samples, samples
             except (TypeError, ValueError):
-                raise TypeError(f"metrics: {name} gave {value!r}; expected a number") from None
+                raise TypeError(f"metrics: {name} gave {_check.brief(value)}; expected a number") from None
         return parts(output, target, getattr(self.loss, "ignore_index", IGNORE_INDEX))
 
 
@@ -183,22 +191,33 @@ def as_dataset(name: str, data: Any) -> Any:
     if isinstance(data, (tuple, list)):
         if len(data) < 2:
             raise ValueError(
-                f"{name}: expected inputs and a target, (x, y); got {len(data)} of them"
+                f"{name}: expected inputs and a target, (x, y); got {len(data)} array(s)"
             )
-        return ArrayDataset(*(to_array(a, f"{name}[{i}]") for i, a in enumerate(data)))
-    is_dataset = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+        return _rows(name, [to_array(a, f"{name}[{i}]") for i, a in enumerate(data)])
+    is_dataset = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (Mapping, str))
     if not is_dataset or hasattr(data, "__array__"):
         raise TypeError(
-            f"{name}: expected (x, y), an ArrayDataset or a DataLoader, got {type(data).__name__}"
+            f"{name}: expected (x, y), an ArrayDataset or fastnn's DataLoader, as fn.data.DataLoader((x, y), "
+            f"batch_size=64), got {_check.kind_of(data)}"
         )
     return data
+
+
+def _rows(name: str, arrays: Sequence[np.ndarray[Any, Any]]) -> ArrayDataset:
+    """Arrays as a data set, if each has a row for each sample."""
+    shapes = ", ".join(str(a.shape) for a in arrays)
+    if any(a.ndim == 0 for a in arrays) or len({len(a) for a in arrays}) != 1:
+        raise ValueError(f"{name}: expected a row for each sample in each array, got shapes {shapes}")
+    if not len(arrays[0]):
+        raise ValueError(f"{name}: expected at least one sample, got shapes {shapes}")
+    return ArrayDataset(*arrays)
 
 
 def in_order(name: str, data: Any, batch_size: int | None = None) -> DataLoader:
     """A loader of data as it stands; a given loader as it is."""
     if isinstance(data, DataLoader):
         if batch_size is not None:
-            raise ValueError("batch_size: the DataLoader brings its own; leave it out")
+            raise ValueError(f"batch_size: the DataLoader brings its own, {data.batch_size}; leave {batch_size} out")
         return data
     return DataLoader(as_dataset(name, data), 256 if batch_size is None else batch_size)
 
@@ -206,7 +225,7 @@ def in_order(name: str, data: Any, batch_size: int | None = None) -> DataLoader:
 def with_target(batch: tuple[Any, ...]) -> tuple[Any, ...]:
     """The batch, if it holds inputs and a target."""
     if len(batch) < 2:
-        raise ValueError("data: expected inputs and a target in each batch, got one array")
+        raise ValueError("data: expected inputs and a target in each batch, (x, y), got one array")
     return batch
 
 

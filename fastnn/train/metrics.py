@@ -15,6 +15,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn import _check
+from fastnn.nn import functional as F
+from fastnn.nn.loss import Loss
+
 Metric: TypeAlias = Callable[..., float]
 #: A total, and what to divide it by.
 Parts: TypeAlias = tuple[float, float]
@@ -84,8 +88,8 @@ def accuracy(output: NDArray[Any], target: NDArray[Any], ignore_index: int = IGN
     if output.shape == target.shape:
         if not ((target == 0) | (target == 1)).all():
             raise ValueError(
-                f"accuracy: expected targets 0 or 1 for binary logits of shape {output.shape}; "
-                "a regression has no accuracy"
+                f"accuracy: expected targets 0 or 1 for binary logits of shape {output.shape}, got others; a "
+                "regression has no accuracy: give metrics=[] or others"
             )
         return int(np.count_nonzero((output > 0) == (target > 0))), target.size
     _check_classes("accuracy", output, target)
@@ -148,6 +152,13 @@ def mean_squared_error(output: NDArray[Any], target: NDArray[Any]) -> Any:
     return np.square(np.subtract(output, target))
 
 
+def usual(loss: Any) -> tuple[str, ...]:
+    """Names of the metrics that go with a loss; none for a function of one's own."""
+    if isinstance(loss, Loss):
+        return loss.metrics
+    return ("accuracy",) if loss in (F.cross_entropy, F.binary_cross_entropy_with_logits) else ()
+
+
 NAMED: dict[str, Metric] = {
     "accuracy": accuracy,
     "mean_absolute_error": mean_absolute_error,
@@ -164,7 +175,7 @@ def resolve(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
         For an unknown name, something that cannot be called, or two metrics of one name.
     """
     if isinstance(metrics, str) or not isinstance(metrics, Sequence):
-        raise TypeError(f"metrics: expected a list of names or callables, got {metrics!r}")
+        raise TypeError(f"metrics: expected a list of names or callables, got {_check.brief(metrics)}")
     found: dict[str, Metric] = {}
     for metric in metrics:
         if isinstance(metric, str):
@@ -172,12 +183,12 @@ def resolve(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
                 known = ", ".join(map(repr, NAMED))
                 raise ValueError(f"metrics: {metric!r} is unknown; there are {known} and callables")
             name, function = metric, NAMED[metric]
-        elif callable(metric):
+        elif callable(metric) and not isinstance(metric, type):
             name, function = getattr(metric, "__name__", type(metric).__name__), metric
         else:
-            raise TypeError(f"metrics: expected names or callables, got {metric!r}")
+            raise TypeError(f"metrics: expected names or callables, got {_check.kind_of(metric)}")
         if name in found or name == "loss":
-            raise ValueError(f"metrics: the name {name!r} is taken")
+            raise ValueError(f"metrics: the name {name!r} is taken; each metric needs a __name__ of its own")
         found[name] = function
     return found
 
@@ -193,12 +204,13 @@ def _check_classes(name: str, output: NDArray[Any], target: NDArray[Any]) -> Non
     if output.ndim < 2 or target.shape != expected or target.dtype.kind not in "iu":
         raise ValueError(
             f"{name}: output has shape {output.shape}, target {target.shape} and dtype "
-            f"{target.dtype}; expected logits (N, C, ...) and class indices (N, ...)"
+            f"{target.dtype}; expected logits (N, C, ...) and class indices (N, ...); a regression has no {name}: "
+            "give metrics=[] or others"
         )
 
 
 def _check_pair(name: str, output: NDArray[Any], target: NDArray[Any]) -> None:
     if np.shape(output) != np.shape(target):
         raise ValueError(
-            f"{name}: output has shape {np.shape(output)}, target {np.shape(target)}; they differ"
+            f"{name}: output has shape {np.shape(output)}, target {np.shape(target)}; they must agree"
         )

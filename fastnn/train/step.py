@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastnn import _check
 from fastnn.graph import Graph, Tensor
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
@@ -13,6 +14,7 @@ from fastnn.lowering.program import Program
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import marks
 from fastnn.optim.optimizer import Optimizer
+from fastnn.train.diagnosis import diagnose
 from fastnn_ext.watch import ATTRIBUTE
 
 
@@ -48,15 +50,13 @@ class TrainStep:
     def __init__(
         self, model: Module, loss: Any, optimizer: Optimizer, *, outputs: bool = False, finite: bool = False
     ) -> None:
-        if not isinstance(model, Module):
-            raise TypeError(f"model must be a Module, got {type(model).__name__}")
-        if not callable(loss):
-            raise TypeError(f"loss must be callable, got {type(loss).__name__}")
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer must be an Optimizer, got {type(optimizer).__name__}")
+        _check.instance("model", model, Module)
+        if not callable(loss) or isinstance(loss, type):
+            raise TypeError(f"loss must be callable as loss(output, target), got {_check.kind_of(loss)}")
+        _check.instance("optimizer", optimizer, Optimizer)
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not any(id(p) in held for p in model.parameters()):
-            raise ValueError("the optimizer holds no parameter of this model")
+            raise ValueError("optimizer holds no parameter of this model; make it of model.parameters()")
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -111,14 +111,12 @@ class TrainStep:
         reason : str
             Such as "the first layer whose output is not finite is fc2 (Linear)".
         """
-        from fastnn.train.diagnosis import diagnose
-
         return diagnose(self.model, self.loss, self._programs.arrays(batch), self._names(len(batch)))
 
     @staticmethod
     def _names(count: int) -> list[str]:
         if count < 2:
-            raise TypeError(f"a step takes the model's inputs and a target, got {count} array(s)")
+            raise TypeError(f"a step takes the model's inputs and a target, step(x, y), got {count} array(s)")
         if count == 2:
             return ["input", "target"]
         return [*(f"input[{i}]" for i in range(count - 1)), "target"]
@@ -131,13 +129,19 @@ class TrainStep:
     def _finish(self, graph: Graph, result: tuple[Any, Any]) -> Recipe:
         loss, output = result
         if not isinstance(loss, Tensor) or loss.shape != ():
-            raise ValueError(f"the loss must be a scalar to train on, got {loss!r}; use reduction='mean' or 'sum'")
+            raise ValueError(
+                f"the loss must be a scalar to train on, got {loss!r}; use reduction='mean' or 'sum', or .mean() in a "
+                "function of your own"
+            )
         tensors, rebuild = flatten_result(output, f"{type(self.model).__name__}.forward")
         trained = [p for p in self.optimizer.parameters() if p.requires_grad]
         grads = gradients(graph, {loss: one(loss.dtype)}, [graph.memory(p._storage) for p in trained])
         reached = [p for p, grad in zip(trained, grads, strict=True) if grad is not None]
         if not reached:
-            raise ValueError("the loss depends on no trainable parameter that the optimizer holds")
+            raise ValueError(
+                "the loss depends on no trainable parameter that the optimizer holds; does it use the model's output, "
+                "and is requires_grad True?"
+            )
         sinks = [
             (grad, p._gradient_storage(), 0) for p, grad in zip(trained, grads, strict=True) if grad is not None
         ]
@@ -155,11 +159,14 @@ class TrainStep:
 
         def update(to: Builder) -> None:
             if self.finite:
-                to.emit("finite", [], [loss], [], dtype=loss.dtype)
+                to.emit("finite", loss=loss, dtype=loss.dtype)
             self.optimizer.emit(to, reached)
 
         returned = with_outputs if self.outputs else only
         return Recipe([wanted], returned, sinks, update, facts, marks(reached, absent))
+
+    def __repr__(self) -> str:
+        return f"TrainStep({describe_parts(self.model, self.loss, self.optimizer)})"
 
     # A copy is tied to the copies of model, loss and optimizer; plans stay behind.
 
@@ -169,3 +176,9 @@ class TrainStep:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._make_programs()
+
+
+def describe_parts(model: Module, loss: Any, optimizer: Optimizer) -> str:
+    """What a step or a trainer is made of, for its repr; the model by its kind alone."""
+    name = repr(loss) if isinstance(loss, Module) else getattr(loss, "__name__", repr(loss))
+    return f"model={type(model).__name__}, loss={name}, optimizer={optimizer!r}"

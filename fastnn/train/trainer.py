@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from fastnn.train.evaluation import (
     with_target,
 )
 from fastnn.train.metrics import Metric
-from fastnn.train.step import TrainStep
+from fastnn.train.step import TrainStep, describe_parts
 from fastnn_ext.plan import NotFiniteError
 
 
@@ -42,10 +42,11 @@ class Trainer:
         a method.
     optimizer : Optimizer
         Over the model's parameters.
-    metrics : sequence of str or callable, default ("accuracy",)
+    metrics : sequence of str or callable, optional
         Names ("accuracy", "mean_absolute_error", "mean_squared_error"), `fn.train.metrics.top_k(5)`,
         or functions of a batch's output and target that give a mean over its samples. Accuracy and
-        top_k leave out the labels that the loss ignores (its `ignore_index`).
+        top_k leave out the labels that the loss ignores (its `ignore_index`). Default: what goes with
+        the loss, accuracy for cross-entropy and binary cross-entropy, and nothing for other losses.
 
     Attributes
     ----------
@@ -80,7 +81,7 @@ class Trainer:
         model: Module,
         loss: Any,
         optimizer: Optimizer,
-        metrics: Sequence[str | Metric] = ("accuracy",),
+        metrics: Sequence[str | Metric] | None = None,
     ) -> None:
         self._evaluation = Evaluation(model, loss, metrics)
         self._measures = self._evaluation.measures
@@ -101,6 +102,11 @@ class Trainer:
         self._loader: DataLoader | None = None
         self._loader_lead = 0  # the loader's epoch less ours
         self._callbacks: list[Callback] = []
+
+    def __repr__(self) -> str:
+        parts = describe_parts(self.model, self.loss, self.optimizer)
+        metrics = ", ".join(self._measures.metrics)
+        return f"Trainer({parts}, metrics=[{metrics}], epoch={self.epoch}, step={self.step})"
 
     @property
     def step(self) -> int:
@@ -125,7 +131,7 @@ class Trainer:
         initial_epoch: int = 0,
         resume: str | os.PathLike[str] | None = None,
         seed: int | np.random.Generator | None = None,
-        verbose: bool = True,
+        verbose: bool | int = True,
     ) -> History:
         """Train until `epochs` epochs are done.
 
@@ -149,8 +155,9 @@ class Trainer:
             as if training had not been interrupted.
         seed : int, numpy Generator or None
             Of the order of the data; by default drawn from the one that `fn.manual_seed` starts.
-        verbose : bool, default True
-            Print progress: see `ProgressBar`.
+        verbose : bool, 0, 1 or 2, default True
+            Print progress (see `ProgressBar`), or with False or 0 nothing; with 2 a line an epoch and
+            no bar.
 
         Returns
         -------
@@ -182,7 +189,7 @@ class Trainer:
         if validation is not None:
             validation = in_order("validation_data", validation)
         history = History()
-        chain = [history, *_chain(callbacks, _check.flag("verbose", verbose))]
+        chain = [history, *_chain(callbacks, _verbosity(verbose))]
 
         self.history = history
         self.epochs, self.batches, self.stop_training = epochs, len(loader), False
@@ -375,17 +382,23 @@ def _check_history(history: dict[str, Any]) -> list[int]:
     return epochs
 
 
-def _chain(callbacks: Sequence[Callback], verbose: bool) -> list[Callback]:
+def _verbosity(verbose: Any) -> int:
+    return int(verbose) if isinstance(verbose, (bool, np.bool_)) else _check.integer("verbose", verbose, 0, 2)
+
+
+def _chain(callbacks: Sequence[Callback], verbose: int) -> list[Callback]:
     if isinstance(callbacks, Callback):
-        raise TypeError("callbacks: expected a list of callbacks, got one callback")
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
+        raise TypeError(f"callbacks: expected a list of callbacks, got one {type(callbacks).__name__}; put it into []")
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks: expected a list of callbacks, got {_check.kind_of(callbacks)}")
     chain = list(callbacks)
-    if not any(isinstance(c, TerminateOnNaN) for c in callbacks):
+    for callback in chain:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks: expected Callback objects, got {_check.kind_of(callback)}")
+    if not any(isinstance(c, TerminateOnNaN) for c in chain):
         chain.append(TerminateOnNaN())
-    if verbose and not any(isinstance(c, ProgressBar) for c in callbacks):
-        chain.append(ProgressBar())
+    if verbose and not any(isinstance(c, ProgressBar) for c in chain):
+        chain.append(ProgressBar(bar=verbose == 1))
     # Checkpoints hold what the other callbacks have made of the epoch, so they come after them. The
     # epoch's line is printed last: what has been seen is on the disk.
     return sorted(

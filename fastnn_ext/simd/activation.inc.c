@@ -4,13 +4,13 @@
  * or the input x). Comparisons are ordered, so each says on which side a NaN falls: PyTorch's.
  */
 
-/* NAME(kind): y = value of x, with `a` for alpha. The tail goes through the same vectors, so an
+/* NAME(kind): y = value of x, with `a` and `b` for the settings. The tail goes through the same vectors, so an
  * element's result does not depend on its place. */
 #define FORWARD(kind, value)                                                            \
-    static void NAME(kind)(void *y_, const void *x_, int64_t n, double alpha) {         \
+    static void NAME(kind)(void *y_, const void *x_, int64_t n, const double *settings) { \
         real *y = y_;                                                                   \
         const real *x_in = x_;                                                          \
-        vec a = vset((real)alpha);                                                      \
+        vec a = vset((real)settings[0]), b = vset((real)settings[1]);                   \
         int64_t i = 0;                                                                  \
         for (; i + W <= n; i += W) {                                                    \
             vec x = vload(x_in + i);                                                    \
@@ -20,15 +20,15 @@
             vec x = vload_n(x_in + i, (int)(n - i));                                    \
             vstore_n(y + i, value, (int)(n - i));                                       \
         }                                                                               \
-        (void)a;                                                                        \
+        (void)a, (void)b;                                                               \
     }
 
 /* NAME(kind_grad): dx = gradient of dy and s, the saved output or input. */
 #define BACKWARD(kind, gradient)                                                        \
-    static void NAME(kind##_grad)(void *dx_, const void *dy_, const void *saved_, int64_t n, double alpha) { \
+    static void NAME(kind##_grad)(void *dx_, const void *dy_, const void *saved_, int64_t n, const double *settings) { \
         real *dx = dx_;                                                                 \
         const real *dy_in = dy_, *saved = saved_;                                       \
-        vec a = vset((real)alpha);                                                      \
+        vec a = vset((real)settings[0]), b = vset((real)settings[1]);                   \
         int64_t i = 0;                                                                  \
         for (; i + W <= n; i += W) {                                                    \
             vec dy = vload(dy_in + i), s = vload(saved + i);                            \
@@ -38,7 +38,7 @@
             vec dy = vload_n(dy_in + i, (int)(n - i)), s = vload_n(saved + i, (int)(n - i)); \
             vstore_n(dx + i, gradient, (int)(n - i));                                   \
         }                                                                               \
-        (void)a;                                                                        \
+        (void)a, (void)b;                                                               \
     }
 
 /* The gradient at 0 is 0; NaN passes both ways, and -0 stays. */
@@ -54,7 +54,7 @@ INLINE vec NAME(elu_slope)(vec s, vec a, int from_output) {
     return vsel(vgt(s, vzero()), vset(1), from_output ? s + a : a * vexp(s));
 }
 FORWARD(elu, vsel(vgt(x, vzero()), x, a * vexpm1(x)))
-BACKWARD(elu, dy * NAME(elu_slope)(s, a, alpha > 0))
+BACKWARD(elu, dy * NAME(elu_slope)(s, a, settings[0] > 0))
 
 FORWARD(sigmoid, vsigmoid(x))
 BACKWARD(sigmoid, dy * (s * (vset(1) - s)))
@@ -82,11 +82,10 @@ INLINE vec NAME(silu_slope)(vec x) {
 FORWARD(silu, x * vsigmoid(x))
 BACKWARD(silu, dy * NAME(silu_slope)(s))
 
+#define ACT_FORWARD(name, saves, forward_ns, backward_ns) [ACT_##name] = NAME(name),
+#define ACT_BACKWARD(name, saves, forward_ns, backward_ns) [ACT_##name] = NAME(name##_grad),
+
 static const struct activation_kernels NAME(table) = {
-    .forward = {[ACT_RELU] = NAME(relu), [ACT_LEAKY_RELU] = NAME(leaky_relu), [ACT_ELU] = NAME(elu),
-                [ACT_SIGMOID] = NAME(sigmoid), [ACT_TANH] = NAME(tanh), [ACT_GELU] = NAME(gelu),
-                [ACT_SILU] = NAME(silu)},
-    .backward = {[ACT_RELU] = NAME(relu_grad), [ACT_LEAKY_RELU] = NAME(leaky_relu_grad),
-                 [ACT_ELU] = NAME(elu_grad), [ACT_SIGMOID] = NAME(sigmoid_grad),
-                 [ACT_TANH] = NAME(tanh_grad), [ACT_GELU] = NAME(gelu_grad), [ACT_SILU] = NAME(silu_grad)},
+    .forward = {FNN_ACTIVATIONS(ACT_FORWARD)},
+    .backward = {FNN_ACTIVATIONS(ACT_BACKWARD)},
 };

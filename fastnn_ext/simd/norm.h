@@ -24,7 +24,7 @@ struct norm_kernels {
     /* Each channel's sum of g and of g (x - mean) invstd. act, unless NULL, makes g of dy and y. */
     void (*grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *y, const void *mean,
                        const void *invstd, int64_t rows, int64_t channels, int64_t per, int relu, act_backward act,
-                       double alpha, void *scratch);
+                       const double *settings, void *scratch);
     /* The same with mean and invstd (rows) of each row. */
     void (*row_grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *mean, const void *invstd,
                            int64_t rows, int64_t channels, void *scratch);

@@ -358,7 +358,7 @@ static void NAME(flush)(double *restrict total, real *restrict sum, int64_t cols
 /* Returns whether a dot is not finite. */
 static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const void *x_, const void *y_,
                              const void *mean_, const void *invstd_, int64_t rows, int64_t channels, int64_t per,
-                             int relu, act_backward act, double alpha, void *scratch) {
+                             int relu, act_backward act, const double *settings, void *scratch) {
     /* Where there is no y, nothing reads it, but an offset is added. */
     const real *dy = dy_, *x = x_, *y = y_ ? y_ : dy_, *invstd = invstd_;
     if (rows <= NORM_FEW && rows * channels <= NEAR && per == 1 && !act) {
@@ -378,7 +378,7 @@ static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const 
         const real *from = dy + at;
         lines = i + STEP <= l.count ? STEP : 1;
         if (act) {
-            act(g, from, y + at, lines * cols, alpha);
+            act(g, from, y + at, lines * cols, settings);
             from = g;
         }
         if (lines == STEP && relu) NAME(grad_lines)(STEP, 1, from, x + at, y + at, l.cols, cols, mean, sum, dot);
@@ -409,7 +409,7 @@ static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const 
 RARE void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real *x,
                          const real *y, const real *mean, const real *invstd, int64_t rows,
                          int64_t channels, int64_t per, int relu, act_backward act,
-                         double alpha, void *scratch) {
+                         const double *settings, void *scratch) {
     double *total = scratch;
     real *g = (real *)(total + channels);
     int found = 0;
@@ -421,7 +421,7 @@ RARE void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real 
     }
     if (!found) return;
     for (int64_t r = 0; r < rows; r++, dy += channels, x += channels, y += channels) {
-        if (act) act(g, dy, y, channels, alpha);
+        if (act) act(g, dy, y, channels, settings);
         else memcpy(g, dy, (size_t)channels * sizeof *g);
         for (int64_t c = 0; c < channels; c++)
             if (total[c] > -INFINITY && !(relu && y[c] <= 0))
@@ -433,9 +433,9 @@ RARE void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real 
 
 static void NAME(grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *y, const void *mean,
                              const void *invstd, int64_t rows, int64_t channels, int64_t per, int relu,
-                             act_backward act, double alpha, void *scratch) {
-    if (NAME(near_grad_stats)(sum, dot, dy, x, y, mean, invstd, rows, channels, per, relu, act, alpha, scratch))
-        NAME(far_dots)(sum, dot, dy, x, y ? y : dy, mean, invstd, rows, channels, per, relu, act, alpha, scratch);
+                             act_backward act, const double *settings, void *scratch) {
+    if (NAME(near_grad_stats)(sum, dot, dy, x, y, mean, invstd, rows, channels, per, relu, act, settings, scratch))
+        NAME(far_dots)(sum, dot, dy, x, y ? y : dy, mean, invstd, rows, channels, per, relu, act, settings, scratch);
 }
 
 INLINE void NAME(row_grad_at)(const int rows, const int n, const real *dy, const real *x, int64_t stride,

@@ -1,0 +1,55 @@
+"""Padding, and repeating pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn.nn._eager import eager
+from fastnn.ops import shape
+
+
+@eager("input")
+def pad(
+    input: Any, pad: tuple[int, ...], mode: str = "constant", value: float | None = None
+) -> Any:
+    """Zeros around the last dimensions.
+
+    Parameters
+    ----------
+    input : (...)
+    pad : tuple of int
+        Before and after the last dimension, then the last but one, ...: (left, right, top, bottom)
+        for images.
+    mode : "constant"
+    value : 0
+    """
+    if mode != "constant" or value not in (None, 0):
+        raise ValueError(f"pad: only zeros are supported, got mode={mode!r}, value={value!r}")
+    return shape.zero_pad(input, pad)
+
+
+@eager("input")
+def interpolate(
+    input: Any,
+    size: int | tuple[int, int] | None = None,
+    scale_factor: float | tuple[float, float] | None = None,
+    mode: str = "nearest",
+) -> Any:
+    """Larger images (N, C, H, W), each pixel repeated.
+
+    Parameters
+    ----------
+    input : (N, C, H, W)
+    size : int or (height, width), optional
+        The new size, a multiple of the old one.
+    scale_factor : number or (height, width), optional
+        How often each pixel is repeated along a side; give this or size.
+    mode : "nearest"
+
+    Returns
+    -------
+    (N, C, H * scale_factor, W * scale_factor)
+    """
+    if mode != "nearest":
+        raise ValueError(f"interpolate: mode must be 'nearest', got {mode!r}")
+    return shape.upsample(input, size, scale_factor)
