@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check
-from fastnn_ext.atomic import sync_folder
+from fastnn_ext.atomic import Temporary, sync_folder
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -100,17 +100,13 @@ def _write(name: str, parts: tuple[Any, ...]) -> None:
     # open and the opener are C: no interrupt comes between the descriptor and the object that will close it. A file
     # that nobody else may read is never readable, not even while it is empty.
     opener = functools.partial(os.open, mode=0o666 if old is None else 0o600)
-    try:
+    with Temporary(os.fsencode(temporary)):
         with open(temporary, "xb", buffering=0, opener=opener) as file:
             if old is not None:
                 _inherit(file, old)
             _write_all(file, parts)
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
     sync_folder(os.fsencode(folder))  # the rename itself must reach the disk
 
 

@@ -6,11 +6,10 @@ Graph. The ops themselves are in fastnn.ops, but for the leaves: what is there b
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from fastnn import _check
 from fastnn._check import FLOATS
 from fastnn.sizes import Shape, count, describe
+from fastnn_ext.atomic import Meanwhile
 
 #: What a native op takes, by the names of its signature.
 Arguments: TypeAlias = dict[str, Any]
@@ -561,15 +561,9 @@ def is_tracing() -> bool:
     return getattr(active, "graph", None) is not None
 
 
-@contextlib.contextmanager
-def recording(graph: Graph) -> Iterator[Graph]:
-    """Make `graph` the one that operations append to."""
-    outer = getattr(active, "graph", None)
-    active.graph = graph
-    try:
-        yield graph
-    finally:
-        active.graph = outer
+def recording(graph: Graph) -> Meanwhile:
+    """Make `graph` the one that operations append to, for the time of a block."""
+    return Meanwhile([(active.__dict__, "graph", graph)])
 
 
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:

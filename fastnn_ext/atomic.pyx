@@ -1,15 +1,24 @@
 # distutils: extra_compile_args = -Os
-"""Work that is done as a whole: from when it begins until it ends, no bytecode runs.
+"""Work that is done as a whole: from when it begins until it ends, no bytecode runs and no memory is asked for.
 
 Python hears a signal between two bytecodes, so that Ctrl-C may strike between any two statements: of two
-assignments the second is then not made. What must not be left halfway (a checkpoint that is loaded) is checked
-and prepared first, and then done by one call of `commit`.
+assignments the second is then not made. So does a failing allocation. What must not be left halfway (a checkpoint
+that is loaded) is checked and prepared first, and then done by one call of `commit`.
 """
 import numpy as np
-from cpython.dict cimport PyDict_SetItem
-from cpython.object cimport PyObject_SetAttr
 
-from fastnn_ext.watch import changed
+cimport cython
+from cpython.buffer cimport PyBuffer_IsContiguous
+from cpython.dict cimport PyDict_DelItem, PyDict_GetItemWithError, PyDict_SetItem
+from cpython.object cimport PyObject, PyObject_DelAttr, PyObject_SetAttr
+from libc.stdio cimport remove
+from libc.string cimport memcpy
+
+from fastnn_ext.watch import ABSENT, changed
+
+
+cdef extern from "Python.h":
+    Py_buffer *PyMemoryView_GET_BUFFER(object view)
 
 
 cdef extern from *:
@@ -35,6 +44,9 @@ cdef extern from *:
     int fnn_sync_folder(const char *path) nogil
 
 
+cdef object absent = ABSENT
+
+
 def commit(list copies, list entries=None, list attributes=None):
     """Copy arrays and assign values, all or nothing.
 
@@ -51,10 +63,21 @@ def commit(list copies, list entries=None, list attributes=None):
     ------
     TypeError, ValueError
         If that cannot be done; nothing has been done then.
+    MemoryError
+        Nothing has been done then, either.
     """
+    assign(copies, entries, attributes)
+    changed()
+
+
+def assign(list copies, list entries=None, list attributes=None):
+    """As `commit`, of what no trace depends on: programs go on without a look at what they were made from."""
     cdef object destination, source, table, owner, key, value
+    cdef Py_ssize_t i, n_entries = 0, n_attributes = 0
+    cdef bint done = False
     entries = entries or []
     attributes = attributes or []
+    views = []
     for destination, source in copies:
         if type(destination) is not np.ndarray or type(source) is not np.ndarray:
             raise TypeError(f"expected two arrays, got {type(destination).__name__} and {type(source).__name__}")
@@ -64,20 +87,123 @@ def commit(list copies, list entries=None, list attributes=None):
             raise ValueError(f"an array of shape {source.shape} cannot be copied into one of {destination.shape}")
         if not destination.flags.writeable:
             raise ValueError("the array that is copied to is read-only")
+        views.append((memoryview(destination), memoryview(source)))
+    # What was there before is kept until the end: it comes back if something cannot be assigned, and the code that
+    # runs where an object goes does not run before.
+    before = []
     for table, key, value in entries:
         if not isinstance(table, dict) or type(key) is not str:
             raise TypeError(f"expected a dict and a name, got {type(table).__name__} and {type(key).__name__}")
+        before.append(entry_of(table, key))
     for owner, key, value in attributes:
         if type(key) is not str or type(owner).__setattr__ is not object.__setattr__:
             raise TypeError(f"{type(owner).__name__} decides itself how {key!r} is assigned")
-    # From here on nothing fails, and all is C: NumPy's copies between equal dtypes, and assignments.
-    for destination, source in copies:
-        destination[...] = source
-    for table, key, value in entries:
+        before.append(getattr(owner, key, absent))
+    # A new name may ask for memory. What replaces another value asks for none, nor do copies, which are the last.
+    try:
+        for table, key, value in entries:
+            PyDict_SetItem(table, key, value)
+            n_entries += 1
+        for owner, key, value in attributes:
+            PyObject_SetAttr(owner, key, value)
+            n_attributes += 1
+        done = True
+    finally:
+        if not done:
+            for i in range(n_attributes):
+                owner, key, value = attributes[i]
+                value = before[n_entries + i]
+                if value is absent:
+                    PyObject_DelAttr(owner, key)
+                else:
+                    PyObject_SetAttr(owner, key, value)
+            for i in range(n_entries):
+                table, key, value = entries[i]
+                put_back(table, key, before[i])
+    for destination, source in views:
+        copy(PyMemoryView_GET_BUFFER(destination), PyMemoryView_GET_BUFFER(source))
+
+
+cdef object entry_of(object table, object key):
+    """What `put_back` puts back later."""
+    cdef PyObject *found = PyDict_GetItemWithError(table, key)
+    return absent if found == NULL else <object> found
+
+
+cdef int put_back(object table, object key, object value) except -1:
+    if value is absent:
+        PyDict_DelItem(table, key)
+    else:
         PyDict_SetItem(table, key, value)
-    for owner, key, value in attributes:
-        PyObject_SetAttr(owner, key, value)
-    changed()
+    return 0
+
+
+@cython.final
+cdef class Meanwhile:
+    """Entries of dicts that have other values for the time of a block, and arrays that have theirs again after it.
+
+    However the block ends, an interrupt between its last statement and what else would follow it included.
+
+    Parameters
+    ----------
+    entries : list of (dict, key, value)
+    arrays : list of array, optional
+    """
+    cdef list entries, before, views
+
+    def __init__(self, list entries not None, list arrays=None):
+        self.entries = entries
+        self.views = [(memoryview(array), memoryview(array.copy())) for array in arrays or []]
+
+    def __enter__(self):
+        self.before = [entry_of(table, key) for table, key, _ in self.entries]
+        commit([], self.entries)
+
+    def __exit__(self, kind, value, traceback):
+        cdef Py_ssize_t i
+        for i in range(len(self.entries)):
+            put_back(self.entries[i][0], self.entries[i][1], self.before[i])
+        for destination, source in self.views:
+            copy(PyMemoryView_GET_BUFFER(destination), PyMemoryView_GET_BUFFER(source))
+        changed()
+
+
+cdef void copy(Py_buffer *to, Py_buffer *source) noexcept:
+    """Between arrays of one shape and itemsize."""
+    if PyBuffer_IsContiguous(to, b"C") and PyBuffer_IsContiguous(source, b"C"):
+        memcpy(to.buf, source.buf, <size_t> to.len)
+    else:
+        copy_strided(<char *> to.buf, to.strides, <const char *> source.buf, source.strides, to.shape, to.ndim,
+                     to.itemsize)
+
+
+cdef void copy_strided(char *to, const Py_ssize_t *to_strides, const char *source, const Py_ssize_t *strides,
+                       const Py_ssize_t *shape, int ndim, Py_ssize_t itemsize) noexcept:
+    cdef Py_ssize_t i
+    for i in range(shape[0]):
+        if ndim == 1:
+            memcpy(to + i * to_strides[0], source + i * strides[0], <size_t> itemsize)
+        else:
+            copy_strided(to + i * to_strides[0], to_strides + 1, source + i * strides[0], strides + 1, shape + 1,
+                         ndim - 1, itemsize)
+
+
+@cython.final
+cdef class Temporary:
+    """A file that is not there any more when a block ends, however it ends; under another name by then, it stays.
+
+    No memory is asked for: that there is none may be what ended the block.
+    """
+    cdef bytes path
+
+    def __init__(self, bytes path not None):
+        self.path = path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        remove(self.path)
 
 
 def sync_folder(bytes path):

@@ -24,6 +24,8 @@ fixed    arrays that live as long as the plan: parameters, gradients, optimizer 
 copies   pairs (array of fixed, source): before each run the source, an array from outside that kernels
          cannot read as it lies, is copied over.
 batches  the set of batch sizes that the plan may run at, which its maker may add to; None for all.
+marks    tuples (object, name, value): attributes that are there, assigned whenever a run has been made, before
+         Python hears of a signal.
 """
 import sys
 
@@ -35,13 +37,13 @@ from cpython.buffer cimport (
     PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_Occurred
+from cpython.object cimport PyObject, PyObject_SetAttr
 from cpython.pythread cimport (
     NOWAIT_LOCK, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
     PyThread_get_thread_ident, PyThread_release_lock, PyThread_type_lock,
 )
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport int32_t, int64_t, uintptr_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from fastnn_ext cimport runtime
@@ -55,6 +57,8 @@ from fastnn_ext.runtime cimport (
 cdef extern from "Python.h":
     # Declared here without Cython's error check: the error must stay set until the run has ended.
     int PyErr_CheckSignals() noexcept
+    void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **traceback) noexcept
+    void PyErr_Restore(PyObject *kind, PyObject *value, PyObject *traceback) noexcept
 
 
 class NotFiniteError(FloatingPointError):
@@ -189,9 +193,13 @@ cdef class Arena:
             PyThread_free_lock(self.lock)
 
     cdef int acquire(self) except -1:
+        cdef PyThread_type_lock lock
         if self.forks != runtime.forks():
             # Another thread of the parent may have held the lock for ever.
-            self.lock = PyThread_allocate_lock()
+            lock = PyThread_allocate_lock()
+            if lock == NULL:
+                raise MemoryError("no memory for a lock")
+            self.lock = lock
             self.forks = runtime.forks()
             self.owner = 0
         if not PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
@@ -238,6 +246,7 @@ cdef class Plan:
     cdef Plan after              # whose run this one goes on from, or None
     cdef list keep               # arrays and objects that ops point at
     cdef tuple copies
+    cdef tuple marks
     cdef readonly set batches
     cdef set cleared             # in which the batch of the last run was found
     cdef readonly tuple inputs, outputs
@@ -256,7 +265,7 @@ cdef class Plan:
 
     def __init__(self, list ops, list phases, int commit, int64_t arena_bytes, list fixed,
                  list inputs, list outputs, int64_t max_batch, Arena arena=None, Plan after=None,
-                 int once=0, tuple copies=(), set batches=None):
+                 int once=0, tuple copies=(), set batches=None, tuple marks=()):
         cdef Py_ssize_t i, k, room
         cdef fnn_op *op
         if self.program.ops != NULL:
@@ -275,21 +284,22 @@ cdef class Plan:
         self.after = after
         self.copies = copies
         self.batches = batches
+        self.marks = marks
         self.program.n_ops = <int32_t> len(ops)
         self.program.n_phases = <int32_t> len(phases)
         self.program.commit = commit
         self.program.once = once
         self.program.ops = <fnn_op *> runtime.allocate(max(1, len(ops)) * sizeof(fnn_op))
-        self.program.phases = <fnn_phase *> calloc(max(1, len(phases)), sizeof(fnn_phase))
-        self.dims = <linear *> calloc(max(1, len(ops)) * FNN_MAX_DIM, sizeof(linear))
-        self.views = <Py_buffer *> calloc(max(1, len(inputs)), sizeof(Py_buffer))
-        self.labels = <void **> calloc(max(1, len(inputs)), sizeof(void *))
-        self.label_bytes = <int64_t *> calloc(max(1, len(inputs)), sizeof(int64_t))
+        self.program.phases = <fnn_phase *> runtime.allocate(max(1, len(phases)) * sizeof(fnn_phase))
+        self.dims = <linear *> runtime.allocate(max(1, len(ops)) * FNN_MAX_DIM * sizeof(linear))
+        self.views = <Py_buffer *> runtime.allocate(max(1, len(inputs)) * sizeof(Py_buffer))
+        self.labels = <void **> runtime.allocate(max(1, len(inputs)) * sizeof(void *))
+        self.label_bytes = <int64_t *> runtime.allocate(max(1, len(inputs)) * sizeof(int64_t))
         room = max(1, sum([len(op_spec[2]) for op_spec in ops]))
-        self.input_patches = <patch *> calloc(room, sizeof(patch))
-        self.output_patches = <patch *> calloc(room, sizeof(patch))
-        self.arena_patches = <patch *> calloc(room, sizeof(patch))
-        self.scalars = <double *> calloc(max(1, len(outputs)), sizeof(double))
+        self.input_patches = <patch *> runtime.allocate(room * sizeof(patch))
+        self.output_patches = <patch *> runtime.allocate(room * sizeof(patch))
+        self.arena_patches = <patch *> runtime.allocate(room * sizeof(patch))
+        self.scalars = <double *> runtime.allocate(max(1, len(outputs)) * sizeof(double))
         if (self.program.ops == NULL or self.program.phases == NULL or self.dims == NULL or self.views == NULL
                 or self.labels == NULL or self.label_bytes == NULL
                 or self.scalars == NULL or self.input_patches == NULL or self.output_patches == NULL
@@ -355,16 +365,16 @@ cdef class Plan:
         runtime.release(&self.program)
         for k in range(self.n_labels):
             runtime.deallocate(self.labels[k])
-        free(self.labels)
-        free(self.label_bytes)
+        runtime.deallocate(self.labels)
+        runtime.deallocate(self.label_bytes)
         runtime.deallocate(self.program.ops)
-        free(self.program.phases)
-        free(self.dims)
-        free(self.views)
-        free(self.scalars)
-        free(self.input_patches)
-        free(self.output_patches)
-        free(self.arena_patches)
+        runtime.deallocate(self.program.phases)
+        runtime.deallocate(self.dims)
+        runtime.deallocate(self.views)
+        runtime.deallocate(self.scalars)
+        runtime.deallocate(self.input_patches)
+        runtime.deallocate(self.output_patches)
+        runtime.deallocate(self.arena_patches)
 
     # ---- one run ------------------------------------------------------------------------------
 
@@ -372,6 +382,7 @@ cdef class Plan:
         """Holds the arena, with room for this plan and the ops pointed at it."""
         cdef int k
         cdef patch *p
+        cdef bint ready = False
         self.arena.acquire()
         if self.forks != runtime.forks():
             # Another thread of the parent may have held the team's mutex for ever.
@@ -379,9 +390,10 @@ cdef class Plan:
             self.forks = runtime.forks()
         try:
             self.arena.reserve(self.arena_bytes)
-        except MemoryError:
-            self.arena.release()
-            raise
+            ready = True
+        finally:
+            if not ready:
+                self.arena.release()
         if self.base != self.arena.base:
             self.base = self.arena.base
             for k in range(self.n_arena_patches):
@@ -392,15 +404,13 @@ cdef class Plan:
     cdef void release(self) noexcept:
         self.arena.release()
 
-    cdef int take_turn(self) except -1:
-        """The arena is this plan's until another one runs: what the runs before have left must fit."""
+    cdef int check_turn(self) except -1:
+        """What the runs before have left in the arena must fit."""
         if self.after is not None and self.arena.latest is not self.after:
             raise RuntimeError("another run has written over what the forward pass left: call forward_train again, "
                                "and backward right after it")
-        if self.arena.latest is not self:
-            if self.program.once > 0:
-                self.batch = -1  # what was computed once is gone
-            self.arena.latest = self
+        if self.arena.latest is not self and self.program.once > 0:
+            self.batch = -1  # what was computed once is gone
         return 0
 
     cdef int take_input(self, int k, object value, int64_t *batch, bint insist) except -2:
@@ -409,6 +419,7 @@ cdef class Plan:
         cdef Py_buffer *view = &self.views[k]
         cdef int i
         cdef int64_t n
+        cdef bint shared = True
         if type(value) is not ndarray and is_masked(value):
             if insist:
                 raise TypeError(f"{spec.name} is a masked array, whose mask would be lost; fill it or compress it "
@@ -419,6 +430,8 @@ cdef class Plan:
         except (BufferError, ValueError):
             if insist:
                 raise
+            shared = False
+        if not shared:
             return -1
         if (not is_format(view.format, spec.dtype) or view.ndim != spec.ndim
                 or <uintptr_t> view.buf % ITEMSIZE[spec.dtype]):
@@ -537,6 +550,7 @@ cdef class Plan:
         cdef fnn_profile *profiled = NULL
         cdef tuple results
         cdef list pins
+        cdef object latest
         if len(args) != n_inputs:
             if not insist:
                 return None
@@ -561,7 +575,7 @@ cdef class Plan:
                 if not self.serves(batch) or (batches is not None and batch not in batches):
                     return None
                 self.cleared = batches
-            self.take_turn()
+            self.check_turn()
             if batch != self.batch:
                 self.set_batch(batch)
             for copy, source in self.copies:
@@ -581,8 +595,13 @@ cdef class Plan:
                 threads = self.seconds.shape[1]
                 self.open_profile(&profile)
                 profiled = &profile
+            latest, self.arena.latest = self.arena.latest, self
             with nogil:
                 status = runtime.execute(&self.program, threads, poll_signals, profiled)
+            if status == FNN_NO_MEMORY:
+                self.arena.latest = latest  # no op has run
+            elif status != FNN_FAILED:
+                self.mark()
             if profiled != NULL:
                 self.n_events = min(profile.count, profile.room)
             if status == FNN_NO_MEMORY:
@@ -597,6 +616,17 @@ cdef class Plan:
                 PyBuffer_Release(&self.views[k])
             self.release()
         return results
+
+    cdef int mark(self) except -1:
+        """Assigns the marks. A signal may have left an exception, which waits for the end of the run."""
+        cdef PyObject *kind
+        cdef PyObject *value
+        cdef PyObject *traceback
+        PyErr_Fetch(&kind, &value, &traceback)
+        for owner, name, mark in self.marks:
+            PyObject_SetAttr(owner, name, mark)
+        PyErr_Restore(kind, value, traceback)
+        return 0
 
     cdef tuple new_outputs(self, int64_t batch):
         """A new array an output, with the ops pointed at it; None where a number will do."""

@@ -23,7 +23,8 @@ cdef extern from "runtime_team.h" nogil:
     int fnn_most_threads()
     int fnn_startup_threads()
     int fnn_best_isa()
-    void fnn_fail_allocation(int64_t nth)
+    int64_t fnn_fail_allocation(int64_t nth)
+    int64_t fnn_held_allocations()
     void fnn_always_share(int yes)
 
 
@@ -212,8 +213,16 @@ def compiler():
 
 
 def fail_allocation(int64_t nth):
-    """Make the nth native allocation from now fail; 0 lifts it. For tests of behaviour without memory."""
-    fnn_fail_allocation(nth)
+    """Make the nth native allocation from now fail; 0 lifts it. For tests of behaviour without memory.
+
+    Returns how many allocations were left until the one that was to fail before; 0 if it has failed.
+    """
+    return fnn_fail_allocation(nth)
+
+
+def held_allocations():
+    """How many native allocations there are now. For tests of leaks."""
+    return fnn_held_allocations()
 
 
 def always_share(bint yes):
@@ -235,7 +244,8 @@ cdef int cgroup_quota():
         with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as f:
             return 0 if quota_us <= 0 else max(1, quota_us // int(f.read()))
     except (OSError, ValueError):
-        return 0
+        pass
+    return 0
 
 
 cdef void start() except *:

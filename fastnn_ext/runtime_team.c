@@ -26,9 +26,14 @@
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-static _Atomic int64_t fail_countdown;
+static _Atomic int64_t fail_countdown, held;
 
-void fnn_fail_allocation(int64_t nth) { atomic_store(&fail_countdown, nth < 1 ? 0 : nth); }
+int64_t fnn_fail_allocation(int64_t nth) {
+    int64_t left = atomic_exchange(&fail_countdown, nth < 1 ? 0 : nth);
+    return left < 0 ? 0 : left;
+}
+
+int64_t fnn_held_allocations(void) { return atomic_load(&held); }
 
 void *fnn_allocate(size_t bytes) {
     if (atomic_load(&fail_countdown) > 0 && atomic_fetch_sub(&fail_countdown, 1) == 1) return NULL;
@@ -37,10 +42,14 @@ void *fnn_allocate(size_t bytes) {
     bytes = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
     if (posix_memalign(&memory, CACHE_LINE, bytes ? bytes : CACHE_LINE)) return NULL;
     memset(memory, 0, bytes);
+    atomic_fetch_add(&held, 1);
     return memory;
 }
 
-void fnn_free(void *memory) { free(memory); }
+void fnn_free(void *memory) {
+    if (memory) atomic_fetch_sub(&held, 1);
+    free(memory);
+}
 
 /* ---- time --------------------------------------------------------------------------------- */
 
@@ -124,18 +133,18 @@ static void *pass(void *gate) {
 /* How many of n threads can be made at once. */
 static int makeable(int n) {
     pthread_mutex_t gate;
-    pthread_t *made = malloc((size_t)n * sizeof *made);
+    pthread_t *made = fnn_allocate((size_t)n * sizeof *made);
     int count = 0;
     if (!made) return 0;
     pthread_mutex_init(&gate, NULL);
     pthread_mutex_lock(&gate);
     while (count < n && pthread_create(&made[count], NULL, pass, &gate) == 0) count++;
-    void *room = malloc(TEAM_BYTES + (size_t)n * MEMBER_BYTES);
+    void *room = fnn_allocate(TEAM_BYTES + (size_t)n * MEMBER_BYTES);
     pthread_mutex_unlock(&gate);
     for (int i = 0; i < count; i++) pthread_join(made[i], NULL);
     pthread_mutex_destroy(&gate);
-    free(made);
-    free(room);
+    fnn_free(made);
+    fnn_free(room);
     return room ? count : 0;
 }
 

@@ -98,10 +98,12 @@ void fnn_release(fnn_program *program);
 void fnn_always_share(int yes); /* for tests: a team even where one thread measures faster */
 
 /* 64-byte aligned, zeroed; NULL when there is no memory. The one allocator of the native floor:
- * fnn_fail_allocation(n) makes the n-th call from now fail (n < 1: none), for tests. */
+ * For tests, fnn_fail_allocation(n) makes the n-th call from now fail (n < 1: none), and returns how many calls were
+ * left until the one that was to fail; fnn_held_allocations() says how many there are that were not freed. */
 void *fnn_allocate(size_t bytes);
 void fnn_free(void *memory);
-void fnn_fail_allocation(int64_t nth);
+int64_t fnn_fail_allocation(int64_t nth);
+int64_t fnn_held_allocations(void);
 
 void fnn_runtime_init(void); /* fork guard; called once at import */
 unsigned fnn_forks(void);    /* how many forks lie between this process and the one that imported */

@@ -84,6 +84,10 @@ CALLED = IS_CALLED
 Fact = tuple
 
 
+# Stands for a fact that could not be compared.
+cdef tuple UNKNOWN = (IS_MAPPING, None, None, None)
+
+
 class _Absent:
     def __repr__(self):
         return "absent"
@@ -264,7 +268,7 @@ cdef class Watch:
 
     cpdef tuple first_broken(self):
         """The first fact that does not hold, or None."""
-        cdef tuple fact
+        cdef tuple fact, disturbed = None
         cdef uint64_t now
         try:
             if self.seen != changes:
@@ -277,8 +281,8 @@ cdef class Watch:
                 if not holds(fact):
                     return fact
         except Exception:  # a dict changed its size while it was read, an attribute's code raised
-            return (IS_MAPPING, None, None, None)
-        return None
+            disturbed = UNKNOWN
+        return disturbed
 
     def broken(self):
         """The places, as (id of the container, key), of all facts that do not hold."""

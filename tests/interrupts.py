@@ -1,11 +1,13 @@
 """Ctrl-C between any two bytecodes: raised by a trace function, so that a test decides where."""
 
+import contextlib
 import os
 import sys
 
 import fastnn
 
-FASTNN = os.path.dirname(fastnn.__file__)
+#: Where bytecodes are counted: in fastnn, and in what enters and leaves its with blocks.
+FILES = (os.path.dirname(fastnn.__file__), contextlib.__file__)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -13,7 +15,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run(function, at=None):
-    """Call `function`, and raise Interrupted before bytecode number `at` that it runs in fastnn.
+    """Call `function`, and raise Interrupted before bytecode number `at` that it runs in FILES.
 
     Returns how many bytecodes were run there; all of them if `at` is None or beyond.
     """
@@ -21,7 +23,7 @@ def run(function, at=None):
 
     def trace(frame, event, argument):
         nonlocal count
-        if not frame.f_code.co_filename.startswith(FASTNN):
+        if not frame.f_code.co_filename.startswith(FILES):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":

@@ -5,10 +5,9 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +20,8 @@ from fastnn.train import callbacks
 from fastnn.train.evaluation import Means
 
 import interrupts
+from children import watched
+from kills import STAGES
 
 X, Y = fn.data.moons(90, seed=0)
 
@@ -850,70 +851,15 @@ def test_other_data_are_refused_and_nothing_changes(tmp_path, other):
 
 # ---- crashes -----------------------------------------------------------------------------------
 
-KILLS = """\
-import os, random, signal, sys, time
-import numpy as np
-import fastnn as fn
-from fastnn import nn, optim
-
-path, kills = sys.argv[1], int(sys.argv[2])
-fn.set_num_threads(1)
-model, reader = nn.Linear(300, 200), nn.Linear(300, 200)
-optimizer = optim.Adam(model.parameters())
-chance = random.Random(0)
-
-def save(step):
-    model.weight.data[...] = step
-    fn.save_checkpoint(path, model, optimizer, step=step)
-
-def saved():
-    step = fn.load_checkpoint(path, reader)["step"]
-    assert (reader.weight.data == step).all(), step
-    return step
-
-start = time.perf_counter()
-save(0)
-seconds = time.perf_counter() - start
-step = midway = 0
-for number in range(kills):
-    reports, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        while True:
-            step += 1
-            save(step)
-            os.write(writer, b"1")
-    os.close(writer)
-    done = sum(len(os.read(reports, 1)) for _ in range(chance.randrange(1, 3)))  # saves that the child reports
-    assert saved() >= step + done
-    time.sleep(chance.uniform(0, 2 * seconds))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    while rest := os.read(reports, 1000):
-        done += len(rest)
-    os.close(reports)
-    now = saved()
-    assert now in (step + done, step + done + 1), (now, step, done)
-    step = now
-    names = os.listdir(os.path.dirname(path))
-    midway += len(names) - 1
-    for name in names:
-        if name != os.path.basename(path):
-            assert name.startswith(".fastnn-") and name.endswith(".tmp"), name
-            os.unlink(os.path.join(os.path.dirname(path), name))
-print(kills, step, midway)
-"""
-
-
+@pytest.mark.attack
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("kills", [60, pytest.param(4000, marks=pytest.mark.slow)])
 def test_a_process_killed_while_it_saves_leaves_a_whole_file(tmp_path, kills):
-    """The old file or the new one, and never less than what it had said was saved."""
-    command = [sys.executable, "-c", KILLS, str(tmp_path / "c.safetensors"), str(kills)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    killed, steps, midway = map(int, done.stdout.split())
-    assert killed == kills and steps >= kills and midway > 0
+    """The old file or the new one, and never less than what it had said was saved; see kills.py."""
+    *lines, places = watched(Path(__file__).with_name("kills.py"), tmp_path / "c.safetensors", kills)
+    print(places)
+    assert lines[-1] == f"kill {kills}"
+    assert all(f"{stage}: " in places for stage in STAGES)
 
 
 def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):

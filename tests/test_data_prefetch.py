@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from fastnn.data import prefetch
 from fastnn.data.prefetch import ahead
 
 pytestmark = pytest.mark.filterwarnings(
@@ -51,6 +52,14 @@ def exit_code_of_child(work, seconds=30.0):
 @pytest.mark.parametrize("count", [0, 1, 2, 20])
 def test_results_come_in_order_at_any_depth(depth, count):
     assert list(ahead(lambda i: i * i, range(count), depth)) == [i * i for i in range(count)]
+
+
+def test_a_thread_that_ends_without_a_word_is_not_waited_for(monkeypatch):
+    """As one does that has no memory to say so."""
+    monkeypatch.setattr(prefetch, "_work", lambda *queues: None)
+    monkeypatch.setattr(prefetch, "LOOK", 0.01)
+    with pytest.raises(MemoryError, match="fastnn-prefetch has ended without a result"):
+        list(ahead(abs, range(5), 2))
 
 
 def test_none_is_an_item_and_a_result_like_any_other():

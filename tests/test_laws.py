@@ -1,9 +1,10 @@
-"""The laws that a training run obeys: same bits, fork, Ctrl-C, thread settings, nothing half-updated."""
+"""The laws that a training run obeys: same bits, thread settings, nothing half-updated.
+
+Forks, Ctrl-C and failing memory: test_forks.py, test_signals.py, test_faults.py.
+"""
 
 import hashlib
-import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -125,119 +126,6 @@ def test_gradients_add_up_until_there_are_none():
     np.testing.assert_array_equal(backward()[0], once[0])
 
 
-def child_trains(queue):
-    model, _, step = make()
-    with fn.threads(2):
-        losses = [step(xb, yb) for xb, yb in batches(3, 500)]
-    queue.put((digest(model), losses))
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_fork_after_training_gives_children_that_train_too():
-    with fn.threads(2):
-        _, _, step = make(width=512)
-        data = list(batches(3, 500))
-        for i in range(200):
-            step(*data[i % 3])
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    signal.alarm(5)
-                    step(*data[0])
-                    if i % 10 == 0:  # and a grandchild
-                        inner = os.fork()
-                        if inner == 0:
-                            step(*data[1])
-                            os._exit(0)
-                        os._exit(os.waitpid(inner, 0)[1] != 0)
-                    os._exit(0)
-                except BaseException:
-                    os._exit(1)
-            _, status = os.waitpid(pid, 0)
-            assert status == 0, f"child {i} ended with status {status}"
-            step(*data[1])
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_fork_from_a_second_thread_and_a_process_pool_work():
-    results = []
-
-    def work():
-        context = multiprocessing.get_context("fork")
-        queue = context.Queue()
-        process = context.Process(target=child_trains, args=(queue,))
-        process.start()
-        results.append(queue.get(timeout=20))
-        process.join(20)
-
-    with fn.threads(2):
-        model, _, step = make()
-        here = [step(xb, yb) for xb, yb in batches(3, 500)]
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join(30)
-    assert results == [(digest(model), here)]
-
-
-INTERRUPT = """
-    import os, signal, sys, threading, time
-    import numpy as np
-    import fastnn as fn
-    from fastnn import nn, optim
-
-    fn.set_num_threads(int(sys.argv[1]))
-    width = 1024
-    model = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10))
-    opt = optim.Adam(model.parameters())
-    step = fn.TrainStep(model, nn.CrossEntropyLoss(), opt)
-    x = np.random.default_rng(0).standard_normal((2048, width), dtype=np.float32)
-    y = np.zeros(2048, np.int64)
-    step(x[:64], y[:64])
-    started = time.perf_counter()
-    step(x, y)
-    whole = time.perf_counter() - started
-    sent = []
-
-    def interrupt(delay):
-        time.sleep(delay)
-        sent.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    rng = np.random.default_rng(1)
-    late = []
-    for i in range(8):
-        before, steps = model.state_dict(), opt.param_groups[0].steps
-        thread = threading.Thread(target=interrupt, args=(whole * rng.uniform(0.05, 0.6),))
-        thread.start()
-        try:
-            while True:
-                before, steps = model.state_dict(), opt.param_groups[0].steps
-                step(x, y)
-        except KeyboardInterrupt:
-            late.append(time.perf_counter() - sent[-1])
-        thread.join()
-        after = model.state_dict()
-        changed = [not np.array_equal(before[k], after[k]) for k in before]
-        moved = opt.param_groups[0].steps - steps
-        assert moved in (0, 1)
-        assert all(changed) if moved else not any(changed), (moved, changed)
-    assert np.isfinite(step(x, y))
-    print(whole, max(late))
-"""
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_ctrl_c_during_a_long_step_returns_at_once_and_leaves_the_model_usable(threads):
-    code = textwrap.dedent(INTERRUPT)
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(threads)], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    whole, late = map(float, result.stdout.split())
-    # 0.1 s is the promise; a quarter of a second leaves room for a busy machine.
-    assert late < 0.25, f"a step of {whole:.2f} s was left {late:.3f} s after the signal"
-
-
 def threads_in(code, **environment):
     env = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")} | environment
     code = "import fastnn as fn\n" + textwrap.dedent(code)
@@ -346,24 +234,6 @@ def test_a_wrong_batch_changes_nothing():
         assert opt.param_groups[0].steps == steps
     step(xb, yb)
     assert digest(model) != before
-
-
-def test_a_step_without_memory_changes_nothing():
-    from fastnn_ext import runtime
-
-    data = list(batches(2))
-    for nth in range(1, 12):
-        model, opt, step = make(dropout=0.0)
-        before = digest(model)
-        runtime.fail_allocation(nth)
-        try:
-            step(*data[0])
-        except MemoryError:
-            assert digest(model) == before
-            assert opt.param_groups[0].steps == 0
-        finally:
-            runtime.fail_allocation(0)
-        assert np.isfinite(step(*data[0]))
 
 
 def test_time_between_steps_does_not_matter():

@@ -9,8 +9,6 @@ import pytest
 
 import fastnn as fn
 from fastnn import nn, optim
-from fastnn.lowering.builder import Buffer, NativeOp
-from fastnn.lowering.schedule import schedule
 
 
 def small_network():
@@ -99,26 +97,6 @@ def test_a_large_linear_copies_its_weights_once_if_frozen_and_in_every_run_if_no
     layer.weight.numpy()[...] *= 2
     assert not np.array_equal(layer(x), before)
     np.testing.assert_array_equal(frozen(x), before)
-
-
-def test_what_also_reads_other_things_runs_each_time():
-    def op(outputs, inputs, **more):
-        buffers = [*outputs, *inputs]
-        settings = {"stage": 0, "commit": False, "in_place": (), "callback": None, "node": None, **more}
-        return NativeOp("op", 0, buffers, len(outputs), [], [], **settings)
-
-    constant, array = Buffer("fixed", 64, constant=True), Buffer("fixed", 64)
-    filled, a, b, c, d = (Buffer("arena", 64) for _ in range(5))
-    ops = [
-        op([filled], []),
-        op([a], [constant]),
-        op([b], [a, constant]),
-        op([c], [filled, constant]),
-        op([d], [b, array]),
-    ]
-    phases = schedule(ops)
-    assert [o.once for o in ops] == [False, True, True, False, False]
-    assert phases[:2] == [[ops[1]], [ops[2]]]
 
 
 def test_the_bits_do_not_depend_on_the_threads():

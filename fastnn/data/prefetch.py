@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 # Nearly always long enough for the item in hand, and short enough for Ctrl-C; what takes longer
 # ends by itself when that item is done.
 PATIENCE = 0.05  # seconds
+# How often the consumer, while it waits, looks whether there is a thread to wait for.
+LOOK = 1.0  # seconds
 
 
 def ahead(
@@ -73,6 +75,14 @@ def ahead(
         if worker.is_alive() and worker is not current_thread():
             worker.join(PATIENCE)
 
+    def receive() -> tuple[Any, BaseException | None]:
+        while True:
+            try:
+                return replies.get(timeout=LOOK)
+            except Empty:
+                if not worker.is_alive() and replies.empty():  # it could not even say what was wrong
+                    raise MemoryError(f"the thread {worker.name} has ended without a result") from None
+
     items = iter(items)
     pending: deque[Item] = deque()
     home = os.getpid()
@@ -91,7 +101,7 @@ def ahead(
             if os.getpid() != home:
                 yield from ahead(function, [*pending, *items], 0)
                 return
-            result, error = replies.get()
+            result, error = receive()
             if error is not None:
                 raise error
             pending.popleft()

@@ -62,6 +62,8 @@ class Recipe:
         See Program.
     facts : list of fact
         What it depends on beyond the trace: where gradients lie, say, and which parameters are trained.
+    marks : list of (object, name, value)
+        Attributes that say that the last stage was run, as Plan assigns them.
     """
 
     outputs: list[list[Tensor]]
@@ -69,6 +71,7 @@ class Recipe:
     sinks: Sequence[tuple[Tensor, Array, int]] = ()
     update: Callable[[Any], None] | None = None
     facts: Sequence[Fact] = ()
+    marks: Sequence[tuple[Any, str, Any]] = ()
 
 
 @dataclass(eq=False)
@@ -101,8 +104,8 @@ class Entry:
 class State:
     """Programs that were made while one set of facts held."""
 
-    watch: Watch
-    entries: dict[Any, list[Entry]] = field(default_factory=dict)
+    entries: dict[Any, list[Entry]]
+    watch: Watch = field(default_factory=lambda: Watch([], []))
 
 
 class Programs:
@@ -277,8 +280,7 @@ class Programs:
             if same:
                 walk = Walk(self.roots)
                 break
-        entry.serve({batch})
-        return self._keep(held or self._current() or State(Watch([], [])), key, entry, walk), entry
+        return self._keep(held or self._current(), key, entry, walk, batch), entry
 
     def _known(self, held: State | None, key: Any, now: Trace, batch: int) -> Entry | None:
         """An entry of this state that serves a trace, or one of another state, as a new one of this."""
@@ -294,6 +296,8 @@ class Programs:
         if batched and batch > 1:
             try:
                 other = at(batch - 1 if batch > 2 else batch + 1)
+            except MemoryError:
+                raise
             except Exception:  # what the function makes of another batch is not for this caller
                 other = None
             try:
@@ -321,44 +325,47 @@ class Programs:
             absorb(graph, traced.tensors)
             recipe = self.finish(graph, traced.result)
         program = Program(
-            graph, recipe.outputs, recipe.sinks, recipe.update, arena=self._arena, batches={batch}
+            graph, recipe.outputs, recipe.sinks, recipe.update, self._arena, {batch}, recipe.marks
         )
         read = {id(part) for array in arrays if id(array) not in _owned(graph) for part in bases(array)}
         contents = [p._storage for p in graph.exposed if id(p._storage) not in read]
         return Entry(traced.record, program, recipe.rebuild, arrays, [*facts, *recipe.facts], contents, {batch})
 
-    def _keep(self, state: State, key: Any, entry: Entry, walk: Walk) -> State:
-        """Put an entry into a state, and watch all that the state's entries depend on."""
-        if state in self._states:
-            self._states.remove(state)
-        self._states = [state, *self._states[: STATES - 1]]
-        entries = state.entries.setdefault(key, [])
-        for other in [e for e in entries if e is not entry and _covers(entry, e)]:
-            entry.serve(other.batches)
-            entries.remove(other)
-        if entry not in entries:
-            entries.append(entry)
-        self._forget(entry)
-        kept = [e for parts in state.entries.values() for e in parts]
+    def _keep(self, held: State | None, key: Any, entry: Entry, walk: Walk, batch: int) -> State:
+        """The state that holds with an entry for a batch more, and with a watch of all that its entries depend on.
+
+        It is made beside the one that there was, and takes its place when it is whole: an entry that some other
+        watch stood for would go on when it no longer holds.
+        """
+        table = {} if held is None else dict(held.entries)
+        others = [e for e in table.get(key, ()) if e is not entry]
+        covered = [e for e in others if _covers(entry, e)]
+        table[key] = [*(e for e in others if e not in covered), entry]
+        states = [State(table), *(s for s in self._states if s is not held)][:STATES]
+        _forget(states, entry)
+        kept = [e for parts in states[0].entries.values() for e in parts]
         read = [{id(a) for a in e.arrays} for e in kept]
         everywhere = [a for a in entry.arrays if all(id(a) in each for each in read)]
-        state.watch = walk.watch(
+        states[0].watch = walk.watch(
             everywhere, [a for e in kept for a in e.contents], [fact for e in kept for fact in e.facts]
         )
-        return state
+        entry.serve({batch}.union(*(e.batches for e in covered)))
+        self._states = states
+        return states[0]
 
-    def _forget(self, newest: Entry) -> None:
-        """Let the least recently used programs go while they take more than LIMIT together."""
-        while True:
-            programs = {e.program: e for e in sorted(self._entries(), key=lambda e: e.used)}
-            total = sum(program.nbytes for program in programs)
-            oldest = next((p for p in programs if p is not newest.program), None)
-            if total <= LIMIT or oldest is None:
-                return
-            for state in self._states:
-                for entries in state.entries.values():
-                    entries[:] = [e for e in entries if e.program is not oldest]
-                state.entries = {k: v for k, v in state.entries.items() if v}
+
+def _forget(states: list[State], newest: Entry) -> None:
+    """Let the least recently used programs go while they take more than LIMIT together."""
+    while True:
+        entries = [e for state in states for parts in state.entries.values() for e in parts]
+        programs = {e.program: e for e in sorted(entries, key=lambda e: e.used)}
+        total = sum(program.nbytes for program in programs)
+        oldest = next((p for p in programs if p is not newest.program), None)
+        if total <= LIMIT or oldest is None:
+            return
+        for state in states:
+            left = {key: [e for e in parts if e.program is not oldest] for key, parts in state.entries.items()}
+            state.entries = {key: parts for key, parts in left.items() if parts}
 
 
 def _difference(entry: Entry, now: Trace, batch: int) -> str:

@@ -44,6 +44,7 @@ class Program:
         update: Callable[[Builder], None] | None = None,
         arena: Arena | None = None,
         batches: set[int] | None = None,
+        marks: Sequence[tuple[Any, str, Any]] = (),
     ) -> None:
         """
         Parameters
@@ -59,6 +60,8 @@ class Program:
             its own.
         batches : set of int, optional
             The batches that may be run; more may be added. None for all.
+        marks : sequence of (object, name, value), optional
+            Attributes that the last stage assigns when it has been run.
         """
         self.graph = graph
         self.batches = batches if batches is not None else set()
@@ -80,10 +83,14 @@ class Program:
         self.arena_bytes = plan_memory(self.phases)
         keeps = any(op.once for phase in self.phases for op in phase)
         self.nbytes = OP_BYTES * (1 + len(builder.ops)) + (self.arena_bytes if keeps else 0)
-        self.plans = self._make_plans(builder, outputs, Arena() if keeps or arena is None else arena)
+        self.plans = self._make_plans(builder, outputs, Arena() if keeps or arena is None else arena, marks)
 
     def _make_plans(
-        self, builder: Builder, outputs: Sequence[Sequence[Tensor]], arena: Arena
+        self,
+        builder: Builder,
+        outputs: Sequence[Sequence[Tensor]],
+        arena: Arena,
+        marks: Sequence[tuple[Any, str, Any]],
     ) -> list[Plan]:
         plans: list[Plan] = []
         for stage, stage_outputs in enumerate(outputs):
@@ -122,6 +129,7 @@ class Program:
                         if node.op is MEMORY and node.attrs["source"] is not None and not plans
                     ),
                     None if self._any_batch else self.batches,
+                    tuple(marks) if stage == len(outputs) - 1 else (),
                 )
             )
         return plans

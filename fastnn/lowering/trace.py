@@ -113,7 +113,8 @@ def trace(
     drawn_from = [*global_generators(), *generators]
     before = [state_of(generator) for generator in drawn_from]
     known = "numpy.random" in sys.modules
-    with recording(Graph(training)) as graph:
+    graph = Graph(training)
+    with recording(graph):
         for form in forms:
             shape = form.at(batch)
             if 0 in shape:

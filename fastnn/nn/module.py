@@ -17,10 +17,10 @@ from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients
 from fastnn.lowering.program import Program
 from fastnn.lowering.watch import Walk, is_library
-from fastnn.nn.parameter import Parameter, mark_gradients
+from fastnn.nn.parameter import Parameter, marks
 from fastnn.nn.summary import examples, summary
 from fastnn.ops.elementwise import add
-from fastnn_ext.atomic import commit
+from fastnn_ext.atomic import assign, commit
 from fastnn_ext.watch import ATTRIBUTE, changed
 
 
@@ -246,6 +246,8 @@ class Module:
         ------
         RuntimeError
             Without a `forward_train` before it, or if the model has changed since.
+        KeyboardInterrupt
+            On Ctrl-C: all gradients were added or none.
         """
         entry: Entry | None = self._pending
         if entry is None or not entry.holds():
@@ -257,13 +259,11 @@ class Module:
         if len(grads) != outputs:
             raise TypeError(f"backward takes the gradient of each of the {outputs} output(s), got {len(grads)}")
         arrays = [to_array(g, "dy" if len(grads) == 1 else f"dy[{i}]") for i, g in enumerate(grads)]
+        for _, p, name, array in entry.facts:
+            if name == "_grad_storage" and not p._has_grad:
+                array[...] = 0  # the program adds to it
+        entry.program.plans[1].run(*arrays)
         object.__setattr__(self, "_pending", None)
-        try:
-            entry.program.plans[1].run(*arrays)
-        except (TypeError, ValueError):
-            object.__setattr__(self, "_pending", entry)
-            raise
-        mark_gradients([p for _, p, name, _ in entry.facts if name == "_grad_storage"])
 
     def plan(self, *args: Any) -> Program:
         """The program that a call with these arguments runs: see its explain() and profile()."""
@@ -298,15 +298,16 @@ class Module:
             seed = graph.add(INPUT, (), name=name, shape=tensor.shape, dtype=tensor.dtype).output
             graph.inputs.append(seed)
             seeds[tensor] = add(seeds[tensor], seed) if tensor in seeds else seed
-        sinks, facts = [], [(ATTRIBUTE, p, "_requires_grad", p.requires_grad) for p, _ in graph.owners]
+        reached, sinks, facts = [], [], [(ATTRIBUTE, p, "_requires_grad", p.requires_grad) for p, _ in graph.owners]
         trained = trained_parameters(graph)
         leaves = [graph.memory(p._storage) for p in trained]
         for parameter, grad in zip(trained, gradients(graph, seeds, leaves), strict=True):
             if grad is not None:
                 array = parameter._gradient_storage()
+                reached.append(parameter)
                 sinks.append((add(graph.memory(array), grad), array, 0))
                 facts.append((ATTRIBUTE, parameter, "_grad_storage", array))
-        return Recipe([tensors, []], rebuild, sinks, facts=facts)
+        return Recipe([tensors, []], rebuild, sinks, facts=facts, marks=marks(reached))
 
     def __fastnn_watch__(self, walk: Walk) -> None:
         """What of this module a trace depends on: see fastnn.lowering.watch."""
@@ -394,9 +395,9 @@ class Module:
     def train(self, mode: bool = True) -> Module:
         """Training mode: dropout drops, batch norm uses the batch's statistics. Frozen modules stay in
         evaluation mode."""
-        for module in self.modules():
-            if module.training is not bool(mode) and not module._is_frozen:
-                module.training = bool(mode)
+        tables = [m.__dict__ for m in self.modules() if not m._is_frozen and m.__dict__["training"] is not bool(mode)]
+        if tables:
+            commit([], [(table, "training", bool(mode)) for table in tables])
         return self
 
     def eval(self) -> Module:
@@ -425,20 +426,20 @@ class Module:
 
     def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Whether all parameters are trained."""
-        for parameter in self.parameters():
-            parameter.requires_grad = requires_grad
+        if changes := [change for p in self.parameters() for change in p._trained(bool(requires_grad))]:
+            commit([], [], changes)
         return self
 
     def zero_grad(self) -> None:
         """Leave all parameters without a gradient: `grad` is None."""
-        mark_gradients((), tuple(self.parameters()))
+        assign([], [], marks((), self.parameters()))
 
     def to(self, dtype: Any) -> Module:
         """Convert all parameters and buffers to float32 or float64. Optimizers go along."""
         wanted = _check.floating("dtype", dtype)
-        for value in (*self.parameters(), *self.buffers()):
-            if value.dtype != wanted and value.dtype in FLOATS:
-                value._convert(wanted)
+        values = {id(v): v for v in (*self.parameters(), *self.buffers()) if v.dtype != wanted and v.dtype in FLOATS}
+        if values:
+            commit([], [], [change for value in values.values() for change in value._converted(wanted)])
         return self
 
     def float(self) -> Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,8 @@ import numpy as np
 from fastnn import _check
 from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods, TraceError, active_graph, is_tracing
 from fastnn.lowering.watch import Walk
+from fastnn_ext.atomic import assign, commit
 from fastnn_ext.watch import changed
-
-#: How often gradients came or went: see mark_gradients.
-gradient_changes = 0
 
 
 class Parameter(TensorMethods):
@@ -43,13 +41,18 @@ class Parameter(TensorMethods):
             raise TypeError(f"data: a parameter holds float32 or float64 numbers, got dtype {array.dtype}{hint}")
         self._order = tuple(order) if order is not None else tuple(range(array.ndim))
         self._storage = np.array(array.transpose(self._order), order="C")
-        #: The gradient, of the storage's layout; zeros while _has_grad is False.
+        #: The gradient, of the storage's layout; whatever a run has left there while _has_grad is False.
         self._grad_storage: np.ndarray[Any, Any] | None = None
         self._has_grad = False
         self._requires_grad = bool(requires_grad)
 
     def _view(self, storage: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return storage.transpose(np.argsort(self._order)) if storage.ndim > 1 else storage
+        return storage.transpose(self._shown) if storage.ndim > 1 else storage
+
+    @property
+    def _shown(self) -> tuple[int, ...]:
+        """The order of the storage's dimensions in what users see."""
+        return tuple(sorted(range(len(self._order)), key=self._order.__getitem__))
 
     def _freeze(self) -> None:
         """Make the values read-only for good: programs compute what depends on them alone once."""
@@ -69,18 +72,15 @@ class Parameter(TensorMethods):
         """Continue in other memory (an optimizer's flat arrays), with the present values."""
         self._check_not_frozen()
         storage[...] = self._storage
-        if self._grad_storage is not None:
+        if self._has_grad and self._grad_storage is not None:
             grad[...] = self._grad_storage
-        self._storage, self._grad_storage = storage, grad
-        changed()
+        commit([], [], [(self, "_storage", storage), (self, "_grad_storage", grad)])
 
-    def _convert(self, dtype: np.dtype[Any]) -> None:
-        """Change the dtype, in memory of its own."""
+    def _converted(self, dtype: np.dtype[Any]) -> list[tuple[Any, str, Any]]:
+        """What `commit` assigns to change the dtype, in memory of its own."""
         self._check_not_frozen()
-        self._storage = self._storage.astype(dtype)
-        if self._grad_storage is not None:
-            self._grad_storage = self._grad_storage.astype(dtype)
-        changed()
+        grad = self._grad_storage.astype(dtype) if self._has_grad and self._grad_storage is not None else None
+        return [(self, "_storage", self._storage.astype(dtype)), (self, "_grad_storage", grad)]
 
     def _gradient_storage(self) -> np.ndarray[Any, Any]:
         if self._grad_storage is None:
@@ -89,7 +89,7 @@ class Parameter(TensorMethods):
         return self._grad_storage
 
     def _as_tensor(self, graph: Graph) -> Tensor:
-        return graph.memory(self._storage, self).permute(*np.argsort(self._order))
+        return graph.memory(self._storage, self).permute(*self._shown)
 
     def __fastnn_watch__(self, walk: Walk) -> None:
         walk.attribute(self, "_storage", loud=True)
@@ -148,13 +148,13 @@ class Parameter(TensorMethods):
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is None:
-            mark_gradients((), (self,))
+            assign([], [], marks((), (self,)))
             return
         array = np.asarray(_check.readable("grad", value))
         if array.shape != self.shape:
             raise ValueError(f"grad has shape {array.shape}; expected {self.shape}, the parameter's")
-        self._view(self._gradient_storage())[...] = array
-        mark_gradients((self,))
+        target = self._view(self._gradient_storage())
+        assign([(target, array.astype(target.dtype))], [], marks((self,)))
 
     @property
     def requires_grad(self) -> bool:
@@ -162,10 +162,15 @@ class Parameter(TensorMethods):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if bool(value) != self._requires_grad:
-            self._check_not_frozen()
-            self._requires_grad = bool(value)
-            changed()
+        if changes := self._trained(bool(value)):
+            commit([], [], changes)
+
+    def _trained(self, requires_grad: bool) -> list[tuple[Any, str, Any]]:
+        """What `commit` assigns to train it or not."""
+        if requires_grad == self._requires_grad:
+            return []
+        self._check_not_frozen()
+        return [(self, "_requires_grad", requires_grad)]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -226,15 +231,6 @@ class Parameter(TensorMethods):
         return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})"
 
 
-def mark_gradients(present: Sequence[Parameter], absent: Sequence[Parameter] = ()) -> None:
-    """Say which parameters have a gradient now, and which have none (it is set to zero)."""
-    global gradient_changes
-    for parameter in present:
-        if not parameter._has_grad:
-            parameter._has_grad = True
-            gradient_changes += 1
-    for parameter in absent:
-        if parameter._has_grad and parameter._grad_storage is not None:
-            parameter._grad_storage[...] = 0
-            parameter._has_grad = False
-            gradient_changes += 1
+def marks(present: Iterable[Parameter], absent: Iterable[Parameter] = ()) -> list[tuple[Any, str, Any]]:
+    """What `assign` does to say which parameters have a gradient now, and which have none."""
+    return [*((p, "_has_grad", True) for p in present), *((p, "_has_grad", False) for p in absent)]

@@ -14,13 +14,15 @@ from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.signature import signature
 from fastnn.lowering.watch import Walk
-from fastnn.nn.parameter import Parameter, mark_gradients
-from fastnn_ext.atomic import commit
-from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact, changed
+from fastnn.nn.parameter import Parameter, marks
+from fastnn_ext.atomic import assign, commit
+from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact
 
 ALIGN = 16  # elements: a parameter starts at a cache line
 
 Array = np.ndarray[Any, Any]
+#: What `commit` takes: copies, entries and attributes.
+_Changes = tuple[list[Any], list[Any], list[Any]]
 
 
 class Group(dict[str, Any]):
@@ -58,10 +60,14 @@ class Group(dict[str, Any]):
         self.dtype = self._common_dtype()
         for name, value in settings.items():
             self[name] = value
-        self._add_states()
+        self.states = self._states_for({})
         _gather(params, self.dtype)
 
     def __setitem__(self, name: str, value: Any) -> None:
+        _set(self._setting(name, value))
+
+    def _setting(self, name: str, value: Any) -> _Changes:
+        """What `commit` copies and assigns to set one; ValueError or TypeError if it cannot be set."""
         if name == "params":
             raise ValueError('a group\'s "params" cannot be exchanged; make a new optimizer')
         if name not in self._optimizer.defaults:
@@ -72,14 +78,18 @@ class Group(dict[str, Any]):
             value = _check.flag(name, value)
         self._optimizer.check(name, value)
         before = self.get(name)
-        if before is not None:
-            self._add_states({name: value})
-        super().__setitem__(name, value)
-        if self._optimizer.put(self.hyper, name, value):
-            if bool(before) != bool(value):
-                self._revise()  # whether a momentum is kept, say
-        elif before != value:
-            self._revise()
+        copies: list[Any] = []
+        attributes: list[Any] = []
+        numbers = self._optimizer.numbers(name, value)
+        for entry, number in numbers.items():
+            at = self._optimizer.hyper.index(entry)
+            copies.append((self.hyper[at : at + 1], np.array([number], self.hyper.dtype)))
+        # Numbers are read at each step; but whether there is a momentum, say, is planned for.
+        if bool(before) != bool(value) if numbers else before != value:
+            attributes.append((self, "revision", self.revision + 1))
+        if before is not None and len(states := self._states_for({name: value})) > len(self.states):
+            attributes.append((self, "states", states))
+        return copies, [(self, name, value)], attributes
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """As a dict's; each setting is checked."""
@@ -96,15 +106,10 @@ class Group(dict[str, Any]):
             self[name] = default
         return self[name]
 
-    def _add_states(self, change: Mapping[str, Any] | None = None) -> None:
-        """Make the state arrays that the settings, changed so, ask for and that are not there yet."""
-        for name in self._optimizer.state_names({**self, **(change or {})}):
-            if name not in self.states:
-                self.states[name] = np.zeros(self.size, self.dtype)
-
-    def _revise(self) -> None:
-        self.revision += 1
-        changed()
+    def _states_for(self, change: Mapping[str, Any]) -> dict[str, Array]:
+        """The state arrays that there are, and those that the settings, changed so, ask for beside them."""
+        names = self._optimizer.state_names({**self, **change})
+        return self.states | {name: np.zeros(self.size, self.dtype) for name in names if name not in self.states}
 
     @property
     def steps(self) -> int:
@@ -124,9 +129,8 @@ class Group(dict[str, Any]):
         """Take the dtype that the parameters have now, after `model.double()`, say."""
         dtype = self._common_dtype()
         if dtype != self.dtype:
-            self.dtype = dtype
-            self.states = {name: array.astype(dtype) for name, array in self.states.items()}
-            self._revise()
+            states = {name: array.astype(dtype) for name, array in self.states.items()}
+            commit([], [], [(self, "dtype", dtype), (self, "states", states), (self, "revision", self.revision + 1)])
         _gather(self["params"], dtype)
 
     def runs(self, reached: Collection[Parameter]) -> Iterator[tuple[int, int]]:
@@ -155,6 +159,15 @@ class Group(dict[str, Any]):
             b.base is not None and a.base is b.base and b.ctypes.data - a.ctypes.data == step
             for a, b in pairs
         )
+
+
+def _set(*settings: _Changes) -> None:
+    """Set settings at once."""
+    copies, entries, attributes = ([change for setting in settings for change in setting[i]] for i in range(3))
+    if attributes:
+        commit(copies, entries, attributes)
+    else:  # numbers that native ops read
+        assign(copies, entries)
 
 
 def _is_model(value: Any) -> bool:
@@ -364,7 +377,7 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Leave all parameters without a gradient: `grad` is None."""
-        mark_gradients((), self.parameters())
+        assign([], [], marks((), self.parameters()))
 
     @property
     def lr(self) -> float:
@@ -373,8 +386,7 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        for group in self.param_groups:
-            group["lr"] = value
+        _set(*(group._setting("lr", value) for group in self.param_groups))
 
     # ---- state ----------------------------------------------------------------------------------
 
@@ -411,7 +423,7 @@ class Optimizer:
         """
         commit(*self._staged(state))
 
-    def _staged(self, state: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    def _staged(self, state: Any) -> _Changes:
         """What `commit` copies and assigns to return to a state; ValueError or TypeError if it does not fit."""
         if not isinstance(state, Mapping):
             raise TypeError(f"the state must be a mapping, got {type(state).__name__}")

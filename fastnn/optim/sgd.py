@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from fastnn import _check
 from fastnn.optim.optimizer import Optimizer
 
 

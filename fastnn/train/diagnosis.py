@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.call import tensors_in
 from fastnn.nn.module import Module
 from fastnn.seed import state
+from fastnn_ext.atomic import Meanwhile
 
 Array = np.ndarray[Any, Any]
 
@@ -60,7 +60,9 @@ def diagnose(model: Module, loss: Any, arrays: Sequence[Array], names: Sequence[
         forward, finish, lambda _: names, (model, loss), "the model with its loss", any_batch=False
     )
     program = programs.find(arrays).program
-    with _left_alone(model):
+    # Running statistics and random numbers have their values again afterwards.
+    kept = [b._storage for b in model.buffers() if b._storage.flags.writeable]
+    with Meanwhile([], [*kept, state()]):
         value, *outputs = program.plans[0].run(*arrays)
     for name, array in zip(names, arrays, strict=True):
         if not _finite(array):
@@ -83,15 +85,3 @@ def _describe(model: Module, module: Module) -> str:
 
 def _finite(value: Any) -> bool:
     return math.isfinite(value) if isinstance(value, float) else bool(np.isfinite(value).all())
-
-
-@contextlib.contextmanager
-def _left_alone(model: Module) -> Iterator[None]:
-    """Give running statistics and random numbers back their values."""
-    kept = [b._storage for b in model.buffers() if b._storage.flags.writeable]
-    before = [(array, array.copy()) for array in (*kept, state())]
-    try:
-        yield
-    finally:
-        for array, values in before:
-            array[...] = values

@@ -8,12 +8,11 @@ from fastnn import _check
 from fastnn.graph import Graph, Tensor
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
-from fastnn.lowering.call import flatten_result
+from fastnn.lowering.call import flatten_result, only
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
-from fastnn.nn import parameter
 from fastnn.nn.module import Module
-from fastnn.nn.parameter import mark_gradients
+from fastnn.nn.parameter import marks
 from fastnn.optim.optimizer import Optimizer
 from fastnn.train.diagnosis import diagnose
 from fastnn_ext.watch import ATTRIBUTE
@@ -151,24 +150,20 @@ class TrainStep:
             *((ATTRIBUTE, p, "_requires_grad", p.requires_grad) for p in self.optimizer.parameters()),
             *self.optimizer.facts(),
         ]
-        absent = [p for p in self.optimizer.parameters() if p not in set(reached)]
-        with_outputs, marked = self.outputs, -1
+        known = set(reached)
+        absent = [p for p in self.optimizer.parameters() if p not in known]
+        wanted = [loss, *tensors] if self.outputs else [loss]
 
-        def returned(values: Any) -> Any:
-            nonlocal marked
-            if marked != parameter.gradient_changes:  # as zero_grad and backward leave it
-                mark_gradients(reached, absent)
-                marked = parameter.gradient_changes
-            return (values[0], rebuild(values[1:])) if with_outputs else values[0]
-
-        wanted = [loss, *tensors] if with_outputs else [loss]
+        def with_outputs(values: Any) -> Any:
+            return values[0], rebuild(values[1:])
 
         def update(to: Builder) -> None:
             if self.finite:
                 to.emit("finite", loss=loss, dtype=loss.dtype)
             self.optimizer.emit(to, reached)
 
-        return Recipe([wanted], returned, sinks, update, facts)
+        returned = with_outputs if self.outputs else only
+        return Recipe([wanted], returned, sinks, update, facts, marks(reached, absent))
 
     def __repr__(self) -> str:
         return f"TrainStep({describe_parts(self.model, self.loss, self.optimizer)})"
