@@ -86,6 +86,7 @@ def most(request):
     return request.param
 
 
+@pytest.mark.attack
 def test_an_interrupt_while_a_checkpoint_is_loaded_leaves_the_old_state_or_the_new_one(tmp_path, most):
     path = tmp_path / "c.safetensors"
     target = make(2)
@@ -111,6 +112,7 @@ def test_an_interrupt_while_a_checkpoint_is_loaded_leaves_the_old_state_or_the_n
     assert seen["old"] and seen["new"] and sum(seen.values()) == len(numbers)
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("what", ["load", "load_state_dict", "optimizer", "random", "loader"])
 def test_an_interrupt_in_any_loading_leaves_the_old_state_or_the_new_one(tmp_path, most, what):
     target = make(2)

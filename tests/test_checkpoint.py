@@ -599,6 +599,7 @@ def test_arrays_of_another_byte_order_are_remembered(tmp_path):
     assert found.dtype == np.float32 and found.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("most", [60, pytest.param(3000, marks=pytest.mark.slow)])
 def test_an_interrupted_resumption_leaves_the_old_state_or_the_new_one(run_file, tmp_path, most):
     def whole(trainer):

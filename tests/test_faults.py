@@ -71,8 +71,8 @@ def test_any_native_allocation_of_a_new_process_may_fail():
 
 def test_any_allocation_of_an_array_may_fail():
     failed = attack("numpy")
-    assert sum(failed.values()) > 300
-    assert all(failed[name] for name in ("save", "load", "load_state_dict", "load_checkpoint", "double"))
+    assert sum(failed.values()) > 150
+    assert all(failed[name] for name in ("save", "load", "load_checkpoint", "double"))
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="CPython 3.12 and 3.13 end where a generator has no memory")

@@ -249,6 +249,7 @@ def test_every_error_of_the_system_names_the_path_that_was_given(tmp_path, monke
     assert sorted(set(os.listdir(tmp_path)) - {"loop", "loop.gz"}) == ["file", "folder", "folder.gz"]
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("most", [150, pytest.param(10**9, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_an_interrupt_while_saving_leaves_one_whole_file_and_no_descriptor(tmp_path, write, most):
