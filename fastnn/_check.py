@@ -21,9 +21,13 @@ LARGEST_COUNT = 2**53  # of steps, epochs, samples: a float64 counts so far, and
 
 
 def brief(value: Any, form: Callable[[Any], str] = repr) -> str:
-    """A value as messages show it, by `repr` or `str`: short, however large it is."""
+    """A value as messages show it, by `repr` or `str`: short, however large it is, and without what moves a cursor."""
     if isinstance(value, str):
-        return form(value) if len(value) <= 120 else f"{form(value[:60])}... ({len(value)} characters)"
+        for length in (120, 60, 10):  # a character may take ten to be printed
+            shown = printable(form(value[:length]))
+            if len(shown) <= 122:
+                break
+        return shown if len(value) <= length else f"{shown}... ({len(value)} characters)"
     if isinstance(value, int) and not -(2**128) < value < 2**128:
         return f"an integer of {value.bit_length()} bits"
     text = _SHORT.repr(value)
@@ -34,11 +38,21 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 60, 100, 40
 
 
+def printable(text: str) -> str:
+    """A text with what no terminal prints, or obeys instead, in escapes such as \\x1b."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def some(names: Iterable[Any]) -> str:
     """Names in a row, the first few of many."""
     listed = list(names)
-    text = ", ".join(brief(name, str) if isinstance(name, str) else brief(name) for name in listed[:8])
-    return text if len(listed) <= 8 else f"{text} and {len(listed) - 8} more"
+    shown: list[str] = []
+    for name in listed[:8]:
+        shown.append(brief(name, str) if isinstance(name, str) else brief(name))
+        if sum(map(len, shown)) > 250:
+            break
+    rest = len(listed) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
 def integer(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:

@@ -32,7 +32,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 #: What a header may be: larger ones than any network's, and small enough to be parsed in a second.
 _LARGEST_HEADER = 1 << 25  # bytes
 _MOST_TENSORS = 1 << 17
-_MOST_LISTS = 1 << 20
+_MOST_LISTS = 1 << 20  # and tables
 
 _DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
@@ -343,7 +343,10 @@ def _parse(text: bytearray) -> Any:
         raise _Damage(f"its header holds {constant}")
 
     try:
-        return json.loads(text.decode(), object_pairs_hook=unique, parse_constant=wrong)
+        table = json.loads(text.decode(), object_pairs_hook=unique, parse_constant=wrong)
+        if b"\\ud" in text.lower():  # half of a character, which UTF-8 lacks, can be written as an escape
+            json.dumps(table, ensure_ascii=False).encode()
+        return table
     except RecursionError:
         raise _Damage("its header is nested too deeply") from None
     except ValueError as error:
@@ -379,8 +382,8 @@ def _too_large(text: bytes | bytearray) -> str | None:
     """What a header has too much of to be parsed in little memory and time."""
     if len(text) > _LARGEST_HEADER:
         return f"a header of {len(text)} bytes"
-    lists = text.count(b"[")
-    return f"{lists} lists" if lists > _MOST_LISTS else None
+    lists = text.count(b"[") + text.count(b"{")
+    return f"{lists} lists and tables" if lists > _MOST_LISTS else None
 
 
 # ---- checksums --------------------------------------------------------------------------------------

@@ -42,6 +42,8 @@ __all__ = [
 _TRAINING, _VALIDATION, _INK, _EDGE = "#8fa8c8", "#c2410c", "#333333", "#b0b0b0"
 _DIVERGING = "RdBu_r"  # red above zero, white at it, blue below
 _SEQUENTIAL = "magma"
+_MOST_PANELS = 100  # side by side: at 120 dots an inch, matplotlib's widest picture has 105
+_LARGEST_DRAWN = 1e300
 
 
 def plot_filters(
@@ -169,7 +171,7 @@ def plot_feature_maps(
     image = _show(after, picture, *limits)
     _separate(after, picture, maps.shape[1], maps.shape[2])
     size = "×".join(map(str, maps.shape[1:]))
-    after.set_title(f"{tap.found}: {len(maps)} maps of {size}")
+    after.set_title(f"{tap.found}: {len(maps)} maps of {size}", parse_math=False)
     bar = figure.colorbar(image, ax=after, shrink=0.6, aspect=24, pad=0.02)
     bar.outline.set_visible(False)
     return figure
@@ -205,11 +207,13 @@ def plot_history(
     TypeError, ValueError
         If it holds no epoch, or something else.
     """
-    columns = _read_history(history)
+    source, columns = _read_history(history)
     epochs = columns.pop("epoch")
     names = list(dict.fromkeys(name.removeprefix("val_") for name in columns))
     if len(epochs) == 0 or not names:
-        raise ValueError("history: expected the logs of at least one epoch, got none")
+        raise ValueError(f"{source}: expected the logs of at least one epoch, got none")
+    if len(names) > _MOST_PANELS:
+        raise ValueError(f"{source}: {len(names)} logs are more than the {_MOST_PANELS} that a picture holds")
     figure = _figure(figure, 5.2 * len(names), 3.8)
     for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
         _draw_curves(axes, name, epochs, columns.get(name), columns.get(f"val_{name}"))
@@ -479,14 +483,16 @@ def _as_filters(weight: NDArray[Any], shape: Sequence[int] | None) -> NDArray[np
     return weight.reshape(len(weight), *(sizes if len(sizes) == 3 else (1, *sizes))).astype(float)
 
 
-def _read_history(history: Any) -> dict[str, NDArray[np.float64]]:
-    """A column for each log, of one length, with "epoch" from 1; NaN where there is no value."""
+def _read_history(history: Any) -> tuple[str, dict[str, NDArray[np.float64]]]:
+    """What messages call it, and a column for each log, of one length, with "epoch" from 1; NaN where there is no
+    value."""
+    source = "history"
     if isinstance(history, History):
         history = {"epoch": [epoch + 1 for epoch in history.epoch], **history.history}
     if isinstance(history, Mapping):
         table = {str(name): list(values) for name, values in history.items()}
     else:
-        table = _read_csv(_check.path("history", history))
+        source, table = _read_csv(_check.path("history", history))
     length = max((len(values) for values in table.values()), default=0)
     columns = {
         # A log that began late has no values for the first epochs.
@@ -495,10 +501,11 @@ def _read_history(history: Any) -> dict[str, NDArray[np.float64]]:
         if name != "samples_per_second"
     }
     columns.setdefault("epoch", np.arange(1.0, length + 1))
-    return columns
+    return source, columns
 
 
-def _read_csv(path: str) -> dict[str, list[float]]:
+def _read_csv(path: str) -> tuple[str, dict[str, list[float]]]:
+    """The file's name, and its columns."""
     file_name = os.path.join(path, "history.csv") if os.path.isdir(path) else path
     if not os.path.isfile(file_name):
         raise FileNotFoundError(f"history: there is no file {file_name}")
@@ -508,9 +515,13 @@ def _read_csv(path: str) -> dict[str, list[float]]:
         values = [[float(cell) if cell else math.nan for cell in row] for row in rows]
         if "epoch" not in names or any(len(row) != len(names) for row in values):
             raise ValueError("its lines are not those of a table of epochs")
+        table = {name: [row[i] for row in values] for i, name in enumerate(names)}
+        for epoch in table["epoch"]:
+            if not (epoch.is_integer() and 0 <= epoch <= _check.LARGEST_COUNT):
+                raise ValueError(f"no epoch has the number {epoch}")
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{file_name}: no history of a run: {_check.brief(str(error), str)}") from None
-    return {name: [row[i] for row in values] for i, name in enumerate(names)}
+    return file_name, table
 
 
 def _classes_of(
@@ -643,6 +654,11 @@ def _draw_curves(
 ) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+    # No axis reaches from -1e308 to 1e308: larger numbers are left out, as infinities are.
+    training, validation = (
+        curve if curve is None else np.where(np.abs(curve) <= _LARGEST_DRAWN, curve, np.nan)
+        for curve in (training, validation)
+    )
     is_share = "accuracy" in name or "top_" in name
     dots = "o" if len(epochs) <= 40 else ""
     values = []
@@ -654,13 +670,14 @@ def _draw_curves(
             axes.plot(epochs, curve, color=colour, label=label, marker=dots, markersize=3)
             values.append(curve[np.isfinite(curve)])
     known = np.concatenate(values)
+    name = _check.brief(name, str)
     if validation is not None and np.isfinite(validation).any():
         best = int(np.nanargmax(validation) if is_share else np.nanargmin(validation))
         text = f"{validation[best]:.2%}" if is_share else f"{validation[best]:.4g}"
         axes.plot(epochs[best], validation[best], "o", color=_VALIDATION, markersize=7, mfc="none")
-        axes.set_title(f"{name}: best {text} in epoch {epochs[best]:.0f}", loc="left")
+        axes.set_title(f"{name}: best {text} in epoch {epochs[best]:.0f}", loc="left", parse_math=False)
     else:
-        axes.set_title(name, loc="left")
+        axes.set_title(name, loc="left", parse_math=False)
     if is_share:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     elif known.size and known.min() > 0 and known.max() > 20 * known.min():
@@ -689,9 +706,9 @@ def _draw_matrix(axes: Axes, matrix: NDArray[np.int64], names: Sequence[str]) ->
             axes.text(j, i, f"{matrix[i, j]}", ha="center", va="center", color=colour, fontsize=8)
         tilt = max(map(len, names)) > 3
         axes.set_xticks(
-            range(number), names, rotation=40 if tilt else 0, ha="right" if tilt else "center"
+            range(number), names, rotation=40 if tilt else 0, ha="right" if tilt else "center", parse_math=False
         )
-        axes.set_yticks(range(number), names)
+        axes.set_yticks(range(number), names, parse_math=False)
         axes.set_xticks(np.arange(number + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(number + 1) - 0.5, minor=True)
         axes.grid(which="minor", color="white", linewidth=1)
@@ -717,4 +734,4 @@ def _draw_mistakes(figure: Canvas, pictures: list[NDArray[Any]], texts: list[str
         axes.set_axis_off()
     for axes, picture, text in zip(places, pictures, texts, strict=False):
         _show(axes, picture, cmap="gray")
-        axes.set_title(text, fontsize=size, pad=3)
+        axes.set_title(text, fontsize=size, pad=3, parse_math=False)

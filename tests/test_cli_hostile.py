@@ -94,6 +94,7 @@ def test_a_configuration_that_is_none_is_one_line(r, fails, text):
 
 VALUES = [
     None, True, -1, 0, 1.5, math.nan, math.inf, 1e300, 2**31 + 1, 2**64, 10**400, "", "x" * 10**5, "a\nb", "\0", [], {},
+    "\x1b[2J", "\x85", "\ud800", "\udcff",
     [[]], [None], [0], [2**64], [1.0], [True], [1] * 2000, {"a": {}}, json.loads("[" * 300 + "]" * 300),
 ]  # fmt: skip
 
@@ -106,9 +107,11 @@ def test_no_value_of_any_field_of_a_configuration_gives_a_traceback(r, command, 
         (r / "config.json").write_text(json.dumps({**config, field: value}))
         status = main([*command, "r"])
         out, err = capsys.readouterr()
+        assert all(line.isprintable() for line in (out + err).split("\n")), (field, value)
         if status:
             refused += 1
             assert (status, err[:15], err.count("\n"), out) == (2, "fastnn: error: ", 1, ""), (field, value)
+            assert "codec" not in err, (field, value)
             assert len(err) < 2100, (field, value)
             assert field in err or "config.json" in err or ".safetensors does not fit" in err, (field, value)
     assert refused > 0.75 * (len(config) + 1) * len(VALUES)
@@ -197,6 +200,9 @@ HEADERS = {
     "latin letters": b"{'\xff': 1}",
     "an escape": r"'\x'",
     "a name": r"'\N{none}'",
+    "a bool in the shape": described(shape="(True, 64)"),
+    "fields": described("'" + "f4," * 2000 + "f4'"),
+    "a field that clears the screen": described("[('\x1b[2J', '<f4')]"),
     "negative": described(shape="(-1, 64)"),
     "two negative": described(shape="(-1, -64)"),
     "floats": described(shape="(1.0, 64)"),
@@ -229,7 +235,20 @@ def test_a_header_that_pythons_parser_dislikes_is_one_line(r, fails, header, ver
         file.write(npy(header, version=version))
     tracemalloc.start()
     try:
-        assert "a.npy" in fails("predict", "r", "a.npy")
+        line = fails("predict", "r", "a.npy")
+        assert "a.npy" in line and len(line) < 500 and line.strip("\n").isprintable()
+        assert tracemalloc.get_traced_memory()[1] < 2e7
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", [10_001, 2**16, 2**31, 2**32 - 1])
+def test_no_memory_is_taken_for_a_header_that_is_only_announced(r, fails, length):
+    with open("a.npy", "wb") as file:
+        file.write(b"\x93NUMPY\2\0" + length.to_bytes(4, "little") + described().encode() + b" " * 20_000)
+    tracemalloc.start()
+    try:
+        assert "a.npy: no intact .npy file" in fails("predict", "r", "a.npy")
         assert tracemalloc.get_traced_memory()[1] < 2e7
     finally:
         tracemalloc.stop()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import fastnn as fn
 import fastnn.files
-from fastnn import nn
+from fastnn import _check, nn
 from fastnn.data import write_idx
 from fastnn.files import load_arrays, read_forms, save_arrays, write_atomically
 
@@ -488,6 +488,38 @@ def test_a_header_that_says_what_is_not_so_is_refused_shortly(tmp_path, header):
         assert len(str(caught.value)) < 1000 and "\n" not in str(caught.value)
 
 
+UNPRINTABLE = ["\x1b[2J", "a\nb", "\x85", "\0", "\U000e0001" * 99, "\ud800", "\udcff"]
+
+
+@pytest.mark.parametrize("digest", [False, True])
+@pytest.mark.parametrize("name", UNPRINTABLE, ids=lambda name: ascii(name)[:9])
+def test_names_that_a_terminal_obeys_or_cannot_show_are_told_in_escapes(tmp_path, name, digest):
+    header = {name * (i + 1): entry(offsets=(4 * i, 4 * i + 4)) for i in range(8)}
+    if digest:
+        header["__metadata__"] = {"fastnn.model": "Linear", "fastnn.crc32": "00000000"}
+    path = raw(tmp_path / "h.st", header, FOUR * 8)
+    model = nn.Linear(2, 2)
+    for strict in (True, False) if digest else (True,):
+        with pytest.raises(ValueError, match=r"h\.st") as caught:
+            model.load(path, strict=strict)
+        assert len(str(caught.value)) < 1000 + len(str(path)) and str(caught.value).isprintable()
+
+
+def test_letters_in_escapes_are_the_letters(tmp_path):
+    path = raw(tmp_path / "h.st", {"\U0001f600 \\ud": entry()}, FOUR)
+    assert b"\\ud83d\\ude00" in path.read_bytes()
+    assert list(load_arrays(path)[0]) == ["\U0001f600 \\ud"]
+
+
+def test_what_messages_show_of_a_value_is_short_and_can_be_printed():
+    for value in ("", "a" * 121, "\x1b" * 300, "\U000e0001" * 99, "'\"\n", ["\n" * 9] * 9, {"a": "\x1b" * 99}, 9**999):
+        for text in (_check.brief(value), _check.brief(value, str), _check.some([value] * 20)):
+            assert text.isprintable() and len(text) < 500
+    assert _check.brief("a b", str) == "a b" and _check.brief("a\nb", str) == r"a\nb"
+    assert _check.brief("a" * 121, str).endswith("a... (121 characters)")
+    assert _check.some("abc") == "a, b, c" and _check.some("abcdefghij") == "a, b, c, d, e, f, g, h and 2 more"
+
+
 @pytest.mark.parametrize("length", [0, 1, 7, 2**25 + 1, 2**31, 2**40, 2**63, 2**64 - 1])
 def test_a_length_of_the_header_that_cannot_be_is_refused(tmp_path, length):
     path = tmp_path / "h.st"
@@ -528,6 +560,19 @@ def test_what_does_not_fit_is_refused_before_memory_is_taken(tmp_path):
         with pytest.raises(ValueError, match=r"m\.st does not fit Linear: .*weight has shape \(1073741824,\)"):
             nn.Linear(2, 2).load(path)
         assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("one", ["[],", "{},"])
+def test_a_text_of_a_million_lists_or_tables_is_refused_before_it_is_parsed(tmp_path, one):
+    """A table of none takes twenty times the memory of its two letters."""
+    path = raw(tmp_path / "m.st", {"__metadata__": {"checkpoint": "[" + one * 2**20 + "0]"}})
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"m\.st .* header holds \d+ lists and tables, more than is read"):
+            load_arrays(path)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * path.stat().st_size
     finally:
         tracemalloc.stop()
 

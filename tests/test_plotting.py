@@ -541,13 +541,55 @@ def test_bad_input_is_refused_with_a_message_that_names_it_and_leaves_no_figure(
     assert not plt.get_fignums()
 
 
+EPOCHS = ["", "nan", "inf", "-1", "0.5", "1e308", "9007199254740994"]
+
+
 @pytest.mark.parametrize(
-    "text", ["", "loss\n1\n", "epoch,loss\n1\n", "epoch,loss\n1,two\n", "epoch,loss\n1,\x002\n"]
+    "text",
+    ["", "loss\n1\n", "epoch,loss\n1\n", "epoch,loss\n1,two\n", "epoch,loss\n1,\x002\n"]
+    + [f"epoch,loss\n1,2\n{epoch},2\n" for epoch in EPOCHS],
 )
 def test_a_damaged_history_is_refused_by_name(tmp_path, text):
     (tmp_path / "history.csv").write_text(text)
     with pytest.raises(ValueError, match=r"history\.csv: no history of a run"):
         plot_history(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\n", "epoch\n1\n", "epoch,samples_per_second\n1,2\n"])
+def test_a_history_of_nothing_is_refused_by_name(tmp_path, text):
+    (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"history\.csv: expected the logs of at least one epoch"):
+        plot_history(tmp_path)
+
+
+def test_more_logs_than_a_picture_holds_are_refused(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch," + ",".join(map(str, range(101))) + "\n" + "1," * 101 + "1\n")
+    with pytest.raises(ValueError, match=r"history\.csv: 101 logs are more than the 100"):
+        plot_history(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "values",
+    ["1e308,-1e308", "1e308,1e308", "inf,-inf", "nan,nan", ",", "5e-324,1e300", "-1e300,1e300", "1e301,1"],
+)
+@pytest.mark.parametrize("name", ["loss", "accuracy"])
+@pytest.mark.filterwarnings("ignore")
+def test_numbers_beyond_what_an_axis_shows_are_left_out(tmp_path, name, values):
+    (tmp_path / "history.csv").write_text(f"epoch,{name},val_{name}\n1,{values}\n2,1,2\n")
+    figure = plot_history(tmp_path)
+    assert rendered(figure).any()
+    low, high = figure.axes[0].get_ylim()
+    assert -1e301 < low < high < 1e301
+
+
+@pytest.mark.parametrize("name", ["$x_{$", "$\\frac$", "a\x1b[2J", "x" * 3000], ids=lambda name: name[:8])
+@pytest.mark.filterwarnings("ignore")
+def test_names_are_drawn_letter_by_letter(tmp_path, name):
+    (tmp_path / "history.csv").write_text(f"epoch,{name}\n1,2\n")
+    figure = plot_history(tmp_path)
+    assert rendered(figure).any() and len(figure.axes[0].get_title("left")) < 200
+    figure = plot_confusion([0, 1], [1, 1], np.zeros((2, 4, 4)), names=[name[:20], "b"])
+    assert rendered(figure).any()
 
 
 # fastnn plot

@@ -6,6 +6,7 @@ import argparse
 import os
 from dataclasses import asdict
 
+from fastnn import _check
 from fastnn.cli.output import describe_model, print_json
 from fastnn.cli.run import Run
 from fastnn.config import show_config, show_versions
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         place.check_size(path, part)
     print(f"{place.folder}: {describe_model(place.config)}")
     for name, value in config.items():
-        print(f"  {name}: {value}")
+        print(f"  {name}: {_check.printable(str(value))}")
     if kept or place.config.model != "mlp":  # else nothing says that there was a network of these sizes
         print(place.config.make_model().eval().summary(*place.config.set.image))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import sys
@@ -16,6 +17,8 @@ from fastnn.cli.run import Config, Run
 from fastnn.data.idx import NotIDXError, read_idx
 from fastnn.files import named
 from fastnn.train.evaluation import predict
+
+_LONGEST_HEADER = 1 << 16  # bytes of a .npy file: NumPy parses no more than 10 000 characters
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,7 +99,7 @@ def _read(path: str) -> np.ndarray[Any, Any]:
             # RecursionError, MemoryError, TypeError, ...
             raise ValueError(f"{path}: no intact .npy file: {_check.brief(str(error), str)}") from None
         if dtype.kind not in "biuf":
-            raise ValueError(f"{path}: holds {dtype}; expected numbers")
+            raise ValueError(f"{path}: holds {_check.brief(str(dtype), str)}; expected numbers")
         count, there = math.prod(shape), os.fstat(file.fileno()).st_size - file.tell()
         if count * dtype.itemsize > there:
             raise ValueError(
@@ -110,16 +113,18 @@ def _read(path: str) -> np.ndarray[Any, Any]:
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether columns come first, and dtype."""
-    version = np.lib.format.read_magic(file)
+    """Shape, whether columns come first, and dtype; the file stands behind its header then."""
+    start = io.BytesIO(file.read(_LONGEST_HEADER))  # memory would be taken for as many bytes as a header announces
+    version = np.lib.format.read_magic(start)
     if version == (1, 0):
-        header = np.lib.format.read_array_header_1_0(file)
+        header = np.lib.format.read_array_header_1_0(start)
     elif version == (2, 0):
-        header = np.lib.format.read_array_header_2_0(file)
+        header = np.lib.format.read_array_header_2_0(start)
     else:
         raise ValueError(f"version {version} is not read")
+    file.seek(start.tell())
     shape, columns, dtype = header
-    if len(shape) > 32 or any(not 0 <= length < 2**63 for length in shape):
+    if len(shape) > 32 or any(type(length) is not int or not 0 <= length < 2**63 for length in shape):
         raise ValueError(f"no array has the shape {_check.brief(shape)}")
     if math.prod(length or 1 for length in shape) * max(dtype.itemsize, 1) > sys.maxsize:
         raise ValueError(f"no array can have the shape {_check.brief(shape)}")

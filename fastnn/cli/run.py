@@ -439,10 +439,16 @@ def _checked(values: Any) -> Config:
     def is_name(value: Any, known: Collection[str]) -> bool:
         return isinstance(value, str) and value in known
 
+    def is_path(value: Any) -> bool:
+        try:
+            return isinstance(value, str) and b"\0" not in os.fsencode(value)
+        except UnicodeEncodeError:
+            return False
+
     right = {
         "data": is_name(config.data, SETS),
         "model": is_name(config.model, [model for model, data in DEFAULTS if data == config.data]),
-        "data_dir": config.data_dir is None or (isinstance(config.data_dir, str) and "\0" not in config.data_dir),
+        "data_dir": config.data_dir is None or is_path(config.data_dir),
         "hidden": isinstance(config.hidden, list) and len(config.hidden) <= 1000 and all(map(is_size, config.hidden)),
         "dropout": is_number(config.dropout, 1),
         "epochs": is_size(config.epochs),
@@ -455,7 +461,7 @@ def _checked(values: Any) -> Config:
         "shifts": type(config.shifts) is bool,
         "crops": type(config.crops) is bool and (config.data == "cifar10" or not config.crops),
         "seed": type(config.seed) is int and 0 <= config.seed < 2**63,
-        "version": isinstance(config.version, str) and len(config.version) < 100,
+        "version": isinstance(config.version, str) and config.version.isprintable() and len(config.version) < 100,
     }
     for field, fits in right.items():
         if not fits:

@@ -194,8 +194,10 @@ def prepare(
         if content["optimizer"] is None:
             raise ValueError(f"{name} holds no optimizer state; it was saved without: leave optimizer out")
         groups = content["optimizer"]["groups"]
-        state = {**content["optimizer"], "state": [_part(tensors, f"optimizer/{i}/") for i, _ in enumerate(groups)]}
-        for arrays, saved, group in zip(state["state"], groups, optimizer.param_groups, strict=False):
+        # A part for each group of the optimizer, however many the file names: each is looked for among all tensors.
+        parts = [_part(tensors, f"optimizer/{i}/") for i, _ in enumerate(optimizer.param_groups)]
+        state = {**content["optimizer"], "state": parts}
+        for arrays, saved, group in zip(parts, groups, optimizer.param_groups, strict=False):
             # Files of before parameters counted their own updates.
             arrays.setdefault("steps", np.full(len(group["params"]), float(saved["steps"])))
         _fit_optimizer(name, optimizer, state)

@@ -281,6 +281,9 @@ class Trainer:
             history = dict(prepared.info["history"])
             epochs = _check_history(history)
             means = Means(extra.get("means"))
+            others = means.sums.keys() - {"loss", *self._measures.metrics}
+            if others:
+                raise ValueError(f"means['sums'] has {_check.some(others)}, which this trainer does not measure")
             states = self._callback_states(extra.get("callbacks", {}), prepared.info["arrays"])
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{prepared.name} does not fit: {error}") from None
@@ -379,6 +382,9 @@ def _check_history(history: dict[str, Any]) -> list[int]:
     for name, values in history.items():
         if len(values) > len(epochs):
             raise ValueError(f"history[{_check.brief(name)}] has {len(values)} values for {len(epochs)} epochs")
+        for i, value in enumerate(values):
+            if not isinstance(value, float) and not (isinstance(value, int) and abs(value) <= _check.LARGEST_COUNT):
+                raise ValueError(f"history[{_check.brief(name)}][{i}] must be a number, got {_check.brief(value)}")
     return epochs
 
 
