@@ -337,12 +337,12 @@ MISTAKES = {
     ),
     "more inputs than labels": (
         lambda: fit(X, Y[:3]),
-        ["data: expected a row for each sample in each array, got shapes (4, 6), (3,)"],
+        ["data: expected arrays of equal lengths, with a row for each sample, got shapes (4, 6), (3,)"],
         lambda: fit(X[:3], Y[:3]),
     ),
     "nothing to predict": (
         lambda: trainer().predict(X[:0]),
-        ["x: expected at least one sample, got shapes (0, 6)"],
+        ["x: expected at least one row, got shapes (0, 6)"],
         None,
     ),
     # ---- objects of another kind ---------------------------------------------------------------------

@@ -485,12 +485,12 @@ CASES = {
     "filters: a vector": (lambda: plot_filters(np.zeros(3)), "model_or_weight: .*(3,)"),
     "filters: nothing": (lambda: plot_filters(np.zeros((0, 1, 3, 3))), "model_or_weight"),
     "filters: text": (lambda: plot_filters("conv1"), "model_or_weight"),
-    "filters: no weight": (lambda: plot_filters(nn.ReLU()), "model_or_weight: the module has no"),
+    "filters: no weight": (lambda: plot_filters(nn.ReLU()), "model_or_weight: ReLU has no weight"),
     "filters: no shape": (lambda: plot_filters(nn.Linear(4, 2)), "shape: the weight"),
     "filters: another shape": (lambda: plot_filters(nn.Linear(4, 2), (1, 5)), "shape: .* 4, got"),
     "filters: a needless shape": (lambda: plot_filters(np.zeros((1, 1, 2, 2)), (2, 2)), "shape"),
     "filters: no columns": (lambda: plot_filters(np.ones((1, 1, 2, 2)), columns=0), "columns"),
-    "maps: no model": (lambda: plot_feature_maps(3, image()), "model: expected a Module, got int"),
+    "maps: no model": (lambda: plot_feature_maps(3, image()), "model must be a Module, got int"),
     "maps: a row": (lambda: plot_feature_maps(small_net(), np.zeros(64)), r"x: .*\(64,\)"),
     "maps: two": (lambda: plot_feature_maps(small_net(), np.zeros((2, 1, 8, 8))), "x: expected"),
     "maps: float64": (lambda: plot_feature_maps(small_net(), np.zeros((1, 8, 8))), "float64"),
@@ -518,7 +518,7 @@ CASES = {
     "confusion: rows": (lambda: confusion_matrix([0], [[1]]), "predictions: .*scores"),
     "confusion: a negative class": (lambda: confusion_matrix([-1], [1]), "labels: .* from 0"),
     "confusion: lengths": (lambda: confusion_matrix([0, 1], [1]), "predictions: expected 2"),
-    "confusion: classes": (lambda: confusion_matrix([0, 3], [1, 1], 3), "below 3, got 3"),
+    "confusion: classes": (lambda: confusion_matrix([0, 3], [1, 1], 3), "labels: expected classes from 0 to 2, got 3"),
     "confusion: no classes": (lambda: confusion_matrix([0], [0], 0), "classes"),
     "confusion: images": (
         lambda: plot_confusion([0, 1], [1, 1], np.zeros((3, 4, 4))),
@@ -528,7 +528,7 @@ CASES = {
         lambda: plot_confusion([0, 1], [1, 1], np.zeros((2, 2, 4, 4))),
         "images: expected 1 or 3 channels",
     ),
-    "confusion: names": (lambda: plot_confusion([0, 2], [1, 1], names=["a", "b"]), "below 2"),
+    "confusion: names": (lambda: plot_confusion([0, 2], [1, 1], names=["a", "b"]), "classes from 0 to 1, got 2"),
     "confusion: worst": (lambda: plot_confusion([0], [1], worst=-1), "worst"),
 }
 
@@ -654,9 +654,9 @@ def test_plot_shows_the_maps_of_a_network_that_convolves(trained, tmp_path, monk
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--sample", "360"], "--sample: 360 of 360 test images"),
+        (["--sample", "360"], "--sample: expected a test image from 0 to 359, got 360"),
         (["--sample", "-1"], "expected an integer from 0"),
-        (["--layer", "1"], "--layer: the run's network has no layer that makes images"),
+        (["--layer", "1"], "--layer: no layer of mlp makes images; leave --layer 1 out"),
     ],
 )
 def test_plot_refuses_what_the_run_has_not(trained, capsys, options, message):

@@ -423,7 +423,7 @@ def test_a_trainer_needs_a_model_a_loss_and_its_optimizer():
 
 def test_a_regression_is_told_that_it_has_no_accuracy():
     model = nn.Linear(2, 1)
-    trainer = fn.Trainer(model, nn.MSELoss(), optim.SGD(model.parameters()))
+    trainer = fn.Trainer(model, nn.MSELoss(), optim.SGD(model.parameters()), metrics=["accuracy"])
     with pytest.raises(ValueError, match="accuracy"):
         trainer.fit((X, X[:, :1].copy()), verbose=False)
 

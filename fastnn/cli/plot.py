@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
             model, images[args.sample], args.layer
         )
     elif args.layer is not None:
-        raise ValueError(f"--layer: no layer of {place.config.model} makes images; leave {args.layer} out")
+        raise ValueError(f"--layer: no layer of {place.config.model} makes images; leave --layer {args.layer} out")
 
     folder = place.folder if args.out is None else args.out
     os.makedirs(folder, exist_ok=True)

@@ -207,9 +207,9 @@ def _rows(name: str, arrays: Sequence[np.ndarray[Any, Any]]) -> ArrayDataset:
     """Arrays as a data set, if each has a row for each sample."""
     shapes = ", ".join(str(a.shape) for a in arrays)
     if any(a.ndim == 0 for a in arrays) or len({len(a) for a in arrays}) != 1:
-        raise ValueError(f"{name}: expected a row for each sample in each array, got shapes {shapes}")
+        raise ValueError(f"{name}: expected arrays of equal lengths, with a row for each sample, got shapes {shapes}")
     if not len(arrays[0]):
-        raise ValueError(f"{name}: expected at least one sample, got shapes {shapes}")
+        raise ValueError(f"{name}: expected at least one row, got shapes {shapes}")
     return ArrayDataset(*arrays)
 
 
