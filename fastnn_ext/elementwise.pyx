@@ -199,7 +199,10 @@ cdef int run_binary(const fnn_op *op, int64_t chunk, void *scratch) noexcept nog
     cdef const int64_t *shape = &op.dim[B_SHAPE]
     cdef const int64_t *a = &op.dim[B_LEFT]
     cdef const int64_t *b = &op.dim[B_RIGHT]
-    cdef int64_t last = op.dim[B_NDIM] - 1, total = 1, i
+    cdef char *y = at(op, Y, 0)
+    cdef const char *left = at(op, LEFT, 0)
+    cdef const char *right = at(op, RIGHT, 0)
+    cdef int64_t size = item_size(op), last = op.dim[B_NDIM] - 1, total = 1, i
     cdef int64_t begin, end, rest, index, rows, n, col, a_at, b_at, a_row = 0, b_row = 0
     for i in range(last + 1):
         total *= shape[i]
@@ -222,7 +225,7 @@ cdef int run_binary(const fnn_op *op, int64_t chunk, void *scratch) noexcept nog
             b_at += index * b[i]
             if i == last - 1 and n == shape[last]:
                 rows = min(shape[i] - index, (end - begin) // n)
-        kernel(at(op, Y, begin), at(op, LEFT, a_at), at(op, RIGHT, b_at), rows, n, a_row, a[last], b_row, b[last])
+        kernel(y + begin * size, left + a_at * size, right + b_at * size, rows, n, a_row, a[last], b_row, b[last])
         begin += rows * n
     return 0
 
