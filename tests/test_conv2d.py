@@ -5,8 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from fastnn_ext import activation, conv2d
+from fastnn_ext import conv2d
 
+from native import activation
 from native_op import on_threads, run_op
 from reference import conv2d as twin
 

@@ -109,8 +109,8 @@ def test_weights_are_packed_in_the_phase_before_they_are_read():
 def test_explain_shows_layout_changes_with_both_shapes():
     text = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).plan(np.ones((2, 3, 6, 7), "f")).explain()
     first, last = (line for line in text.splitlines() if "transpose" in line)
-    assert "(N, 3, 6, 7) -> (N, 6, 7, 3)" in first
-    assert "(N, 4, 5, 4) -> (N, 4, 4, 5)" in last
+    assert "x (N, 3, 6, 7) -> y (N, 6, 7, 3)" in first
+    assert "x (N, 4, 5, 4) -> y (N, 4, 4, 5)" in last
 
 
 def test_activations_run_in_the_epilogue():
