@@ -83,7 +83,7 @@ class DataLoader:
         self.dataset = _as_dataset(dataset)
         self.batch_size = _check.integer("batch_size", batch_size, 1)
         self.shuffle = _check.flag("shuffle", shuffle)
-        self.seed = _as_seed(seed)
+        self.seed = as_seed(seed)
         self.drop_last = _check.flag("drop_last", drop_last)
         self.prefetch = _check.integer("prefetch", prefetch, 0)
         if augment is not None and not callable(augment):
@@ -234,7 +234,8 @@ def _as_dataset(value: Any) -> Dataset:
     return dataset
 
 
-def _as_seed(seed: int | np.random.Generator | None) -> int:
+def as_seed(seed: int | np.random.Generator | None) -> int:
+    """The number that a seed stands for."""
     # 63 bits: what is drawn here also fits where others keep it as a signed number.
     if seed is None:
         return int.from_bytes(os.urandom(8), "little") >> 1

@@ -34,7 +34,7 @@ from fastnn.lowering.trace import (
 )
 from fastnn.lowering.watch import Walk, bases
 from fastnn_ext import runtime
-from fastnn_ext.plan import Arena, Route
+from fastnn_ext.plan import Arena, Receipt, Route
 from fastnn_ext.watch import ATTRIBUTE, Fact, Watch, is_checking
 
 Array = np.ndarray[Any, Any]
@@ -61,6 +61,8 @@ class Recipe:
         See Program.
     facts : list of fact
         What it depends on beyond the trace: where gradients lie, say, and which parameters are trained.
+    receipt : (Receipt, callable), optional
+        Where each run leaves its values, too, and from them to the receipt's result.
     """
 
     outputs: list[list[Tensor]]
@@ -68,6 +70,7 @@ class Recipe:
     sinks: Sequence[tuple[Tensor, Array, int]] = ()
     update: Callable[[Any], None] | None = None
     facts: Sequence[Fact] = ()
+    receipt: tuple[Receipt, Callable[[Any], Any]] | None = None
 
 
 @dataclass(eq=False)
@@ -322,6 +325,8 @@ class Programs:
         program = Program(
             graph, recipe.outputs, recipe.sinks, recipe.update, arena=self._arena, batches={batch}
         )
+        if recipe.receipt is not None:
+            program.plans[0].leave_in(*recipe.receipt)
         read = {id(part) for array in arrays if id(array) not in _owned(graph) for part in bases(array)}
         contents = [p._storage for p in graph.exposed if id(p._storage) not in read]
         return Entry(traced.record, program, recipe.rebuild, arrays, [*facts, *recipe.facts], contents, {batch})

@@ -13,7 +13,7 @@ from fastnn.graph import Graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.nn.parameter import Parameter, mark_gradients
-from fastnn_ext.atomic import commit
+from fastnn_ext.atomic import commit, put
 from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact, changed
 
 if TYPE_CHECKING:
@@ -75,15 +75,20 @@ class Group(dict[str, Any]):
         before = self.get(name)
         if before is not None:
             self._add_states({name: value})
-        super().__setitem__(name, value)
+        copies: list[tuple[Array, Array]] = []
+        revised = before != value
         if name in self._optimizer.hyper:
-            number = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+            number = np.array(value if isinstance(value, (tuple, list)) else (value,), np.float64)
             at = self._optimizer.hyper[name]
-            self.hyper[at : at + len(number)] = number
-            if bool(before) != bool(value):
-                self._revise()  # whether a momentum is kept, say
-        elif before != value:
-            self._revise()
+            copies.append((self.hyper[at : at + len(number)], number))
+            revised = bool(before) != bool(value)  # whether a momentum is kept, say
+        # As a whole: what the group shows is what updates read and what they were planned for.
+        if revised:
+            commit(copies, [(self, name, value)], [(self, "revision", self.revision + 1)])
+        elif copies:
+            put(self, name, value, *copies[0])
+        else:
+            super().__setitem__(name, value)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """As a dict's; each setting is checked."""

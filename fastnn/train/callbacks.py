@@ -154,6 +154,11 @@ class ProgressBar(Callback):
         self.file = file
         self._bar: Any = None
 
+    @property
+    def shows(self) -> bool:
+        """Whether there is a bar now."""
+        return self._bar is not None
+
     def on_epoch_begin(self, epoch: int) -> None:
         out = self.file or sys.stdout
         if out.isatty():
@@ -336,7 +341,7 @@ class EarlyStopping(_Monitor):
         if self._improved(logs):
             self.wait = 0
             if self.restore_best:
-                self._weights = self.trainer.model.state_dict()
+                self._weights = _read_only(self.trainer.model.state_dict())
             return
         self.wait += 1
         self._stop_if_due()
@@ -366,11 +371,8 @@ class EarlyStopping(_Monitor):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.wait = int(state["wait"])
-        self._weights = {
-            name.removeprefix("weights/"): value
-            for name, value in state.items()
-            if name.startswith("weights/")
-        }
+        weights = {k.removeprefix("weights/"): v for k, v in state.items() if k.startswith("weights/")}
+        self._weights = _read_only(weights)
         self._stop_if_due()
 
 
@@ -414,6 +416,13 @@ class ModelCheckpoint(_Monitor):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if not self.best_only or self._improved(logs):
             self.trainer.save_checkpoint(self.path)
+
+
+def _read_only(arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays, which from now on stay as they are: a trainer need not copy them at each epoch's end."""
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
 
 
 def _csv_lines(rows: list[list[Any]]) -> str:

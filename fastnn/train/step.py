@@ -7,13 +7,14 @@ from typing import Any
 from fastnn.graph import Graph, Tensor
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
-from fastnn.lowering.call import flatten_result
+from fastnn.lowering.call import flatten_result, only
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
 from fastnn.nn import parameter
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import mark_gradients
 from fastnn.optim.optimizer import Optimizer
+from fastnn_ext.plan import Receipt
 from fastnn_ext.watch import ATTRIBUTE
 
 
@@ -63,6 +64,7 @@ class TrainStep:
         self.optimizer = optimizer
         self.outputs = outputs
         self.finite = finite
+        self._receipt: Receipt | None = None  # where each step leaves its result; a call then returns the loss alone
         self._make_programs()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -164,6 +166,8 @@ class TrainStep:
                 to.emit("finite", [], [loss], [], dtype=loss.dtype)
             self.optimizer.emit(to, reached)
 
+        if self._receipt is not None:
+            return Recipe([wanted], only, sinks, update, facts, (self._receipt, returned))
         return Recipe([wanted], returned, sinks, update, facts)
 
     # A copy is tied to the copies of model, loss and optimizer; plans stay behind.
