@@ -79,6 +79,6 @@ def distinct(function, each, most=None):
         numbers |= set(own) if len(own) <= each else {own[(len(own) - 1) * i // (each - 1)] for i in range(each)}
     chosen = sorted(numbers)
     if most is not None and len(chosen) > most:
-        last = range(count - 30, count)
+        last = range(count - 20, count)
         chosen = sorted({chosen[len(chosen) * i // most] for i in range(most)} | set(last))
     return chosen, len(runs)

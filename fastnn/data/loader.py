@@ -111,12 +111,22 @@ class DataLoader:
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._iteration is not None:  # left early
-            self._epoch, self._batch = self._epoch + 1, 0
-        self._iteration = iteration = object()
+        (epoch, batch), iteration = self._next(), object()
         # A state loaded midway leaves this iteration alone: it takes along what it needs.
-        load = self._loading(self._epoch, self._order(self._epoch))
-        return self._batches(iteration, load, self._epoch, self._batch)
+        load = self._loading(epoch, self._order(epoch))
+        self._move(epoch, batch, iteration)
+        return self._batches(iteration, load, epoch, batch)
+
+    def _next(self) -> tuple[int, int]:
+        """Epoch and batch with which the next ``for`` begins."""
+        left_early = self._iteration is not None
+        return (self._epoch + 1, 0) if left_early else (self._epoch, self._batch)
+
+    def _move(self, epoch: int, batch: int, iteration: object | None) -> None:
+        """Take a place, as a whole: an interrupt in between would make it that of another epoch."""
+        from fastnn_ext.atomic import commit
+
+        commit([], [], [(self, "_epoch", epoch), (self, "_batch", batch), (self, "_iteration", iteration)])
 
     def state_dict(self) -> dict[str, int | bool]:
         """Return where the loader stands, as plain numbers.
@@ -201,7 +211,7 @@ class DataLoader:
                     self._batch += 1
                 yield batch
         if self._iteration is iteration:
-            self._epoch, self._batch, self._iteration = epoch + 1, 0, None
+            self._move(epoch + 1, 0, None)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if not self.shuffle:

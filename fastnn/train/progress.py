@@ -90,8 +90,7 @@ def _lengths(history: History) -> dict[str, int]:
 
 def start_of(loader: DataLoader) -> dict[str, Any]:
     """What decides a loader's next pass."""
-    state = loader.state_dict()
-    return {"seed": state["seed"], "epoch": state["epoch"]}
+    return {"seed": loader.seed, "epoch": loader._next()[0]}
 
 
 def _copied(state: Mapping[str, Any]) -> dict[str, Any]:

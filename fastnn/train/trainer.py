@@ -124,7 +124,7 @@ class Trainer:
         self._halted: tuple[Callback, dict[str, Any]] | None = None  # that an exception has left, and its state before
         self._loader: DataLoader | None = None
         self._loader_lead = 0  # the loader's epoch less ours
-        self._validation: DataLoader | None = None  # if it is the user's own
+        self._validation: DataLoader | None = None  # if it is the user's own, whose order and augmentation go on
         self._callbacks: list[Callback] = []  # none until they have begun
         self._source: str | None = None  # the checkpoint that `fit` has yet to load
         self._running = False
@@ -192,7 +192,9 @@ class Trainer:
         FloatingPointError
             If a batch's loss is NaN or infinite; its update is not made. See `callbacks.TerminateOnNaN`.
         KeyboardInterrupt
-            On Ctrl-C. Each step was made as a whole or not at all.
+            On Ctrl-C. Each step was made as a whole or not at all, and `save_checkpoint` may be called: resumed, what
+            it has written comes to the same bits as the run without Ctrl-C. For callbacks of one's own, see
+            `callbacks.Callback`.
 
         Notes
         -----
@@ -209,7 +211,7 @@ class Trainer:
         validation = validation_data
         if validation is not None:
             validation = in_order("validation_data", validation)
-        history = History()
+        history, (loader_epoch, batch) = History(), loader._next()
         chain = [history, *_chain(callbacks, _check.flag("verbose", verbose))]
         self._become(
             # What a checkpoint brings is not drawn.
@@ -218,7 +220,7 @@ class Trainer:
             epochs=epochs,
             batches=len(loader),
             stop_training=False,
-            _position=(first, self.step - int(loader.state_dict()["batch"])),
+            _position=(first, self.step - batch),
             _means=Means(runs=self._receipt.runs),
             _batch=None,
             _told=Calls("on_batch_end", (), self._receipt.runs),
@@ -226,8 +228,8 @@ class Trainer:
             _before=None,
             _halted=None,
             _loader=loader,
-            _loader_lead=loader.epoch - first,
-            _validation=validation if validation is validation_data else None,
+            _loader_lead=loader_epoch - first,
+            _validation=validation if validation is validation_data and validation is not loader else None,
             _callbacks=[],
             _running=True,
         )
@@ -372,14 +374,15 @@ class Trainer:
                 # Of a training that had not begun: it begins here, with the file's random numbers.
                 if prepared.info["epoch"] or epochs:
                     raise no_position(prepared.name)
-                place = {**loader.state_dict(), "epoch": loader.epoch}
+                place = dict(zip(("epoch", "batch"), loader._next(), strict=True))
                 if seed_drawn:
                     prepared.attributes.append((loader, "seed", as_seed(prepared.generator)))
             for name, callback, state in states:
                 try:
                     callback.load_state_dict(state)
                 except Exception as error:
-                    raise ValueError(f"{prepared.name} does not fit: callbacks[{name!r}]: {error!r}") from error
+                    what = f"{prepared.name} does not fit: callbacks[{name!r}]"
+                    raise ValueError(f"{what}: {_check.brief(error)}") from error
         except Exception:
             self._source = None
             raise
@@ -496,15 +499,17 @@ class Trainer:
         world, history = before.world, self.history
         if world is not None:
             set_rng_state(world.random.plain())
-            for group, settings in zip(self.optimizer.param_groups, world.settings, strict=True):
+            for group, settings in zip(self.optimizer.param_groups, world.settings, strict=False):
                 group.update({name: value for name, value in settings.items() if group[name] != value})
             commit([], [], self._validation_state(world.validation))
-        logs = {name: values[: before.lengths[name]] for name, values in history.history.items() if name in before.lengths}
+        lengths = before.lengths
+        logs = {name: values[: lengths[name]] for name, values in history.history.items() if name in lengths}
         commit([], [], [(history, "epoch", history.epoch[: before.epochs]), (history, "history", logs)])
-        if ending is not None:
-            self._become(
-                _ending=replace(ending, logs=before.logs), _halted=(ending.calls.left()[0], before.state), _before=None
-            )
+        if ending is None:
+            self._become(_before=None)
+        else:
+            halted = ending.calls.left()[0], before.state
+            self._become(_before=None, _ending=replace(ending, logs=before.logs), _halted=halted)
 
     def _update(self, batch: tuple[Any, ...]) -> bool:
         """Make a step; False if training ends because its loss is not finite."""
