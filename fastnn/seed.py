@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,6 +62,13 @@ def generator(seed: int | np.random.Generator | None = None) -> np.random.Genera
         raise ValueError(f"seed must be an int of at least 0, a numpy Generator or None, got {seed}") from None
 
 
+def twin() -> tuple[np.random.Generator, list[tuple[dict[str, Any], str, Any]]]:
+    """A generator that gives what the default one will give, and what `fastnn_ext.atomic.commit` needs to make it that:
+    what has been drawn from it is then drawn, and not before."""
+    own = copy.deepcopy(generator())
+    return own, [(globals(), "_default", own)]
+
+
 def state() -> np.ndarray[Any, Any]:
     """(seed, step) of the generator that plans draw dropout masks from; plans hold this very array."""
     return _state
@@ -68,8 +76,23 @@ def state() -> np.ndarray[Any, Any]:
 
 def get_rng_state() -> dict[str, Any]:
     """Everything that random numbers depend on, as plain numbers and lists (JSON can hold it)."""
-    bits: Any = generator().bit_generator.state
-    return {"plan": [int(word) for word in _state], "generator": _plain(bits)}
+    return snapshot().plain()
+
+
+class Snapshot(NamedTuple):
+    """Everything that random numbers depend on, as NumPy holds it: quickly taken."""
+
+    plan: np.ndarray[Any, Any]
+    generator: Any
+
+    def plain(self) -> dict[str, Any]:
+        """As `get_rng_state` gives it."""
+        return {"plan": [int(word) for word in self.plan], "generator": _plain(self.generator)}
+
+
+def snapshot() -> Snapshot:
+    """What random numbers depend on now."""
+    return Snapshot(_state.copy(), generator().bit_generator.state)
 
 
 def set_rng_state(saved: dict[str, Any]) -> None:

@@ -3,7 +3,9 @@
 
 Python hears a signal between two bytecodes, so that Ctrl-C may strike between any two statements: of two
 assignments the second is then not made. So does a failing allocation. What must not be left halfway (a checkpoint
-that is loaded) is checked and prepared first, and then done by one call of `commit`.
+that is loaded) is checked and prepared first, and then done by one call of `commit`. What calls Python in between
+cannot be done as a whole: `restoring` puts back what a call has changed, and `Calls` knows of each call whether it has
+been made.
 """
 import numpy as np
 
@@ -204,6 +206,83 @@ cdef class Temporary:
 
     def __exit__(self, kind, value, traceback):
         remove(self.path)
+
+
+def restoring(list entries not None, list attributes not None, function, *args):
+    """Call a function, and assign values as soon as it has returned or raised.
+
+    Parameters
+    ----------
+    entries : list of (dict, key, value)
+    attributes : list of (object, name, value)
+    function : callable
+    *args
+
+    Returns
+    -------
+    object
+        What the function returns.
+    """
+    try:
+        return function(*args)
+    finally:
+        commit([], entries, attributes)
+
+
+@cython.final
+cdef class Calls:
+    """A method of several objects that is to be called on one after another, and how far that has come.
+
+    A call counts from its beginning, unless an exception leaves it: then it has not been made.
+
+    Parameters
+    ----------
+    method : str
+    objects : sequence
+    number : int, default 0
+        Of what the calls are about.
+    done : int, default 0
+        On how many of the objects, the first ones, it has been called.
+    """
+    cdef readonly str method
+    cdef readonly tuple objects
+    cdef readonly long long number
+    cdef readonly Py_ssize_t done
+
+    def __init__(self, str method not None, objects, long long number=0, Py_ssize_t done=0):
+        objects = tuple(objects)
+        if not 0 <= done <= len(objects):
+            raise ValueError(f"{done} of {len(objects)} calls cannot have been made")
+        self.method, self.objects, self.number, self.done = method, objects, number, done
+
+    def next(self, *args):
+        """Call the method on the next object; False if there is none."""
+        cdef Py_ssize_t at = self.done
+        if at >= len(self.objects):
+            return False
+        self.done = at + 1
+        try:
+            getattr(self.objects[at], self.method)(*args)
+        except:
+            self.done = at
+            raise
+        return True
+
+    def rest(self, *args):
+        """Call the method on all objects that are left."""
+        while self.next(*args):
+            pass
+
+    def again(self, long long number):
+        """Begin once more, about something else."""
+        self.number, self.done = number, 0
+
+    def left(self):
+        """The objects on which the method has not been called."""
+        return self.objects[self.done:]
+
+    def __reduce__(self):
+        return Calls, (self.method, self.objects, self.number, self.done)
 
 
 def sync_folder(bytes path):

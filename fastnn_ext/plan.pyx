@@ -26,6 +26,7 @@ copies   pairs (array of fixed, source): before each run the source, an array fr
 batches  the set of batch sizes that the plan may run at, which its maker may add to; None for all.
 marks    tuples (object, name, value): attributes that are there, assigned whenever a run has been made, before
          Python hears of a signal.
+receipt  the Receipt in which a run leaves its values, and `rebuild`, which makes the result of them; see `leave_in`.
 """
 import sys
 
@@ -228,6 +229,33 @@ cdef class Arena:
 
 
 @cython.final
+cdef class Receipt:
+    """What the latest of some plans' runs gave, filled in before the run returns: a Ctrl-C that strikes right after an
+    update leaves the loss of that update here.
+
+    Attributes
+    ----------
+    runs : int
+        How many there have been; who counts them tells by it whether it has counted the latest.
+    """
+    cdef readonly int64_t runs
+    cdef tuple values
+    cdef object rebuild
+
+    def __init__(self, int64_t runs=0):
+        self.runs = runs
+
+    def result(self):
+        """The latest run's result."""
+        if self.values is None:
+            raise RuntimeError("no run has left its values here")
+        return self.values[0] if self.rebuild is None else self.rebuild(self.values)
+
+    def __reduce__(self):
+        return Receipt, (self.runs,)
+
+
+@cython.final
 cdef class Plan:
     """A lowered graph, ready to run. See the module's docstring for the arguments."""
     cdef fnn_program program
@@ -247,6 +275,8 @@ cdef class Plan:
     cdef list keep               # arrays and objects that ops point at
     cdef tuple copies
     cdef tuple marks
+    cdef Receipt receipt
+    cdef object rebuild          # from the values to the receipt's result
     cdef readonly set batches
     cdef set cleared             # in which the batch of the last run was found
     cdef readonly tuple inputs, outputs
@@ -333,6 +363,17 @@ cdef class Plan:
             for k in range(first, first + count):
                 if self.program.ops[k].object != NULL:
                     self.program.phases[i].on_caller = 1
+
+    def leave_in(self, Receipt receipt not None, rebuild=None):
+        """Leave the values of each run that has been made in a receipt, too.
+
+        Parameters
+        ----------
+        receipt : Receipt
+        rebuild : callable, optional
+            From the values to the receipt's result; without it, that is the first of them.
+        """
+        self.receipt, self.rebuild = receipt, rebuild
 
     cdef int bind(self, Py_ssize_t i, Py_ssize_t slot, tuple ref, list fixed) except -1:
         cdef fnn_op *op = &self.program.ops[i]
@@ -608,9 +649,14 @@ cdef class Plan:
                 raise MemoryError(f"no memory for {threads} threads' scratch of {self.program.scratch} bytes each")
             if status == FNN_FAILED and PyErr_Occurred() == NULL:
                 raise NotFiniteError("the loss is not finite; all that outlives this run is as it was before it")
-            if status == FNN_FAILED or status == FNN_LATE:
+            if status == FNN_FAILED:
                 raise_pending()
-            results = self.with_numbers(results)
+            if status == FNN_LATE:
+                try:
+                    raise_pending()
+                finally:
+                    self.finish(results)
+            results = self.finish(results)
         finally:
             for k in range(taken):
                 PyBuffer_Release(&self.views[k])
@@ -653,8 +699,8 @@ cdef class Plan:
                         <char *> memory + self.output_patches[i].offset)
         return tuple(results)
 
-    cdef tuple with_numbers(self, tuple results):
-        """The results of a run, with floats for the outputs without dimensions."""
+    cdef tuple finish(self, tuple results):
+        """The results of a run that was made, with floats for the outputs without dimensions."""
         cdef Py_ssize_t k
         cdef list values = list(results)
         for k in range(len(values)):
@@ -663,7 +709,11 @@ cdef class Plan:
                     values[k] = <double> (<float *> &self.scalars[k])[0]
                 else:
                     values[k] = self.scalars[k]
-        return tuple(values)
+        results = tuple(values)
+        if self.receipt is not None:
+            self.receipt.values, self.receipt.rebuild = results, self.rebuild
+            self.receipt.runs += 1
+        return results
 
     # ---- what a reader wants to know ------------------------------------------------------------
 

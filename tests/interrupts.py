@@ -31,31 +31,42 @@ def leaving(code):
     return found
 
 
-def run(function, at=None):
-    """Call `function`, and raise Interrupted before bytecode number `at` that it runs in FILES.
+def _traced(function, before):
+    """Call `function`; before each bytecode that it runs in FILES, `before(frame)` is called."""
+
+    def trace(frame, event, argument):
+        if not frame.f_code.co_filename.startswith(FILES):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and frame.f_lasti not in leaving(frame.f_code):
+            before(frame)
+        return trace
+
+    tracer = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(tracer)
+
+
+def run(function, at=None, strike=None):
+    """Call `function`, and raise Interrupted, or call `strike`, before bytecode number `at` that it runs in FILES.
 
     Returns how many bytecodes were run there; all of them if `at` is None or beyond.
     """
     count = 0
 
-    def trace(frame, event, argument):
+    def before(frame):
         nonlocal count
-        if not frame.f_code.co_filename.startswith(FILES):
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and frame.f_lasti not in leaving(frame.f_code):
-            if count == at:
-                sys.settrace(None)
+        if count == at:
+            sys.settrace(None)
+            if strike is None:
                 raise Interrupted
-            count += 1
-        return trace
+            strike()
+        count += 1
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        function()
-    finally:
-        sys.settrace(before)
+    _traced(function, before)
     return count
 
 
@@ -66,3 +77,27 @@ def places(function, most):
         return range(total)
     # All of the last ones, where what was prepared is done.
     return sorted({total * i // most for i in range(most)} | set(range(total - 60, total)))
+
+
+def distinct(function, each, most=None):
+    """Numbers of bytecodes to interrupt at, for what runs some code often: `each` of the runs of each bytecode of that
+    code, or all where there are no more, evenly spread; then `most` of these, with all of the last ones.
+
+    Returns the numbers, and how many bytecodes the code has.
+    """
+    runs, count = {}, 0
+
+    def before(frame):
+        nonlocal count
+        runs.setdefault((frame.f_code, frame.f_lasti), []).append(count)
+        count += 1
+
+    _traced(function, before)
+    numbers = set()
+    for own in runs.values():
+        numbers |= set(own) if len(own) <= each else {own[(len(own) - 1) * i // (each - 1)] for i in range(each)}
+    chosen = sorted(numbers)
+    if most is not None and len(chosen) > most:
+        last = range(count - 20, count)
+        chosen = sorted({chosen[len(chosen) * i // most] for i in range(most)} | set(last))
+    return chosen, len(runs)

@@ -1,12 +1,14 @@
 """commit: all or nothing, whatever is wrong and whenever an interrupt comes."""
 
+import copy
+
 import numpy as np
 import pytest
 
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.data import DataLoader
-from fastnn_ext.atomic import commit, sync_folder
+from fastnn_ext.atomic import Calls, commit, restoring, sync_folder
 
 from interrupts import Interrupted, places, run
 
@@ -51,6 +53,104 @@ def test_what_cannot_be_done_is_refused_before_anything_is(copies, entries, attr
 def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path):
     sync_folder(bytes(tmp_path))
     sync_folder(bytes(tmp_path / "none"))
+
+
+# ---- calls that Python may interrupt -------------------------------------------------------------
+
+
+def test_values_are_restored_however_a_call_ends():
+    table, thing = {}, Thing()
+
+    def change(error=None):
+        table["a"] = thing.value = 5
+        if error is not None:
+            raise error
+        return "result"
+
+    for error in (None, ValueError("own"), Interrupted()):
+        table["a"] = thing.value = 1
+        arguments = ([(table, "a", 2)], [(thing, "value", 3)], change, error)
+        if error is None:
+            assert restoring(*arguments) == "result"
+        else:
+            with pytest.raises(type(error)) as caught:
+                restoring(*arguments)
+            assert caught.value is error
+        assert (table, thing.value) == ({"a": 2}, 3)
+
+
+class Listener:
+    def __init__(self, calls=None, error=None):
+        self.heard, self.calls, self.error = [], calls, error
+
+    def hear(self, *args):
+        if self.calls is not None:
+            self.done = self.calls.done
+        if self.error is not None:
+            raise self.error
+        self.heard.append(args)
+
+
+def test_each_of_several_objects_is_called_once():
+    listeners = [Listener() for _ in range(4)]
+    calls = Calls("hear", listeners, 7)
+    assert (calls.method, calls.objects, calls.number, calls.done) == ("hear", tuple(listeners), 7, 0)
+    assert calls.next(1, 2)
+    assert calls.left() == tuple(listeners[1:])
+    listeners[2].error = error = Interrupted()
+    listeners[2].calls = calls
+    with pytest.raises(Interrupted) as caught:
+        calls.rest(3)
+    assert caught.value is error
+    assert (calls.done, calls.left()) == (2, tuple(listeners[2:]))
+    assert listeners[2].done == 3  # while it ran, it counted
+    listeners[2].error = None
+    calls.rest(4)
+    assert [listener.heard for listener in listeners] == [[(1, 2)], [(3,)], [(4,)], [(4,)]]
+    assert not calls.next(5) and calls.left() == ()
+    calls.again(8)
+    assert (calls.number, calls.left()) == (8, tuple(listeners))
+    done = Calls("hear", listeners, 0, 3)
+    assert done.left() == (listeners[3],)
+    assert copy.copy(done).left() == done.left()
+
+
+def test_calls_that_cannot_be_are_refused():
+    for done in (-1, 3):
+        with pytest.raises(ValueError, match="calls cannot have been made"):
+            Calls("hear", [Listener(), Listener()], 0, done)
+    with pytest.raises(TypeError):
+        Calls(None, [])
+    with pytest.raises(TypeError):
+        Calls.__new__(Calls).next()
+    calls = Calls("other", [Listener()])
+    with pytest.raises(AttributeError):
+        calls.next()
+    assert calls.done == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [("lr", 0.5, [0.5]), ("betas", (0.5, 0.6), [0.5, 0.6]), ("weight_decay", 0.1, [0.1]), ("amsgrad", True, [])],
+)
+def test_an_interrupted_change_of_a_setting_is_made_as_a_whole_or_not_at_all(name, value, wanted):
+    seen = set()
+    for at in places(lambda: optim.Adam(nn.Linear(2, 2).parameters()).param_groups[0].update({name: value}), 10**9):
+        group = optim.Adam(nn.Linear(2, 2).parameters()).param_groups[0]
+        old, revision = group[name], group.revision
+        first = next(iter(group._optimizer.numbers(name, value)), "lr")
+        start = group._optimizer.hyper.index(first)
+        numbers = group.hyper[start : start + len(wanted)].tolist()
+        try:
+            run(lambda: group.update({name: value}), at)  # noqa: B023  (called at once)
+        except Interrupted:
+            pass
+        now = group.hyper[start : start + len(wanted)].tolist()
+        revised = group.revision - revision
+        assert (group[name], now) in ((old, numbers), (value, wanted)), at
+        assert revised == (group[name] == value and name in ("weight_decay", "amsgrad")), at
+        seen.add(group[name] == value)
+    assert seen == {False, True}
 
 
 # ---- loading -------------------------------------------------------------------------------------

@@ -400,6 +400,7 @@ def test_no_tensor_of_a_checkpoint_crashes_or_is_half_loaded(run_file, tmp_path)
     assert weights and tries(run_file, tmp_path, changes) >= len(changes) - len(weights)
 
 
+ENDING = {"epoch": 1, "logs": {"loss": 0.5}, "seconds": 0.1, "callbacks": []}
 FIELDS = [
     (
         "random",
@@ -537,6 +538,41 @@ FIELDS = [
         [5, [], None, {"EarlyStopping.1": 5}],
     ),
     (
+        "untold",
+        lambda c, v: c["extra"].update(untold=v),
+        [5, None, {}, "History.1", [1], [None]],
+    ),
+    (
+        "ending",
+        lambda c, v: c["extra"].update(ending=v),
+        [5, [], {}, {"epoch": 1}, {**ENDING, "more": 1}],
+    ),
+    (
+        "epoch",
+        lambda c, v: c["extra"].update(ending={**ENDING, "epoch": v}),
+        [math.nan, 1e300, 2**64 - 1, -1, None, True],
+    ),
+    (
+        "logs",
+        lambda c, v: c["extra"].update(ending={**ENDING, "logs": v}),
+        [None, [], {"loss": None}, {"loss": "1"}, {"loss": True}, {"loss": 10**400}],
+    ),
+    (
+        "seconds",
+        lambda c, v: c["extra"].update(ending={**ENDING, "seconds": v}),
+        [math.nan, math.inf, -1.0, None, "1"],
+    ),
+    (
+        "callbacks",
+        lambda c, v: c["extra"].update(ending={**ENDING, "callbacks": v}),
+        [None, "History.1", {}, [1]],
+    ),
+    (
+        "validation",
+        lambda c, v: c["extra"].update(validation=v),
+        [5, [], {"seed": 1}, {"seed": -1, "epoch": 0}, {"seed": 1, "epoch": -1}, {"seed": 1, "epoch": 0, "batch": 0}],
+    ),
+    (
         "EarlyStopping",
         lambda c, v: c["extra"]["callbacks"]["EarlyStopping.1"].update(best=v),
         [None, "a", [], math.nan, 10**400],
@@ -561,7 +597,7 @@ def test_a_hostile_value_is_refused_by_file_and_field_and_changes_nothing(run_fi
         write(path, changed, arrays)
         own = chain(tmp_path)
         with pytest.raises(ValueError, match=rf"hostile\.safetensors.*{field}") as caught:
-            fit(trainer, callbacks=own, resume=path)
+            fit(trainer, validation_data=DataLoader((X, Y), 30), callbacks=own, resume=path)
         assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
         assert everything(trainer)[:4] == before[:4]
         assert own[0].best == math.inf
@@ -632,11 +668,15 @@ def test_an_interrupted_resumption_leaves_the_old_state_or_the_new_one(run_file,
     old = whole(trainer)
     fit(trainer, epochs=0, resume=run_file)
     new = whole(trainer)
-    for at in interrupts.places(lambda: trainer._resume(run_file), most):
-        trainer._resume(back)
+
+    def resume(path):
+        trainer._resume(path, trainer._callbacks, False)
+
+    for at in interrupts.places(lambda: resume(run_file), most):
+        resume(back)
         assert whole(trainer) == old
         with pytest.raises(interrupts.Interrupted):
-            interrupts.run(lambda: trainer._resume(run_file), at)
+            interrupts.run(lambda: resume(run_file), at)
         assert whole(trainer) in (old, new)
 
 

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fastnn as fn
+from fastnn import nn, optim
 from fastnn.data import ArrayDataset, DataLoader
+from fastnn.train.callbacks import LambdaCallback
+
+from interrupts import Interrupted, places, run
 
 
 def rows_of(batches):
@@ -452,3 +457,39 @@ def test_integers_of_numpy_are_integers():
     loader = loader_of(10, batch_size=np.int64(4), seed=np.uint8(3), prefetch=np.int32(1))
     assert type(loader.batch_size) is type(loader.seed) is int
     assert len(rows_of(loader)) == 3
+
+
+def test_an_interrupted_loop_goes_on_with_a_batch_that_it_had_or_was_to_have_next():
+    def loop(epochs=2):
+        for _ in range(epochs):
+            for batch in loader:
+                seen.append(batch[0].tolist())
+
+    def begin():
+        return loader_of(10, batch_size=4, shuffle=True, seed=1, prefetch=0), []
+
+    loader, seen = begin()
+    loop(3)
+    whole = seen
+    loader, seen = begin()
+    for at in places(loop, 10**9):
+        loader, seen = begin()
+        with pytest.raises(Interrupted):
+            run(loop, at)
+        place = loader.state_dict()
+        number = place["epoch"] * 3 + place["batch"]
+        assert number in (len(seen), len(seen) + 1), (at, place)
+        loader.load_state_dict(place)
+        assert loader.epoch == place["epoch"]
+        rest = [batch[0].tolist() for batch in loader]
+        assert rest == whole[number : (place["epoch"] + 1) * 3]
+
+
+def test_a_loop_that_was_left_is_followed_by_the_next_epoch_in_fit(tmp_path):
+    loader = DataLoader((np.zeros((6, 2), np.float32), np.zeros(6, np.int64)), 2, prefetch=0)
+    next(iter(loader))
+    model = nn.Linear(2, 2)
+    trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters()))
+    places = []
+    trainer.fit(loader, verbose=False, callbacks=[LambdaCallback(on_batch_end=lambda *_: places.append(trainer.batch))])
+    assert places == [1, 2, 3] and loader.epoch == 2

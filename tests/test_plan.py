@@ -1,5 +1,6 @@
 """The executor: batches, refusals, phases on teams, locks, faults."""
 
+import copy
 import threading
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 import fastnn_ext.activation
 from fastnn_ext import runtime
-from fastnn_ext.plan import Plan
+from fastnn_ext.plan import Plan, Receipt
 
 RELU = fastnn_ext.activation.ACTIVATIONS.index("relu")
 COLUMNS = 257
@@ -156,3 +157,31 @@ def test_profiling_counts_every_op(x):
     seconds = plan.stop_profile()
     assert seconds.shape[0] == 3
     assert (seconds.sum(axis=1) > 0).all()
+
+
+def test_a_run_that_was_made_leaves_its_values_in_a_receipt(x):
+    plan, receipt = chain(2, 300), Receipt()
+    with pytest.raises(RuntimeError, match="no run"):
+        receipt.result()
+    plan.leave_in(receipt)
+    (y,) = plan.run(x[:5])
+    assert receipt.runs == 1 and receipt.result() is y
+    plan.leave_in(receipt, len)
+    with pytest.raises(ValueError):
+        plan.run(x[:0])
+    assert receipt.runs == 1 and receipt.result() is y
+    plan.run(x)
+    assert receipt.runs == 2 and receipt.result() == 1
+    for wrong in (None, 5):
+        with pytest.raises(TypeError):
+            plan.leave_in(wrong)
+
+
+def test_a_copied_receipt_counts_on_without_values(x):
+    plan, receipt = chain(1, 300), Receipt()
+    plan.leave_in(receipt)
+    plan.run(x)
+    other = copy.deepcopy(receipt)
+    assert other.runs == 1
+    with pytest.raises(RuntimeError, match="no run"):
+        other.result()

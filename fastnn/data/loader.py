@@ -84,7 +84,7 @@ class DataLoader:
         self.dataset = _as_dataset(dataset)
         self.batch_size = _check.integer("batch_size", batch_size, 1)
         self.shuffle = _check.flag("shuffle", shuffle)
-        self.seed = _as_seed(seed)
+        self.seed = as_seed(seed)
         self.drop_last = _check.flag("drop_last", drop_last)
         self.prefetch = _check.integer("prefetch", prefetch, 0)
         if augment is not None and (not callable(augment) or isinstance(augment, type)):
@@ -114,12 +114,22 @@ class DataLoader:
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._iteration is not None:  # left early
-            self._epoch, self._batch = self._epoch + 1, 0
-        self._iteration = iteration = object()
+        (epoch, batch), iteration = self._next(), object()
         # A state loaded midway leaves this iteration alone: it takes along what it needs.
-        load = self._loading(self._epoch, self._order(self._epoch))
-        return self._batches(iteration, load, self._epoch, self._batch)
+        load = self._loading(epoch, self._order(epoch))
+        self._move(epoch, batch, iteration)
+        return self._batches(iteration, load, epoch, batch)
+
+    def _next(self) -> tuple[int, int]:
+        """Epoch and batch with which the next ``for`` begins."""
+        left_early = self._iteration is not None
+        return (self._epoch + 1, 0) if left_early else (self._epoch, self._batch)
+
+    def _move(self, epoch: int, batch: int, iteration: object | None) -> None:
+        """Take a place, as a whole: an interrupt in between would make it that of another epoch."""
+        from fastnn_ext.atomic import commit
+
+        commit([], [], [(self, "_epoch", epoch), (self, "_batch", batch), (self, "_iteration", iteration)])
 
     def state_dict(self) -> dict[str, int | bool]:
         """Return where the loader stands, as plain numbers.
@@ -202,7 +212,7 @@ class DataLoader:
                     self._batch += 1
                 yield batch
         if self._iteration is iteration:
-            self._epoch, self._batch, self._iteration = epoch + 1, 0, None
+            self._move(epoch + 1, 0, None)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if not self.shuffle:
@@ -235,7 +245,8 @@ def _as_dataset(value: Any) -> Dataset:
     return dataset
 
 
-def _as_seed(seed: int | np.random.Generator | None) -> int:
+def as_seed(seed: int | np.random.Generator | None) -> int:
+    """The number that a seed stands for."""
     # 63 bits: what is drawn here also fits where others keep it as a signed number.
     if seed is None:
         return int.from_bytes(os.urandom(8), "little") >> 1

@@ -35,7 +35,7 @@ from fastnn.lowering.trace import (
 from fastnn.lowering.watch import Walk, bases
 from fastnn.sizes import SpecialiseError
 from fastnn_ext import runtime
-from fastnn_ext.plan import Arena, Route
+from fastnn_ext.plan import Arena, Receipt, Route
 from fastnn_ext.watch import ATTRIBUTE, Fact, Watch, is_checking
 
 Array = np.ndarray[Any, Any]
@@ -64,6 +64,8 @@ class Recipe:
         What it depends on beyond the trace: where gradients lie, say, and which parameters are trained.
     marks : list of (object, name, value)
         Attributes that say that the last stage was run, as Plan assigns them.
+    receipt : (Receipt, callable), optional
+        Where each run leaves its values, too, and from them to the receipt's result.
     """
 
     outputs: list[list[Tensor]]
@@ -72,6 +74,7 @@ class Recipe:
     update: Callable[[Any], None] | None = None
     facts: Sequence[Fact] = ()
     marks: Sequence[tuple[Any, str, Any]] = ()
+    receipt: tuple[Receipt, Callable[[Any], Any]] | None = None
 
 
 @dataclass(eq=False)
@@ -327,6 +330,8 @@ class Programs:
         program = Program(
             graph, recipe.outputs, recipe.sinks, recipe.update, self._arena, {batch}, recipe.marks
         )
+        if recipe.receipt is not None:
+            program.plans[0].leave_in(*recipe.receipt)
         read = {id(part) for array in arrays if id(array) not in _owned(graph) for part in bases(array)}
         contents = [p._storage for p in graph.exposed if id(p._storage) not in read]
         return Entry(traced.record, program, recipe.rebuild, arrays, [*facts, *recipe.facts], contents, {batch})

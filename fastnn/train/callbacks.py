@@ -48,21 +48,30 @@ class Callback:
     ----------
     trainer : Trainer
         Set when `fit` begins.
+
+    Notes
+    -----
+    Ctrl-C may end `fit` between any two steps of Python. Resumed from a checkpoint that is written then, each callback
+    hears of every batch and of every epoch's end once, but for the call that Ctrl-C, or an error, has left midway: that
+    one is made again. Before an `on_epoch_end` that is made again, the callback has the state that `state_dict` gave
+    before the first call, and the optimizer's settings, random numbers, history and logs are as they were then. Nothing
+    else that it has done is taken back, nor what an `on_batch_end` has done: let what is done twice be as what is done
+    once (write a file anew instead of adding to it), or change things last.
     """
 
     trainer: Training
 
     def on_train_begin(self) -> None:
-        """Before the first epoch, and before a resumed state is loaded."""
+        """Before the first epoch, and before a resumed state is loaded: forget an earlier training."""
 
     def on_train_end(self) -> None:
-        """After the last epoch; not when an error or Ctrl-C ends training."""
+        """After the last epoch; not when an error or Ctrl-C ends training. Called again if the end is resumed."""
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Before an epoch's first batch, and before what a resumed epoch still has."""
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """After an epoch's validation."""
+        """After an epoch's validation, with the same logs for all callbacks: what one adds, those after it see."""
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """After each update; `logs` holds the means of the epoch so far."""
@@ -71,14 +80,16 @@ class Callback:
         """Let go of what the callback holds: called however `fit` ends."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs: plain values, and arrays."""
+        """What a resumed run needs: plain values, and arrays. Asked for at each epoch's end, too, where arrays are
+        copied that can be written to."""
         return {}
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise ValueError or TypeError if a file's state is none for `load_state_dict`: before anything changes."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Return to a state that `state_dict` gave."""
+        """Return to a state that `state_dict` gave. Model, optimizer and trainer do so afterwards, and not at all if
+        this raises an error. One who has ended training for good sets ``self.trainer.stop_training`` again."""
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies hold: all but the trainer, which `fit` sets."""
@@ -178,6 +189,11 @@ class ProgressBar(Callback):
         self.file = file
         self.bar = _check.flag("bar", bar)
         self._bar: Any = None
+
+    @property
+    def shows(self) -> bool:
+        """Whether there is a bar now."""
+        return self._bar is not None
 
     def on_epoch_begin(self, epoch: int) -> None:
         out = self.file or sys.stdout
@@ -360,7 +376,7 @@ class EarlyStopping(_Monitor):
         if self._improved(logs):
             self.wait = 0
             if self.restore_best:
-                self._weights = self.trainer.model.state_dict()
+                self._weights = _read_only(self.trainer.model.state_dict())
             return
         self.wait += 1
         self._stop_if_due()
@@ -390,11 +406,8 @@ class EarlyStopping(_Monitor):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.wait = int(state["wait"])
-        self._weights = {
-            name.removeprefix("weights/"): value
-            for name, value in state.items()
-            if name.startswith("weights/")
-        }
+        weights = {k.removeprefix("weights/"): v for k, v in state.items() if k.startswith("weights/")}
+        self._weights = _read_only(weights)
         self._stop_if_due()
 
 
@@ -438,6 +451,13 @@ class ModelCheckpoint(_Monitor):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if not self.best_only or self._improved(logs):
             self.trainer.save_checkpoint(self.path)
+
+
+def _read_only(arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays, which from now on stay as they are: a trainer need not copy them at each epoch's end."""
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
 
 
 def _csv_lines(rows: list[list[Any]]) -> str:

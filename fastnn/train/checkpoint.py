@@ -147,8 +147,15 @@ def load_checkpoint(
     the file or the one before.
     """
     prepared = prepare(path, model, optimizer, loader)
+    if loader is not None and prepared.content["loader"] is None:
+        raise no_position(prepared.name)
     prepared.commit()
     return prepared.info
+
+
+def no_position(name: str) -> ValueError:
+    """The refusal of a checkpoint that says nothing of a loader."""
+    return ValueError(f"{name} holds no position of a loader")
 
 
 class Prepared:
@@ -162,7 +169,11 @@ class Prepared:
         The JSON.
     info : dict
         What `load_checkpoint` returns.
+    generator : numpy Generator
+        The default source of random numbers, as it will be.
     """
+
+    generator: np.random.Generator
 
     def __init__(self, name: str, content: dict[str, Any], info: dict[str, Any]) -> None:
         self.name, self.content, self.info = name, content, info
@@ -178,7 +189,7 @@ class Prepared:
 def prepare(
     path: str | os.PathLike[str], model: Module, optimizer: Optimizer | None, loader: DataLoader | None
 ) -> Prepared:
-    """As `load_checkpoint`, up to where something would change."""
+    """As `load_checkpoint`, up to where something would change; a loader of which the file says nothing stays."""
     _check_kinds(model, optimizer, loader)
     name = _check.path("path", path)
     content, tensors = read_checkpoint(name)
@@ -190,6 +201,7 @@ def prepare(
     copies, entries = _named(name, "random", seed.staged, content["random"])
     prepared.copies += copies
     prepared.entries += entries
+    prepared.generator = entries[0][2]
     if optimizer is not None:
         if content["optimizer"] is None:
             raise ValueError(f"{name} holds no optimizer state; it was saved without: leave optimizer out")
@@ -204,9 +216,7 @@ def prepare(
         staged = _named(name, "optimizer", optimizer._staged, state)
         for mine, more in zip((prepared.copies, prepared.entries, prepared.attributes), staged, strict=True):
             mine += more
-    if loader is not None:
-        if content["loader"] is None:
-            raise ValueError(f"{name} holds no position of a loader; it was saved without: leave loader out")
+    if loader is not None and content["loader"] is not None:
         prepared.attributes += _named(name, "loader", loader._staged, content["loader"])
     return prepared
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -113,9 +112,21 @@ class Measures:
 
 
 class Means:
-    """Running means of the loss and the metrics: totals, and what they are divided by."""
+    """Running means of the loss and the metrics: totals, and what they are divided by.
 
-    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+    Attributes
+    ----------
+    runs : int
+        Of a Receipt; those that the totals hold are the ones up to it.
+    waiting : list of (dict of str to Parts, int)
+        What the runs after that gave, and of how many samples: one is counted as it is appended.
+    """
+
+    __slots__ = ("counts", "runs", "samples", "sums", "waiting")
+
+    def __init__(self, state: Mapping[str, Any] | None = None, runs: int = 0) -> None:
+        self.runs = runs
+        self.waiting: list[tuple[dict[str, Parts], int]] = []
         self.samples = 0
         self.sums: dict[str, float] = {}
         self.counts: dict[str, float] = {}
@@ -124,10 +135,10 @@ class Means:
             if not isinstance(state, Mapping) or not known - {"counts"} <= state.keys() <= known:
                 raise ValueError(f"means must hold samples, sums and counts, got {_check.brief(state)}")
             self.samples = _check.count("means['samples']", state["samples"])
-            self.sums = _numbers("means['sums']", state["sums"], -math.inf, math.inf)
+            self.sums = numbers("means['sums']", state["sums"], -math.inf, math.inf)
             # Checkpoints of before counts were kept: each batch counted by its size.
             counts = state.get("counts", dict.fromkeys(self.sums, self.samples))
-            self.counts = _numbers("means['counts']", counts, 0, _check.LARGEST_COUNT)
+            self.counts = numbers("means['counts']", counts, 0, _check.LARGEST_COUNT)
             if not self.counts.keys() <= self.sums.keys():
                 others = self.counts.keys() - self.sums.keys()
                 raise ValueError(f"means['counts'] has {_check.some(others)}, of which there are no sums")
@@ -140,13 +151,21 @@ class Means:
                 self.counts[name] = self.counts.get(name, 0) + count
         self.samples += samples
 
+    def folded(self) -> Means:
+        """The same with nothing waiting."""
+        means = Means(None, self.runs + len(self.waiting))
+        means.samples, means.sums, means.counts = self.samples, self.sums.copy(), self.counts.copy()
+        for parts, samples in self.waiting:
+            means.add(parts, samples)
+        return means
+
     def logs(self) -> dict[str, float]:
         return {
             name: divided(total, self.counts[name]) if name in self.counts else total
             for name, total in self.sums.items()
         }
 
-    def final(self) -> dict[str, float]:
+    def final(self, stacklevel: int = 4) -> dict[str, float]:
         """The logs of a whole pass; a warning names those for which it held nothing that counts."""
         empty = [name for name, count in self.counts.items() if not count]
         if empty:
@@ -154,7 +173,7 @@ class Means:
                 f"{' and '.join(empty)} of {self.samples} samples: nothing counts, so that it is nan; are all "
                 "labels ignored, or do their classes weigh nothing?",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
         return self.logs()
 
@@ -162,7 +181,7 @@ class Means:
         return {"samples": self.samples, "sums": dict(self.sums), "counts": dict(self.counts)}
 
 
-def _numbers(what: str, table: Any, minimum: float, maximum: float) -> dict[str, float]:
+def numbers(what: str, table: Any, minimum: float, maximum: float) -> dict[str, float]:
     """A table of numbers of a checkpoint; NaN, which a diverged loss is, only where there are no bounds."""
     if not isinstance(table, Mapping):
         raise ValueError(f"{what} must be a table of numbers, got {_check.brief(table)}")
@@ -171,19 +190,6 @@ def _numbers(what: str, table: Any, minimum: float, maximum: float) -> dict[str,
         if not right or (type(value) is int and abs(value) > _check.LARGEST_COUNT):
             raise ValueError(f"{what}[{_check.brief(name)}] must be a number, got {_check.brief(value)}")
     return dict(table)
-
-
-@contextlib.contextmanager
-def mode(model: Module, training: bool) -> Iterator[None]:
-    """A mode for a while; then each module has its own again."""
-    before = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, flag in before:
-            if module.training is not flag:
-                module.training = flag
 
 
 def as_dataset(name: str, data: Any) -> Any:

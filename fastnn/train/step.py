@@ -15,6 +15,7 @@ from fastnn.nn.module import Module
 from fastnn.nn.parameter import marks
 from fastnn.optim.optimizer import Optimizer
 from fastnn.train.diagnosis import diagnose
+from fastnn_ext.plan import Receipt
 from fastnn_ext.watch import ATTRIBUTE
 
 
@@ -62,6 +63,7 @@ class TrainStep:
         self.optimizer = optimizer
         self.outputs = outputs
         self.finite = finite
+        self._receipt: Receipt | None = None  # where each step leaves its result; a call then returns the loss alone
         self._make_programs()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -163,7 +165,10 @@ class TrainStep:
             self.optimizer.emit(to, reached)
 
         returned = with_outputs if self.outputs else only
-        return Recipe([wanted], returned, sinks, update, facts, marks(reached, absent))
+        done = marks(reached, absent)
+        if self._receipt is not None:
+            return Recipe([wanted], only, sinks, update, facts, done, (self._receipt, returned))
+        return Recipe([wanted], returned, sinks, update, facts, done)
 
     def __repr__(self) -> str:
         return f"TrainStep({describe_parts(self.model, self.loss, self.optimizer)})"

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fastnn import _check
 from fastnn.data import DataLoader
+from fastnn.data.loader import as_seed
+from fastnn.files import write_atomically
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
-from fastnn.seed import generator
+from fastnn.seed import set_rng_state, twin
 from fastnn.train.callbacks import Callback, History, ModelCheckpoint, ProgressBar, TerminateOnNaN
-from fastnn.train.checkpoint import prepare, save_checkpoint
+from fastnn.train.checkpoint import no_position, prepare, save_checkpoint
 from fastnn.train.evaluation import (
     Evaluation,
     Means,
+    Parts,
     as_dataset,
     in_order,
-    mode,
     predict,
     with_target,
 )
 from fastnn.train.metrics import Metric
+from fastnn.train.progress import (
+    Before,
+    Ending,
+    chosen,
+    named,
+    names_of,
+    overriding,
+    resumed_ending,
+    saved_ending,
+    start_of,
+)
 from fastnn.train.step import TrainStep, describe_parts
-from fastnn_ext.plan import NotFiniteError
+from fastnn_ext.atomic import Calls, commit, restoring
+from fastnn_ext.plan import NotFiniteError, Receipt
 
 
 class Trainer:
@@ -85,7 +101,12 @@ class Trainer:
     ) -> None:
         self._evaluation = Evaluation(model, loss, metrics)
         self._measures = self._evaluation.measures
+        # Each update leaves its loss here as it is made: wherever Ctrl-C strikes, it can be counted.
+        self._receipt = Receipt()
         self._train_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics), finite=True)
+        # For batches that are trained on although their loss is not finite.
+        self._unchecked_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics))
+        self._train_step._receipt = self._unchecked_step._receipt = self._receipt
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -93,15 +114,21 @@ class Trainer:
         self.epochs = self.batches = 0
         self.seconds = 0.0
         self.stop_training = False
-        # This epoch, and the updates made before its first batch. The optimizer counts updates as
-        # it makes them, so wherever Ctrl-C strikes, the batches done are known.
-        self._position = (0, self.step)
-        # For batches that are trained on although their loss is not finite.
-        self._unchecked_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics))
+        # What follows is assigned by one bytecode or by one commit at each turn, so that a checkpoint may be
+        # written between any two bytecodes.
+        self._position = (0, self.step)  # this epoch, and the updates made before its first batch
         self._means = Means()
+        self._batch: tuple[Any, ...] | None = None  # that the step under way, or made last, trains on
+        self._told = Calls("on_batch_end", ())  # of the update that is its number
+        self._ending: Ending | None = None
+        self._before: Before | None = None
+        self._halted: tuple[Callback, dict[str, Any]] | None = None  # that an exception has left, and its state before
         self._loader: DataLoader | None = None
         self._loader_lead = 0  # the loader's epoch less ours
-        self._callbacks: list[Callback] = []
+        self._validation: DataLoader | None = None  # if it is the user's own, whose order and augmentation go on
+        self._callbacks: list[Callback] = []  # none until they have begun
+        self._source: str | None = None  # the checkpoint that `fit` has yet to load
+        self._running = False
 
     def __repr__(self) -> str:
         parts = describe_parts(self.model, self.loss, self.optimizer)
@@ -172,7 +199,9 @@ class Trainer:
         FloatingPointError
             If a batch's loss is NaN or infinite; its update is not made. See `callbacks.TerminateOnNaN`.
         KeyboardInterrupt
-            On Ctrl-C. Each step was made as a whole or not at all.
+            On Ctrl-C. Each step was made as a whole or not at all, and `save_checkpoint` may be called: resumed, what
+            it has written comes to the same bits as the run without Ctrl-C. For callbacks of one's own, see
+            `callbacks.Callback`.
 
         Notes
         -----
@@ -180,37 +209,66 @@ class Trainer:
         summed up). Those of the training data are taken while the weights change. Modules are in
         training mode while they train, and then again in the mode that each was in.
         """
+        self._source = None if resume is None else os.fspath(resume)
         epochs = _check.integer("epochs", epochs, 0)
         first = _check.count("initial_epoch", initial_epoch)
         if resume is not None and first:
             raise ValueError("initial_epoch: the checkpoint of resume= knows its own; leave it out")
-        loader = self._training_loader(data, batch_size, shuffle, seed, first)
+        loader, drawn = self._training_loader(data, batch_size, shuffle, seed, first)
         validation = validation_data
         if validation is not None:
             validation = in_order("validation_data", validation)
-        history = History()
+        history, (loader_epoch, batch) = History(), loader._next()
         chain = [history, *_chain(callbacks, _verbosity(verbose))]
-
-        self.history = history
-        self.epochs, self.batches, self.stop_training = epochs, len(loader), False
-        self._position = (first, self.step - int(loader.state_dict()["batch"]))
-        self._loader_lead = loader.epoch - first
-        self._means, self._loader, self._callbacks = Means(), loader, chain
-        with mode(self.model, True):
-            try:
-                for callback in chain:
-                    callback.trainer = self
-                    callback.on_train_begin()
-                if resume is not None:
-                    self._resume(resume)
-                while self.epoch < epochs and not self.stop_training:
-                    self._run_epoch(loader, validation)
-                for callback in chain:
-                    callback.on_train_end()
-            finally:
-                for callback in chain:
-                    callback.close()
+        self._become(
+            # What a checkpoint brings is not drawn.
+            entries=drawn if resume is None else [],
+            history=history,
+            epochs=epochs,
+            batches=len(loader),
+            stop_training=False,
+            _position=(first, self.step - batch),
+            _means=Means(runs=self._receipt.runs),
+            _batch=None,
+            _told=Calls("on_batch_end", (), self._receipt.runs),
+            _ending=None,
+            _before=None,
+            _halted=None,
+            _loader=loader,
+            _loader_lead=loader_epoch - first,
+            _validation=validation if validation is validation_data and validation is not loader else None,
+            _callbacks=[],
+            _running=True,
+        )
+        modes = [(vars(module), "training", module.training) for module in self.model.modules()]
+        restoring(modes, [(self, "_running", False)], self._train, chain, validation, bool(drawn))
         return self.history
+
+    def _train(self, chain: list[Callback], validation: DataLoader | None, seed_drawn: bool) -> None:
+        """What `fit` does once all is in its place."""
+        try:
+            self.model.train()
+            for callback in chain:
+                callback.trainer = self
+                callback.on_train_begin()
+            if self._source is None:
+                self._callbacks = chain
+            else:
+                self._resume(self._source, chain, seed_drawn)
+            if self._ending is not None:
+                self._end_epoch()
+            # An epoch under way is brought to its end.
+            while self.epoch < self.epochs and (self.batch or not self.stop_training):
+                if not self._run_epoch(validation):
+                    break
+            for callback in chain:
+                callback.on_train_end()
+        except BaseException:
+            self._settle()
+            raise
+        finally:
+            for callback in chain:
+                callback.close()
 
     def evaluate(self, data: Any, batch_size: int | None = None) -> dict[str, float]:
         """Loss and metrics in evaluation mode.
@@ -247,7 +305,29 @@ class Trainer:
         return predict(self.model, x, batch_size)
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint that `fit` can go on from; callbacks may do so after any batch."""
+        """Write a checkpoint that `fit` can go on from.
+
+        Callbacks may do so whenever they are called, and whoever has caught what ended `fit`, Ctrl-C included.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; a file that was there stays.
+
+        Notes
+        -----
+        Where `fit` ended before it had loaded the checkpoint that it was to go on from, that one is written.
+        """
+        if self._source is not None:
+            with open(self._source, "rb") as file:
+                write_atomically(path, file.read())
+            return
+        if not self._running:
+            self._settle()
         position = None
         if self._loader is not None:
             # Where the training is: the loader may have handed out a batch more.
@@ -255,10 +335,12 @@ class Trainer:
             position = {**self._loader.state_dict(), **place}
         plain: dict[str, Any] = {}
         arrays: dict[str, np.ndarray[Any, Any]] = {}
-        for name, callback in _named(self._callbacks):
-            state = callback.state_dict()
+        halted, before = self._halted or (None, {})
+        for name, callback in named(self._callbacks):
+            state = before if callback is halted else callback.state_dict()
             plain[name] = {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
             arrays |= {f"{name}/{k}": v for k, v in state.items() if isinstance(v, np.ndarray)}
+        untold = self._told.left() if self._told.number == self._receipt.runs else self._followers()
         save_checkpoint(
             path,
             self.model,
@@ -267,111 +349,236 @@ class Trainer:
             epoch=self.epoch,
             history={"epoch": self.history.epoch, **self.history.history},
             loader=position,
-            extra={"means": self._means.state_dict(), "callbacks": plain},
+            extra={
+                "means": self._counted().state_dict(),
+                "callbacks": plain,
+                "untold": names_of(untold, self._callbacks),  # that have yet to hear of the last batch
+                "ending": saved_ending(self._ending, self.seconds, self._callbacks),
+                "validation": None if self._validation is None else start_of(self._validation),
+            },
             arrays=arrays,
         )
 
-    def _resume(self, path: str | os.PathLike[str]) -> None:
+    def _resume(self, path: str, chain: list[Callback], seed_drawn: bool) -> None:
+        """Go to where a checkpoint is; refused, all but the callbacks' states is as before."""
         loader = self._loader
         assert loader is not None
-        prepared = prepare(path, self.model, self.optimizer, loader)
-        epoch, extra, place = prepared.info["epoch"], prepared.info["extra"], prepared.content["loader"]
-        steps = prepared.content["optimizer"]["groups"][0]["steps"]
         try:
-            history = dict(prepared.info["history"])
-            epochs = _check_history(history)
-            means = Means(extra.get("means"))
-            others = means.sums.keys() - {"loss", *self._measures.metrics}
-            if others:
-                raise ValueError(f"means['sums'] has {_check.some(others)}, which this trainer does not measure")
-            states = self._callback_states(extra.get("callbacks", {}), prepared.info["arrays"])
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{prepared.name} does not fit: {error}") from None
+            prepared = prepare(path, self.model, self.optimizer, loader)
+            extra, place = prepared.info["extra"], prepared.content["loader"]
+            steps = prepared.content["optimizer"]["groups"][0]["steps"]
+            try:
+                history = dict(prepared.info["history"])
+                epochs = _check_history(history)
+                means = Means(extra.get("means"), self._receipt.runs)
+                others = means.sums.keys() - {"loss", *self._measures.metrics}
+                if others:
+                    raise ValueError(f"means['sums'] has {_check.some(others)}, which this trainer does not measure")
+                states = _callback_states(chain, extra.get("callbacks", {}), prepared.info["arrays"])
+                untold = chosen("untold", extra.get("untold", []), chain)
+                ending, seconds = resumed_ending(extra.get("ending"), chain)
+                validated = self._validation_state(extra.get("validation"))
+            except (TypeError, ValueError, RecursionError) as error:
+                raise ValueError(f"{prepared.name} does not fit: {error}") from None
+            if place is None:
+                # Of a training that had not begun: it begins here, with the file's random numbers.
+                if prepared.info["epoch"] or epochs:
+                    raise no_position(prepared.name)
+                place = dict(zip(("epoch", "batch"), loader._next(), strict=True))
+                if seed_drawn:
+                    prepared.attributes.append((loader, "seed", as_seed(prepared.generator)))
+            for name, callback, state in states:
+                try:
+                    callback.load_state_dict(state)
+                except Exception as error:
+                    what = f"{prepared.name} does not fit: callbacks[{name!r}]"
+                    raise ValueError(f"{what}: {_check.brief(error)}") from error
+        except Exception:
+            self._source = None
+            raise
+        epoch = prepared.info["epoch"]
         prepared.attributes += [
+            *validated,
+            (self.history, "epoch", epochs),
+            (self.history, "history", history),
+            (self, "seconds", seconds),
             (self, "_position", (epoch, steps - place["batch"])),
             (self, "_loader_lead", place["epoch"] - epoch),
             (self, "_means", means),
-            (self.history, "epoch", epochs),
-            (self.history, "history", history),
+            (self, "_told", Calls("on_batch_end", untold, self._receipt.runs)),
+            (self, "_ending", ending),
+            (self, "_callbacks", chain),
+            (self, "_source", None),
         ]
         prepared.commit()
-        for callback, state in states:
-            callback.load_state_dict(state)
 
-    def _callback_states(self, saved: Any, arrays: dict[str, Any]) -> list[tuple[Callback, dict[str, Any]]]:
-        """The state that a checkpoint holds for each callback, found to fit."""
-        if not isinstance(saved, dict):
-            raise ValueError(f"callbacks must be a table, got {_check.brief(saved)}")
-        states = []
-        for name, callback in _named(self._callbacks):
-            if name in saved:
-                if not isinstance(saved[name], dict):
-                    raise ValueError(f"callbacks[{name!r}] must be a table, got {_check.brief(saved[name])}")
-                own = {k.removeprefix(f"{name}/"): v for k, v in arrays.items() if k.startswith(f"{name}/")}
-                states.append((callback, {**saved[name], **own}))
-                try:
-                    callback.check_state(states[-1][1])
-                except (TypeError, ValueError) as error:
-                    raise ValueError(f"callbacks[{name!r}]: {error}") from None
-        return states
+    def _validation_state(self, saved: Any) -> list[tuple[Any, str, Any]]:
+        """What a checkpoint gives to the loader of the validation data."""
+        if saved is None or self._validation is None:
+            return []
+        if not isinstance(saved, dict) or saved.keys() != {"seed", "epoch"}:
+            raise ValueError(f"validation must hold seed and epoch, got {_check.brief(saved)}")
+        try:
+            return self._validation._staged({**self._validation.state_dict(), **saved, "batch": 0})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"validation: {error}") from None
 
-    def _run_epoch(self, loader: DataLoader, validation: DataLoader | None) -> None:
-        epoch, chain, means, measures = self.epoch, self._callbacks, self._means, self._measures
-        each_batch = [c for c in chain if _follows_batches(c)]
-        for callback in chain:
+    def _become(self, entries: Sequence[tuple[dict[str, Any], str, Any]] = (), **attributes: Any) -> None:
+        """Assign attributes, and entries of dicts, in one piece that no interrupt cuts."""
+        commit([], list(entries), [(self, name, value) for name, value in attributes.items()])
+
+    def _run_epoch(self, validation: DataLoader | None) -> bool:
+        """An epoch, or what is left of it; False if it ends early."""
+        epoch, loader, receipt, means = self.epoch, self._loader, self._receipt, self._means
+        assert loader is not None
+        for callback in self._callbacks:
             callback.on_epoch_begin(epoch)
+        if self._told.left():  # in a resumed run
+            self._told.rest(self.batch - 1, means.logs())
+        followers = self._followers()
+        told = self._told = Calls("on_batch_end", followers, receipt.runs, len(followers))
         samples = means.samples
         start = time.perf_counter()
-        for batch in loader:
-            result = self._update(with_target(batch))
-            if result is None:
-                return
-            loss, output = result if measures.metrics else (result, None)
-            means.add(measures.of(loss, output, batch), len(batch[0]))
-            for callback in each_batch:
-                callback.on_batch_end(self.batch - 1, means.logs())
+        for number, batch in enumerate(loader, self.batch):
+            self._batch = with_target(batch)
+            if not self._update(batch):
+                return False
+            means.waiting.append(self._measured())
+            if followers or len(means.waiting) == 64:
+                self._means = means = means.folded()
+            if followers:
+                told.again(receipt.runs)
+                told.rest(number, means.logs())
         self.seconds = max(time.perf_counter() - start, 1e-9)
-        logs = means.final()
+        self._means = means = means.folded()
+        logs = means.final(stacklevel=5)
         if validation is not None:
+            self._before = Before.validation(self.history, self.optimizer, self._validation)
             logs |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
         logs["samples_per_second"] = (means.samples - samples) / self.seconds
-        # What a checkpoint written from here on says: this epoch is done.
-        self._position, self._means = (epoch + 1, self.step), Means()
-        for callback in chain:
-            callback.on_epoch_end(epoch, logs)
+        calls = Calls("on_epoch_end", overriding("on_epoch_end", self._callbacks))
+        # What a checkpoint written from here on says: this epoch is done, but for calls of callbacks.
+        self._become(
+            _position=(epoch + 1, self.step),
+            _means=Means(runs=receipt.runs),
+            _batch=None,
+            _ending=Ending(epoch, logs, calls),
+            _before=None,
+        )
+        self._end_epoch()
+        return True
 
-    def _update(self, batch: tuple[Any, ...]) -> Any:
-        """A step's result, or None if training ends because its loss is not finite."""
+    def _end_epoch(self) -> None:
+        """Call on_epoch_end of the callbacks that have yet to hear of it."""
+        ending = self._ending
+        assert ending is not None
+        for _ in ending.calls.left():
+            self._before = Before.call(ending, self.history, self.optimizer, self._validation)
+            ending.calls.next(ending.epoch, ending.logs)
+        self._become(_ending=None, _before=None)
+
+    def _followers(self) -> list[Callback]:
+        """The callbacks that want to hear of each batch."""
+        return [
+            callback
+            for callback in overriding("on_batch_end", self._callbacks)
+            if not isinstance(callback, ProgressBar) or callback.shows
+        ]
+
+    def _measured(self) -> tuple[dict[str, Parts], int]:
+        """What the last update gave, and of how many samples."""
+        batch = self._batch
+        assert batch is not None
+        result = self._receipt.result()
+        loss, output = result if self._measures.metrics else (result, None)
+        return self._measures.of(loss, output, batch), len(batch[0])
+
+    def _counted(self) -> Means:
+        """The means of all updates of this epoch, the last included if it has been made and not counted."""
+        means = self._means.folded()
+        if means.runs < self._receipt.runs and self._batch is not None:
+            with contextlib.suppress(Exception):  # of a metric: `fit` has ended with it
+                means.add(*self._measured())
+        return means
+
+    def _settle(self) -> None:
+        """Put back what an exception has left halfway."""
+        before, ending = self._before, self._ending
+        if before is None or before.done != (-1 if ending is None else ending.calls.done):
+            return
+        world, history = before.world, self.history
+        if world is not None:
+            set_rng_state(world.random.plain())
+            for group, settings in zip(self.optimizer.param_groups, world.settings, strict=False):
+                group.update({name: value for name, value in settings.items() if group[name] != value})
+            commit([], [], self._validation_state(world.validation))
+        lengths = before.lengths
+        logs = {name: values[: lengths[name]] for name, values in history.history.items() if name in lengths}
+        commit([], [], [(history, "epoch", history.epoch[: before.epochs]), (history, "history", logs)])
+        if ending is None:
+            self._become(_before=None)
+        else:
+            halted = ending.calls.left()[0], before.state
+            self._become(_before=None, _ending=replace(ending, logs=before.logs), _halted=halted)
+
+    def _update(self, batch: tuple[Any, ...]) -> bool:
+        """Make a step; False if training ends because its loss is not finite."""
         try:
-            return self._train_step(*batch)
+            self._train_step(*batch)
         except NotFiniteError:
             guard = next(c for c in self._callbacks if isinstance(c, TerminateOnNaN))
             if guard.action == "ignore" or self._measures.counts_nothing(batch):
-                return self._unchecked_step(*batch)
+                self._unchecked_step(*batch)
+                return True
             value, reason = self._train_step.diagnose(*batch)
             guard.terminate(
                 f"the loss is {value} in epoch {self.epoch + 1}, batch {self.batch + 1}: {reason}; the parameters "
                 "are as they were before this batch"
             )
-            return None
+            return False
+        return True
 
     def _training_loader(
         self, data: Any, batch_size: int | None, shuffle: bool | None, seed: Any, epoch: int
-    ) -> DataLoader:
+    ) -> tuple[DataLoader, list[Any]]:
+        """The loader, and what is to be committed for its seed to have been drawn from the default source."""
         if isinstance(data, DataLoader):
             given = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed}
             for name, value in given.items():
                 if value is not None:
                     raise ValueError(f"{name}: the DataLoader brings its own; leave it out")
-            return data
+            return data, []
+        drawn: list[Any] = []
+        if seed is None:
+            seed, drawn = twin()
         loader = DataLoader(
             as_dataset("data", data),
             batch_size=32 if batch_size is None else batch_size,
             shuffle=True if shuffle is None else shuffle,
-            seed=generator() if seed is None else seed,
+            seed=seed,
         )
         loader.load_state_dict({**loader.state_dict(), "epoch": epoch})
-        return loader
+        return loader, drawn
+
+
+def _callback_states(
+    callbacks: Sequence[Callback], saved: Any, arrays: dict[str, Any]
+) -> list[tuple[str, Callback, dict[str, Any]]]:
+    """The state that a checkpoint holds for each callback, found to fit."""
+    if not isinstance(saved, dict):
+        raise ValueError(f"callbacks must be a table, got {_check.brief(saved)}")
+    states = []
+    for name, callback in named(callbacks):
+        if name in saved:
+            if not isinstance(saved[name], dict):
+                raise ValueError(f"callbacks[{name!r}] must be a table, got {_check.brief(saved[name])}")
+            own = {k.removeprefix(f"{name}/"): v for k, v in arrays.items() if k.startswith(f"{name}/")}
+            states.append((name, callback, {**saved[name], **own}))
+            try:
+                callback.check_state(states[-1][2])
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"callbacks[{name!r}]: {error}") from None
+    return states
 
 
 def _check_history(history: dict[str, Any]) -> list[int]:
@@ -410,16 +617,3 @@ def _chain(callbacks: Sequence[Callback], verbose: int) -> list[Callback]:
     return sorted(
         chain, key=lambda c: 2 * isinstance(c, ProgressBar) + isinstance(c, ModelCheckpoint)
     )
-
-
-def _follows_batches(callback: Callback) -> bool:
-    return getattr(callback.on_batch_end, "__func__", None) is not Callback.on_batch_end
-
-
-def _named(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
-    """Callbacks with the names under which checkpoints hold their state."""
-    seen: dict[str, int] = {}
-    for callback in callbacks:
-        kind = type(callback).__name__
-        seen[kind] = seen.get(kind, 0) + 1
-        yield f"{kind}.{seen[kind]}", callback
