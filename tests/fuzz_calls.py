@@ -618,7 +618,7 @@ FORMS = [
     lambda rng, array: np.asfortranarray(array),
     lambda rng, array: array.T,
     lambda rng, array: read_only(array),
-    lambda rng, array: misaligned(array) if array.nbytes > 1 else array,
+    lambda rng, array: misaligned(array) if array.size and array.itemsize > 1 else array,
     lambda rng, array: np.broadcast_to(array.reshape(-1)[0], array.shape) if array.size else array,
     lambda rng, array: array.tolist(),
     lambda rng, array: memoryview(array) if array.ndim else None,
