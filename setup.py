@@ -35,7 +35,9 @@ if SANITIZE:
     CFLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
     LDFLAGS += [f"-fsanitize={SANITIZE}"]
     if "undefined" in SANITIZE:
-        CFLAGS += ["-fno-sanitize-recover=undefined"]
+        # Sizes that overflow, and numbers that no integer can hold, are to be seen.
+        CFLAGS += ["-fno-wrapv", "-fsanitize=float-cast-overflow"]
+        CFLAGS += ["-fno-sanitize-recover=undefined,float-cast-overflow"]
 
 if platform.machine().lower() in ("x86_64", "amd64"):
     ISAS = {

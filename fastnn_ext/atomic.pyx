@@ -89,6 +89,8 @@ def assign(list copies, list entries=None, list attributes=None):
             raise ValueError(f"an array of shape {source.shape} cannot be copied into one of {destination.shape}")
         if not destination.flags.writeable:
             raise ValueError("the array that is copied to is read-only")
+        if np.may_share_memory(destination, source):
+            raise ValueError("an array cannot be copied into memory that it lies in")
         views.append((memoryview(destination), memoryview(source)))
     # What was there before is kept until the end: it comes back if something cannot be assigned, and the code that
     # runs where an object goes does not run before.

@@ -405,6 +405,8 @@ cdef object checked(str name, object array, int ndim, object dtype):
         raise TypeError(f"{name} must be {dtype}, as a is, got {array.dtype}")
     if array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
+    if not array.flags.aligned:
+        raise ValueError(f"{name} must be aligned")
     if any(stride < 0 or stride % array.itemsize for stride in array.strides):
         raise ValueError(f"{name} must have non-negative strides of whole elements, got {array.strides} bytes")
     return array
@@ -443,7 +445,7 @@ def gemm(a, b, *, bias=None, bint transpose_a=False, bint transpose_b=False, out
     Parameters
     ----------
     a : ndarray of float32 or float64, shape (m, k) or (batch, m, k)
-        With any non-negative strides.
+        With any non-negative strides; aligned, as all arrays here.
     b : ndarray, shape (k, n) or (batch, k, n)
         As many dimensions as `a`; a batch of 1 in either is used for all products.
     bias : ndarray, shape (n,), optional
@@ -451,7 +453,7 @@ def gemm(a, b, *, bias=None, bint transpose_a=False, bint transpose_b=False, out
     transpose_a, transpose_b : bool, default False
         `a` is given as (..., k, m), or `b` as (..., n, k).
     out : ndarray, shape (m, n) or (batch, m, n), optional
-        Where C goes; its columns lie side by side. It must not overlap the operands.
+        Where C goes; its columns lie side by side. It must not overlap the other arrays.
     accumulate : bool, default False
         Add to what `out` holds.
     activation, activation_grad : str, optional
@@ -471,7 +473,7 @@ def gemm(a, b, *, bias=None, bint transpose_a=False, bint transpose_b=False, out
     TypeError
         If an argument is not an array of the dtype of `a`, which must be float32 or float64.
     ValueError
-        If shapes or strides do not fit.
+        If shapes or strides do not fit, or arrays overlap.
     """
     cdef fnn_op op, pack
     cdef int64_t size
@@ -529,7 +531,7 @@ def gemm(a, b, *, bias=None, bint transpose_a=False, bint transpose_b=False, out
             raise ValueError(f"saved must have shape {shape} and strides {out.strides}, "
                              f"got {saved.shape} and {saved.strides}")
         op.buf[4] = data(saved)
-    for name, array in (("a", a), ("b", b), ("bias", bias)):
+    for name, array in (("a", a), ("b", b), ("bias", bias), ("saved", saved)):
         if array is not None and np.may_share_memory(array, out):
             raise ValueError(f"out must not overlap {name}")
     op.dtype = 0 if dtype == np.float32 else 1

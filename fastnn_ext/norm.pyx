@@ -69,7 +69,7 @@ y may be x or residual, dx and dresidual may be dy.
 """
 import math
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memcpy, memset
 
 from fastnn_ext cimport runtime
@@ -370,7 +370,7 @@ cdef int run_running(const fnn_op *op, int64_t chunk, void *scratch) noexcept no
     cdef int64_t *batches = <int64_t *> op.buf[2]
     cdef double gain = op.scalar[0]
     if batches != NULL:
-        batches[0] += 1
+        batches[0] += batches[0] < INT64_MAX
         if gain < 0:
             gain = 1.0 / batches[0]
     kernels_of(op).running(op.buf[0], op.buf[1], op.buf[3], op.buf[4], op.dim[0], op.dim[1], gain)
@@ -578,8 +578,18 @@ runtime.register_op("local_response_norm_backward", run_response_grad, prepare_r
 
 # ---- over NumPy arrays ----------------------------------------------------------------------------
 
+LARGEST = 2**46  # rows: no memory holds more
+
+
+cdef int check_count(int64_t rows) except -1:
+    if not 1 <= rows <= LARGEST:
+        raise ValueError(f"rows must be at least 1, and no more than memory holds, got {rows}")
+    return 0
+
+
 def group_pieces(int64_t rows):
     """How many pieces group norm cuts the rows of one sample into."""
+    check_count(rows)
     return ceil_div(rows, max(<int64_t> LEAST_GROUP_PIECE, ceil_div(rows, MOST_GROUP_PIECES)))
 
 
@@ -802,8 +812,7 @@ def batch_norm_finish(partial, x, double eps=1e-5):
 
 cdef int check_partial(object partial, tuple front, int64_t rows) except -1:
     cdef int dtype = check_real("partial", partial, None)
-    if rows < 1:
-        raise ValueError(f"rows must be at least 1, got {rows}")
+    check_count(rows)
     if partial.ndim != len(front) + 1 or partial.shape[:len(front)] != front or partial.size == 0:
         expected = ", ".join(map(str, front))
         raise ValueError(f"partial must have shape ({expected}, channels), got {partial.shape}")
@@ -828,9 +837,9 @@ def batch_norm_running(running_mean, running_var, mean, var, int64_t rows, momen
     cdef fnn_op op
     memset(&op, 0, sizeof(op))
     op.dtype = check_real("running_mean", running_mean, None, True)
-    if running_mean.ndim != 1 or rows < 1:
-        raise ValueError(f"running_mean must have shape (channels,) and rows be at least 1, "
-                         f"got {running_mean.shape} and {rows}")
+    if running_mean.ndim != 1:
+        raise ValueError(f"running_mean must have shape (channels,), got {running_mean.shape}")
+    check_count(rows)
     check("running_var", running_var, running_mean.dtype, running_mean.shape, True)
     check_vectors({"mean": mean, "var": var}, running_mean.dtype, running_mean.shape)
     if batches is not None:

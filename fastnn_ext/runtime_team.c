@@ -10,6 +10,9 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #include "simd/isa.h"
 
@@ -395,6 +398,40 @@ static void work(worker *w) {
     }
 }
 
+static void work_as(worker *caller, int thread) {
+    if (thread == 0) {
+        work(caller);
+    } else {
+        fnn_team *team = caller->team;
+        char *scratch = team->scratch + (size_t)thread * team->scratch_bytes;
+        worker member = {caller->program, team, NULL, 0, 0, caller->profile, scratch, thread, 0};
+        work(&member);
+    }
+}
+
+/* ThreadSanitizer does not see into libgomp: it is told that a region begins after what its caller did before, and
+ * ends after what its threads did. What gcc makes of the pragma is not looked at, as that comes before it is told. */
+#if defined(__SANITIZE_THREAD__)
+#define PASS_ON(address) __tsan_release(address)
+#define TAKE_OVER(address) __tsan_acquire(address)
+__attribute__((no_sanitize("thread")))
+#else
+#define PASS_ON(address) ((void)0)
+#define TAKE_OVER(address) ((void)0)
+#endif
+static void open_region(worker *caller, int threads) {
+#ifdef _OPENMP
+    PASS_ON(caller);
+#pragma omp parallel num_threads(threads)
+    {
+        TAKE_OVER(caller);
+        work_as(caller, omp_get_thread_num());
+        PASS_ON(caller);
+    }
+    TAKE_OVER(caller);
+#endif
+}
+
 static fnn_team *team_for(fnn_program *program, int threads) {
     fnn_team *team = program->team;
     if (!team) {
@@ -495,24 +532,12 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile
     while (threads > 1 && begin < program->end_shared && program->phases[begin].serial) begin++;
     int32_t end = threads > 1 && begin < program->end_shared ? program->end_shared : begin;
     for (int32_t p = first; p < begin && enter(&caller, p); p++) run_phase_alone(&caller, p);
-#ifdef _OPENMP
     if (begin < end && enter(&caller, begin)) {
         open_phase(team, (uint32_t)begin);
         atomic_store(&team->phase, (uint32_t)begin);
         pool.threads = threads;
-#pragma omp parallel num_threads(threads)
-        {
-            int thread = omp_get_thread_num();
-            if (thread == 0) {
-                work(&caller);
-            } else {
-                char *scratch = team->scratch + (size_t)thread * team->scratch_bytes;
-                worker member = {program, team, NULL, 0, 0, profile, scratch, thread, 0};
-                work(&member);
-            }
-        }
+        open_region(&caller, threads);
     }
-#endif
     for (int32_t p = end; p < program->n_phases && enter(&caller, p); p++) run_phase_alone(&caller, p);
     if (stopped(&caller)) return FNN_FAILED;
     program->begin = program->once;

@@ -1,4 +1,4 @@
-"""Arrays that end where memory ends: one byte further, read or written, is a segmentation fault."""
+"""Arrays that end where memory ends, a byte beyond which is a segmentation fault; and misaligned ones."""
 
 import ctypes
 import mmap
@@ -21,3 +21,11 @@ def guarded(array):
     )
     result[...] = array
     return result
+
+
+def misaligned(array):
+    """A copy of `array` that begins at an odd address."""
+    memory = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    memory[...] = array
+    assert not memory.flags.aligned
+    return memory

@@ -6,7 +6,7 @@ import pytest
 from fastnn_ext import runtime
 from fastnn_ext.gemm import gemm, packed_columns, row_parts
 
-from guarded import guarded
+from guarded import guarded, misaligned
 from reference import gemm as twin
 
 DTYPES = [np.float32, np.float64]
@@ -22,6 +22,7 @@ SHAPES = [
 ]  # fmt: skip
 # Products whose B is copied once for all chunks: with a last panel of one vector or two, and of some columns.
 LARGE = [(288, 129, 463), (301, 160, 400), (450, 535, 300)]
+SQUARE = np.ones((3, 3), np.float32)
 
 
 def integers(rng, shape, dtype, largest=4):
@@ -200,6 +201,11 @@ def test_values_that_are_not_finite_reach_the_results_that_depend_on_them(isa, b
         (lambda a: gemm(a, a.T, out=a), ValueError, "out must have shape"),
         (lambda a: gemm(a, a.T, activation="swoosh"), ValueError, "activation must be None or one of"),
         (lambda a: gemm(a, a.T, activation_grad="relu"), ValueError, "saved and activation_grad"),
+        (lambda a: gemm(misaligned(a), a.T), ValueError, "a must be aligned"),
+        (lambda a: gemm(a, misaligned(a.T)), ValueError, "b must be aligned"),
+        (lambda a: gemm(a, a.T, bias=misaligned(a[0, :3])), ValueError, "bias must be aligned"),
+        (lambda a: gemm(a, a.T, out=misaligned(a[:, :3])), ValueError, "out must be aligned"),
+        (lambda a: gemm(a, a.T, out=SQUARE, saved=SQUARE, activation_grad="relu"), ValueError, "overlap saved"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(call, error, message):

@@ -190,6 +190,32 @@ def test_two_python_threads_train_two_models_at_once():
     assert results == [alone] * 3
 
 
+def trained_lenet(state, batch=32, steps=3):
+    """LeNet-5 trained from here on: its digest, losses and outputs."""
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((batch, 1, 28, 28), dtype=np.float32), rng.integers(0, 10, batch)
+    model = fn.models.lenet5()
+    model.load_state_dict(state)
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=1e-3))
+    losses = [step(x, y) for _ in range(steps)]
+    return digest(model), losses, model(x).tobytes()
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_python_threads_with_teams_of_their_own_train_lenet_to_the_same_bits(count):
+    state = fn.models.lenet5().state_dict()
+    with fn.threads(1):
+        alone = trained_lenet(state)
+    results = []
+    with fn.threads(count):
+        workers = [threading.Thread(target=lambda: results.append(trained_lenet(state))) for _ in range(3)]
+        for w in workers:
+            w.start()
+        for w in workers:
+            w.join()
+    assert results == [alone] * 3
+
+
 def test_nothing_is_allocated_after_the_second_step():
     _model, _, step = make(width=512)
     data = list(batches(2, 512))

@@ -196,6 +196,14 @@ def test_batches_are_counted_whatever_the_momentum():
     running_mean, running_var, batches = np.zeros(3), np.ones(3), np.array(41)
     norm.batch_norm_running(running_mean, running_var, np.ones(3), np.ones(3), 2, 0.5, batches)
     assert batches == 42
+
+
+def test_the_count_of_batches_ends_at_the_largest():
+    """A file may say that there were so many; the next count was the most negative one, and so the statistics' gain."""
+    running_mean, running_var, batches = np.zeros(3), np.ones(3), np.array(2**63 - 1)
+    norm.batch_norm_running(running_mean, running_var, np.ones(3), np.ones(3), 2, None, batches)
+    assert batches == 2**63 - 1
+    np.testing.assert_array_equal(running_mean, np.full(3, 1 / (2**63 - 1)))
     np.testing.assert_array_equal(running_mean, np.full(3, 0.5))
 
 
@@ -1082,11 +1090,13 @@ REFUSED = [
     ("sums", ValueError, lambda: norm.group_norm_grad_apply(X3, X3, M, M, C, M)),
     ("x", ValueError, lambda: norm.batch_norm_grad_apply(X, X3[0], C, C, out=X3[0])),
     ("running_mean", TypeError, lambda: norm.batch_norm_running(1.0, C, C, C, 4)),
-    (
-        "running_mean",
-        ValueError,
-        lambda: norm.batch_norm_running(C, C.copy(), C.copy(), C.copy(), 0),
-    ),
+    ("rows", ValueError, lambda: norm.batch_norm_running(C, *THREE, 0)),
+    ("rows", ValueError, lambda: norm.batch_norm_running(C, *THREE, 2**62)),
+    ("rows", ValueError, lambda: norm.batch_norm_grad_finish(P, 2**63 - 1)),
+    ("rows", ValueError, lambda: norm.group_norm_grad_params(P[None], 2**63 - 1)),
+    ("rows", ValueError, lambda: norm.group_norm_grad_finish(P[None], 2**62, 2)),
+    ("rows", ValueError, lambda: norm.group_pieces(0)),
+    ("rows", ValueError, lambda: norm.group_pieces(2**63 - 1)),
     ("running_var", ValueError, lambda: norm.batch_norm_running(C, C, C.copy(), C.copy(), 4)),
     ("momentum", ValueError, lambda: norm.batch_norm_running(C, *THREE, 4, 1.5)),
     ("momentum", ValueError, lambda: norm.batch_norm_running(C, *THREE, 4, math.nan)),

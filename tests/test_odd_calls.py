@@ -1,18 +1,21 @@
 """Odd values for every size and number of a public call: a result, or an error that names the argument."""
 
 import inspect
+import os
 import time
 import warnings
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn, optim
 
+SEED = int(os.environ.get("FASTNN_FUZZ_SEED", 1_000_000))
+COUNT = int(os.environ.get("FASTNN_FUZZ_COUNT", 20_000))
 IMAGES = np.ones((2, 4, 6, 6), np.float32)
 SEQUENCES = np.ones((2, 4, 9), np.float32)
 ROWS = np.ones((3, 4), np.float32)
@@ -141,6 +144,17 @@ def test_huge_numbers_give_a_result_or_an_error_that_names_the_argument(name):
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_odd_values_give_a_result_or_an_error_that_names_the_argument(name, data):
+    argument = data.draw(st.sampled_from(CALLS[name][1]))
+    check(name, argument, data.draw(VALUES))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLS)
+@seed(SEED)
+@settings(max_examples=1 + COUNT // len(CALLS), deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_many_odd_values_give_a_result_or_an_error_that_names_the_argument(name, data):
+    """FASTNN_FUZZ_SEED and FASTNN_FUZZ_COUNT, over all calls, name other values, or more."""
     argument = data.draw(st.sampled_from(CALLS[name][1]))
     check(name, argument, data.draw(VALUES))
 

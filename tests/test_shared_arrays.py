@@ -10,6 +10,8 @@ import pytest
 import fastnn as fn
 from fastnn import nn, optim
 
+from guarded import misaligned
+
 
 def run_apart(code, **environment):
     """Run code in a process of its own, as it may crash; what it printed."""
@@ -114,13 +116,6 @@ def test_an_argument_cannot_be_resized_while_python_runs_in_a_program():
     f = fn.trace(lambda value: spoil(value) + value)
     np.testing.assert_array_equal(f(x), np.full((64, 8), 2.0))
     assert errors
-
-
-def misaligned(array):
-    memory = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
-    memory[...] = array
-    assert not memory.flags.aligned
-    return memory
 
 
 def test_misaligned_labels_are_copied_as_misaligned_numbers_are():

@@ -220,7 +220,7 @@ INLINE vec vlog(vec x) {
     vmask tiny = vlt(x, vset(MIN_NORMAL));
     vec scaled = vsel(tiny, x * vset((real)0x1p54), x);
     /* Bits above the mantissa's of `i` count the binades from sqrt(1/2) on. */
-    veci i = vasi(scaled) - viset(SQRT_HALF_BITS);
+    veci i = vidiff(vasi(scaled), viset(SQRT_HALF_BITS));
     vec k = vitof(i >> MANTISSA_BITS) - vsel(tiny, vset(54), vzero());
     vec f = vasf((i & viset(((ireal)1 << MANTISSA_BITS) - 1)) + viset(SQRT_HALF_BITS)) - vset(1);
     vec s = f / (f + vset(2)), square = s * s, half = f * f * vset((real)0.5);

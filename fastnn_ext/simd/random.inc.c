@@ -102,7 +102,7 @@ INLINE double portable_log(double x) {
     int64_t bits, e;
     memcpy(&bits, &x, sizeof bits);
     e = (bits - 0x3fe6a09e667f3bcd) >> 52; /* the bits of sqrt(1/2): m is in [sqrt(1/2), sqrt(2)) */
-    bits -= e << 52;
+    bits -= e * ((int64_t)1 << 52);
     double m, series = 0;
     memcpy(&m, &bits, sizeof m);
     double s = (m - 1) / (m + 1), s2 = s * s;

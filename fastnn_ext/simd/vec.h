@@ -19,6 +19,7 @@
  *   vtoi(x)                  integer value of an already rounded x in that range
  *   vitof(i)                 back to real, same range
  *   vasi(v) vasf(i)          the bits, reinterpreted; + - & | ^ << >> work on veci (>> is arithmetic)
+ *   vidiff(i, j)             i - j, where it may wrap
  *   vzip_low(a, b)           a0 b0 a1 b1 ... of the lower halves of a and b; vzip_high of the upper
  *   vload16(p, step)         16 bytes each from p, p + step, p + 2 step, ...; vstore16(p, step, v) writes so
  *   vtranspose16(v)          LANE vectors, seen as columns of LANE x LANE blocks of 16 bytes' width: each
@@ -56,6 +57,8 @@ typedef float vec_f32 __attribute__((vector_size(VEC_BYTES)));
 typedef double vec_f64 __attribute__((vector_size(VEC_BYTES)));
 typedef int32_t veci_f32 __attribute__((vector_size(VEC_BYTES)));
 typedef int64_t veci_f64 __attribute__((vector_size(VEC_BYTES)));
+typedef uint32_t vecw_f32 __attribute__((vector_size(VEC_BYTES)));
+typedef uint64_t vecw_f64 __attribute__((vector_size(VEC_BYTES)));
 typedef float vecu_f32 __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias));
 typedef double vecu_f64 __attribute__((vector_size(VEC_BYTES), aligned(8), may_alias));
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -122,6 +125,7 @@ typedef veci_f64 vmask_f64;
 #define vasi NAME(vasi)
 #define vasf NAME(vasf)
 #define viset NAME(viset)
+#define vidiff NAME(vidiff)
 #define vzip_low NAME(vzip_low)
 #define vzip_high NAME(vzip_high)
 #define vload16 NAME(vload16)
@@ -138,24 +142,47 @@ INLINE void vstore(real *p, vec v) { *(vecu *)p = v; }
 INLINE veci vasi(vec v) { return (veci)v; }
 INLINE vec vasf(veci i) { return (vec)i; }
 INLINE veci viset(ireal x) { return x - (veci){0}; }
+INLINE veci vidiff(veci i, veci j) { return (veci)((NAME(vecw))i - (NAME(vecw))j); }
 INLINE vec vneg(vec v) { return -v; }
 
-#if defined(__AVX512F__)
-
+#undef V512
+#undef V512M
+#undef TAIL
 #if REAL_IS_FLOAT
 #define V512(op) _mm512_##op##_ps
 #define V512M(op) _mm512_##op##_ps_mask
-#define FNN_TAIL(n) ((__mmask16)((1u << (n)) - 1u))
+#define TAIL(n) ((__mmask16)((1u << (n)) - 1u))
 #else
-#undef V512
-#undef V512M
-#undef FNN_TAIL
 #define V512(op) _mm512_##op##_pd
 #define V512M(op) _mm512_##op##_pd_mask
-#define FNN_TAIL(n) ((__mmask8)((1u << (n)) - 1u))
+#define TAIL(n) ((__mmask8)((1u << (n)) - 1u))
 #endif
-INLINE vec vload_n(const real *p, int n) { return V512(maskz_loadu)(FNN_TAIL(n), p); }
-INLINE void vstore_n(real *p, vec v, int n) { V512(mask_storeu)(p, FNN_TAIL(n), v); }
+
+/* gcc's sanitizers do not see what a masked instruction reads or writes: a build for them has none. */
+#if VEC_BYTES == 16 || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+INLINE vec vload_n(const real *p, int n) {
+    vec v = {0};
+    for (int i = 0; i < n; i++) v[i] = p[i];
+    return v;
+}
+INLINE void vstore_n(real *p, vec v, int n) {
+    for (int i = 0; i < n; i++) p[i] = v[i];
+}
+#elif VEC_BYTES == 64
+INLINE vec vload_n(const real *p, int n) { return V512(maskz_loadu)(TAIL(n), p); }
+INLINE void vstore_n(real *p, vec v, int n) { V512(mask_storeu)(p, TAIL(n), v); }
+#elif REAL_IS_FLOAT
+INLINE __m256i tail_f32(int n) { return (__m256i)(viset(n) > (veci){0, 1, 2, 3, 4, 5, 6, 7}); }
+INLINE vec vload_n(const real *p, int n) { return _mm256_maskload_ps(p, tail_f32(n)); }
+INLINE void vstore_n(real *p, vec v, int n) { _mm256_maskstore_ps(p, tail_f32(n), v); }
+#else
+INLINE __m256i tail_f64(int n) { return (__m256i)(viset(n) > (veci){0, 1, 2, 3}); }
+INLINE vec vload_n(const real *p, int n) { return _mm256_maskload_pd(p, tail_f64(n)); }
+INLINE void vstore_n(real *p, vec v, int n) { _mm256_maskstore_pd(p, tail_f64(n), v); }
+#endif
+
+#if defined(__AVX512F__)
+
 INLINE vec vfma(vec a, vec b, vec c) { return V512(fmadd)(a, b, c); }
 INLINE void vaccumulate(vec *c, vec a, vec b) { *c = vfma(a, b, *c); }
 INLINE vmask vlt(vec a, vec b) { return V512M(cmp)(a, b, _CMP_LT_OQ); }
@@ -196,20 +223,12 @@ INLINE vmask vmor(vmask a, vmask b) { return a | b; }
 
 #if defined(__AVX2__)
 #if REAL_IS_FLOAT
-INLINE veci NAME(tail_mask)(int n) {
-    return viset(n) > (veci){0, 1, 2, 3, 4, 5, 6, 7};
-}
-INLINE vec vload_n(const real *p, int n) { return _mm256_maskload_ps(p, (__m256i)NAME(tail_mask)(n)); }
-INLINE void vstore_n(real *p, vec v, int n) { _mm256_maskstore_ps(p, (__m256i)NAME(tail_mask)(n), v); }
 INLINE vec vfma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE void vaccumulate(vec *c, vec a, vec b) { __asm__("vfmadd231ps %2, %1, %0" : "+x"(*c) : "x"(a), "x"(b)); }
 INLINE vec vsqrt(vec a) { return _mm256_sqrt_ps(a); }
 INLINE vec vmax(vec a, vec b) { return vsel(visnan(a), a, _mm256_max_ps(a, b)); }
 INLINE vec vmin(vec a, vec b) { return vsel(visnan(a), a, _mm256_min_ps(a, b)); }
 #else
-INLINE veci NAME(tail_mask)(int n) { return viset(n) > (veci){0, 1, 2, 3}; }
-INLINE vec vload_n(const real *p, int n) { return _mm256_maskload_pd(p, (__m256i)NAME(tail_mask)(n)); }
-INLINE void vstore_n(real *p, vec v, int n) { _mm256_maskstore_pd(p, (__m256i)NAME(tail_mask)(n), v); }
 INLINE vec vfma(vec a, vec b, vec c) { return _mm256_fmadd_pd(a, b, c); }
 INLINE void vaccumulate(vec *c, vec a, vec b) { __asm__("vfmadd231pd %2, %1, %0" : "+x"(*c) : "x"(a), "x"(b)); }
 INLINE vec vsqrt(vec a) { return _mm256_sqrt_pd(a); }
@@ -219,14 +238,6 @@ INLINE vec vmin(vec a, vec b) { return vsel(visnan(a), a, _mm256_min_pd(a, b)); 
 
 #else /* plain C, SSE2, NEON: 16 bytes */
 
-INLINE vec vload_n(const real *p, int n) {
-    vec v = {0};
-    for (int i = 0; i < n; i++) v[i] = p[i];
-    return v;
-}
-INLINE void vstore_n(real *p, vec v, int n) {
-    for (int i = 0; i < n; i++) p[i] = v[i];
-}
 #if defined(__ARM_FEATURE_FMA)
 INLINE vec vfma(vec a, vec b, vec c) {
     vec r;

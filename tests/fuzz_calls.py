@@ -1,0 +1,725 @@
+"""Random calls of every function of fastnn_ext, each named by a seed; test_native_calls.py makes them.
+
+Most arguments fit, in sizes drawn at random; some are odd: other dtypes, layouts and shapes, arrays that overlap or may
+not be written to, numbers that no size can be. What a call must do (`check`):
+
+- return, or raise TypeError, ValueError, OverflowError or MemoryError, within a second of processor time;
+- where it raises, leave all arrays as they were; where it returns, all but its outputs;
+- give the same bits on another number of threads, and with arrays that lie apart where those given overlap.
+"""
+
+import importlib
+import pkgutil
+import random
+import time
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+import fastnn  # noqa: F401  (registers all drivers)
+import fastnn_ext
+
+from guarded import misaligned
+
+F4 = np.float32
+NATIVE = {
+    name: importlib.import_module(f"fastnn_ext.{name}") for _, name, _ in pkgutil.iter_modules(fastnn_ext.__path__)
+}
+runtime = NATIVE["runtime"]
+ALLOWED = (TypeError, ValueError, OverflowError, MemoryError)
+SECONDS = 1.0
+# No size from 2**24 to 2**42: it may be right, and take the machine's memory.
+ODD_NUMBERS = [
+    0, 1, -1, 7, 2**43, 2**53, 2**62, 2**63 - 1, 2**63, -(2**63), 2.5, 0.0, -1.0, 1e300, -1e300, 1e-300, float("nan"),
+    float("inf"), -float("inf"), True, False, np.int64(3), np.float32(0.5), np.bool_(True), 3 + 4j,
+]  # fmt: skip
+ODD_OBJECTS = [
+    None, "x", "relu", "mean", b"x", (), [], {}, object, object(), lambda: 1, range(4), slice(3), memoryview(b"abc"),
+]  # fmt: skip
+ODD_DTYPES = "f2 f4 f8 >f4 >f8 g i1 i4 i8 >i8 u1 u8 ? c8 O S3 U2 M8[s]".split()
+SPECIAL = [float("nan"), float("inf"), -float("inf"), -0.0, 0.0, 1e-45, -1e-40, 3e38, -3e38, 1e19, 1.0]
+
+
+class Usual:
+    """Where the arguments of a call come from: here they are the same each time, and none is left out."""
+
+    dtype = F4
+
+    def __init__(self, seed=0):
+        self.numbers = np.random.default_rng(seed)
+
+    def size(self, usual, most=80):
+        return usual
+
+    def choice(self, usual, *others):
+        return usual
+
+    def maybe(self, value):
+        return value
+
+    def real(self, *shape):
+        return self.numbers.standard_normal(shape).astype(self.dtype)
+
+    def positive(self, *shape):
+        return np.asarray(np.abs(self.real(*shape)) + 1, self.dtype)
+
+    def integers(self, low, high, shape, dtype):
+        return self.numbers.integers(low, high, shape, dtype)
+
+
+class Drawn(Usual):
+    """Arguments drawn at random."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.random = random.Random(seed)
+        self.dtype = self.random.choice((np.float32, np.float64))
+
+    def size(self, usual, most=80):
+        return self.random.randint(1, min(most, self.random.choice((usual, 9, 9, 9, 34, most))))
+
+    def choice(self, usual, *others):
+        return self.random.choice((usual, *others))
+
+    def maybe(self, value):
+        return value if self.random.random() < 0.6 else None
+
+    def real(self, *shape):
+        array = super().real(*shape)
+        if array.size and self.random.random() < 0.1:
+            array.flat[self.numbers.integers(0, array.size, 4)] = self.random.choices(SPECIAL, k=4)
+        return array
+
+
+# ---- arguments that fit ---------------------------------------------------------------------------
+
+
+def kinds(draw):
+    return draw.choice("relu", *NATIVE["activation"].ACTIVATIONS)
+
+
+def gemm(draw):
+    m, n, k = draw.choice((draw.size(5), draw.size(3), draw.size(4)), (1, 700, 300), (300, 200, 300))
+    turn_a, turn_b = draw.choice(False, True), draw.choice(False, True)
+    batches = draw.choice((), (1, 1), (3, 1), (1, 3), (3, 3))
+    batch = (max(batches),) if batches else ()
+    out = draw.maybe(draw.real(*batch, m, n))
+    saved = draw.choice(None, draw.real(*batch, m, n))
+    return dict(
+        a=draw.real(*batches[:1], *((k, m) if turn_a else (m, k))),
+        b=draw.real(*batches[1:], *((n, k) if turn_b else (k, n))), bias=draw.maybe(draw.real(n)), transpose_a=turn_a,
+        transpose_b=turn_b, out=out, accumulate=out is not None and draw.choice(False, True),
+        alpha=draw.choice(0.0, 0.3), activation=draw.maybe(kinds(draw)), saved=saved,
+        activation_grad=None if saved is None else kinds(draw),
+    )  # fmt: skip
+
+
+def convolution(draw):
+    """A convolution's geometry; `padding` is that of all four sides."""
+    groups = draw.choice(1, 1, 1, 2, 5)
+    ic, oc = draw.choice((4, 3), (draw.size(4), draw.size(3)), (1, 1), (1, 2), (32, 32))
+    kernel = draw.choice((3, 3), (3, 3), (draw.size(3, 5), draw.size(3, 5)))
+    stride, dilation = draw.choice((1, 1), (1, 1), (2, 1), (3, 4)), draw.choice((1, 1), (1, 1), (2, 3))
+    padding = draw.choice((0, 0, 0, 0), (1, 1, 1, 1), (2, 0, 1, 3))
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    pads = [padding[0] + padding[1], padding[2] + padding[3]]
+    ih, iw = (max(draw.size(6, 15), span - pad, 1) for span, pad in zip(spans, pads, strict=True))
+    oh, ow = (
+        (i + pad - span) // s + 1 for i, pad, span, s in zip((ih, iw), pads, spans, stride, strict=True)
+    )
+    sizes = dict(
+        n=draw.size(2, 4), ih=ih, iw=iw, ic=groups * ic, oh=oh, ow=ow, oc=groups * oc, kh=kernel[0], kw=kernel[1],
+        stride_h=stride[0], stride_w=stride[1], pad_top=padding[0], pad_left=padding[2], dilation_h=dilation[0],
+        dilation_w=dilation[1], groups=groups,
+    )  # fmt: skip
+    return sizes, dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def images(g):
+    """Shapes of x, w and y."""
+    w = (g["kh"], g["kw"], g["ic"] // g["groups"], g["oc"] // g["groups"])
+    return (g["n"], g["ih"], g["iw"], g["ic"]), (g["groups"], *w), (g["n"], g["oh"], g["ow"], g["oc"])
+
+
+def conv2d(draw):
+    g, settings = convolution(draw)
+    x, w, y = images(g)
+    return dict(
+        x=draw.real(*x), w=draw.real(*w), bias=draw.maybe(draw.real(y[3])), **settings,
+        activation=draw.maybe(kinds(draw)), alpha=draw.choice(0.0, 0.3), residual=draw.maybe(draw.real(*y)),
+        scale=draw.maybe(draw.real(y[3])), packed=draw.choice(True, False), kept=draw.choice(False, True),
+    )  # fmt: skip
+
+
+def conv2d_input_grad(draw):
+    g, settings = convolution(draw)
+    x, w, y = images(g)
+    saved = draw.maybe(draw.real(*x))
+    return dict(
+        dy=draw.real(*y), w=draw.real(*w), x_shape=x, **settings, saved=saved, alpha=draw.choice(0.0, 0.3),
+        activation_grad=None if saved is None else kinds(draw), packed=draw.choice(True, False),
+        kept=draw.choice(False, True),
+    )  # fmt: skip
+
+
+def conv2d_weight_grad(draw):
+    g, settings = convolution(draw)
+    x, w, y = images(g)
+    out, bias_out = draw.maybe(draw.real(*w)), draw.maybe(draw.real(y[3]))
+    return dict(
+        x=draw.real(*x), dy=draw.real(*y), w_shape=w, **settings, out=out, bias_out=bias_out,
+        accumulate=out is not None and bias_out is not None and draw.choice(False, True),
+        pieces=draw.choice(2, None, 1, 3, 9),
+    )  # fmt: skip
+
+
+def windows(draw, kind):
+    """Shape of x, and what a pooling is told of its windows."""
+    kernel = draw.choice((2, 2), (3, 3), (draw.size(2, 5), draw.size(2, 5)))
+    dilation = draw.choice((1, 1), (2, 3)) if kind == "max" else (1, 1)
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    padding = tuple(draw.choice(0, min(1, span // 2), span // 2) for span in spans)
+    x = (draw.size(2, 4), *(max(draw.size(6, 15), span) for span in spans), draw.size(4))
+    stride = draw.choice((2, 2), None, (1, 1), (3, 1), (7, 2))
+    settings = dict(kernel=kernel, stride=stride, padding=padding, ceil_mode=draw.choice(False, True))
+    if kind == "max":
+        return x, dict(**settings, dilation=dilation)
+    return x, dict(**settings, count_include_pad=draw.choice(True, False), divisor_override=draw.choice(None, 3))
+
+
+def loss(draw, **settings):
+    shape = draw.choice((5, 4), (draw.size(5), draw.size(4)), (7,), (), (2, 3, 4), (5000,))
+    return dict(
+        input=draw.real(*shape), target=draw.real(*shape), **settings, reduction=draw.choice("mean", "sum", "none"),
+        gradient=draw.choice(True, False),
+    )  # fmt: skip
+
+
+def bce(draw):
+    given = loss(draw)
+    shape = given["input"].shape
+    weight, pos_weight = draw.maybe(draw.real(*shape)), draw.maybe(draw.positive(*(shape[-1:] or (1,))))
+    return {**given, "target": draw.positive(*shape), "weight": weight, "pos_weight": pos_weight}
+
+
+def cross_entropy(draw):
+    rows, cols = draw.size(5), draw.size(4)
+    labels = draw.integers(0, cols, rows, np.int64)
+    labels[0] = draw.choice(labels[0], -100)
+    return dict(
+        logits=draw.real(rows, cols), labels=labels, weight=draw.maybe(draw.positive(cols)), ignore_index=-100,
+        reduction=draw.choice("mean", "sum", "none"), label_smoothing=draw.choice(0.0, 0.3),
+        gradient=draw.choice(True, False),
+    )  # fmt: skip
+
+
+def norm(draw, grouped=False):
+    """Shape of x, number of statistics of a sample, shape of statistics."""
+    rows = draw.size(5, 300)
+    if not grouped:
+        channels = draw.size(4)
+        return (rows, channels), channels, (channels,)
+    n, groups = draw.size(2, 4), draw.size(2, 5)
+    return (n, rows, groups * draw.size(2, 20)), groups, (n, groups)
+
+
+def norm_apply(draw, grouped=False, evaluation=False):
+    x, _, s = norm(draw, grouped)
+    mean, spread = ("running_mean", "running_var") if evaluation else ("mean", "invstd")
+    return dict(
+        x=draw.real(*x), **{mean: draw.real(*s), spread: draw.positive(*s)}, weight=draw.maybe(draw.real(x[-1])),
+        bias=draw.maybe(draw.real(x[-1])), **dict(eps=draw.choice(1e-5, 0.0)) if evaluation else {},
+        residual=draw.maybe(draw.real(*x)), activation=draw.maybe(kinds(draw)), alpha=draw.choice(None, 0.3),
+        out=draw.maybe(draw.real(*x)),
+    )  # fmt: skip
+
+
+def norm_grad(draw, grouped=False, apply=False):
+    x, groups, s = norm(draw, grouped)
+    y = draw.maybe(draw.real(*x))
+    given = dict(
+        dy=draw.real(*x), x=draw.real(*x), mean=draw.real(*s), invstd=draw.positive(*s), y=y,
+        activation=None if y is None else kinds(draw), alpha=draw.choice(None, 0.3),
+    )  # fmt: skip
+    if not apply:
+        return given
+    sums = draw.maybe(draw.real(*s[:-1], 2, groups))
+    more = dict(residual=draw.choice(True, False), out=draw.maybe(draw.real(*x)))
+    return {**given, "weight": draw.maybe(draw.real(x[-1])), "sums": sums, **more}
+
+
+def partial(draw, grouped=False):
+    x, groups, _ = norm(draw, grouped)
+    module = NATIVE["norm"]
+    x = draw.real(*x)
+    return (module.group_norm_stats if grouped else module.batch_norm_stats)(x), x, groups
+
+
+def group_grad(draw, finish=False):
+    x, groups, _ = norm(draw, True)
+    given = dict(partial=NATIVE["norm"].group_norm_stats(draw.real(*x)), rows=x[1])
+    return {**given, "groups": groups, "weight": draw.maybe(draw.real(x[2]))} if finish else given
+
+
+def batch_norm_running(draw):
+    c = draw.size(4)
+    return dict(
+        running_mean=draw.real(c), running_var=draw.positive(c), mean=draw.real(c), var=draw.positive(c),
+        rows=draw.size(5), momentum=draw.choice(0.1, 0.0, 1.0, None), batches=np.array(draw.choice(0, 7, 2**62)),
+    )  # fmt: skip
+
+
+def layer_norm(draw, backward=False, params=False):
+    x = (draw.size(5, 300), draw.size(4))
+    if not backward and not params:
+        return dict(
+            x=draw.real(*x), weight=draw.maybe(draw.real(x[1])), bias=draw.maybe(draw.real(x[1])),
+            eps=draw.choice(1e-5, 0.0), out=draw.maybe(draw.real(*x)),
+        )  # fmt: skip
+    given = dict(dy=draw.real(*x), x=draw.real(*x), mean=draw.real(x[0]), invstd=draw.positive(x[0]))
+    return given if params else {**given, "weight": draw.maybe(draw.real(x[1])), "out": draw.maybe(draw.real(*x))}
+
+
+def response_norm(draw, backward=False):
+    x = (draw.size(5), draw.size(4))
+    settings = dict(size=draw.choice(3, 1, 2, 5, 50), alpha=draw.choice(1e-4, 1.0), beta=draw.choice(0.75, 1.0, 0.5))
+    if backward:
+        settings.update(dy=draw.real(*x), base=draw.positive(*x))
+    else:
+        settings.update(k=draw.choice(1.0, 2.0))
+    return dict(x=draw.real(*x), **settings, out=draw.maybe(draw.real(*x)))
+
+
+def optimizer(draw, *states):
+    n = draw.size(7, 9000)
+    hyper = np.ones(8) / 2
+    hyper[4:6] = draw.choice((0.5, 0.5), (0, 0), (3, 3))
+    states = {name: np.abs(draw.real(n)) if name.startswith("v") else draw.real(n) for name in states}
+    given = dict(param=draw.real(n), grad=draw.real(n), **states, hyper=hyper, maximize=draw.choice(False, True))
+    if "vmax" in given:
+        return {**given, "vmax": draw.maybe(given["vmax"]), "decoupled": draw.choice(False, True)}
+    return {**given, "nesterov": draw.choice(False, True)}
+
+
+def elementwise(draw):
+    return draw.real(*draw.choice((5, 4), (draw.size(5), draw.size(4)), (), (7,), (2, 3, 4), (2, 3, 2, 3), (5000,)))
+
+
+def reduction(draw):
+    x = elementwise(draw)
+    axis = draw.choice(1 if x.ndim > 1 else 0, None, -1, 0) if x.ndim else None
+    pieces = draw.choice(2, 1, 1, 7)
+    shape = () if axis is None else tuple(np.delete(x.shape, axis))
+    at = 0 if axis is None else axis % x.ndim
+    out = draw.maybe(draw.real(*shape[:at], *[pieces] * (pieces > 1), *shape[at:]))
+    kind = draw.choice("sum", *NATIVE["reduce"].REDUCE)
+    return dict(
+        kind=kind, x=x, axis=axis, out=out, accumulate=out is not None and draw.choice(False, True), pieces=pieces
+    )
+
+
+def activation(draw):
+    x = elementwise(draw)
+    return dict(kind=kinds(draw), x=x, alpha=draw.choice(0.0, None, 0.3), out=draw.maybe(draw.real(*x.shape)))
+
+
+def softmax_backward(draw):
+    shape = draw.size(5), draw.size(4)
+    return dict(dy=draw.real(*shape), y=draw.real(*shape), log=draw.choice(False, True))
+
+
+def triad(draw):
+    n = draw.size(9, 9000)
+    return dict(**{name: draw.real(n).astype(F4) for name in ("y", "x", "z")}, s=1.0)
+
+
+def similar(draw, *names, **settings):
+    x = elementwise(draw)
+    return {**{name: draw.real(*x.shape) for name in names}, **settings}
+
+
+#: By "module.function": what draws arguments that fit, by name.
+CALLS = {
+    "conv2d.weight_grad_pieces": lambda draw: convolution(draw)[0],
+    "conv2d.packed_elements": lambda draw: dict(**convolution(draw)[0], kind=draw.choice(0, 1)),
+    "conv2d.conv2d": conv2d,
+    "conv2d.conv2d_input_grad": conv2d_input_grad,
+    "conv2d.conv2d_weight_grad": conv2d_weight_grad,
+    "gemm.row_parts": lambda draw: dict(n=draw.size(4, 9000), k=draw.size(5, 9000), itemsize=draw.choice(4, 8)),
+    "gemm.packed_columns": lambda draw: dict(
+        m=draw.size(4, 900), n=draw.size(4, 900), k=draw.size(5, 900), itemsize=draw.choice(4, 8)
+    ),
+    "gemm.gemm": gemm,
+    "loss.softmax": lambda draw: dict(x=draw.real(draw.size(5), draw.size(4)), log=draw.choice(False, True)),
+    "loss.softmax_backward": softmax_backward,
+    "loss.cross_entropy": cross_entropy,
+    "loss.mse": loss,
+    "loss.l1": loss,
+    "loss.smooth_l1": lambda draw: loss(draw, beta=draw.choice(1.0, 0.0, 3.0)),
+    "loss.huber": lambda draw: loss(draw, delta=draw.choice(1.0, 0.3)),
+    "loss.bce_with_logits": bce,
+    "machine.multiply_add": lambda draw: dict(start=1.0, a=0.5, b=0.5, rounds=draw.size(10)),
+    "machine.triad": lambda draw: triad(draw),
+    "norm.group_pieces": lambda draw: dict(rows=draw.size(100, 9000)),
+    "norm.batch_norm_stats": lambda draw: dict(x=draw.real(*norm(draw)[0])),
+    "norm.batch_norm_finish": lambda draw: dict(zip(("partial", "x"), partial(draw), strict=False), eps=1e-5),
+    "norm.batch_norm_running": batch_norm_running,
+    "norm.batch_norm_invstd": lambda draw: dict(var=draw.positive(draw.size(4)), eps=1e-5),
+    "norm.batch_norm_apply": norm_apply,
+    "norm.batch_norm_eval": lambda draw: norm_apply(draw, evaluation=True),
+    "norm.batch_norm_grad_stats": norm_grad,
+    "norm.batch_norm_grad_finish": lambda draw: dict(partial=partial(draw)[0], rows=draw.size(5)),
+    "norm.batch_norm_grad_apply": lambda draw: norm_grad(draw, apply=True),
+    "norm.group_norm_stats": lambda draw: dict(x=draw.real(*norm(draw, True)[0])),
+    "norm.group_norm_finish": lambda draw: dict(
+        zip(("partial", "x", "groups"), partial(draw, True), strict=True), eps=1e-5
+    ),
+    "norm.group_norm_apply": lambda draw: norm_apply(draw, True),
+    "norm.group_norm_grad_stats": lambda draw: norm_grad(draw, True),
+    "norm.group_norm_grad_params": group_grad,
+    "norm.group_norm_grad_finish": lambda draw: group_grad(draw, finish=True),
+    "norm.group_norm_grad_apply": lambda draw: norm_grad(draw, True, apply=True),
+    "norm.layer_norm": layer_norm,
+    "norm.layer_norm_backward": lambda draw: layer_norm(draw, backward=True),
+    "norm.layer_norm_grad_params": lambda draw: layer_norm(draw, params=True),
+    "norm.local_response_norm": response_norm,
+    "norm.local_response_norm_backward": lambda draw: response_norm(draw, True),
+    "reduce.reduce": reduction,
+    "runtime.set_isa": lambda draw: dict(name=draw.choice("baseline", *runtime.available_isas())),
+    "runtime.signature": lambda draw: dict(name=draw.choice("gemm", "copy")),
+    "runtime.set_num_threads": lambda draw: dict(n=draw.choice(2, 1, 3)),
+    "watch.version_of": lambda draw: dict(cls=draw.choice(dict, int)),
+}
+
+
+# ---- methods, and what takes arrays in lists --------------------------------------------------------
+
+CLASSES = 3
+
+
+def plan_of(columns=257, batch=40):
+    """Of x (N, columns), max(x, 0), and of labels (N,) nothing but that they are looked at."""
+    relu = NATIVE["activation"].ACTIVATIONS.index("relu")
+    op = ("activation", 0, [("output", 0, 0), ("input", 0, 0)], [(0, columns), relu], [0.0], None)
+    x, labels = ("x", 0, [(0, 1), columns]), ("target", 2, [(0, 1)], CLASSES, -100)
+    return NATIVE["plan"].Plan([op], [(0, 1)], 1, 64, [], [x, labels], [(0, [(0, 1), columns])], batch)
+
+
+PLAN = plan_of()
+ROUTE = NATIVE["plan"].Route(NATIVE["watch"].Watch([], []), PLAN, {1, 2, 7, 40}, None)
+
+
+def batch_of(draw):
+    n = draw.size(2, 40)
+    x = Usual.real(draw, n, 257).astype(F4)
+    return dict(x=x, target=draw.integers(0, CLASSES, n, np.int64))
+
+
+def profiled(x, target, events):
+    PLAN.start_profile(events)
+    try:
+        PLAN.run(x, target)
+        return len(PLAN.profile_events()) <= events
+    finally:
+        PLAN.stop_profile()
+
+
+def specified(name, dtype, dims, limit, ignore):
+    return NATIVE["plan"].Spec(name, dtype, dims, limit, ignore).describe()
+
+
+def commit(destination, source, key):
+    entries = {}
+    NATIVE["atomic"].commit([(destination, source)], [(entries, key, 1)])
+    return list(entries)
+
+
+#: As CALLS, with the function that is called. What a Plan is made of is not drawn: it is its maker's word.
+METHODS = {
+    "plan.Plan.run": (lambda x, target: PLAN.run(x, target), batch_of),
+    "plan.Plan.try_run": (lambda x, target: PLAN.try_run(x, target), batch_of),
+    "plan.Plan.phases": (lambda batch: len(PLAN.phases(batch)), lambda draw: dict(batch=draw.size(2, 40))),
+    "plan.Plan.start_profile": (profiled, lambda draw: dict(**batch_of(draw), events=draw.size(5))),
+    "plan.Route": (lambda x, target: ROUTE((x, target)), batch_of),
+    "plan.Spec": (specified, lambda draw: dict(name="x", dtype=0, dims=[(0, 1), 5], limit=0, ignore=-1)),
+    "atomic.commit": (commit, lambda draw: dict(**similar(draw, "destination", "source"), key="a")),
+}
+#: Arguments that a call writes to, by name; some names are outputs in some functions alone.
+OUTPUTS = {"out", "bias_out", "param", "momentum_buffer", "v", "vmax", "state", "batches", "destination"}
+OUTPUTS_OF = {
+    "machine.triad": {"y"}, "optimizer.adam": {"m"}, "optimizer.tick": {"hyper"},
+    "norm.batch_norm_running": {"running_mean", "running_var"},
+}  # fmt: skip
+
+
+def function_of(name):
+    if name in METHODS:
+        return METHODS[name][0]
+    module, function = name.split(".")
+    return getattr(NATIVE[module], function)
+
+
+def arguments(name, draw):
+    return (METHODS[name][1] if name in METHODS else CALLS[name])(draw)
+
+
+# ---- odd arguments ----------------------------------------------------------------------------------
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def strided(rng, array):
+    if array.ndim == 0:
+        return array
+    axis = rng.randrange(array.ndim)
+    return np.repeat(array, 2, axis)[(slice(None),) * axis + (slice(None, None, 2),)]
+
+
+def reversed_(rng, array):
+    axis = rng.randrange(array.ndim) if array.ndim else None
+    return np.flip(array, axis)
+
+
+def resized(rng, array):
+    if array.ndim == 0:
+        return array.reshape(1)
+    shape, axis = list(array.shape), rng.randrange(array.ndim)
+    change = rng.choice(("zero", "less", "more", "one", "drop", "add", "flat", "swap"))
+    if change == "drop":
+        return array.take(0, axis) if shape[axis] else array
+    if change == "add":
+        return np.expand_dims(array, axis)
+    if change == "flat":
+        return array.reshape(-1).copy()
+    if change == "swap":
+        return np.ascontiguousarray(array.swapaxes(0, -1))
+    shape[axis] = {"zero": 0, "less": shape[axis] // 2, "more": shape[axis] + rng.randint(1, 5), "one": 1}[change]
+    return np.resize(array, shape)
+
+
+def special(rng, array):
+    array = array.copy()
+    if array.size == 0:
+        return array
+    values = SPECIAL if array.dtype.kind == "f" else [np.iinfo(array.dtype).min, np.iinfo(array.dtype).max, 0, 3, 100]
+    for _ in range(rng.choice((1, 3, array.size))):
+        array.flat[rng.randrange(array.size)] = rng.choice(values)
+    return array
+
+
+def huge(rng, array):
+    """More elements than any memory holds, all in one place."""
+    element = array.reshape(-1)[:1] if array.size else np.zeros(1, array.dtype)
+    shape = list(array.shape) or [1]
+    shape[rng.randrange(len(shape))] = 2**43
+    return np.broadcast_to(element, shape)
+
+
+def subclass(rng, array):
+    kind = rng.choice(("masked", "matrix", "record", "own"))
+    if kind == "masked":
+        return np.ma.masked_array(array, mask=np.zeros(array.shape, bool))
+    if kind == "matrix":
+        return array.view(np.matrix) if array.ndim == 2 else array
+    if kind == "record":
+        return array.view(np.recarray)
+    return array.view(type("Own", (np.ndarray,), {}))
+
+
+def as_dtype(rng, array):
+    with np.errstate(all="ignore"):
+        return np.nan_to_num(array).astype(rng.choice(ODD_DTYPES))
+
+
+FORMS = [
+    strided, reversed_, resized, resized, special, special, huge, subclass, as_dtype, as_dtype,
+    lambda rng, array: np.asfortranarray(array),
+    lambda rng, array: array.T,
+    lambda rng, array: read_only(array),
+    lambda rng, array: misaligned(array) if array.size and array.itemsize > 1 else array,
+    lambda rng, array: np.broadcast_to(array.reshape(-1)[0], array.shape) if array.size else array,
+    lambda rng, array: array.tolist(),
+    lambda rng, array: memoryview(array) if array.ndim else None,
+]  # fmt: skip
+
+
+def odd_number(rng):
+    small = rng.randint(-3, 70)
+    return rng.choice((rng.choice(ODD_NUMBERS), small, small, 2 ** rng.randint(43, 70), -(2 ** rng.randint(0, 70))))
+
+
+def odd_value(rng):
+    kind = rng.random()
+    if kind < 0.5:
+        return odd_number(rng)
+    if kind < 0.7:
+        return tuple(odd_number(rng) for _ in range(rng.choice((1, 2, 2, 4, 4, 5))))
+    if kind < 0.75:
+        return [odd_number(rng) for _ in range(rng.choice((2, 4)))]
+    if kind < 0.85:
+        return np.zeros(rng.choice(((), (0,), (1,), (5, 4), (0, 4), (2, 0, 3, 4), (3, 3, 3))), rng.choice(ODD_DTYPES))
+    return rng.choice(ODD_OBJECTS)
+
+
+def changed(rng, value):
+    """A value like this one, of which a part is odd."""
+    if isinstance(value, np.ndarray) and rng.random() < 0.8:
+        return rng.choice(FORMS)(rng, value)
+    if isinstance(value, tuple) and value and rng.random() < 0.6:
+        place = rng.randrange(len(value))
+        return (*value[:place], odd_number(rng), *value[place + 1 :])
+    return odd_value(rng)
+
+
+def overlapping(rng, given):
+    """Two arrays of the call laid into one memory; the same place, or some elements apart."""
+    names = [name for name, value in given.items() if isinstance(value, np.ndarray) and value.size]
+    if len(names) < 2:
+        return {}
+    first, second = rng.sample(names, 2)
+    a, b = given[first], given[second]
+    if a.dtype != b.dtype:
+        return {}
+    shift = rng.choice((0, 0, 1, rng.randint(1, 64), a.size // 2, a.size - 1, a.size))
+    memory = np.zeros(max(a.size, shift + b.size), a.dtype)
+    memory[: a.size] = a.reshape(-1)
+    memory[shift : shift + b.size] = b.reshape(-1)
+    return {first: memory[: a.size].reshape(a.shape), second: memory[shift : shift + b.size].reshape(b.shape)}
+
+
+class Call(NamedTuple):
+    """What a seed stands for."""
+
+    name: str
+    arguments: dict
+    fits: bool  # whether all arguments do
+    isa: str
+    threads: int
+    failing: int  # the allocation that fails; 0: none
+
+
+def drawn(seed):
+    draw = Drawn(seed)
+    rng = draw.random
+    name = rng.choice((*CALLS, *METHODS))
+    given = arguments(name, draw)
+    change = rng.random()
+    if change < 0.15:
+        given.update(overlapping(rng, given))
+    elif change < 0.85:
+        for place in rng.sample(list(given), min(len(given), rng.choice((1, 1, 1, 2)))):
+            given[place] = changed(rng, given[place])
+    failing = rng.randint(1, 4) if rng.random() < 0.03 else 0
+    return Call(name, given, change >= 0.85, rng.choice(runtime.available_isas()), rng.randint(1, 3), failing)
+
+
+# ---- what a call must do ----------------------------------------------------------------------------
+
+
+class Finding(AssertionError):
+    """A call that did what it must not."""
+
+
+def extent(array):
+    """Bytes from the first element to the end of the last one."""
+    return array.itemsize + sum((n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True) if n)
+
+
+def is_plain(value):
+    """Whether it is an array that can be copied with its layout."""
+    if type(value) is not np.ndarray or value.dtype.hasobject:
+        return False
+    return value.size < 2**24 and min(value.strides, default=0) >= 0
+
+
+def apart(value):
+    """A copy with the same strides, alignment and flags, in memory of its own."""
+    if not is_plain(value):
+        return value
+    memory = np.zeros(extent(value) + 128, np.uint8)
+    offset = (value.ctypes.data - memory.ctypes.data) % 64
+    twin = np.ndarray(value.shape, value.dtype, memory, offset, value.strides)
+    if value.size:
+        twin[...] = value
+    twin.flags.writeable = value.flags.writeable
+    return twin
+
+
+def same(a, b):
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.shape == b.shape and a.dtype == b.dtype and (a.dtype.hasobject or a.tobytes() == b.tobytes())
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
+
+
+def shown(value):
+    if isinstance(value, np.ndarray):
+        flags = "" if value.flags.writeable else ", read-only"
+        text = f"{type(value).__name__} {value.shape} of {value.dtype.str}, strides {value.strides}{flags}"
+        return f"{text}, at ...{value.ctypes.data % 4096:03x}"
+    text = repr(value)
+    return text if len(text) < 80 else text[:80] + "..."
+
+
+def made(call, given, threads, failing):
+    """What a call gives, or the error that it raises; and how many seconds this thread worked."""
+    runtime.set_isa(call.isa)
+    runtime.set_num_threads(threads)
+    runtime.fail_allocation(failing)
+    begun = time.thread_time()
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            result = function_of(call.name)(**given)
+    except ALLOWED as error:
+        result = error
+    finally:
+        seconds = time.thread_time() - begun
+        runtime.fail_allocation(0)
+    return result, seconds
+
+
+def check(seed):
+    """Makes one call; how it ended: "returns", "refused" or "no memory"."""
+    call = drawn(seed)
+    given = call.arguments
+    twins = {key: apart(value) for key, value in given.items()}
+    before = {key: value.copy() for key, value in given.items() if is_plain(value)}
+
+    def complain(what):
+        text = "".join(f"\n    {key} = {shown(value)}" for key, value in given.items())
+        raise Finding(f"call {seed}, {call.name} on {call.isa} and {call.threads} threads: {what}{text}")
+
+    try:
+        result, seconds = made(call, given, call.threads, call.failing)
+    except Exception as error:
+        complain(f"raised {type(error).__name__}: {error}")
+    if seconds > SECONDS:
+        complain(f"took {seconds:.1f} s")
+    outputs = [key for key in OUTPUTS | OUTPUTS_OF.get(call.name, set()) if key in before]
+    refused = isinstance(result, Exception)
+    for key, kept in before.items():
+        written = not refused and any(np.may_share_memory(given[key], given[output]) for output in outputs)
+        if not written and not same(given[key], kept):
+            complain(f"{'was refused, and' if refused else 'returned, and'} changed {key}")
+    if refused and call.fits and not call.failing:
+        complain(f"fits, but was refused: {result}")
+    if refused:
+        return "no memory" if isinstance(result, MemoryError) else "refused"
+    if not all(is_plain(value) for value in given.values() if isinstance(value, np.ndarray)):
+        return "returns"
+    other, _ = made(call, twins, call.threads % 3 + 1, 0)
+    if isinstance(other, Exception):
+        complain(f"was taken, but not with arrays that lie apart: {other}")
+    if not same(result, other):
+        complain("gave other bits on other threads, with arrays that lie apart")
+    for key in outputs:
+        if not same(given[key], twins[key]):
+            complain(f"left other bits in {key} on other threads, with arrays that lie apart")
+    return "returns"
