@@ -11,6 +11,7 @@ Kinds of faults:
 
 native      an allocation of fastnn_ext fails: fastnn_ext.runtime.fail_allocation
 forked      the same in a forked child, where a team's threads are made anew
+reborn      an allocation of Python's objects fails there, where locks are made anew
 numpy       an allocation of arrays' elements fails: a handler of memory (NEP 49)
 python      an allocation of Python's objects fails: _testcapi.set_nomemory
 burst       BURST of them in a row: what cleans up after an error has no memory, either
@@ -39,6 +40,7 @@ from fastnn_ext import runtime
 import interrupts
 
 BURST = 40
+DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
 #: What threading.RLock says in place of MemoryError.
 NO_LOCK = "can't allocate lock"
 
@@ -171,6 +173,7 @@ class Numpy:
 FAULTS = {
     "native": Native,
     "forked": Native,
+    "reborn": Python,
     "numpy": Numpy,
     "python": Python,
     "burst": lambda nth: Python(nth, BURST),
@@ -254,7 +257,8 @@ class Case:
             [(p.requires_grad, p.data.shape) for p in self.net.parameters()],
             [module.training for module in self.net.modules()],
             saved["groups"],
-            [{name: (a.dtype, a.tobytes()) for name, a in states.items()} for states in saved["state"]],
+            # Of whatever dtype: an optimizer follows its parameters when it is next used.
+            [{name: a.astype(np.float64).tobytes() for name, a in states.items()} for states in saved["state"]],
             [group.hyper.tolist() for group in self.optimizer.param_groups],
             self.loader.state_dict(),
             fn.get_rng_state(),
@@ -266,10 +270,9 @@ class Case:
             return file.read()
 
     def probe(self):
-        """What the model gives for another value of what its programs depend on."""
-        self.net.eval()
+        """The action once more, with another value of what its programs depend on."""
         self.net.scale[0] *= 4
-        return flat(self.net(self.x.astype(self.net.out.weight.dtype)))
+        return flat(self.act()), self.state()
 
 
 def flat(result):
@@ -303,6 +306,17 @@ class TrainAgain(Train):
 
     def begin(self):
         self.step(self.x, self.y)
+
+
+class TrainDoubled(Train):
+    """After a change of dtype, which the optimizer follows."""
+
+    def begin(self):
+        self.step(self.x, self.y)
+        self.net.double()
+
+    def act(self):
+        return self.step(self.x.astype(np.float64), self.y)
 
 
 class TrainImages(Train):
@@ -474,6 +488,7 @@ ACTIONS = {
     "predict again": PredictAgain,
     "train": Train,
     "train again": TrainAgain,
+    "train doubled": TrainDoubled,
     "train images": TrainImages,
     "train more": TrainMore,
     "forward_train": ForwardTrain,
@@ -582,7 +597,7 @@ def count(kind, action, expected):
     while high - low > 1:  # the first that makes no difference is `high`, or less
         middle = (low + high) // 2
         low, high = (middle, high) if fails(middle) else (low, middle)
-    return low
+    return low + 40 if kind == "reborn" else low  # a child makes some more
 
 
 def numbers(total, most):
@@ -597,19 +612,19 @@ def attack(kind, name, most):
     reference(action)
     tried = itertools.count(1) if kind in TELLING else numbers(count(kind, action, expected), most)
     gc.collect()
-    held, descriptors = runtime.held_allocations(), len(os.listdir("/proc/self/fd"))
+    held, descriptors = runtime.held_allocations(), len(os.listdir(DESCRIPTORS))
     endings = Counter()
     for nth in tried:
         print(f"{name}, place {nth}", flush=True)
         way = kind, action, nth, expected
-        ending, happened = in_child(attempt, *way) if kind == "forked" else attempt(*way)
+        ending, happened = in_child(attempt, *way) if kind in ("forked", "reborn") else attempt(*way)
         if happened is False:
             break
         endings[ending] += 1
-    if kind not in ("python", "burst"):  # CPython loses a reference here and there where its own memory ends
+    if kind not in ("python", "reborn", "burst"):  # CPython loses a reference here and there where its own memory ends
         gc.collect()
         assert runtime.held_allocations() == held, "native memory was lost"
-    assert len(os.listdir("/proc/self/fd")) == descriptors, "a descriptor was lost"
+    assert len(os.listdir(DESCRIPTORS)) == descriptors, "a descriptor was lost"
     return endings
 
 
@@ -623,9 +638,9 @@ def main():
     fn.set_num_threads(arguments.threads)
     runtime.always_share(True)
     sys.unraisablehook = lambda _: None  # generators that cannot be closed without memory
-    wanted = {"forked": (True,), "native": (True, False), "numpy": (True, False)}.get(arguments.kind, (False,))
-    names = arguments.actions or [name for name in ACTIONS if (name in LARGE) in wanted]
-    for name in names:
+    small = [name for name in ACTIONS if name not in LARGE]
+    names = {"native": ACTIONS, "forked": LARGE, "numpy": ACTIONS}.get(arguments.kind, small)
+    for name in arguments.actions or names:
         begun = time.perf_counter()
         endings = attack(arguments.kind, name, arguments.most)
         seconds = time.perf_counter() - begun

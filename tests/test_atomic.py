@@ -8,7 +8,7 @@ import pytest
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.data import DataLoader
-from fastnn_ext.atomic import Calls, commit, restoring, sync_folder
+from fastnn_ext.atomic import Calls, Meanwhile, Temporary, commit, restoring, sync_folder
 
 from interrupts import Interrupted, places, run
 
@@ -48,6 +48,61 @@ def test_what_cannot_be_done_is_refused_before_anything_is(copies, entries, attr
     with pytest.raises((TypeError, ValueError)):
         commit([(array, np.ones(2)), *copies], [(table, "a", 2), *entries], [(thing, "value", 7), *attributes])
     assert (array.tolist(), table, thing.value) == ([0, 0], {"a": 1}, 1)
+
+
+class Refusing:
+    @property
+    def value(self):
+        return 1
+
+
+def test_what_was_assigned_is_taken_back_where_something_cannot_be():
+    array, table, thing = np.zeros(2), {"a": 1}, Thing()
+    entries, attributes = [(table, "a", 2), (table, "b", 3)], [(thing, "value", 7), (thing, "other", 8)]
+    with pytest.raises(AttributeError):
+        commit([(array, np.ones(2))], entries, [*attributes, (Refusing(), "value", 9)])
+    assert (array.tolist(), table, thing.__dict__) == ([0, 0], {"a": 1}, {"value": 1})
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (3, 4), (2, 3, 4), (2, 1, 0, 4)])
+def test_arrays_of_any_layout_are_copied(order, shape):
+    source = np.asarray(np.random.default_rng(0).standard_normal(shape), order=order)
+    for target in (np.zeros(shape), np.zeros(shape, order="F"), np.zeros((*shape, 2))[..., 1], np.zeros(shape).T.T):
+        commit([(target, source)])
+        np.testing.assert_array_equal(target, source)
+
+
+def test_what_is_so_for_the_time_of_a_block_is_so_no_longer_however_it_ends():
+    table, array = {"a": 1}, np.arange(6.0).reshape(2, 3).T
+    for error in (None, KeyError, Interrupted):
+        try:
+            with Meanwhile([(table, "a", 2), (table, "b", 3)], [array]):
+                assert table == {"a": 2, "b": 3}
+                array[...] = 7
+                table["b"] = 4
+                if error:
+                    raise error
+        except (KeyError, Interrupted):
+            pass
+        assert table == {"a": 1}
+        np.testing.assert_array_equal(array, np.arange(6.0).reshape(2, 3).T)
+
+
+def test_a_temporary_file_is_there_no_longer_unless_it_was_renamed(tmp_path):
+    for error in (None, Interrupted):
+        try:
+            with Temporary(bytes(tmp_path / "a")):
+                (tmp_path / "a").write_bytes(b"1")
+                if error:
+                    raise error
+        except Interrupted:
+            pass
+        assert not list(tmp_path.iterdir())
+    with Temporary(bytes(tmp_path / "a")):
+        (tmp_path / "a").write_bytes(b"1")
+        (tmp_path / "a").rename(tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path):
