@@ -53,7 +53,7 @@ every_reader = pytest.mark.parametrize("reader", READERS, indirect=True)
 @every_reader
 def test_mutants_of_a_file_are_accepted_or_refused_as_promised(reader, request):
     count = QUICK[request.node.callspec.params["reader"]]
-    endings = tries(reader, itertools.chain(reader.corpus, mutants(reader, 0, count)))
+    endings = tries(reader, itertools.chain(reader.corpus, [b""], mutants(reader, 0, count)))
     assert endings["accepted"] and endings["refused"]
 
 
