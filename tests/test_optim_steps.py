@@ -430,6 +430,9 @@ def test_a_part_that_changes_its_dtype_alone_is_refused_by_the_optimizer():
 def test_a_state_loaded_into_another_optimizer_goes_on_with_the_same_bits(kind):
     model, twin = heads(), heads(1)
     opt, other = optimizer(kind, model.parameters()), optimizer(kind, twin.parameters())
+    numbers = dict(lr=0.7, momentum=0.3, dampening=0.2, weight_decay=0.3, betas=(0.5, 0.6), eps=1e-3)
+    group = other.param_groups[0]
+    group.update({name: number for name, number in numbers.items() if name in group})
     step, step_of_twin = in_one(model, opt), in_one(twin, other)
     for which in "aaba":
         model.which = which
