@@ -337,7 +337,7 @@ class MnistImages(ReadIdx):
         return [plain, gzip.compress(plain, mtime=0)]
 
     def read(self):
-        fn.data.mnist(self.folder, "test")
+        fn.data.mnist("test", self.folder)
 
 
 class MnistLabels(MnistImages):
@@ -363,7 +363,7 @@ class Cifar10(Reader):
         return [b"\3" * self.form.labels + pixels, (b"\0" * self.form.labels + pixels) * 2]
 
     def read(self):
-        fn.data.cifar10(self.folder, "test")
+        fn.data.cifar10("test", self.folder)
 
 
 class Cifar100(Cifar10):
@@ -373,7 +373,7 @@ class Cifar100(Cifar10):
     file = "test.bin"
 
     def read(self):
-        fn.data.cifar100(self.folder, "test", normalize=False)
+        fn.data.cifar100("test", self.folder, normalize=False)
 
 
 class Image(Reader):

@@ -36,7 +36,8 @@ def kernel(
     from fastnn.lowering.gradients import gradients
     from fastnn.lowering.program import Program
 
-    with recording(Graph()) as graph:
+    graph = Graph()
+    with recording(graph):
         tensors = [graph.memory(a) for a in arrays]
         result = function(*tensors)
         if wrt is not None:

@@ -95,7 +95,8 @@ def _gemm(work: Gemm) -> Callable[[], object]:
     a = rng.standard_normal((k, m) if work.ta else (m, k), dtype=np.float32)
     b = rng.standard_normal((n, k) if work.tb else (k, n), dtype=np.float32)
     result = np.zeros((m, n), np.float32)
-    with recording(Graph()) as graph:
+    graph = Graph()
+    with recording(graph):
         c = product(graph.memory(a), graph.memory(b), ta=work.ta, tb=work.tb)
         return Program(graph, [[]], [(c, result, 0)]).plans[0].run
 
@@ -114,7 +115,8 @@ def _convolution(work: Convolution) -> Callable[[], object]:
     w = rng.standard_normal((1, layer.kernel, layer.kernel, layer.fan_in, layer.fan_out), dtype=np.float32)
     dy = rng.standard_normal((batch, out, out, layer.fan_out), dtype=np.float32)
     bias = np.zeros(layer.fan_out, np.float32)
-    with recording(Graph()) as graph:
+    graph = Graph()
+    with recording(graph):
         if work.direction == "forward":
             operands = [graph.memory(x), graph.memory(w), graph.memory(bias)]
             node = graph.add(CONV2D, operands, geometry=geometry, bias=True, residual=False, act=None)
