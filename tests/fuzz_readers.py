@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -621,17 +622,21 @@ def mutants(reader, seed, count):
 def main():
     """Hand a reader to atheris: its name first, then the options of libFuzzer."""
     name, *given = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        child = os.fork()  # libFuzzer ends its process itself
-        if child == 0:
-            fuzz(name, given, folder)
+    folder = pathlib.Path(tempfile.mkdtemp())
+    summary = folder / "summary"
+    summary.write_text("nothing was read")
+    child = os.fork()  # libFuzzer ends its process itself
+    if child == 0:
+        fuzz(name, given, folder, summary)
+    try:
         _, status = os.waitpid(child, 0)
-        print(f"{name}: {(folder / 'summary').read_text()}")
+        print(f"{name}: {summary.read_text()}")
+    finally:
+        shutil.rmtree(folder)
     sys.exit(os.waitstatus_to_exitcode(status))
 
 
-def fuzz(name, given, folder):
+def fuzz(name, given, folder, summary):
     with surroundings(folder):
         for part in ("reader", "seeds"):
             (folder / part).mkdir()
@@ -645,8 +650,8 @@ def fuzz(name, given, folder):
             try:
                 reader(data)
             finally:
-                if time.monotonic() > told + 1:
-                    (folder / "summary").write_text(reader.summary())
+                if time.monotonic() > told + 1 or sys.exc_info()[0]:
+                    summary.write_text(reader.summary())
                     told = time.monotonic()
 
         def mutate(data, most, seed):

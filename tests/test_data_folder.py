@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -220,6 +221,39 @@ def test_bytes_changed_anywhere_give_an_image_or_a_value_error_that_names_the_fi
             assert str(error).startswith(f"{path}: ")
             refused += 1
     assert refused
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n%%EndComments\nshowpage\n%%EOF\n"
+ICON = b"icns\0\0\0\x10ic07\0\0\0\x08"
+
+
+@pytest.mark.parametrize("content", [POSTSCRIPT, ICON], ids=["PostScript", "icon"])
+def test_a_file_of_another_format_under_the_name_of_an_image_is_not_decoded(tmp_path, monkeypatch, content):
+    """PostScript is a program, which Pillow hands to Ghostscript."""
+    put(tmp_path / "a" / "good.png", picture())
+    (tmp_path / "a" / "other.png").write_bytes(content)
+    images = ImageFolder(tmp_path, size=4)
+    images[0]
+    for plugin in ("EPS", "ICNS"):
+        monkeypatch.setitem(Image.OPEN, plugin, (lambda *_: pytest.fail("it is decoded"), Image.OPEN[plugin][1]))
+    with pytest.raises(ValueError, match=r"other\.png: damaged, or no image of a format that is read$"):
+        images[1]
+
+
+def test_memory_follows_the_bytes_that_are_there_and_not_the_announced(tmp_path):
+    """The pixels of this PNG are announced as 1 GiB."""
+    path = tmp_path / "a" / "a.png"
+    put(path, picture())
+    content = path.read_bytes()
+    at = content.index(b"IDAT") - 4
+    path.write_bytes(content[:at] + (2**30).to_bytes(4, "big") + content[at + 4 :])
+    images = ImageFolder(tmp_path, size=4)
+    tracemalloc.start()
+    try:
+        assert images[0][0].shape == (3, 4, 4)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_damaged_file_in_a_batch_is_raised_in_the_loop(folder):

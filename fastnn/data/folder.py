@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 from collections.abc import Sequence
 from types import ModuleType
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+#: As Pillow calls them. It knows others by their bytes, whatever a file's name, and hands PostScript to Ghostscript.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _CHANNELS = {"RGB": 3, "L": 1}
 _DEEP = ("I", "F")  # how the names of those Pillow modes begin that hold more than 8 bits a value
 
@@ -31,7 +35,8 @@ class ImageFolder:
     root : path-like
         Each folder in it is a class, in the order of their names; images lie in the class folder or
         deeper. Names that begin with a dot, and files with other endings than those of BMP, GIF,
-        JPEG, PGM, PNG, PPM, TIFF and WebP, are passed over.
+        JPEG, PGM, PNG, PPM, TIFF and WebP, are passed over. Files of other formats under these
+        endings are refused.
     size : int or (int, int), optional
         Height and width to return, or the side of a square: each image is scaled to cover it, with
         its proportions kept (bilinear, averaging where it shrinks), and the middle is cut out.
@@ -174,23 +179,37 @@ def _size_of(image: Image) -> tuple[int, int]:
 def _decode(path: str) -> Image:
     """The image of a file, upright."""
     pillow = _pillow()
+    from PIL import UnidentifiedImageError
     from PIL.ImageOps import exif_transpose
 
+    with open(path, "rb") as file:
+        # Decoders ask a file for as many bytes as it announces, which takes the memory; and map one given by name.
+        data = io.BytesIO(file.read())
     try:
-        with pillow.open(path) as file:
-            file.load()
-            image: Image = exif_transpose(file)
+        with pillow.open(data, formats=_formats()) as opened:
+            opened.load()
+            image: Image = exif_transpose(opened)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: damaged, or no image of a format that is read") from None
     except Exception as error:
         # What damaged bytes make a decoder raise is no closed list; what the system refuses, and
         # memory, are not the file's fault.
         if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
             raise
-        raise ValueError(f"{path}: damaged, or no image: {error}") from error
+        raise ValueError(f"{path}: damaged, or no image: {_check.brief(str(error), str)}") from error
     if image.mode.startswith(_DEEP):
         raise ValueError(
             f"{path}: expected 8 bits a value, got an image of Pillow's mode {image.mode}"
         )
     return image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of the formats that this Pillow was built with."""
+    pillow = _pillow()
+    pillow.init()
+    return tuple(name for name in _FORMATS if name in pillow.OPEN)
 
 
 def _pillow() -> ModuleType:
