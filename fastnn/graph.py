@@ -543,8 +543,13 @@ class Graph:
         return readers
 
 
-#: Has the graph that this thread traces, if it does, as `active.graph`.
-active = threading.local()
+class _Active(threading.local):
+    """The graph that this thread traces, or None, which is then the class's: to find nothing would take longer."""
+
+    graph: Graph | None = None
+
+
+active = _Active()
 
 
 def active_graph() -> Graph:

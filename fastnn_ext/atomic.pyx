@@ -172,24 +172,42 @@ cdef class Meanwhile:
         changed()
 
 
+cdef enum: MOST_DIMS = 64  # NumPy's limit
+
+
 cdef void copy(Py_buffer *to, Py_buffer *source) noexcept:
     """Between arrays of one shape and itemsize."""
+    cdef Py_ssize_t[MOST_DIMS] to_strides, strides, shape
+    cdef int i, k, ndim = to.ndim
     if PyBuffer_IsContiguous(to, b"C") and PyBuffer_IsContiguous(source, b"C"):
         memcpy(to.buf, source.buf, <size_t> to.len)
-    else:
-        copy_strided(<char *> to.buf, to.strides, <const char *> source.buf, source.strides, to.shape, to.ndim,
-                     to.itemsize)
+        return
+    # In the order in which the target lies: parameters of convolutions lie with their channels last.
+    for i in range(ndim):
+        k = i
+        while k > 0 and to_strides[k - 1] < to.strides[i]:
+            to_strides[k], strides[k], shape[k] = to_strides[k - 1], strides[k - 1], shape[k - 1]
+            k -= 1
+        to_strides[k], strides[k], shape[k] = to.strides[i], source.strides[i], to.shape[i]
+    copy_strided(<char *> to.buf, to_strides, <const char *> source.buf, strides, shape, ndim, to.itemsize)
 
 
 cdef void copy_strided(char *to, const Py_ssize_t *to_strides, const char *source, const Py_ssize_t *strides,
                        const Py_ssize_t *shape, int ndim, Py_ssize_t itemsize) noexcept:
     cdef Py_ssize_t i
-    for i in range(shape[0]):
-        if ndim == 1:
-            memcpy(to + i * to_strides[0], source + i * strides[0], <size_t> itemsize)
-        else:
+    if ndim > 1:
+        for i in range(shape[0]):
             copy_strided(to + i * to_strides[0], to_strides + 1, source + i * strides[0], strides + 1, shape + 1,
                          ndim - 1, itemsize)
+    elif itemsize == 4:
+        for i in range(shape[0]):
+            memcpy(to + i * to_strides[0], source + i * strides[0], 4)
+    elif itemsize == 8:
+        for i in range(shape[0]):
+            memcpy(to + i * to_strides[0], source + i * strides[0], 8)
+    else:
+        for i in range(shape[0]):
+            memcpy(to + i * to_strides[0], source + i * strides[0], <size_t> itemsize)
 
 
 @cython.final
