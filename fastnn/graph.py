@@ -553,7 +553,7 @@ active = _Active()
 
 
 def active_graph() -> Graph:
-    graph = getattr(active, "graph", None)
+    graph = active.graph
     if graph is None:
         raise TraceError(
             "tensors exist only while a forward is traced; outside, use NumPy arrays and functions (of a parameter, "
@@ -563,7 +563,7 @@ def active_graph() -> Graph:
 
 
 def is_tracing() -> bool:
-    return getattr(active, "graph", None) is not None
+    return active.graph is not None
 
 
 def recording(graph: Graph) -> Meanwhile:

@@ -174,20 +174,6 @@ def conv2d_weight_grad(draw):
     )  # fmt: skip
 
 
-def windows(draw, kind):
-    """Shape of x, and what a pooling is told of its windows."""
-    kernel = draw.choice((2, 2), (3, 3), (draw.size(2, 5), draw.size(2, 5)))
-    dilation = draw.choice((1, 1), (2, 3)) if kind == "max" else (1, 1)
-    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    padding = tuple(draw.choice(0, min(1, span // 2), span // 2) for span in spans)
-    x = (draw.size(2, 4), *(max(draw.size(6, 15), span) for span in spans), draw.size(4))
-    stride = draw.choice((2, 2), None, (1, 1), (3, 1), (7, 2))
-    settings = dict(kernel=kernel, stride=stride, padding=padding, ceil_mode=draw.choice(False, True))
-    if kind == "max":
-        return x, dict(**settings, dilation=dilation)
-    return x, dict(**settings, count_include_pad=draw.choice(True, False), divisor_override=draw.choice(None, 3))
-
-
 def loss(draw, **settings):
     shape = draw.choice((5, 4), (draw.size(5), draw.size(4)), (7,), (), (2, 3, 4), (5000,))
     return dict(
@@ -291,17 +277,6 @@ def response_norm(draw, backward=False):
     return dict(x=draw.real(*x), **settings, out=draw.maybe(draw.real(*x)))
 
 
-def optimizer(draw, *states):
-    n = draw.size(7, 9000)
-    hyper = np.ones(8) / 2
-    hyper[4:6] = draw.choice((0.5, 0.5), (0, 0), (3, 3))
-    states = {name: np.abs(draw.real(n)) if name.startswith("v") else draw.real(n) for name in states}
-    given = dict(param=draw.real(n), grad=draw.real(n), **states, hyper=hyper, maximize=draw.choice(False, True))
-    if "vmax" in given:
-        return {**given, "vmax": draw.maybe(given["vmax"]), "decoupled": draw.choice(False, True)}
-    return {**given, "nesterov": draw.choice(False, True)}
-
-
 def elementwise(draw):
     return draw.real(*draw.choice((5, 4), (draw.size(5), draw.size(4)), (), (7,), (2, 3, 4), (2, 3, 2, 3), (5000,)))
 
@@ -317,11 +292,6 @@ def reduction(draw):
     return dict(
         kind=kind, x=x, axis=axis, out=out, accumulate=out is not None and draw.choice(False, True), pieces=pieces
     )
-
-
-def activation(draw):
-    x = elementwise(draw)
-    return dict(kind=kinds(draw), x=x, alpha=draw.choice(0.0, None, 0.3), out=draw.maybe(draw.real(*x.shape)))
 
 
 def softmax_backward(draw):
@@ -446,11 +416,8 @@ METHODS = {
     "atomic.commit": (commit, lambda draw: dict(**similar(draw, "destination", "source"), key="a")),
 }
 #: Arguments that a call writes to, by name; some names are outputs in some functions alone.
-OUTPUTS = {"out", "bias_out", "param", "momentum_buffer", "v", "vmax", "state", "batches", "destination"}
-OUTPUTS_OF = {
-    "machine.triad": {"y"}, "optimizer.adam": {"m"}, "optimizer.tick": {"hyper"},
-    "norm.batch_norm_running": {"running_mean", "running_var"},
-}  # fmt: skip
+OUTPUTS = {"out", "bias_out", "batches", "destination"}
+OUTPUTS_OF = {"machine.triad": {"y"}, "norm.batch_norm_running": {"running_mean", "running_var"}}
 
 
 def function_of(name):

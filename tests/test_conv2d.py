@@ -7,8 +7,7 @@ import pytest
 
 from fastnn_ext import conv2d
 
-from native import activation
-from native_op import on_threads, run_op
+from native import activation, on_threads, run_in_places
 from reference import conv2d as twin
 
 DTYPES = (np.float32, np.float64)
@@ -352,9 +351,9 @@ def test_nothing_is_read_or_written_beyond_the_buffers(isa, guarded, name, dtype
     )
     y, dx = guarded(np.zeros_like(residual)), guarded(np.zeros_like(x))
     dw, dbias = guarded(np.zeros_like(w)), guarded(np.zeros_like(bias))
-    run_op("conv2d", [y, x, w, bias, residual, None], [*dims, 0], [0.0], dtype=dtype)
+    run_in_places("conv2d", [y, x, w, bias, residual, None], [*dims, 0], [0.0], dtype=dtype)
     np.testing.assert_array_equal(y, np.maximum(twin.conv2d(x, w, bias, residual=residual, **g), 0))
-    run_op("conv2d_input_grad", [dx, dy, w, x, None], [*dims, 0], [0.0], dtype=dtype)
+    run_in_places("conv2d_input_grad", [dx, dy, w, x, None], [*dims, 0], [0.0], dtype=dtype)
     np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g) * (x > 0))
     for kind, op, buffers, kept in (
         (0, "conv2d", [y, x, w, bias, None], 0),
@@ -364,15 +363,15 @@ def test_nothing_is_read_or_written_beyond_the_buffers(isa, guarded, name, dtype
     ):
         packed = guarded(np.zeros(conv2d.packed_elements(*dims, kind=kind), dtype))
         scale = guarded(layer.scale) if kind == 0 else None
-        run_op("conv2d_pack", [packed, w, scale], [*dims, kind, kept], dtype=dtype)
-        run_op(op, [*buffers, packed, scale], [*dims, -1, kept], [0.0], dtype=dtype)
+        run_in_places("conv2d_pack", [packed, w, scale], [*dims, kind, kept], dtype=dtype)
+        run_in_places(op, [*buffers, packed, scale], [*dims, -1, kept], [0.0], dtype=dtype)
     np.testing.assert_array_equal(y, (twin.conv2d(x, w, **g)) * layer.scale + bias)
     np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g))
     for pieces in (1, 2):
         partial = guarded(np.zeros(pieces * (w.size + bias.size), dtype))
-        run_op("conv2d_weight_grad", [dw, dbias, x, dy, partial], [*dims, 0, pieces], dtype=dtype)
+        run_in_places("conv2d_weight_grad", [dw, dbias, x, dy, partial], [*dims, 0, pieces], dtype=dtype)
         if pieces > 1:
-            run_op(
+            run_in_places(
                 "conv2d_weight_grad_sum",
                 [dw, dbias, partial],
                 [w.size, bias.size, pieces, 0],
@@ -392,11 +391,11 @@ def test_a_gradient_for_the_weights_alone_leaves_the_bias_out(isa):
             np.zeros_like(layer.w),
             np.zeros(pieces * (layer.w.size + layer.bias.size), np.float32),
         )
-        run_op(
+        run_in_places(
             "conv2d_weight_grad", [dw, None, layer.x, layer.dy, partial], [*layer.dims(), 0, pieces]
         )
         if pieces > 1:
-            run_op(
+            run_in_places(
                 "conv2d_weight_grad_sum", [dw, None, partial], [dw.size, layer.bias.size, pieces, 0]
             )
         np.testing.assert_array_equal(dw, expected)

@@ -7,7 +7,7 @@ import pytest
 
 from fastnn_ext import loss
 
-from native_op import on_threads, run_op
+from native import on_threads, run_in_places
 from reference import loss as twin
 
 DTYPES = (np.float32, np.float64)
@@ -118,15 +118,15 @@ def test_softmax_stops_at_the_end_of_its_buffers_and_works_in_place(isa, guarded
         for log in (0, 1):
             x, dy = guarded(numbers((rows, cols), dtype)), guarded(numbers((rows, cols), dtype, 1))
             y, dx = guarded(np.zeros_like(x)), guarded(np.zeros_like(x))
-            run_op("softmax", [y, x], [rows, cols, log], dtype=dtype)
+            run_in_places("softmax", [y, x], [rows, cols, log], dtype=dtype)
             np.testing.assert_array_equal(y, loss.softmax(np.array(x), log))
-            run_op("softmax", [x, x], [rows, cols, log], dtype=dtype)
+            run_in_places("softmax", [x, x], [rows, cols, log], dtype=dtype)
             np.testing.assert_array_equal(x, y)
-            run_op("softmax_backward", [dx, dy, y], [rows, cols, log], dtype=dtype)
+            run_in_places("softmax_backward", [dx, dy, y], [rows, cols, log], dtype=dtype)
             np.testing.assert_array_equal(dx, loss.softmax_backward(np.array(dy), np.array(y), log))
-            run_op("softmax_backward", [y, dy, y], [rows, cols, log], dtype=dtype)
+            run_in_places("softmax_backward", [y, dy, y], [rows, cols, log], dtype=dtype)
             np.testing.assert_array_equal(y, dx)
-            run_op("softmax_backward", [dy, dy, x], [rows, cols, log], dtype=dtype)
+            run_in_places("softmax_backward", [dy, dy, x], [rows, cols, log], dtype=dtype)
             np.testing.assert_array_equal(dy, dx)
 
 
@@ -237,7 +237,7 @@ def test_cross_entropy_stops_at_the_end_of_its_buffers_and_works_in_place(isa, g
             for dx in (guarded(np.zeros_like(x)), None, x):
                 row_loss = guarded(np.zeros(rows, dtype))
                 buffers = [row_loss, dx, x, labels, weight]
-                run_op("cross_entropy", buffers, [rows, cols, -1, 1], [smoothing], dtype)
+                run_in_places("cross_entropy", buffers, [rows, cols, -1, 1], [smoothing], dtype)
                 np.testing.assert_array_equal(row_loss, expected[0])
                 if dx is not None:
                     np.testing.assert_array_equal(dx, expected[1])
@@ -346,14 +346,14 @@ def test_losses_by_elements_stop_at_the_end_of_their_buffers(isa, guarded, dtype
                 for kernel, parameter in DIFFERENCES:
                     value = guarded(np.zeros(64 if reduction else n, dtype))
                     dx = guarded(np.zeros(n, dtype)) if with_gradient else None
-                    run_op(kernel, [value, dx, x, t], [n, reduction], parameter, dtype)
+                    run_in_places(kernel, [value, dx, x, t], [n, reduction], parameter, dtype)
                     expected = getattr(loss, kernel)(np.array(x), np.array(t), *parameter, name)
                     np.testing.assert_array_equal(value, expected[0])
                     if with_gradient:
                         np.testing.assert_array_equal(dx, expected[1])
                 value = guarded(np.zeros(64 if reduction else n, dtype))
                 dx = guarded(np.zeros(n, dtype)) if with_gradient else None
-                run_op("bce_with_logits", [value, dx, x, t, w, w], [n, reduction, n], dtype=dtype)
+                run_in_places("bce_with_logits", [value, dx, x, t, w, w], [n, reduction, n], dtype=dtype)
                 expected = loss.bce_with_logits(x, t, w, w, name)
                 np.testing.assert_array_equal(value, expected[0])
                 if with_gradient:

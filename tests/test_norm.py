@@ -10,7 +10,7 @@ from fastnn_ext import norm
 from fastnn_ext.activation import ACTIVATIONS, SAVES
 from fastnn_ext.norm import PIECES
 
-from native_op import on_threads, run_op
+from native import on_threads, run_in_places
 from reference import activation as act_twin
 from reference import norm as twin
 
@@ -784,9 +784,9 @@ def test_no_kernel_leaves_its_buffers(isa, guarded, dtype):
         def check(kernel, outputs, inputs, dims, scalars=(0.01, EPS, 1.0), dtype=dtype):
             """The same on guarded buffers as on others, where what is not written stays."""
             given = [a if a is None else a.copy() for a in (*outputs, *inputs)]
-            run_op(kernel, given, dims, scalars, dtype)
+            run_in_places(kernel, given, dims, scalars, dtype)
             held = [a if a is None else guarded(a) for a in (*outputs, *inputs)]
-            run_op(kernel, held, dims, scalars, dtype)
+            run_in_places(kernel, held, dims, scalars, dtype)
             for a, b in zip(given, held, strict=True):
                 if a is not None:
                     np.testing.assert_array_equal(a, b)
@@ -862,7 +862,7 @@ def test_maps_work_in_place(isa):
                 kind = ACTIVATIONS.index(activation) if activation else -1
                 target, other = dy.copy(), np.empty_like(dy)
                 buffers = [target, x, mean, invstd, weight, given, y]
-                run_op("batch_norm_grad_apply", [other, target, *buffers], [rows, channels, kind])
+                run_in_places("batch_norm_grad_apply", [other, target, *buffers], [rows, channels, kind])
                 np.testing.assert_array_equal(other, dx)
                 np.testing.assert_array_equal(target, dresidual)
         target = x.copy()

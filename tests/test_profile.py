@@ -57,10 +57,14 @@ def test_a_convolution_is_counted_once_whatever_it_is_cut_into():
     assert sum(op.flops for op in profile.ops if op.kernel.startswith("conv2d")) == 2 * first + 3 * second
 
 
-def test_all_work_is_within_the_time_that_passed(profile):
-    assert 0 < profile.busy <= profile.wall * profile.roofline.threads * 1.5
-    assert 0 <= profile.idle < 1
-    assert sum(profile.by_kernel().values()) == pytest.approx(profile.busy)
+def test_all_work_is_within_the_time_that_passed(step, batch):
+    for threads in (1, 2):
+        with fn.threads(threads):
+            profile = step.plan(*batch).profile(*batch, repeats=5)
+        # The clocks that time chunks and runs may differ in their last digits.
+        assert 0 < profile.busy <= profile.wall * threads * 1.0001
+        assert 0 <= profile.idle < 1
+        assert sum(profile.by_kernel().values()) == pytest.approx(profile.busy)
 
 
 def test_a_step_that_is_profiled_trains(step, batch):

@@ -70,9 +70,10 @@ class Profile:
     ops : list of OpProfile
         In the order in which they run.
     wall : float
-        Seconds a run, the median; the clock is read around every chunk, which costs some percent.
+        Seconds a run, the mean, as the ops' times are: they are parts of it. The clock is read around every chunk,
+        which costs some percent.
     runs : int
-        Over how many runs the ops' times are means.
+        Over how many runs times are means.
     roofline : Roofline
         What the threads would get at most.
     """
@@ -210,7 +211,7 @@ def profile(
         OpProfile(p, op.kernel, _name(op), shapes(op), *work(op, part), tuple(map(float, each)))
         for (p, op), each in zip(entries, seconds, strict=True)
     ]
-    return Profile(ops, statistics.median(times), repeats, roof, events)
+    return Profile(ops, statistics.fmean(times), repeats, roof, events)
 
 
 def _part(inputs: Sequence[Tensor], arrays: Sequence[np.ndarray[Any, Any]]) -> float:

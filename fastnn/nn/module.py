@@ -95,7 +95,7 @@ class Module:
         While a program is traced for a mode of its own (`Trainer.predict` and `evaluate`), modules are in
         that one, for the trace alone: no other thread sees a switch.
         """
-        graph = getattr(active, "graph", None)
+        graph = active.graph
         if graph is not None and graph.training is not None:
             return bool(graph.training and not self._is_frozen)
         return bool(self.__dict__["training"])
@@ -207,7 +207,7 @@ class Module:
         TypeError, ValueError
             If an argument's dtype or shape does not fit.
         """
-        if getattr(active, "graph", None) is not None:  # is_tracing(), without the time of a call
+        if active.graph is not None:  # is_tracing(), without the time of a call
             result = self.forward(*args)
             active_graph().calls.append((self, result))
             return result

@@ -13,14 +13,22 @@ def run_op(kernel, /, dtype=None, **arguments):
     """
     form = signature(kernel)
     form.check(arguments)
-    buffers = [array for _, array in places((*form.outputs, *form.inputs), arguments, None)]
-    arrays = [array for array in buffers if array is not None]
+    arrays = [array for _, array in places((*form.outputs, *form.inputs), arguments, None)]
+    dims = [size for _, size in places(form.dims, arguments, 0)]
+    scalars = [number for _, number in places(form.scalars, arguments, 0.0)]
+    if dtype is None:
+        dtype = next(array.dtype for array in arrays if array is not None)
+    run_in_places(kernel, arrays, dims, scalars, dtype)
+
+
+def run_in_places(kernel, buffers, dims, scalars=(), dtype=np.float32):
+    """Run one native op; a buffer is an array or None, and all stand at their places in `buf`, `dim` and `scalar`."""
+    arrays = [buffer for buffer in buffers if buffer is not None]
     numbers = iter(range(len(arrays)))
-    refs = [None if array is None else ("fixed", next(numbers), 0) for array in buffers]
-    code = ("float32", "float64").index(np.dtype(arrays[0].dtype if dtype is None else dtype).name)
-    dims = [int(size) for _, size in places(form.dims, arguments, 0)]
-    scalars = [float(number) for _, number in places(form.scalars, arguments, 0.0)]
-    plan.Plan([(kernel, code, refs, dims, scalars, None)], [(0, 1)], 1, 64, arrays, [], [], 1).run()
+    refs = [None if buffer is None else ("fixed", next(numbers), 0) for buffer in buffers]
+    code = ("float32", "float64").index(np.dtype(dtype).name)
+    op = (kernel, code, refs, [int(d) for d in dims], [float(s) for s in scalars], None)
+    plan.Plan([op], [(0, 1)], 1, 64, arrays, [], [], 1).run()
 
 
 def on_threads(function, counts=(1, 2, 3)):
