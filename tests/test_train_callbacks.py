@@ -418,3 +418,27 @@ def test_what_a_trainer_measures_can_be_copied_and_pickled():
     for twin in copies(measures.metrics):
         assert list(twin) == ["accuracy", "top_2", "mean_squared_error"]
         assert twin["top_2"](np.array([[1.0, 2, 3]]), np.array([1])) == 1
+
+
+def test_callbacks_hear_of_a_turn_in_the_order_of_their_classes(tmp_path, capsys):
+    heard = []
+
+    class Last(callbacks.Callback):
+        order = 3
+
+        def on_epoch_end(self, epoch, logs):
+            heard.append(("last", (tmp_path / "model").exists(), "epoch" in capsys.readouterr().out))
+
+    class First(callbacks.Callback):
+        order = -1
+
+        def on_epoch_end(self, epoch, logs):
+            heard.append(("first", (tmp_path / "model").exists()))
+
+    class Plain(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            heard.append(("plain", (tmp_path / "model").exists()))
+
+    saver = callbacks.ModelCheckpoint(tmp_path / "model", best_only=True, monitor="loss")
+    make().fit((X, Y), callbacks=[Last(), saver, Plain(), First()], verbose=2)
+    assert heard == [("first", False), ("plain", False), ("last", True, True)]

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TextIO
+from typing import Any, ClassVar, Protocol, TextIO
 
 import numpy as np
 
@@ -48,6 +48,9 @@ class Callback:
     ----------
     trainer : Trainer
         Set when `fit` begins.
+    order : int, default 0
+        Of a class: callbacks of a lower one hear first of each turn, those of one order as they were given. 1 for
+        what keeps what the others have made (`ModelCheckpoint`), 2 for what shows it then (`ProgressBar`).
 
     Notes
     -----
@@ -60,6 +63,7 @@ class Callback:
     """
 
     trainer: Training
+    order: ClassVar[int] = 0
 
     def on_train_begin(self) -> None:
         """Before the first epoch, and before a resumed state is loaded: forget an earlier training."""
@@ -184,6 +188,8 @@ class ProgressBar(Callback):
     bar : bool, default True
         Whether there is a bar within an epoch.
     """
+
+    order = 2
 
     def __init__(self, file: TextIO | None = None, bar: bool = True) -> None:
         self.file = file
@@ -425,6 +431,8 @@ class ModelCheckpoint(_Monitor):
     monitor : str, default "val_loss"
     mode : {"auto", "min", "max"}, default "auto"
     """
+
+    order = 1
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from fastnn.files import write_atomically
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.seed import set_rng_state, twin
-from fastnn.train.callbacks import Callback, History, ModelCheckpoint, ProgressBar, TerminateOnNaN
+from fastnn.train.callbacks import Callback, History, ProgressBar, TerminateOnNaN
 from fastnn.train.checkpoint import no_position, prepare, save_checkpoint
 from fastnn.train.evaluation import (
     Evaluation,
@@ -614,6 +614,4 @@ def _chain(callbacks: Sequence[Callback], verbose: int) -> list[Callback]:
         chain.append(ProgressBar(bar=verbose == 1))
     # Checkpoints hold what the other callbacks have made of the epoch, so they come after them. The
     # epoch's line is printed last: what has been seen is on the disk.
-    return sorted(
-        chain, key=lambda c: 2 * isinstance(c, ProgressBar) + isinstance(c, ModelCheckpoint)
-    )
+    return sorted(chain, key=lambda callback: callback.order)
