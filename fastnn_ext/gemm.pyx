@@ -145,13 +145,14 @@ cdef void cut(fnn_op *op, const gemm_kernels *kernels, double rate) noexcept nog
     cdef double rows = min(most_rows, sqrt(area * col_price / row_price))
     cdef double cols = min(<double> n, area / rows)
     rows = min(most_rows, area / cols)
-    op.dim[ROWS] = max(<int64_t> 1, <int64_t> (m / rows + 0.5))
+    # No piece is without rows, or without a panel: a kernel of no tiles divides by their number.
+    op.dim[ROWS] = max(<int64_t> 1, min(m, <int64_t> (m / rows + 0.5)))
     op.dim[COLS] = max(<int64_t> 1, min(panels, <int64_t> (n / cols + 0.5)))
     # An odd number of pieces leaves one of two threads idle for the time of one.
     if op.dim[ROWS] * op.dim[COLS] > 1 and op.dim[ROWS] % 2 and op.dim[COLS] % 2:
         if op.dim[COLS] < panels and op.dim[COLS] > op.dim[ROWS]:
             op.dim[COLS] += 1
-        else:
+        elif op.dim[ROWS] < m:
             op.dim[ROWS] += 1
 
 
