@@ -67,17 +67,22 @@ cdef void prepare_adam(fnn_op *op) noexcept nogil:
 
 
 cdef void prepare_tick(fnn_op *op) noexcept nogil:
-    op.chunks = 1
-    op.cost = 1
+    op.chunks = max(<int64_t> 1, (op.dim[1] + CHUNK - 1) // CHUNK)
+    op.cost = 1 + op.dim[1]
 
 
 cdef inline int64_t part_of(const fnn_op *op, const double *steps, const int64_t *begins, int64_t begin,
                             int64_t end, int64_t *first) noexcept nogil:
     """The end of the elements from `begin` on whose parameters have made as many steps; `first` is the
-    parameter that holds `begin`, found from its last value on."""
-    cdef int64_t count = op.dim[1], k
-    while first[0] + 1 < count and begins[first[0] + 1] - begins[0] <= begin:
-        first[0] += 1
+    parameter that holds `begin`."""
+    cdef int64_t count = op.dim[1], k, beyond = op.dim[1]
+    first[0] = 0
+    while beyond - first[0] > 1:
+        k = (first[0] + beyond) // 2
+        if begins[k] - begins[0] <= begin:
+            first[0] = k
+        else:
+            beyond = k
     k = first[0] + 1
     while k < count and steps[k] == steps[first[0]] and begins[k] - begins[0] < end:
         k += 1
@@ -128,9 +133,9 @@ cdef int run_tick(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     cdef double *hyper = <double *> op.buf[0]
     cdef int64_t k
     if op.dim[2] < 0 or hyper[op.dim[2]] != 0:
-        for k in range(op.dim[1]):
+        for k in range(chunk * CHUNK, min((chunk + 1) * CHUNK, op.dim[1])):
             (<double *> op.buf[1])[k] += 1
-    if op.dim[0] >= 0:
+    if op.dim[0] >= 0 and chunk == 0:
         hyper[op.dim[0]] += 1
     return 0
 

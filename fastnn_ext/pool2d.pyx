@@ -22,6 +22,9 @@ int32 for adaptive_max_pool2d: h * iw + w. The first of equals wins, and NaN ove
 An average divides by `divisor`; where that is 0 by how many taps lie in the image or, with
 count_include_pad, in the image padded by pad_top above and below and pad_left on both sides.
 
+Where a pixel takes longer than a chunk may, a chunk has some of its channels; where a vector of them does, as its
+windows are large, they are read in several rounds.
+
 The window of output o of an adaptive pooling is [floor(o * in / out), ceil((o + 1) * in / out)).
 """
 from libc.stdint cimport int64_t
@@ -29,7 +32,7 @@ from libc.string cimport memset
 
 from fastnn_ext cimport runtime
 from fastnn_ext.arrays cimport check, check_real, data
-from fastnn_ext.runtime cimport fnn_op
+from fastnn_ext.runtime cimport FNN_MOST_NS, fnn_op, short_parts
 
 import numpy as np
 
@@ -39,7 +42,8 @@ cdef extern from "simd/pool2d.h" nogil:
         int64_t ih, iw, c, oh, ow
         int64_t kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
         int64_t count_include_pad, divisor
-        int64_t row0, row1, col0, col1
+        int64_t row0, row1, col0, col1, c0, c1
+        int64_t down, down_parts, across, across_parts
         void *out
         const void *in_ "in"
         void *index
@@ -64,6 +68,9 @@ cdef enum:
     ROWS     # of the output a chunk
     COLS     # of the output a chunk
     SCATTER  # whether a gradient of maxima goes through windows, ROWS of them a chunk
+    CHANNELS # a chunk
+    DOWN     # parts that windows are read in, down and across
+    ACROSS
 
 cdef enum: MAX, AVG, ADAPTIVE_MAX, ADAPTIVE_AVG
 # A chunk's aim in nanoseconds.
@@ -85,7 +92,7 @@ cdef pool2d_job job_of(const fnn_op *op, int kind) noexcept nogil:
     job.c = dim[C]
     job.oh = dim[OH]
     job.ow = dim[OW]
-    job.stride_h = job.stride_w = job.dilation_h = job.dilation_w = 1
+    job.stride_h = job.stride_w = job.dilation_h = job.dilation_w = job.down_parts = job.across_parts = 1
     job.flat = kind == ADAPTIVE_MAX
     if kind == MAX or kind == AVG:
         job.kh = dim[KH]
@@ -102,35 +109,59 @@ cdef pool2d_job job_of(const fnn_op *op, int kind) noexcept nogil:
     return job
 
 
-cdef void cut(fnn_op *op, int64_t height, int64_t width, double pixel_ns) noexcept nogil:
-    """Chunks of rows, or of parts of one row, of n images of (height, width)."""
-    cdef int64_t rows = op.dim[N] * height
+cdef void cut(fnn_op *op, int64_t height, int64_t width, double vector_ns, double pixel_ns, int64_t down,
+              int64_t across) noexcept nogil:
+    """Chunks of rows, or of parts of one row, of n images of (height, width), or of some channels of a pixel, which
+    takes pixel_ns and vector_ns for each vector. What windows hold may be read in down * across parts."""
+    cdef int64_t rows = op.dim[N] * height, lanes = (<const pool2d_kernels *> op.kernels).lanes, parts
     cdef double budget
+    pixel_ns += vector_ns * ceil_div(op.dim[C], lanes)
     op.cost = pixel_ns * rows * width
     budget = max(5000.0, min(<double> CHUNK_NS, op.cost / 8))
     op.dim[ROWS] = max(<int64_t> 1, min(rows, <int64_t> (budget / (pixel_ns * width))))
     op.dim[COLS] = width
     if op.dim[ROWS] == 1:
         op.dim[COLS] = ceil_div(width, <int64_t> (pixel_ns * width / budget) + 1)
+    op.dim[CHANNELS] = op.dim[C]
+    op.dim[DOWN] = op.dim[ACROSS] = 1
+    if pixel_ns > FNN_MOST_NS:
+        op.dim[CHANNELS] = min(op.dim[C], max(<int64_t> 1, <int64_t> (FNN_MOST_NS / (2 * vector_ns))) * lanes)
+        parts = short_parts(vector_ns)
+        op.dim[DOWN] = min(parts, down)
+        op.dim[ACROSS] = min(ceil_div(parts, op.dim[DOWN]), across)
+    op.rounds = op.dim[DOWN] * op.dim[ACROSS]
     op.chunks = ceil_div(rows, op.dim[ROWS]) * ceil_div(width, op.dim[COLS]) if width > 0 else 0
+    op.chunks *= ceil_div(op.dim[C], op.dim[CHANNELS])
 
 
 cdef inline void place(const fnn_op *op, pool2d_job *job, int64_t height, int64_t width, int64_t chunk) noexcept nogil:
-    cdef int64_t blocks = ceil_div(width, op.dim[COLS])
+    cdef int64_t blocks = ceil_div(width, op.dim[COLS]), round = chunk // op.chunks
+    cdef int64_t split = ceil_div(op.dim[C], op.dim[CHANNELS])
+    chunk = chunk % op.chunks
+    job.c0 = chunk % split * op.dim[CHANNELS]
+    job.c1 = min(job.c0 + op.dim[CHANNELS], job.c)
+    chunk = chunk // split
     job.row0 = chunk // blocks * op.dim[ROWS]
     job.row1 = min(job.row0 + op.dim[ROWS], op.dim[N] * height)
     job.col0 = chunk % blocks * op.dim[COLS]
     job.col1 = min(job.col0 + op.dim[COLS], width)
+    job.down_parts = op.dim[DOWN]
+    job.across_parts = op.dim[ACROSS]
+    job.down = round // job.across_parts
+    job.across = round % job.across_parts
 
 
 cdef void prepare_forward(fnn_op *op, int kind) noexcept nogil:
     cdef const pool2d_kernels *kernels = pool2d_table(op.isa, op.dtype)
     cdef pool2d_job job = job_of(op, kind)
+    cdef int64_t down = job.kh if job.kh > 0 else job.ih // job.oh + 2  # of a window, at most
+    cdef int64_t across = job.kw if job.kh > 0 else job.iw // job.ow + 2
     cdef double taps = job.kh * job.kw if job.kh > 0 else (<double> job.ih / job.oh + 1) * (<double> job.iw / job.ow + 1)
     cdef double tap_ns = 0.6 if kind == AVG or kind == ADAPTIVE_AVG else 1.0 if op.buf[1] == NULL else 1.8
     op.kernels = kernels
-    cut(op, job.oh, job.ow, (taps * tap_ns + 3) * ceil_div(job.c, kernels.lanes) + 3)
+    cut(op, job.oh, job.ow, taps * tap_ns + 3, 3, down, across)
     job.col1 = op.dim[COLS]
+    job.c1 = op.dim[CHANNELS]
     op.scratch = kernels.forward_bytes(&job)
 
 
@@ -153,20 +184,22 @@ cdef int run_forward(const fnn_op *op, int64_t chunk, void *scratch, int kind) n
 cdef void prepare_backward(fnn_op *op, int kind) noexcept nogil:
     cdef const pool2d_kernels *kernels = pool2d_table(op.isa, op.dtype)
     cdef pool2d_job job = job_of(op, kind)
-    cdef double vectors = ceil_div(job.c, kernels.lanes), windows
-    cdef double outputs = <double> job.oh * job.ow, inputs = <double> job.ih * job.iw
+    cdef double outputs = <double> job.oh * job.ow, inputs = <double> job.ih * job.iw, each, down, across
     op.kernels = kernels
     op.dim[SCATTER] = (kind == MAX and (job.kh - 1) * job.dilation_h < job.stride_h
                        and (job.kw - 1) * job.dilation_w < job.stride_w)
     if op.dim[SCATTER]:
         # A row of windows with the rows of inputs that belong to it.
-        cut(op, job.oh, job.ow, (2.0 * vectors + 1) * max(1.0, inputs / outputs))
-        op.dim[SCATTER] = op.dim[COLS] == job.ow
+        each = max(1.0, inputs / outputs)
+        cut(op, job.oh, job.ow, 2.0 * each, each, 1, 1)
+        op.dim[SCATTER] = op.dim[COLS] == job.ow and op.dim[CHANNELS] == job.c
     if not op.dim[SCATTER]:
-        windows = job.kh * job.kw * outputs / inputs if job.kh > 0 else (
-            (<double> job.oh / job.ih + 1) * (<double> job.ow / job.iw + 1))
-        cut(op, job.ih, job.iw, (2.0 * windows + 1) * vectors + 5)
+        # Windows that hold an input, on average.
+        down = <double> job.kh * job.oh / job.ih if job.kh > 0 else <double> job.oh / job.ih + 1
+        across = <double> job.kw * job.ow / job.iw if job.kh > 0 else <double> job.ow / job.iw + 1
+        cut(op, job.ih, job.iw, 2.0 * down * across + 1, 5, 1 + <int64_t> down, 1 + <int64_t> across)
     job.col1 = job.iw if op.dim[SCATTER] else op.dim[COLS]
+    job.c1 = op.dim[CHANNELS]
     op.scratch = kernels.backward_bytes(&job)
 
 

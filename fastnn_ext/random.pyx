@@ -63,16 +63,21 @@ cdef inline random_key key_of(const void *state, int64_t stream) noexcept nogil:
 
 # ---- dropout --------------------------------------------------------------------------------------
 
-# dim of "dropout"; ROW is set by prepare: the elements that a chunk does not cut through.
-cdef enum: N, INNER, STREAM, PERIOD, ROW
+# dim of "dropout"; the others are set by prepare.
+cdef enum:
+    N, INNER, STREAM, PERIOD
+    ROW    # elements with decisions of their own, or a run of those that share one
+    PARTS  # that a long row is cut into, a chunk each
 
 
 cdef void prepare_dropout(fnn_op *op) noexcept nogil:
     cdef double ns = 0.6 if op.dim[INNER] > 1 else 1.0
+    cdef int64_t rows
     op.kernels = random_table(op.isa, op.dtype)
     op.dim[ROW] = op.dim[PERIOD] if op.dim[PERIOD] > 0 else op.dim[INNER]
-    cdef int64_t size = max(<int64_t> 1, CHUNK // op.dim[ROW]) * op.dim[ROW]
-    op.chunks = (op.dim[N] + size - 1) // size
+    op.dim[PARTS] = (op.dim[ROW] + 4 * CHUNK - 1) // (4 * CHUNK)
+    rows = max(<int64_t> 1, CHUNK // op.dim[ROW])
+    op.chunks = (op.dim[N] // op.dim[ROW] + rows - 1) // rows * op.dim[PARTS]
     op.cost = ns * op.dim[N] * (1 if op.dtype == 0 else 1.25)
 
 
@@ -80,7 +85,9 @@ cdef int run_dropout(const fnn_op *op, int64_t chunk, void *scratch) noexcept no
     cdef const random_kernels *kernels = <const random_kernels *> op.kernels
     cdef random_key key = key_of(op.buf[2], op.dim[STREAM])
     cdef int64_t row = op.dim[ROW], rows = max(<int64_t> 1, CHUNK // row), size = 4 if op.dtype == 0 else 8
-    cdef int64_t begin = chunk * rows, end = min(begin + rows, op.dim[N] // row)
+    cdef int64_t parts = op.dim[PARTS], part = chunk % parts
+    cdef int64_t begin = chunk // parts * rows, end = min(begin + rows, op.dim[N] // row)
+    cdef int64_t left = row * part // parts, right = row * (part + 1) // parts  # of a row
     cdef int64_t sample, sample_end, channel, first, m, r
     cdef double p = op.scalar[0], scale = 0 if p >= 1 else 1 / (1 - p)
     cdef uint32_t threshold = <uint32_t> min(p * 4294967296.0 + 0.5, 4294967295.0)
@@ -90,16 +97,17 @@ cdef int run_dropout(const fnn_op *op, int64_t chunk, void *scratch) noexcept no
     if op.dim[PERIOD] <= 0:  # a row is a run of elements with one decision
         while begin < end:
             m = min(<int64_t> WORDS, end - begin)
+            first = (begin * row + left) * size
             kernels.words(words, &key, begin, m)
-            kernels.drop(y + begin * row * size, x + begin * row * size, words, m, row, threshold, scale)
+            kernels.drop(y + first, x + first, words, m, right - left, threshold, scale)
             begin += m
         return 0
     while begin < end:  # a row is a pixel
         sample = begin // op.dim[INNER]
         sample_end = min(end, (sample + 1) * op.dim[INNER])
-        channel = 0
-        while channel < row:
-            m = min(<int64_t> WORDS, row - channel)
+        channel = left
+        while channel < right:
+            m = min(<int64_t> WORDS, right - channel)
             kernels.words(words, &key, sample * row + channel, m)
             for r in range(begin, sample_end):
                 first = (r * row + channel) * size

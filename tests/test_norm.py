@@ -8,7 +8,6 @@ import pytest
 
 from fastnn_ext import norm
 from fastnn_ext.activation import ACTIVATIONS, SAVES
-from fastnn_ext.norm import PIECES
 
 from native_op import on_threads, run_op
 from reference import activation as act_twin
@@ -25,6 +24,7 @@ SHAPES = [
 ]
 FROM_OUTPUT = [kind for kind in ACTIVATIONS if SAVES[kind] == "output"]
 EPS = 1e-5
+PIECES = norm.pieces_of(1)
 
 
 def random(rng, *shape, dtype=np.float32):

@@ -56,7 +56,7 @@ class BatchNorm(Op):
         x, dtype, (y, mean, invstd) = node.inputs[0], node.inputs[0].dtype, node.outputs
         dims = _rows_and_channels(x)
         running = node.attrs["running"]
-        partial = to.temporary((native.PIECES, 2, x.shape[-1]), dtype)
+        partial = to.temporary((native.pieces_of(int(count(x.shape[:-1]))), 2, x.shape[-1]), dtype)
         var = to.temporary(x.shape[-1:], dtype) if running else None
         to.emit("batch_norm_stats", [partial], [x], dims)
         to.emit("batch_norm_finish", [mean, invstd, var], [partial, x], dims, [node.attrs["eps"]])
@@ -158,7 +158,7 @@ class BatchNormGrad(Op):
         if dx is not None and node.attrs["training"]:
             sums = to.temporary((2, x.shape[-1]), x.dtype)
         if any(t is not None for t in (dweight, dbias, sums)):
-            partial = to.temporary((native.PIECES, 2, x.shape[-1]), x.dtype)
+            partial = to.temporary((native.pieces_of(int(count(x.shape[:-1]))), 2, x.shape[-1]), x.dtype)
             operands = [dy, x, mean, invstd, y]
             to.emit("batch_norm_grad_stats", [partial], operands, [*dims, kind], [alpha])
             outputs = [dweight, dbias, sums]
@@ -292,7 +292,7 @@ class LayerNormGrad(Op):
         if dx is not None:
             to.emit("layer_norm_backward", [dx], [*node.inputs[:4], weight], x.shape)
         if dweight is not None or dbias is not None:
-            partial = to.temporary((native.PIECES, 2, x.shape[1]), x.dtype)
+            partial = to.temporary((native.pieces_of(int(x.shape[0])), 2, x.shape[1]), x.dtype)
             to.emit("layer_norm_grad_params", [partial], node.inputs[:4], x.shape)
             outputs = [dweight, dbias, None]
             to.emit("batch_norm_grad_finish", outputs, [partial], x.shape, dtype=x.dtype)
