@@ -175,12 +175,14 @@ cdef enum: BLOCK_OUTPUTS = 256
 cdef enum: WEIGHT_CHUNKS = 32, PARTIAL_ELEMENTS = 1 << 20
 cdef enum: SUM_CHUNK = 4096
 # Elements of a panel that a chunk of packing copies, at most.
-cdef enum: PACK_CHUNK = 1 << 19
+cdef enum: PACK_CHUNK = 1 << 17
 # Panels are at most so wide, on any ISA.
 cdef enum: WIDEST = 32
 
-# Nanoseconds: a float32 of the weights that is read from far away, or that a chunk packs for itself; a tap's pointer; an
-# element of dw that a block of outputs is added to; a float32 that a block reads, copied.
+# A panel of more bytes comes from memory, one line after another.
+cdef enum: FAR_BYTES = 1 << 20
+# Nanoseconds: a float32 of a panel that is read, or that a chunk packs for itself, where no memory is waited for;
+# a tap's pointer; an element of dw that a block of outputs is added to; a float32 that a block reads, copied.
 cdef double WEIGHT_NS = 0.15, OWN_NS = 0.4, TAP_NS = 1.0, ADD_NS = 0.3, COPY_NS = 0.3
 
 LARGEST_SIZE = 2**31 - 1  # sums and products of a few fit 64 bits
@@ -446,7 +448,7 @@ cdef void prepare_pack(fnn_op *op) noexcept nogil:
     cdef int64_t elements = t.taps * (1 if t.depthwise else t.depth) * 2 * t.lanes
     op.kernels = kernels
     op.scratch = t.taps * sizeof(int64_t)
-    op.cost = 0.3 * t.groups * t.panels * elements
+    op.cost = (0.3 if elements <= PACK_CHUNK else 3 * OWN_NS) * t.groups * t.panels * elements
     if packs_itself(op.dim, &t):
         op.chunks = 0
     elif t.winograd:
@@ -612,8 +614,10 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
         blocks_of(t.out_h, t.phases_h, dim[N], dim[ROWS]) * blocks_of(t.out_w, t.phases_w, 1, dim[COLS]))
     # What a chunk takes, of the phase that has most taps: its products, reading its weights and finding its pixels.
     terms = <double> down * across * (1 if t.depthwise else t.depth)
-    chunk = (terms + 4) * pixels / (kernels.rate * (0.3 if t.depthwise else 1.0)) + terms * (
-        WEIGHT_NS if packed else OWN_NS) * (1 if op.dtype == 0 else 2)
+    chunk = (WEIGHT_NS if packed else OWN_NS) * (1 if op.dtype == 0 else 2)
+    if terms * 2 * t.lanes * size > FAR_BYTES:
+        chunk *= 3
+    chunk = (terms + 4) * pixels / (kernels.rate * (0.3 if t.depthwise else 1.0)) + terms * chunk
     chunk = chunk * dim[PANELS] * 2 * t.lanes + TAP_NS * down * across * pixels
     slice_sums(op, short_parts(chunk), down, across, 1 if t.depthwise else t.depth)
     op.rounds = dim[DOWN] * dim[ACROSS] * dim[DEEP]

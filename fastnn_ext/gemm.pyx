@@ -215,7 +215,7 @@ cdef void arrange(fnn_op *op, bint partial, bint packed) noexcept nogil:
         one = piece_ns(op, kernels)
     op.chunks = op.dim[BATCH] * op.dim[ROWS] * op.dim[COLS]
     if op.dim[PARTS] > 1:
-        one = op.dim[N] * (<double> op.dim[K] / op.dim[PARTS]) * (FAR_NS if op.dtype == 0 else 2 * FAR_NS)
+        one = op.dim[N] * (<double> op.dim[K] / op.dim[PARTS]) * max(1 / rate, FAR_NS if op.dtype == 0 else 2 * FAR_NS)
         op.dim[STRIPS] = max(<int64_t> 1, min(short_parts(one), op.dim[N] * (4 if op.dtype == 0 else 8) // LONG_ROW))
         one /= op.dim[STRIPS]
         op.chunks = op.dim[PARTS] * op.dim[STRIPS]

@@ -347,22 +347,22 @@ cdef inline void add_stretch(const fnn_op *op, int64_t piece, int64_t round, dou
 
 # The kernels of a difference have one signature: op.kernels is the kernel itself.
 cdef void prepare_mse(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.2)
+    cut_pieces(op, 0.4)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).mse
 
 
 cdef void prepare_l1(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.2)
+    cut_pieces(op, 0.4)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).l1
 
 
 cdef void prepare_smooth_l1(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.4)
+    cut_pieces(op, 0.5)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).smooth_l1
 
 
 cdef void prepare_huber(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.3)
+    cut_pieces(op, 0.5)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).huber
 
 

@@ -165,9 +165,12 @@ cdef enum: LEAST_BLOCK = 16, MOST_COLUMNS = 4096
 # Nanoseconds, for each float32 on AVX2 unless said otherwise, and how much longer each ISA takes.
 cdef double STATS_NS = 0.1, APPLY_NS = 0.12, GRAD_STATS_NS = 0.2, GRAD_APPLY_NS = 0.2
 cdef double ACT_NS = 0.7  # an activation other than relu
-cdef double PIECE_NS = 20, COLUMN_NS = 1, PARTIAL_NS = 0.25  # a piece, a column of many rows, combining
+# A piece, a column of many rows, combining, laying out a column, or one of a line of few, a group's statistics.
+cdef double PIECE_NS = 20, COLUMN_NS = 1, PARTIAL_NS = 0.25, LAYOUT_NS = 3, LINE_NS = 1.5, GROUP_NS = 5
 cdef double LAYER_NS = 0.2, LAYER_GRAD_NS = 0.22, ROW_NS = 20
 cdef double RESPONSE_NS = 0.5, TERM_NS = 0.08, POWER_NS = 1.5  # plus each term of a window; beta not 0.75
+cdef double FAR_NS = 0.3  # more, for each float32 of an array that no cache holds
+cdef enum: NEAR_ELEMENTS = 1 << 20  # of one that a cache does
 cdef double[3] ISA_FACTOR = [2.0, 1.0, 0.7]
 
 
@@ -185,6 +188,11 @@ cdef inline void *at(const fnn_op *op, int k, int64_t element) noexcept nogil:
 
 cdef inline double scaled(const fnn_op *op, double ns) noexcept nogil:
     return ns * ISA_FACTOR[op.isa] * (1 if op.dtype == 0 else 2)
+
+
+cdef inline double at_most(const fnn_op *op, double ns) noexcept nogil:
+    """The same of an element that comes from memory."""
+    return scaled(op, ns) + (FAR_NS if op.dtype == 0 else 2 * FAR_NS)
 
 
 cdef inline const norm_kernels *kernels_of(const fnn_op *op) noexcept nogil:
@@ -255,14 +263,19 @@ cdef block block_of(const fnn_op *op, int64_t i) noexcept nogil:
     return b
 
 
-cdef void cut_pieces(fnn_op *op, double ns) noexcept nogil:
-    """Chunks of whole pieces, or of some channels of one."""
+cdef void cut_pieces(fnn_op *op, double ns, double column) noexcept nogil:
+    """Chunks of whole pieces, or of some channels of one; `column` nanoseconds are for laying out a channel, if there are
+    very many."""
     cdef int64_t pieces = op.dim[SAMPLES] * op.dim[USED], width = op.dim[CHANNELS]
-    cdef double column = 0 if op.dim[PIECE] <= NORM_FEW else COLUMN_NS
-    cdef double piece = (scaled(op, ns) * op.dim[PIECE] + column) * op.dim[CHANNELS] + PIECE_NS
-    op.cost = piece * pieces
-    if piece > FNN_MOST_NS:
-        width = cut_blocks(op, width * (FNN_MOST_NS / piece))
+    cdef int64_t rows = min(op.dim[PIECE], op.dim[ROWS])
+    cdef double piece, longest
+    if width <= MOST_COLUMNS:
+        column = 0 if op.dim[PIECE] <= NORM_FEW else COLUMN_NS
+    piece = (scaled(op, ns) * rows + column) * width + PIECE_NS
+    longest = (at_most(op, ns) * rows + scaled(op, column)) * width
+    op.cost = (piece if rows * pieces * width < NEAR_ELEMENTS else longest) * pieces
+    if longest > FNN_MOST_NS:
+        width = cut_blocks(op, width * (FNN_MOST_NS / longest))
         piece /= op.dim[BLOCKS]
     op.dim[SPAN] = 1 if op.dim[BLOCKS] > 1 else clip(CHUNK_NS / piece, max(<int64_t> 1, pieces))
     op.chunks = ceil_div(pieces, op.dim[SPAN]) * op.dim[BLOCKS]
@@ -272,15 +285,19 @@ cdef void cut_pieces(fnn_op *op, double ns) noexcept nogil:
 cdef void cut_rows(fnn_op *op, double ns) noexcept nogil:
     """Chunks of some rows of a sample, or of some samples, or of some rows and channels."""
     cdef int64_t samples = op.dim[SAMPLES], rows = op.dim[ROWS], width = op.dim[CHANNELS]
-    cdef double sample, chunk = CHUNK_NS
+    cdef double sample, chunk = CHUNK_NS, columns = scaled(op, LINE_NS * kernels_of(op).columns(width))
     if is_map(op):
         ns += ACT_NS
     sample = scaled(op, ns) * rows * width
-    op.cost = sample * samples
+    op.cost = sample * samples if rows * samples * width < NEAR_ELEMENTS else at_most(op, ns) * rows * width * samples
     if width > MOST_COLUMNS:  # as many rows as make the columns worth while
         width = cut_blocks(op, MOST_COLUMNS / 2)
+        op.cost += scaled(op, LAYOUT_NS) * samples * op.dim[CHANNELS]
         sample /= op.dim[BLOCKS]
         chunk *= 4
+    elif samples > 1:
+        sample += columns
+        op.cost += columns * samples
     op.dim[PARTS] = clip(sample / chunk + 0.5, max(<int64_t> 1, rows))
     op.dim[SPAN] = 1 if op.dim[PARTS] > 1 else clip(chunk / (sample + 1), max(<int64_t> 1, samples))
     op.chunks = ceil_div(samples, op.dim[SPAN]) * op.dim[PARTS] * op.dim[BLOCKS] if rows > 0 else 0
@@ -306,7 +323,7 @@ cdef void cut_channels(fnn_op *op, bint sums) noexcept nogil:
 cdef void cut_samples(fnn_op *op) noexcept nogil:
     """Chunks of some samples, or of some channels of one, which a second round joins where groups are cut."""
     cdef int64_t width = op.dim[CHANNELS]
-    cdef double sample = PARTIAL_NS * 2 * (op.dim[USED] + 2) * width
+    cdef double sample = PARTIAL_NS * 2 * (op.dim[USED] + 2) * width + GROUP_NS * op.dim[GROUPS]
     op.cost = sample * op.dim[SAMPLES]
     if sample > FNN_MOST_NS:
         width = cut_blocks(op, width * (FNN_MOST_NS / sample / 2))
@@ -320,22 +337,23 @@ cdef void cut_samples(fnn_op *op) noexcept nogil:
 
 cdef void prepare_batch_stats(fnn_op *op) noexcept nogil:
     set_batch(op)
-    cut_pieces(op, STATS_NS)
+    cut_pieces(op, STATS_NS, COLUMN_NS)
 
 
 cdef void prepare_group_stats(fnn_op *op) noexcept nogil:
     set_group(op)
-    cut_pieces(op, STATS_NS)
+    op.dim[GROUPS] = op.dim[CHANNELS]  # statistics of channels know no groups
+    cut_pieces(op, STATS_NS, COLUMN_NS)
 
 
 cdef void prepare_batch_grad_stats(fnn_op *op) noexcept nogil:
     set_batch(op)
-    cut_pieces(op, GRAD_STATS_NS + (ACT_NS if is_map(op) else 0))
+    cut_pieces(op, GRAD_STATS_NS + (ACT_NS if is_map(op) else 0), LAYOUT_NS)
 
 
 cdef void prepare_group_grad_stats(fnn_op *op) noexcept nogil:
     set_group(op)
-    cut_pieces(op, GRAD_STATS_NS + (ACT_NS if is_map(op) else 0))
+    cut_pieces(op, GRAD_STATS_NS + (ACT_NS if is_map(op) else 0), LAYOUT_NS)
 
 
 cdef void prepare_batch_finish(fnn_op *op) noexcept nogil:
@@ -662,15 +680,15 @@ cdef enum: FIRST_SUM, SUM, SQUARE, FOUND
 
 cdef void cut_plain_rows(fnn_op *op, double ns, int64_t rounds) noexcept nogil:
     """Chunks of some rows, or of a part of one, in so many rounds."""
-    cdef double row = scaled(op, ns) * op.dim[1] + ROW_NS
+    cdef double row = scaled(op, ns) * op.dim[1] + ROW_NS, longest = at_most(op, ns) * op.dim[1]
     op.kernels = norm_table(op.isa, op.dtype)
     op.dim[SPAN] = clip(CHUNK_NS / row, max(<int64_t> 1, op.dim[0]))
     op.dim[PARTS] = 1
-    if row > FNN_MOST_NS:
-        op.dim[PARTS] = min(short_parts(4 * row), ceil_div(op.dim[1], LEAST_BLOCK))
+    if longest > FNN_MOST_NS:
+        op.dim[PARTS] = min(short_parts(4 * longest), ceil_div(op.dim[1], LEAST_BLOCK))
         op.rounds = rounds
     op.chunks = ceil_div(op.dim[0], op.dim[SPAN]) * op.dim[PARTS]
-    op.cost = row * op.dim[0]
+    op.cost = (row if op.dim[0] * op.dim[1] < NEAR_ELEMENTS else longest) * op.dim[0]
     if rounds > 1 and op.rounds == rounds:
         op.shared = op.chunks * FOUND * sizeof(double)
 

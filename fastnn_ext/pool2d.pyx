@@ -75,6 +75,7 @@ cdef enum:
 cdef enum: MAX, AVG, ADAPTIVE_MAX, ADAPTIVE_AVG
 # A chunk's aim in nanoseconds.
 cdef enum: CHUNK_NS = 20000
+cdef double FAR_NS = 0.08  # a byte that comes from memory
 cdef enum: MAX_TAPS = 255
 LARGEST_SIZE = 2**31 - 1  # sums and products of a few fit 64 bits
 
@@ -109,12 +110,13 @@ cdef pool2d_job job_of(const fnn_op *op, int kind) noexcept nogil:
     return job
 
 
-cdef void cut(fnn_op *op, int64_t height, int64_t width, double vector_ns, double pixel_ns, int64_t down,
+cdef void cut(fnn_op *op, int64_t height, int64_t width, double vector_ns, double pixel_ns, double reads, int64_t down,
               int64_t across) noexcept nogil:
     """Chunks of rows, or of parts of one row, of n images of (height, width), or of some channels of a pixel, which
-    takes pixel_ns and vector_ns for each vector. What windows hold may be read in down * across parts."""
+    takes pixel_ns and vector_ns for each vector, and longer where the vectors that it reads come from memory. What
+    windows hold may be read in down * across parts."""
     cdef int64_t rows = op.dim[N] * height, lanes = (<const pool2d_kernels *> op.kernels).lanes, parts
-    cdef double budget
+    cdef double budget, longest = vector_ns + FAR_NS * reads * min(op.dim[C], lanes) * (4 if op.dtype == 0 else 8)
     pixel_ns += vector_ns * ceil_div(op.dim[C], lanes)
     op.cost = pixel_ns * rows * width
     budget = max(5000.0, min(<double> CHUNK_NS, op.cost / 8))
@@ -124,11 +126,13 @@ cdef void cut(fnn_op *op, int64_t height, int64_t width, double vector_ns, doubl
         op.dim[COLS] = ceil_div(width, <int64_t> (pixel_ns * width / budget) + 1)
     op.dim[CHANNELS] = op.dim[C]
     op.dim[DOWN] = op.dim[ACROSS] = 1
-    if pixel_ns > FNN_MOST_NS:
-        op.dim[CHANNELS] = min(op.dim[C], max(<int64_t> 1, <int64_t> (FNN_MOST_NS / (2 * vector_ns))) * lanes)
-        parts = short_parts(vector_ns)
+    if longest * ceil_div(op.dim[C], lanes) > FNN_MOST_NS:
+        op.dim[CHANNELS] = min(op.dim[C], max(<int64_t> 1, <int64_t> (FNN_MOST_NS / (2 * longest))) * lanes)
+        op.dim[ROWS] = op.dim[COLS] = 1
+        parts = short_parts(longest)
         op.dim[DOWN] = min(parts, down)
         op.dim[ACROSS] = min(ceil_div(parts, op.dim[DOWN]), across)
+        op.cost = longest * ceil_div(op.dim[C], lanes) * rows * width
     op.rounds = op.dim[DOWN] * op.dim[ACROSS]
     op.chunks = ceil_div(rows, op.dim[ROWS]) * ceil_div(width, op.dim[COLS]) if width > 0 else 0
     op.chunks *= ceil_div(op.dim[C], op.dim[CHANNELS])
@@ -159,7 +163,7 @@ cdef void prepare_forward(fnn_op *op, int kind) noexcept nogil:
     cdef double taps = job.kh * job.kw if job.kh > 0 else (<double> job.ih / job.oh + 1) * (<double> job.iw / job.ow + 1)
     cdef double tap_ns = 0.6 if kind == AVG or kind == ADAPTIVE_AVG else 1.0 if op.buf[1] == NULL else 1.8
     op.kernels = kernels
-    cut(op, job.oh, job.ow, taps * tap_ns + 3, 3, down, across)
+    cut(op, job.oh, job.ow, taps * tap_ns + 3, 3, taps, down, across)
     job.col1 = op.dim[COLS]
     job.c1 = op.dim[CHANNELS]
     op.scratch = kernels.forward_bytes(&job)
@@ -191,13 +195,15 @@ cdef void prepare_backward(fnn_op *op, int kind) noexcept nogil:
     if op.dim[SCATTER]:
         # A row of windows with the rows of inputs that belong to it.
         each = max(1.0, inputs / outputs)
-        cut(op, job.oh, job.ow, 2.0 * each, each, 1, 1)
+        cut(op, job.oh, job.ow, 2.0 * each, each, each, 1, 1)
         op.dim[SCATTER] = op.dim[COLS] == job.ow and op.dim[CHANNELS] == job.c
     if not op.dim[SCATTER]:
         # Windows that hold an input, on average.
         down = <double> job.kh * job.oh / job.ih if job.kh > 0 else <double> job.oh / job.ih + 1
         across = <double> job.kw * job.ow / job.iw if job.kh > 0 else <double> job.ow / job.iw + 1
-        cut(op, job.ih, job.iw, 2.0 * down * across + 1, 5, 1 + <int64_t> down, 1 + <int64_t> across)
+        # Where it was a maximum is widened before it is read.
+        cut(op, job.ih, job.iw, 2.0 * down * across + 1, 5, (1 if kind == AVG or kind == ADAPTIVE_AVG else 4) * down * across,
+            1 + <int64_t> down, 1 + <int64_t> across)
     job.col1 = job.iw if op.dim[SCATTER] else op.dim[COLS]
     job.c1 = op.dim[CHANNELS]
     op.scratch = kernels.backward_bytes(&job)
