@@ -1072,7 +1072,7 @@ cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
             parts = ceil_div(parts, splits)
         slice_sums(op, parts, dim[KH], dim[KW], 1 if t.depthwise else ceil_div(t.depth, dim[DEPTHS]))
         dim[DEPTHS] = min(dim[DEPTHS] * dim[DEEP], t.depth)
-        blocks = ceil_div(ceil_div(dim[N] * dim[OH], dim[PIECES]), job.block_rows)
+        blocks = max(<int64_t> 1, ceil_div(ceil_div(dim[N] * dim[OH], dim[PIECES]), job.block_rows))
         parts = short_parts(products * width * ceil_div(dim[KH], dim[DOWN]) * ceil_div(dim[KW], dim[ACROSS]) * (
             1 if t.depthwise else ceil_div(t.depth, dim[DEPTHS])) * blocks * ceil_div(dim[OW], job.block_cols))
         dim[SUM_ROWS] = min(parts, blocks)

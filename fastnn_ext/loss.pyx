@@ -367,7 +367,7 @@ cdef void prepare_huber(fnn_op *op) noexcept nogil:
 
 
 cdef void prepare_bce(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 2.5)
+    cut_pieces(op, 5 if op.isa == 0 else 2.5)
     op.kernels = loss_table(op.isa, op.dtype)
 
 

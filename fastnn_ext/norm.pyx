@@ -325,9 +325,10 @@ cdef void cut_samples(fnn_op *op) noexcept nogil:
     cdef int64_t width = op.dim[CHANNELS]
     cdef double sample = PARTIAL_NS * 2 * (op.dim[USED] + 2) * width + GROUP_NS * op.dim[GROUPS]
     op.cost = sample * op.dim[SAMPLES]
-    if sample > FNN_MOST_NS:
-        width = cut_blocks(op, width * (FNN_MOST_NS / sample / 2))
     op.dim[SPAN] = clip(CHUNK_NS / sample, max(<int64_t> 1, op.dim[SAMPLES]))
+    if sample > FNN_MOST_NS:
+        op.dim[SPAN] = 1
+        width = cut_blocks(op, width * (FNN_MOST_NS / sample / 2))
     op.chunks = ceil_div(op.dim[SAMPLES], op.dim[SPAN]) * op.dim[BLOCKS]
     op.scratch = NORM_SCRATCH * width
     if op.dim[SPLIT] > 1:
@@ -685,6 +686,7 @@ cdef void cut_plain_rows(fnn_op *op, double ns, int64_t rounds) noexcept nogil:
     op.dim[SPAN] = clip(CHUNK_NS / row, max(<int64_t> 1, op.dim[0]))
     op.dim[PARTS] = 1
     if longest > FNN_MOST_NS:
+        op.dim[SPAN] = 1
         op.dim[PARTS] = min(short_parts(4 * longest), ceil_div(op.dim[1], LEAST_BLOCK))
         op.rounds = rounds
     op.chunks = ceil_div(op.dim[0], op.dim[SPAN]) * op.dim[PARTS]

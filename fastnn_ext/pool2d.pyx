@@ -75,7 +75,7 @@ cdef enum:
 cdef enum: MAX, AVG, ADAPTIVE_MAX, ADAPTIVE_AVG
 # A chunk's aim in nanoseconds.
 cdef enum: CHUNK_NS = 20000
-cdef double FAR_NS = 0.08  # a byte that comes from memory
+cdef double FAR_NS = 0.08, SOME_NS = 4  # a byte that comes from memory; a vector that is not full
 cdef enum: MAX_TAPS = 255
 LARGEST_SIZE = 2**31 - 1  # sums and products of a few fit 64 bits
 
@@ -117,6 +117,8 @@ cdef void cut(fnn_op *op, int64_t height, int64_t width, double vector_ns, doubl
     windows hold may be read in down * across parts."""
     cdef int64_t rows = op.dim[N] * height, lanes = (<const pool2d_kernels *> op.kernels).lanes, parts
     cdef double budget, longest = vector_ns + FAR_NS * reads * min(op.dim[C], lanes) * (4 if op.dtype == 0 else 8)
+    if op.dim[C] < lanes:
+        longest += SOME_NS * reads
     pixel_ns += vector_ns * ceil_div(op.dim[C], lanes)
     op.cost = pixel_ns * rows * width
     budget = max(5000.0, min(<double> CHUNK_NS, op.cost / 8))

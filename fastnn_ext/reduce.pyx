@@ -50,7 +50,7 @@ cdef enum:
     COLUMNS = 128
     CHUNK_NS = 10000
 cdef double BYTE_NS = 0.04
-cdef double ROW_NS = 1.5    # a few columns of one
+cdef double[3] ROW_NS = [5.0, 2.5, 1.5]  # a few columns of one, on each ISA
 cdef double UNIT_NS = 10.0  # the last few additions of a result, or of a vector of them
 
 
@@ -66,7 +66,7 @@ cdef void prepare(fnn_op *op) noexcept nogil:
     units = op.dim[OUTER] * op.dim[PIECE_COUNT] * op.dim[BLOCKS]
     ns = BYTE_NS * size * min(op.dim[INNER], <int64_t> COLUMNS)
     if op.dim[INNER] > 1:
-        ns = max(ns, ROW_NS)
+        ns = max(ns, ROW_NS[op.isa])
     ns = UNIT_NS + ns * ceil_div(op.dim[LENGTH], op.dim[PIECE_COUNT])
     op.dim[UNITS] = max(<int64_t> 1, <int64_t> (CHUNK_NS / ns))
     op.dim[SEGMENTS] = 1
