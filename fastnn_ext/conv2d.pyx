@@ -22,6 +22,9 @@ must not overlap inputs.
 
 `packed` holds w * scale as the kernels read it, so that chunks do not each copy what they need:
 conv2d_pack writes it, kind 0 for conv2d and 1 for conv2d_input_grad, packed_elements says its size.
+A chunk whose sums are so long that it would last too long is made in several rounds, each of which adds some taps,
+or some input channels of a tap, or some outputs to what the ones before have left.
+
 With few pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read; unless
 `kept` is 1, which says that packed weights are made once and read in many runs.
 
@@ -46,7 +49,7 @@ from libc.string cimport memset
 from fastnn_ext cimport runtime
 from fastnn_ext.activation cimport backward_kernel, forward_kernel
 from fastnn_ext.arrays cimport check, check_apart, check_real, data
-from fastnn_ext.runtime cimport fnn_op
+from fastnn_ext.runtime cimport FNN_MOST_NS, fnn_op, short_parts
 
 import numpy as np
 
@@ -56,7 +59,7 @@ from fastnn_ext.activation import ACTIVATIONS
 cdef extern from "simd/conv2d.h" nogil:
     enum:
         CONV_DIRECT, CONV_COPY, CONV_POINTERS
-        CONV_POINTS, CONV_POINTS_DEPTH
+        CONV_POINTS, CONV_POINTS_DEPTH, CONV_SQUARES_BYTES
     struct conv2d_view:
         const void *x
         int64_t h, w, pixel, depth
@@ -69,7 +72,7 @@ cdef extern from "simd/conv2d.h" nogil:
         const void *bias
         const void *residual
         const void *saved
-        int64_t relu, depthwise, mode, few
+        int64_t relu, depthwise, mode, resumes, goes_on, few
         int64_t ow, square0, square1
     struct conv2d_pack_job:
         const void *w
@@ -80,6 +83,8 @@ cdef extern from "simd/conv2d.h" nogil:
         conv2d_view view
         int64_t oh, ow, row0, row1, col0, col1
         int64_t square0, square1
+        void *sums
+        int64_t resumes, goes_on
         int64_t block_rows, block_cols
         int64_t depth0, depth1, first, n
         const void *dy
@@ -93,7 +98,8 @@ cdef extern from "simd/conv2d.h" nogil:
         int64_t lanes
         int64_t pixels, narrow_pixels
         double rate
-        void (*pack)(void *panel, const conv2d_pack_job *job, int64_t first, int64_t n) noexcept nogil
+        void (*pack)(void *out, const conv2d_pack_job *job, int64_t row, int64_t rows, int64_t first,
+                     int64_t n) noexcept nogil
         int64_t (*gather_bytes)(const conv2d_job *job) noexcept nogil
         void (*gather)(conv2d_job *job, void *scratch) noexcept nogil
         int64_t room
@@ -110,6 +116,7 @@ cdef extern from "simd/conv2d.h" nogil:
         int64_t (*weight_grad_bytes)(const conv2d_weight_job *job) noexcept nogil
         void (*weight_grad)(const conv2d_weight_job *job) noexcept nogil
         int64_t (*winograd_grad_bytes)(const conv2d_weight_job *job) noexcept nogil
+        int64_t (*winograd_sums_bytes)(const conv2d_weight_job *job) noexcept nogil
         int (*winograd_grad)(const conv2d_weight_job *job) noexcept nogil
         void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride,
                     int64_t accumulate) noexcept nogil
@@ -132,6 +139,14 @@ cdef enum:
     UNITS   # panels that a chunk of conv2d_pack copies
     WORK    # bytes of scratch before the panel that a chunk packs for itself; of which squares are not finite
     SQUARES # of 2 x 2 outputs a chunk, where they are made by Winograd's products
+    # Slices of a sum: rows and columns of taps, and input channels. A pass makes them in a round each; the chunks of a
+    # gradient for the weights have some taps each, and its rounds some rows and columns of outputs.
+    DOWN
+    ACROSS
+    DEEP
+    SUM_ROWS
+    SUM_COLS
+    PACK_PARTS  # that conv2d_pack cuts a panel into, a chunk each
 
 # A chunk's aim in nanoseconds; a long pass is cut into MIN_CHUNKS longer ones, up to LONG_NS: the more
 # channels and rows a chunk has, the less often its patch is copied and its weights are read. One that takes more than
@@ -144,6 +159,8 @@ cdef enum: OWN_PIXELS = 256, OWN_TERMS = 1 << 16
 # Winograd's products: a chunk holds so many bytes of transformed inputs, and of sums, and has so many panels if there
 # are many: it transforms its inputs for them. A chunk of packing has some panels of a block of depth.
 cdef enum: WINOGRAD_BYTES = 208 << 10, WINOGRAD_PANELS = 4, WINOGRAD_UNITS = 4
+# Sums over more channels are too long for a chunk of them to be short.
+cdef enum: WINOGRAD_CHANNELS = 2048
 # What transforming costs, in multiply-adds: for a square and channel, in or out; and for a channel in and out. Weights
 # that are kept are not transformed, but are more to read.
 cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180, KEPT_COST = 60
@@ -157,8 +174,16 @@ cdef enum: BLOCK_OUTPUTS = 256
 # whose copies of dw together hold at most so many elements.
 cdef enum: WEIGHT_CHUNKS = 32, PARTIAL_ELEMENTS = 1 << 20
 cdef enum: SUM_CHUNK = 4096
+# Elements of a panel that a chunk of packing copies, at most.
+cdef enum: PACK_CHUNK = 1 << 17
 # Panels are at most so wide, on any ISA.
 cdef enum: WIDEST = 32
+
+# A panel of more bytes comes from memory, one line after another.
+cdef enum: FAR_BYTES = 1 << 20
+# Nanoseconds: a float32 of a panel that is read, or that a chunk packs for itself, where no memory is waited for;
+# a tap's pointer; an element of dw that a block of outputs is added to; a float32 that a block reads, copied.
+cdef double WEIGHT_NS = 0.15, OWN_NS = 0.4, TAP_NS = 1.0, ADD_NS = 0.3, COPY_NS = 0.3
 
 LARGEST_SIZE = 2**31 - 1  # sums and products of a few fit 64 bits
 LARGEST = 2**46           # elements
@@ -287,7 +312,8 @@ cdef bint suits_winograd(const int64_t *dim, const layer *t) noexcept nogil:
     those of its whole square, and would be large beside a sum over fewer."""
     cdef double products = <double> t.depth * t.width, squares = <double> squares_of(dim, t)
     cdef int64_t top = dim[PT] - 2 if t.grad else -dim[PT], left = dim[PL] - 2 if t.grad else -dim[PL]
-    if min(top, left) < -1 or t.out_h + 1 + top > t.source_h or t.out_w + 1 + left > t.source_w:
+    if (min(top, left) < -1 or t.out_h + 1 + top > t.source_h or t.out_w + 1 + left > t.source_w
+            or t.depth > WINOGRAD_CHANNELS):
         return False
     return is_plain_3x3(dim) and 9 * products * dim[N] * t.out_h * t.out_w > (
         squares * (CONV_POINTS * products + SQUARE_COST * (t.depth + t.width))
@@ -342,14 +368,16 @@ cdef inline bint stays_inside(const axis *a, int64_t size) noexcept nogil:
     return a.origin >= 0 and (a.outputs - 1) * a.stride + (a.taps - 1) * a.step + a.origin < size
 
 
-cdef int64_t mode_of(const layer *t, const phase *p, int64_t rows, int64_t cols, int64_t panels) noexcept nogil:
-    """How the taps of a phase find their pixels, for chunks of (rows, cols, panels); figures in cycles, roughly."""
+cdef int64_t mode_of(const layer *t, const phase *p, int64_t rows, int64_t cols, int64_t panels,
+                     bint inside) noexcept nogil:
+    """How the taps of a phase find their pixels, for chunks of (rows, cols, panels), `inside` if all may lie in the
+    image; figures in cycles, roughly."""
     cdef int64_t taps = p.h.taps * p.w.taps
     cdef int64_t patch = ((rows - 1) * p.h.stride + (p.h.taps - 1) * p.h.step + 1) * (
         (cols - 1) * p.w.stride + (p.w.taps - 1) * p.w.step + 1) * t.depth
     if taps == 0:
         return CONV_POINTERS
-    if stays_inside(&p.h, t.source_h) and stays_inside(&p.w, t.source_w):
+    if inside and stays_inside(&p.h, t.source_h) and stays_inside(&p.w, t.source_w):
         return CONV_DIRECT
     if (t.depthwise or patch > max(<int64_t> PATCH_ELEMENTS, taps * rows * cols)
             or patch // 4 > taps * rows * cols * (1 + panels)):
@@ -420,7 +448,7 @@ cdef void prepare_pack(fnn_op *op) noexcept nogil:
     cdef int64_t elements = t.taps * (1 if t.depthwise else t.depth) * 2 * t.lanes
     op.kernels = kernels
     op.scratch = t.taps * sizeof(int64_t)
-    op.cost = 0.3 * t.groups * t.panels * elements
+    op.cost = (0.3 if elements <= PACK_CHUNK else 3 * OWN_NS) * t.groups * t.panels * elements
     if packs_itself(op.dim, &t):
         op.chunks = 0
     elif t.winograd:
@@ -429,29 +457,92 @@ cdef void prepare_pack(fnn_op *op) noexcept nogil:
         op.chunks = ceil_div(t.panels, op.dim[UNITS]) * ceil_div(t.depth, kernels.winograd_depth(t.depth))
     else:
         op.dim[UNITS] = max(<int64_t> 1, 16384 // max(<int64_t> 1, elements))
-        op.chunks = ceil_div(t.groups * t.panels, op.dim[UNITS])
+        op.dim[PACK_PARTS] = ceil_div(elements, PACK_CHUNK)
+        op.chunks = ceil_div(t.groups * t.panels, op.dim[UNITS]) * op.dim[PACK_PARTS]
+
+
+cdef struct residues:
+    # Of the taps of a gradient along an axis: those k, k + period, ... have residue k, and are those of one phase. `least`
+    # of them have each, and the first `more` residues one more.
+    int64_t stride, pad, spread, g, period, least, more
+
+
+cdef residues residues_of(int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) noexcept nogil:
+    cdef residues r
+    cdef int64_t inverse
+    r.g = gcd(dilation, stride, &inverse)
+    r.stride = stride
+    r.pad = pad
+    r.spread = dilation // r.g
+    r.period = stride // r.g
+    r.least = kernel // r.period
+    r.more = kernel % r.period
+    return r
+
+
+cdef inline int64_t residue_at(const residues *r, int64_t tap) noexcept nogil:
+    """The residue of a tap's place in packed weights."""
+    if tap < r.more * (r.least + 1):
+        return tap // (r.least + 1)
+    return r.more + (tap - r.more * (r.least + 1)) // r.least
+
+
+cdef inline int64_t taps_before(const residues *r, int64_t residue) noexcept nogil:
+    return residue * r.least + min(residue, r.more)
+
+
+cdef inline int64_t phase_with(const residues *r, int64_t residue) noexcept nogil:
+    return ((residue * r.spread % r.period * r.g - r.pad) % r.stride + r.stride) % r.stride
 
 
 cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
     cdef layer t = layer_of(op, op.dim[KIND] == 1, True)
-    cdef phase p
-    cdef conv2d_pack_job job
-    cdef int64_t unit, i, j, panel, begin, first, width
+    cdef int64_t unit, parts, part, rows = t.taps * (1 if t.depthwise else t.depth)
     if t.winograd:
         pack_points(op, &t, chunk, scratch)
         return 0
+    parts = op.dim[PACK_PARTS]
+    part = chunk % parts
+    chunk = chunk // parts
     for unit in range(chunk * op.dim[UNITS], min((chunk + 1) * op.dim[UNITS], t.groups * t.panels)):
-        panel = unit % t.panels
-        first = panel * 2 * t.lanes
-        width = panel_width(&t, panel) * (1 if t.depthwise else t.depth)
-        begin = packed_at(&t, unit // t.panels, panel)
-        for i in range(t.phases_h):
-            for j in range(t.phases_w):
-                p = phase_of(op.dim, &t, i, j)
-                pack_job(&job, op, &t, &p, unit // t.panels, op.buf[1], op.buf[2], <int64_t *> scratch)
-                kernels.pack(at(op, 0, begin + p.before * width), &job, first, min(t.width - first, 2 * t.lanes))
+        pack_panel(op, &t, unit // t.panels, unit % t.panels, rows * part // parts, rows * (part + 1) // parts, scratch)
     return 0
+
+
+cdef void pack_panel(const fnn_op *op, const layer *t, int64_t group, int64_t panel, int64_t begin, int64_t end,
+                     void *scratch) noexcept nogil:
+    """Rows [begin, end) of a panel: those of the taps of a phase after those of another."""
+    cdef const int64_t *dim = &op.dim[0]
+    cdef int64_t k = 1 if t.depthwise else t.depth, place = packed_at(t, group, panel), width = panel_width(t, panel)
+    cdef int64_t first = panel * 2 * t.lanes, n = min(t.width - first, 2 * t.lanes), i, j, row, left, from_
+    cdef residues h, w
+    cdef phase p
+    cdef conv2d_pack_job job
+    if not t.grad:
+        p = phase_of(dim, t, 0, 0)
+        pack_job(&job, op, t, &p, group, op.buf[1], op.buf[2], <int64_t *> scratch)
+        (<const conv2d_kernels *> op.kernels).pack(at(op, 0, place + begin * width), &job, begin, end - begin, first, n)
+        return
+    h = residues_of(dim[KH], dim[SH], dim[PT], dim[DH])
+    w = residues_of(dim[KW], dim[SW], dim[PL], dim[DW])
+    for i in range(residue_at(&h, begin // k // dim[KW]), min(h.period, dim[KH])):
+        row = taps_before(&h, i) * dim[KW]
+        if row * k >= end:
+            break
+        if phase_with(&h, i) >= t.phases_h:
+            continue
+        left = taps_before(&h, i + 1) - taps_before(&h, i)  # rows of taps
+        for j in range(residue_at(&w, max(<int64_t> 0, begin // k - row) // left), min(w.period, dim[KW])):
+            if (row + left * taps_before(&w, j)) * k >= end:
+                break
+            if phase_with(&w, j) >= t.phases_w:
+                continue
+            p = phase_of(dim, t, phase_with(&h, i), phase_with(&w, j))
+            pack_job(&job, op, t, &p, group, op.buf[1], op.buf[2], <int64_t *> scratch)
+            from_ = max(begin, p.before * k)
+            (<const conv2d_kernels *> op.kernels).pack(
+                at(op, 0, place + from_ * width), &job, from_ - p.before * k, min(end, (p.before + job.taps) * k) - from_,
+                first, n)
 
 
 cdef void pack_points(const fnn_op *op, const layer *t, int64_t chunk, void *scratch) noexcept nogil:
@@ -474,6 +565,7 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
     cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
     cdef layer t = layer_of(op, grad, packed)
     packed = packed and not packs_itself(op.dim, &t)
+    op.dim[DOWN] = op.dim[ACROSS] = op.dim[DEEP] = 1
     if t.winograd:
         prepare_winograd(op, &t)
         return
@@ -484,7 +576,9 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
     cdef int64_t size = 4 if op.dtype == 0 else 8
     cdef int64_t width = (t.panels - 1) * 2 * t.lanes + panel_width(&t, t.panels - 1)
     cdef int64_t k = t.taps * (1 if t.depthwise else t.depth)
-    cdef double pixel_ns, terms, budget
+    cdef double pixel_ns, terms, budget, chunk
+    cdef int64_t down = most_taps(dim[KH], dim[SH], dim[DH]) if grad else dim[KH]
+    cdef int64_t across = most_taps(dim[KW], dim[SW], dim[DW]) if grad else dim[KW]
     op.kernels = kernels
     op.chunks = 0
     op.scratch = 0
@@ -518,20 +612,90 @@ cdef void prepare_pass(fnn_op *op, bint grad, bint packed) noexcept nogil:
     dim[INNER] = pixels * t.depth > k * 2 * t.lanes * dim[PANELS]
     op.chunks = t.groups * ceil_div(t.panels, dim[PANELS]) * (
         blocks_of(t.out_h, t.phases_h, dim[N], dim[ROWS]) * blocks_of(t.out_w, t.phases_w, 1, dim[COLS]))
+    # What a chunk takes, of the phase that has most taps: its products, reading its weights and finding its pixels.
+    terms = <double> down * across * (1 if t.depthwise else t.depth)
+    chunk = (WEIGHT_NS if packed else OWN_NS) * (1 if op.dtype == 0 else 2)
+    if terms * 2 * t.lanes * size > FAR_BYTES:
+        chunk *= 3
+    chunk = (terms + 4) * pixels / (kernels.rate * (0.3 if t.depthwise else 1.0)) + terms * chunk
+    chunk = chunk * dim[PANELS] * 2 * t.lanes + TAP_NS * down * across * pixels
+    slice_sums(op, short_parts(chunk), down, across, 1 if t.depthwise else t.depth)
+    op.rounds = dim[DOWN] * dim[ACROSS] * dim[DEEP]
+    if chunk > CHUNK_NS:
+        op.cost = max(op.cost, chunk * op.chunks)
     for i in range(t.phases_h):
         for j in range(t.phases_w):
             p = phase_of(dim, &t, i, j)
-            view_of(&job.view, &t, &p)
-            job.oh = p.h.outputs
-            job.row0 = job.col0 = 0
-            job.row1 = dim[ROWS]
-            job.col1 = dim[COLS]
-            job.mode = mode_of(&t, &p, dim[ROWS], dim[COLS], dim[PANELS])
-            job.few = few_pixels(kernels, &t)
-            op.scratch = max(op.scratch, kernels.gather_bytes(&job))
+            op.scratch = max(op.scratch, gather_bytes(op, &t, &p))
     dim[WORK] = op.scratch
     if not packed:
         op.scratch += ceil_div(t.taps * 8, 64) * 64 + kernels.room * size
+
+
+cdef int64_t most_taps(int64_t kernel, int64_t stride, int64_t dilation) noexcept nogil:
+    """Of any phase of a gradient, along an axis."""
+    cdef int64_t inverse
+    return ceil_div(kernel, stride // gcd(dilation, stride, &inverse))
+
+
+cdef void slice_sums(fnn_op *op, int64_t parts, int64_t down, int64_t across, int64_t depth) noexcept nogil:
+    """Cut sums into so many parts: rows of taps; single taps, if those are too few; some channels of a tap."""
+    op.dim[DOWN] = min(parts, down)
+    op.dim[ACROSS] = min(ceil_div(parts, op.dim[DOWN]), across)
+    op.dim[DEEP] = min(ceil_div(parts, op.dim[DOWN] * op.dim[ACROSS]), depth)
+
+
+cdef struct slice_of_sum:
+    int64_t at           # rows of the phase's packed weights before it; -1 if there is no such slice
+    int64_t depth0       # its first input channel
+    bint resumes, goes_on
+
+
+cdef slice_of_sum take_slice(const fnn_op *op, layer *t, phase *p, int64_t round) noexcept nogil:
+    """Leaves in t and p what a round adds up of a phase, which may have less taps than there are slices."""
+    cdef int64_t down = min(op.dim[DOWN], p.h.taps), across = min(op.dim[ACROSS], p.w.taps), deep = op.dim[DEEP]
+    cdef int64_t i = round // (deep * op.dim[ACROSS]), j = round // deep % op.dim[ACROSS], d = round % deep
+    cdef int64_t row = p.h.taps * i // down, col = p.w.taps * j // across, taps_w = p.w.taps, depth = t.depth
+    cdef slice_of_sum s
+    s.at = -1
+    if i >= down or j >= across:
+        return s
+    s.resumes = round > 0
+    s.goes_on = i < down - 1 or j < across - 1 or d < deep - 1
+    s.depth0 = depth * d // deep
+    s.at = (row * taps_w + col) * (1 if t.depthwise else depth) + s.depth0
+    take_taps(&p.h, row, p.h.taps * (i + 1) // down)
+    take_taps(&p.w, col, taps_w * (j + 1) // across)
+    t.depth = depth * (d + 1) // deep - s.depth0
+    return s
+
+
+cdef inline void take_taps(axis *a, int64_t begin, int64_t end) noexcept nogil:
+    a.tap0 += begin * a.tap_step
+    a.origin += begin * a.step
+    a.taps = end - begin
+
+
+cdef int64_t gather_bytes(const fnn_op *op, const layer *t, const phase *p) noexcept nogil:
+    """What gathering any slice of a phase takes: of the largest, or the smallest, which may be copied sooner."""
+    cdef conv2d_job job
+    cdef layer s = t[0]
+    cdef phase q = p[0]
+    cdef int64_t bytes = 0, less
+    cdef int64_t down = max(<int64_t> 1, min(op.dim[DOWN], p.h.taps)), across = max(<int64_t> 1, min(op.dim[ACROSS], p.w.taps))
+    for less in range(2):
+        q.h.taps = p.h.taps // down if less else ceil_div(p.h.taps, down)
+        q.w.taps = p.w.taps // across if less else ceil_div(p.w.taps, across)
+        s.depth = ceil_div(t.depth, op.dim[DEEP])
+        view_of(&job.view, &s, &q)
+        job.oh = q.h.outputs
+        job.row0 = job.col0 = 0
+        job.row1 = op.dim[ROWS]
+        job.col1 = op.dim[COLS]
+        job.mode = mode_of(&s, &q, op.dim[ROWS], op.dim[COLS], op.dim[PANELS], op.rounds == 1)
+        job.few = few_pixels(<const conv2d_kernels *> op.kernels, t)
+        bytes = max(bytes, (<const conv2d_kernels *> op.kernels).gather_bytes(&job))
+    return bytes
 
 
 cdef void prepare_winograd(fnn_op *op, const layer *t) noexcept nogil:
@@ -552,11 +716,23 @@ cdef void prepare_winograd(fnn_op *op, const layer *t) noexcept nogil:
         op.dim[SQUARES] = ceil_div(op.dim[SQUARES], kernels.pixels) * kernels.pixels
     op.dim[PANELS] = min(ceil_div(t.panels, parts), max(<int64_t> 1, WINOGRAD_BYTES // (
         CONV_POINTS * op.dim[SQUARES] * 2 * t.lanes * (4 if op.dtype == 0 else 8))))
+    # Deep sums: fewer squares and panels.
+    parts = short_parts(winograd_ns(op, t))
+    if parts > 1 and op.dim[SQUARES] > kernels.pixels:
+        op.dim[SQUARES] = max(<int64_t> 1, op.dim[SQUARES] // parts // kernels.pixels) * kernels.pixels
+    op.dim[PANELS] = ceil_div(op.dim[PANELS], short_parts(winograd_ns(op, t)))
     op.chunks = ceil_div(squares, op.dim[SQUARES]) * ceil_div(t.panels, op.dim[PANELS])
     op.dim[WORK] = ceil_div(op.dim[PANELS] * op.dim[SQUARES], 64) * 64
     op.scratch = op.dim[WORK] + max(
         kernels.winograd_bytes(t.depth, op.dim[SQUARES], op.dim[PANELS] * 2 * t.lanes),
         direct_bytes(op, t) + kernels.room * (4 if op.dtype == 0 else 8))
+
+
+cdef double winograd_ns(const fnn_op *op, const layer *t) noexcept nogil:
+    """What a chunk takes."""
+    cdef double channels = op.dim[PANELS] * 2 * t.lanes
+    return op.dim[SQUARES] * (CONV_POINTS * (t.depth + 4.0) * channels + SQUARE_COST * (t.depth + channels)) / (
+        (<const conv2d_kernels *> op.kernels).rate)
 
 
 cdef int64_t direct_bytes(const fnn_op *op, const layer *t) noexcept nogil:
@@ -686,6 +862,7 @@ cdef void outputs_of(const fnn_op *op, const layer *t, const phase *p, int64_t g
     job.residual = NULL if t.grad else at(op, 4, offset)
     job.saved = at(op, 3, offset) if t.grad and op.dim[ACT] == RELU else NULL
     job.relu = not t.grad and op.dim[ACT] == RELU
+    job.resumes = job.goes_on = 0
 
 
 cdef void clear_pixels(const layer *t, const conv2d_job *job, int64_t first, int64_t n, int64_t size) noexcept nogil:
@@ -727,15 +904,18 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
     cdef const int64_t *dim = &op.dim[0]
     cdef int64_t size = 4 if op.dtype == 0 else 8
     cdef int64_t row_blocks = 0, col_blocks = 0, panel_blocks = ceil_div(t.panels, dim[PANELS]), each
-    cdef int64_t i, j, group, block, part, panel, first, last
+    cdef int64_t i, j, group, block, part, panel, first, last, round = chunk // op.chunks
     cdef int64_t k = 1 if t.depthwise else t.depth
     cdef void *weights
     cdef conv2d_pack_job pack
     cdef conv2d_job job
+    cdef slice_of_sum s
+    cdef layer part_of = t  # with the channels of a slice
     cdef phase p = phase_of(dim, &t, 0, 0)
     if t.winograd:
         run_winograd(op, &t, chunk, scratch, packed, scale)
         return 0
+    chunk = chunk % op.chunks
     each = t.groups * panel_blocks
     i = take_phase(&chunk, t.out_h, t.phases_h, dim[N], dim[ROWS], each * blocks_of(t.out_w, t.phases_w, 1, dim[COLS]), &row_blocks)
     each *= row_blocks
@@ -750,36 +930,46 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad, con
         block = chunk % (row_blocks * col_blocks)
         part = chunk // (row_blocks * col_blocks)
 
-    view_of(&job.view, &t, &p)
     job.oh = p.h.outputs
     job.row0 = block // col_blocks * dim[ROWS]
     job.row1 = min(job.row0 + dim[ROWS], dim[N] * p.h.outputs)
     job.col0 = block % col_blocks * dim[COLS]
     job.col1 = min(job.col0 + dim[COLS], p.w.outputs)
-    job.mode = mode_of(&t, &p, dim[ROWS], dim[COLS], dim[PANELS])
-    job.few = few_pixels(kernels, &t)
-    job.view.x = at(op, 1, group * t.depth)
     outputs_of(op, &t, &p, group, &job)
     if p.h.taps * p.w.taps == 0:
-        clear_pixels(&t, &job, part * dim[PANELS] * 2 * t.lanes, dim[PANELS] * 2 * t.lanes, size)
+        if round == 0:
+            clear_pixels(&t, &job, part * dim[PANELS] * 2 * t.lanes, dim[PANELS] * 2 * t.lanes, size)
         return 0
+    s = take_slice(op, &part_of, &p, round)
+    if s.at < 0:
+        return 0
+    view_of(&job.view, &part_of, &p)
+    job.view.x = at(op, 1, group * t.depth + s.depth0)
+    job.mode = mode_of(&part_of, &p, dim[ROWS], dim[COLS], dim[PANELS], True)
+    job.few = few_pixels(kernels, &t)
     job.depthwise = t.depthwise
+    job.resumes = s.resumes
+    job.goes_on = s.goes_on
     kernels.gather(&job, scratch)
     if packs_itself(dim, &t):
         packed = NULL
     if packed == NULL:
         pack_job(&pack, op, &t, &p, group, op.buf[2], scale, <int64_t *> (<char *> scratch + dim[WORK]))
+        if not t.depthwise:
+            pack.depth = part_of.depth
+            pack.w = <const char *> pack.w + s.depth0 * pack.depth_stride * size
     weights = <char *> scratch + dim[WORK] + ceil_div(t.taps * 8, 64) * 64
     first = part * dim[PANELS]
     last = min(first + dim[PANELS], t.panels)
     for panel in range(first, last):
         if packed != NULL:
             weights = <char *> <void *> packed + (
-                packed_at(&t, group, panel) + p.before * k * panel_width(&t, panel)) * size
+                packed_at(&t, group, panel) + (p.before * k + s.at) * panel_width(&t, panel)) * size
         kernels.panel(&job, weights, &pack if packed == NULL else NULL, panel * 2 * t.lanes,
                       min(t.width - panel * 2 * t.lanes, 2 * t.lanes))
-    finish(op, &t, &job, &p, p.start + group * t.width + first * 2 * t.lanes,
-           min(t.width, last * 2 * t.lanes) - first * 2 * t.lanes)
+    if not s.goes_on:
+        finish(op, &t, &job, &p, p.start + group * t.width + first * 2 * t.lanes,
+               min(t.width, last * 2 * t.lanes) - first * 2 * t.lanes)
     return 0
 
 
@@ -833,20 +1023,24 @@ cdef void weight_job(const fnn_op *op, const layer *t, conv2d_weight_job *job) n
     job.oh = op.dim[OH]
     job.ow = job.col1 = cols
     job.block_cols = ceil_div(cols, ceil_div(cols, 2 * outputs))
-    job.block_rows = max(<int64_t> 1, outputs // job.block_cols)
+    job.block_rows = clamp(outputs // job.block_cols, 1, max(<int64_t> 1, op.dim[N] * op.dim[OH]))
     job.depthwise = t.depthwise
     job.dy_pixel = op.dim[OC]
-    job.dw_row = t.width
+    job.dw_row = t.taps if t.depthwise else t.width
     job.accumulate = op.dim[BETA] if op.dim[PIECES] == 1 else 0
+
+
+cdef inline int64_t block_squares(const fnn_op *op) noexcept nogil:
+    return CONV_SQUARES_BYTES // (4 if op.dtype == 0 else 8)
 
 
 cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
     cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
     cdef layer t = layer_of(op, False, False)
     cdef int64_t *dim = op.dim
-    cdef int64_t parts, splits
+    cdef int64_t parts, splits, blocks, squares
     cdef bint winograd = grad_suits_winograd(dim, &t)
-    cdef double outputs = <double> dim[N] * dim[OH] * dim[OW]
+    cdef double outputs = <double> dim[N] * dim[OH] * dim[OW], width, block, products
     cdef conv2d_weight_job job
     op.kernels = kernels
     weight_job(op, &t, &job)
@@ -854,10 +1048,43 @@ cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
     splits = ceil_div(weight_chunks(dim), dim[PIECES] * t.groups)
     dim[PANELS] = ceil_div(t.panels, clamp(ceil_div(splits, parts), 1, t.panels))
     dim[DEPTHS] = clamp(ceil_div(splits, ceil_div(t.panels, dim[PANELS])), 1, parts)
+    dim[DOWN] = dim[ACROSS] = dim[SUM_COLS] = 1
     if winograd:
         dim[PANELS] = min(dim[PANELS], GRAD_CHANNELS // (2 * t.lanes))
         dim[DEPTHS] = max(dim[DEPTHS], ceil_div(t.depth, CONV_POINTS_DEPTH))
-    op.chunks = t.groups * dim[PIECES] * ceil_div(t.panels, dim[PANELS]) * dim[DEPTHS]
+        width = dim[PANELS] * 2 * t.lanes
+        products = CONV_POINTS * (<double> t.depth / dim[DEPTHS]) * width + SQUARE_COST * (
+            <double> t.depth / dim[DEPTHS] + width)
+        squares = squares_of(dim, &t) // dim[PIECES]
+        dim[SUM_ROWS] = clamp(short_parts(products * squares / kernels.rate), 1,
+                              max(<int64_t> 1, squares // block_squares(op)))
+        op.cost = products * squares / kernels.rate * dim[PIECES] * ceil_div(t.panels, dim[PANELS]) * dim[DEPTHS]
+    else:
+        # Of a block of outputs: a chunk of some taps, if all of them take too long, or of fewer channels; then, blocks.
+        width = dim[PANELS] * 2 * t.lanes
+        block = min(outputs, <double> job.block_rows * job.block_cols)
+        products = block * (3 if t.depthwise else 1) / kernels.rate + ADD_NS + COPY_NS * (
+            block * dim[SH] * dim[SW] + t.taps) / (t.taps * (t.lanes if t.depthwise else width))
+        parts = short_parts(products * width * t.taps * (1 if t.depthwise else ceil_div(t.depth, dim[DEPTHS])))
+        if parts > 1 and not t.depthwise:
+            splits = clamp(parts, 1, max(<int64_t> 1, depth_parts(dim) // dim[DEPTHS]))
+            dim[DEPTHS] *= splits
+            parts = ceil_div(parts, splits)
+        slice_sums(op, parts, dim[KH], dim[KW], 1 if t.depthwise else ceil_div(t.depth, dim[DEPTHS]))
+        dim[DEPTHS] = min(dim[DEPTHS] * dim[DEEP], t.depth)
+        blocks = max(<int64_t> 1, ceil_div(ceil_div(dim[N] * dim[OH], dim[PIECES]), job.block_rows))
+        parts = short_parts(products * width * ceil_div(dim[KH], dim[DOWN]) * ceil_div(dim[KW], dim[ACROSS]) * (
+            1 if t.depthwise else ceil_div(t.depth, dim[DEPTHS])) * blocks * ceil_div(dim[OW], job.block_cols))
+        dim[SUM_ROWS] = min(parts, blocks)
+        dim[SUM_COLS] = min(ceil_div(parts, dim[SUM_ROWS]), ceil_div(dim[OW], job.block_cols))
+        op.cost = outputs * t.groups * t.taps * (3 if t.depthwise else t.depth) * t.panels * 2 * t.lanes / kernels.rate
+        op.cost += ADD_NS * ceil_div(<int64_t> outputs, job.block_rows * job.block_cols) * (
+            t.taps * (1 if t.depthwise else t.depth) * t.width * t.groups)
+    op.cost += 0.2 * dim[PIECES] * t.groups * t.taps * (1 if t.depthwise else t.depth) * t.width
+    op.chunks = t.groups * dim[PIECES] * ceil_div(t.panels, dim[PANELS]) * dim[DEPTHS] * dim[DOWN] * dim[ACROSS]
+    op.rounds = dim[SUM_ROWS] * dim[SUM_COLS]
+    job.view.taps_h = ceil_div(dim[KH], dim[DOWN])
+    job.view.taps_w = ceil_div(dim[KW], dim[ACROSS])
     job.depth0 = 0
     job.depth1 = ceil_div(t.depth, dim[DEPTHS])
     job.first = 0
@@ -865,8 +1092,11 @@ cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
     op.scratch = kernels.weight_grad_bytes(&job)
     if winograd:
         op.scratch = max(op.scratch, kernels.winograd_grad_bytes(&job))
-    op.cost = outputs * t.groups * t.taps * (3 if t.depthwise else t.depth) * t.panels * 2 * t.lanes / kernels.rate
-    op.cost += 0.2 * dim[PIECES] * t.groups * t.taps * (1 if t.depthwise else t.depth) * t.width
+        if op.rounds > 1:
+            # Each chunk's sums, and whether they are not finite: then more rounds add them up directly.
+            dim[WORK] = ceil_div(kernels.winograd_sums_bytes(&job), 64) * 64 + 64
+            op.shared = op.chunks * dim[WORK]
+            op.rounds += 3 * op.rounds
 
 
 cdef void weight_grad_squares(const fnn_op *op, const layer *t, conv2d_weight_job *job) noexcept nogil:
@@ -892,13 +1122,27 @@ cdef int run_weight_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcep
     cdef const int64_t *dim = &op.dim[0]
     cdef layer t = layer_of(op, False, False)
     cdef conv2d_weight_job job
-    cdef int64_t panel_blocks = ceil_div(t.panels, dim[PANELS]), rows = dim[N] * dim[OH]
-    cdef int64_t depth = chunk % dim[DEPTHS], panel = chunk // dim[DEPTHS] % panel_blocks * dim[PANELS]
-    cdef int64_t piece = chunk // (dim[DEPTHS] * panel_blocks) % dim[PIECES]
-    cdef int64_t group = chunk // (dim[DEPTHS] * panel_blocks * dim[PIECES])
+    cdef int64_t panel_blocks = ceil_div(t.panels, dim[PANELS]), round = chunk // op.chunks, number = chunk % op.chunks
+    cdef int64_t down, across, depth, panel, piece, group, rows = dim[N] * dim[OH], row, col
     cdef int64_t group_elements = t.taps * (1 if t.depthwise else t.depth) * t.width
-    cdef int64_t elements = t.groups * group_elements, slice_ = piece * (elements + dim[OC])
+    cdef int64_t elements = t.groups * group_elements, slice_
+    cdef phase p = phase_of(dim, &t, 0, 0)
+    chunk = number
+    across = chunk % dim[ACROSS]
+    chunk = chunk // dim[ACROSS]
+    down = chunk % dim[DOWN]
+    chunk = chunk // dim[DOWN]
+    depth = chunk % dim[DEPTHS]
+    panel = chunk // dim[DEPTHS] % panel_blocks * dim[PANELS]
+    piece = chunk // (dim[DEPTHS] * panel_blocks) % dim[PIECES]
+    group = chunk // (dim[DEPTHS] * panel_blocks * dim[PIECES])
+    slice_ = piece * (elements + dim[OC])
     weight_job(op, &t, &job)
+    row = dim[KH] * down // dim[DOWN]
+    col = dim[KW] * across // dim[ACROSS]
+    take_taps(&p.h, row, dim[KH] * (down + 1) // dim[DOWN])
+    take_taps(&p.w, col, dim[KW] * (across + 1) // dim[ACROSS])
+    view_of(&job.view, &t, &p)
     job.row0 = rows * piece // dim[PIECES]
     job.row1 = rows * (piece + 1) // dim[PIECES]
     job.depth0 = t.depth * depth // dim[DEPTHS]
@@ -907,23 +1151,62 @@ cdef int run_weight_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcep
     job.n = min(t.width, (panel + dim[PANELS]) * 2 * t.lanes) - job.first
     job.view.x = at(op, 2, group * t.depth)
     job.dy = at(op, 3, group * t.width)
+    row = (row * dim[KW] + col) * (1 if t.depthwise else t.depth * t.width)  # elements of dw before those of these taps
     if dim[PIECES] == 1:
-        job.dw = at(op, 0, group * group_elements)
+        job.dw = at(op, 0, group * group_elements + row)
         job.dbias = at(op, 1, group * t.width)
     else:
-        job.dw = at(op, 4, slice_ + group * group_elements)
+        job.dw = at(op, 4, slice_ + group * group_elements + row)
         job.dbias = at(op, 4, slice_ + elements + group * t.width) if op.buf[1] != NULL else NULL
-    if depth > 0:
+    if depth + down + across > 0:
         job.dbias = NULL
     job.scratch = scratch
     if grad_suits_winograd(dim, &t):
         job.square0 = squares_of(dim, &t) * piece // dim[PIECES]
         job.square1 = squares_of(dim, &t) * (piece + 1) // dim[PIECES]
-        if (<const conv2d_kernels *> op.kernels).winograd_grad(&job):
-            weight_grad_squares(op, &t, &job)
-    else:
-        (<const conv2d_kernels *> op.kernels).weight_grad(&job)
+        run_winograd_grad(op, &t, &job, round, number)
+        return 0
+    take_blocks(&job.row0, &job.row1, job.block_rows, round // dim[SUM_COLS], dim[SUM_ROWS])
+    take_blocks(&job.col0, &job.col1, job.block_cols, round % dim[SUM_COLS], dim[SUM_COLS])
+    if round > 0:
+        job.accumulate = 1
+    (<const conv2d_kernels *> op.kernels).weight_grad(&job)
     return 0
+
+
+cdef inline void take_blocks(int64_t *begin, int64_t *end, int64_t block, int64_t part, int64_t parts) noexcept nogil:
+    """Leaves in [begin, end) a part of its blocks."""
+    cdef int64_t first = begin[0], blocks = ceil_div(end[0] - first, block)
+    begin[0] = first + blocks * part // parts * block
+    end[0] = min(end[0], first + blocks * (part + 1) // parts * block)
+
+
+cdef void run_winograd_grad(const fnn_op *op, const layer *t, conv2d_weight_job *job, int64_t round,
+                            int64_t chunk) noexcept nogil:
+    """In one round, or in dim[SUM_ROWS] that keep their sums, and others that do what is left to do if these are not
+    finite: they start anew."""
+    cdef const conv2d_kernels *kernels = <const conv2d_kernels *> op.kernels
+    cdef int64_t rounds = op.dim[SUM_ROWS], begin = job.square0, squares = job.square1 - begin
+    cdef char *mine = <char *> op.common + chunk * op.dim[WORK]
+    if rounds == 1:
+        if kernels.winograd_grad(job):
+            weight_grad_squares(op, t, job)
+        return
+    if round < rounds:
+        take_blocks(&job.square0, &job.square1, block_squares(op), round, rounds)
+        job.sums = mine + 64
+        job.resumes = round > 0
+        job.goes_on = round < rounds - 1
+        (<int64_t *> mine)[0] = kernels.winograd_grad(job)
+        return
+    if (<int64_t *> mine)[0]:
+        round -= rounds
+        rounds = op.rounds - rounds
+        job.square0 = begin + squares * round // rounds
+        job.square1 = begin + squares * (round + 1) // rounds
+        if round > 0:
+            job.accumulate = 1
+        weight_grad_squares(op, t, job)
 
 
 cdef enum:

@@ -18,6 +18,9 @@ A row times a large matrix takes as long as memory needs to send the matrix, whi
 by row: with room for them in `partial`, of (row_parts, n), gemm writes the sums over some rows each
 there, and gemm_sum adds them to C. Where A has more rows gemm_sum does nothing, and partial is not read.
 
+Where a piece of C takes longer than a chunk may, as k is long, it is made in several rounds, each of which adds
+some blocks of k to it.
+
 The chunks of a large product read the same parts of B: with room for it in `panels` (packed_columns says
 how much), gemm_pack copies B there once for all, as the kernel reads it. It does nothing for a product
 that is not large: then each chunk copies what it reads, and panels is not read.
@@ -28,7 +31,7 @@ from libc.string cimport memset
 
 from fastnn_ext cimport runtime
 from fastnn_ext.activation cimport act_backward, act_forward, backward_kernel, forward_kernel
-from fastnn_ext.runtime cimport fnn_op
+from fastnn_ext.runtime cimport fnn_op, short_parts
 
 import numpy as np
 
@@ -67,12 +70,13 @@ cdef enum:
     ROWS, COLS  # how many pieces C's rows and columns are cut into
     PARTS       # how many parts k is cut into, for a row
     PACKED      # whether gemm_pack has copied B
+    STRIPS      # how many strips of columns a part is cut into
 
 cdef enum:
     CHUNK_NS = 30000     # a chunk's aim
     LEAST_NS = 6000      # and what one of the two halves of a small product takes at least
     MIN_CHUNKS = 8       # a long product's chunks are longer: more of them would read and pack more often
-    MOST_NS = 1000000    # but not that long: one is what a lost core, or a Ctrl-C, costs
+    MOST_NS = 1000000    # but no larger pieces than these, in rounds: one is what a lost core, or a Ctrl-C, costs
     MOST_ROWS = 192      # of A in a chunk: over a block of k they take part of a core's L2
     PACKED_WORK = 1 << 24   # multiplications that B is copied for, at least
     PACKED_BYTES = 1 << 24  # of such a B, at most: the room for it is there for small batches, too
@@ -85,6 +89,9 @@ cdef enum:
     SUM_COLS = 2048      # columns of a chunk of gemm_sum
     WIDEST = 32          # columns of a panel: a multiple of any ISA's
     PACKED_COLS = 256    # columns of a chunk of gemm_pack
+
+# Nanoseconds for a float32 from memory, beside the one before it, or in a line of its own.
+cdef double FAR_NS = 0.15, APART_NS = 0.35
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
@@ -145,13 +152,14 @@ cdef void cut(fnn_op *op, const gemm_kernels *kernels, double rate) noexcept nog
     cdef double rows = min(most_rows, sqrt(area * col_price / row_price))
     cdef double cols = min(<double> n, area / rows)
     rows = min(most_rows, area / cols)
-    op.dim[ROWS] = max(<int64_t> 1, <int64_t> (m / rows + 0.5))
+    # No piece is without rows, or without a panel: a kernel of no tiles divides by their number.
+    op.dim[ROWS] = max(<int64_t> 1, min(m, <int64_t> (m / rows + 0.5)))
     op.dim[COLS] = max(<int64_t> 1, min(panels, <int64_t> (n / cols + 0.5)))
     # An odd number of pieces leaves one of two threads idle for the time of one.
     if op.dim[ROWS] * op.dim[COLS] > 1 and op.dim[ROWS] % 2 and op.dim[COLS] % 2:
         if op.dim[COLS] < panels and op.dim[COLS] > op.dim[ROWS]:
             op.dim[COLS] += 1
-        else:
+        elif op.dim[ROWS] < m:
             op.dim[ROWS] += 1
 
 
@@ -172,6 +180,7 @@ cdef void arrange(fnn_op *op, bint partial, bint packed) noexcept nogil:
     """What prepare does, with room for partial sums and for a copy of B or without."""
     cdef const gemm_kernels *kernels = gemm_table(op.isa, op.dtype)
     cdef double rate = kernels.rate, one
+    cdef int64_t blocks
     op.kernels = kernels
     op.dim[PACKED] = 0
     if op.dim[M] == 0 or op.dim[N] == 0 or op.dim[BATCH] == 0:
@@ -199,10 +208,33 @@ cdef void arrange(fnn_op *op, bint partial, bint packed) noexcept nogil:
         op.dim[COLS] = max(<int64_t> 1, min(op.dim[COLS], op.dim[N] * (4 if op.dtype == 0 else 8) // LONG_ROW))
     one = op.dim[M] * op.dim[N] * (op.dim[K] / rate + 0.5) + 20.0  # nanoseconds for a product
     op.cost = op.dim[BATCH] * one
+    blocks = max(<int64_t> 1, ceil_div(op.dim[K], kernels.kc))
+    one = piece_ns(op, kernels)
+    if short_parts(one) > blocks:
+        op.dim[COLS] = min(ceil_div(op.dim[N], kernels.nr), op.dim[COLS] * short_parts(one / blocks))
+        one = piece_ns(op, kernels)
     op.chunks = op.dim[BATCH] * op.dim[ROWS] * op.dim[COLS]
     if op.dim[PARTS] > 1:
-        op.chunks = op.dim[PARTS]
+        one = op.dim[N] * (<double> op.dim[K] / op.dim[PARTS]) * max(1 / rate, FAR_NS if op.dtype == 0 else 2 * FAR_NS)
+        op.dim[STRIPS] = max(<int64_t> 1, min(short_parts(one), op.dim[N] * (4 if op.dtype == 0 else 8) // LONG_ROW))
+        one /= op.dim[STRIPS]
+        op.chunks = op.dim[PARTS] * op.dim[STRIPS]
+    op.rounds = min(short_parts(one), blocks)
+    op.dim[DEPTH] = min(op.dim[DEPTH], max(<int64_t> 1, ceil_div(op.dim[K], op.rounds)))
+    if one > CHUNK_NS:
+        op.cost = max(op.cost, one * op.chunks)
     op.scratch = kernels.scratch_bytes(ceil_div(op.dim[M], op.dim[ROWS]), op.dim[PACK_A])
+
+
+cdef double piece_ns(const fnn_op *op, const gemm_kernels *kernels) noexcept nogil:
+    """What a piece takes, over all of k: its products, and reading what it multiplies from afar."""
+    cdef double rows = ceil_div(op.dim[M], op.dim[ROWS])
+    cdef double cols = ceil_div(ceil_div(op.dim[N], kernels.nr), op.dim[COLS]) * kernels.nr
+    cdef double rate = kernels.rate * min(<double> 1, (rows + 1) / (kernels.mr + 1.0))
+    cdef double copies = cols * (FAR_NS if op.dim[B_COL] == 1 or op.dim[PACKED] else APART_NS)
+    if op.dim[PACK_A]:
+        copies += rows * APART_NS
+    return op.dim[K] * (rows * cols / rate + (copies if op.dtype == 0 else 2 * copies)) + 0.5 * rows * cols
 
 
 cdef void prepare(fnn_op *op) noexcept nogil:
@@ -243,23 +275,27 @@ cdef void finish(const fnn_op *op, int64_t offset, int64_t rows, int64_t cols, i
             backward(c + i * step, c + i * step, saved + i * step, cols, op.scalar)
 
 
-cdef int run_part(const fnn_op *op, int64_t part) noexcept nogil:
-    """Some rows of B, for a single row of A."""
+cdef int run_part(const fnn_op *op, int64_t chunk) noexcept nogil:
+    """Some rows of B, for a single row of A, and of these a strip of columns."""
     cdef const gemm_kernels *kernels = <const gemm_kernels *> op.kernels
     cdef int64_t size = 4 if op.dtype == 0 else 8, groups = ceil_div(op.dim[K], STREAMED)
-    cdef int64_t begin = groups * part // op.dim[PARTS] * STREAMED
-    cdef int64_t end = min(groups * (part + 1) // op.dim[PARTS] * STREAMED, op.dim[K])
+    cdef int64_t part = chunk % op.chunks // op.dim[STRIPS], strip = chunk % op.dim[STRIPS], round = chunk // op.chunks
+    cdef int64_t first = groups * part // op.dim[PARTS], more = groups * (part + 1) // op.dim[PARTS] - first
+    cdef int64_t begin = (first + more * round // op.rounds) * STREAMED
+    cdef int64_t end = min((first + more * (round + 1) // op.rounds) * STREAMED, op.dim[K])
+    cdef int64_t col = op.dim[N] * strip // op.dim[STRIPS]
     cdef gemm_block block
     memset(&block, 0, sizeof(block))
     block.m = 1
-    block.n = block.c_row = op.dim[N]
+    block.n = block.c_row = op.dim[N] * (strip + 1) // op.dim[STRIPS] - col
     block.k = end - begin
     block.a = <char *> op.buf[1] + begin * op.dim[A_COL] * size
     block.a_col = op.dim[A_COL]
-    block.b = <char *> op.buf[2] + begin * op.dim[B_ROW] * size
+    block.b = <char *> op.buf[2] + (begin * op.dim[B_ROW] + col) * size
     block.b_row = op.dim[B_ROW]
     block.b_col = block.c_col = 1
-    block.c = <char *> op.buf[5] + part * op.dim[N] * size
+    block.c = <char *> op.buf[5] + (part * op.dim[N] + col) * size
+    block.accumulate = round > 0
     kernels.multiply(&block)
     return 0
 
@@ -269,7 +305,8 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
         return run_part(op, chunk)
     cdef const gemm_kernels *kernels = <const gemm_kernels *> op.kernels
     cdef int64_t size = 4 if op.dtype == 0 else 8
-    cdef int64_t k = op.dim[K], k_blocks = k_blocks_of(op), p, at
+    cdef int64_t k = op.dim[K], k_blocks = k_blocks_of(op), p, at, round = chunk // op.chunks
+    chunk = chunk % op.chunks
     cdef int64_t batch = chunk // (op.dim[ROWS] * op.dim[COLS])
     cdef int64_t row = chunk // op.dim[COLS] % op.dim[ROWS], col = chunk % op.dim[COLS]
     cdef int64_t i = op.dim[M] * row // op.dim[ROWS], j = first_col(op, kernels, col)
@@ -293,7 +330,7 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     block.bias = NULL
     offset = batch * op.dim[C_BATCH] + i * block.c_row + j * block.c_col
     block.c = <char *> op.buf[0] + offset * size
-    for p in range(k_blocks):
+    for p in range(k_blocks * round // op.rounds, k_blocks * (round + 1) // op.rounds):
         at = k * p // k_blocks
         block.k = k * (p + 1) // k_blocks - at
         block.a = a + (batch * op.dim[A_BATCH] + i * block.a_row + at * block.a_col) * size
@@ -304,6 +341,8 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
         if op.dim[PACKED]:
             block.panels = panels_at(op, kernels, <char *> op.buf[6], p, j)
         kernels.multiply(&block)
+    if round < op.rounds - 1:
+        return 0
     if exchanged:
         finish(op, offset, block.n, block.m, block.c_col)
     else:
@@ -350,6 +389,7 @@ cdef int run_sum(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
 cdef void prepare_pack(fnn_op *op) noexcept nogil:
     arrange(op, False, True)
     op.chunks = k_blocks_of(op) * ceil_div(op.dim[N], PACKED_COLS) if op.dim[PACKED] else 0
+    op.rounds = 1
     op.cost = 20 + 0.2 * op.dim[K] * op.dim[N]
     op.scratch = 0
 

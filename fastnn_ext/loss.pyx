@@ -18,6 +18,9 @@ cross_entropy writes one loss a row; where the reduction is a mean, each is divi
 number of rows that are not ignored (by the sum of their labels' weights), so that the plain sum of
 row_loss is the loss, and dlogits its gradient. With `none`, dlogits is each row's own gradient.
 
+A row that takes longer than a chunk may (some 300,000 columns) is cut into parts: a round finds each part's
+largest value, one its sum of exponentials, and one writes the result.
+
 The other losses write PIECES numbers whose plain sum is the loss (a mean is divided already); with
 `none`, n numbers. Piece p covers the elements from p * size on, where size is ceil(n / PIECES),
 rounded up to a multiple of 256; pieces past the end are 0. weight has n elements; pos_weight has
@@ -31,7 +34,7 @@ from libc.string cimport memset
 
 from fastnn_ext cimport runtime
 from fastnn_ext.arrays cimport check, check_real, data
-from fastnn_ext.runtime cimport fnn_op
+from fastnn_ext.runtime cimport FNN_MOST_NS, fnn_op, short_parts
 
 import numpy as np
 
@@ -48,6 +51,14 @@ cdef extern from "simd/loss.h" nogil:
                                  int log) noexcept nogil
         void (*cross_entropy)(void *loss, void *dlogits, const void *logits, const int64_t *labels,
                               const void *weight, int64_t rows, const cross_entropy_t *c) noexcept nogil
+        double (*row_max)(const void *x, int64_t n) noexcept nogil
+        double (*row_exp)(void *y, const void *x, int64_t n, double max) noexcept nogil
+        double (*row_weighted)(const void *x, const void *weight, int64_t n, double max) noexcept nogil
+        void (*row_map)(void *y, const void *x, const void *weight, int64_t n, double shift, double factor,
+                        double less) noexcept nogil
+        double (*row_dot)(const void *dy, const void *y, int64_t n, int log) noexcept nogil
+        void (*row_back)(void *dx, const void *dy, const void *y, int64_t n, double sum, int log) noexcept nogil
+        double (*log_of)(double x) noexcept nogil
         double (*label_weight)(const int64_t *labels, const void *weight, int64_t rows,
                                int64_t ignore_index) noexcept nogil
         double (*sum)(const void *x, int64_t n) noexcept nogil
@@ -67,9 +78,10 @@ cdef enum:
     PIECE_STEP = 256
     CHUNK = 4096  # elements
     ROW_STEP = 16  # a multiple of every vector's width
-    # Every chunk of a mean counts all labels for itself, which is cheaper than a phase that counts
+    # Every chunk of a mean counts all labels for itself, if they are few, which is cheaper than a round that counts
     # them once; so there are not many chunks.
     MAX_CHUNKS = 32
+    FEW_LABELS = 1 << 17
 
 
 cdef inline void *at(const fnn_op *op, int k, int64_t element) noexcept nogil:
@@ -82,73 +94,216 @@ cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
 
 # ---- softmax and cross-entropy, by rows -----------------------------------------------------------
 
-# dim; CHUNK_ROWS is set by prepare.
-cdef enum: ROWS, COLS, LOG, CHUNK_ROWS = 4, IGNORE = 2, ROW_REDUCTION = 3
+# dim; CHUNK_ROWS and PARTS are set by prepare. A long row is worked on in PARTS, which hand on what they have found from
+# round to round in op.common: (rows, PARTS, VALUES) doubles.
+cdef enum: ROWS, COLS, LOG, CHUNK_ROWS = 4, PARTS, IGNORE = 2, ROW_REDUCTION = 3
+cdef enum: LARGEST, TOTAL, WEIGHTED, WEIGHTS, OWN, VALUES
 
 
-cdef inline void cut_rows(fnn_op *op, int64_t max_chunks, double ns) noexcept nogil:
+cdef inline void cut_rows(fnn_op *op, int64_t max_chunks, double ns, int64_t rounds) noexcept nogil:
     cdef int64_t rows = op.dim[ROWS], n = rows * op.dim[COLS]
-    cdef int64_t chunks = max(<int64_t> 1, min(max_chunks, ceil_div(n, CHUNK)))
-    cdef int64_t step = ROW_STEP if op.dim[COLS] * ROW_STEP <= CHUNK else 1
+    cdef int64_t chunks, step = ROW_STEP if op.dim[COLS] * ROW_STEP <= CHUNK else 1
+    if op.dtype == 1:
+        ns *= 2.5
     op.kernels = loss_table(op.isa, op.dtype)
+    op.cost = ns * n + 10.0 * rows * (1 if op.dtype == 0 else 2.5)
+    op.dim[PARTS] = 1
+    if ns * op.dim[COLS] > FNN_MOST_NS:
+        op.dim[PARTS] = short_parts(4 * ns * op.dim[COLS])
+        op.dim[CHUNK_ROWS] = 1
+        op.chunks = rows * op.dim[PARTS]
+        op.rounds = rounds
+        op.shared = op.chunks * VALUES * sizeof(double)
+        return
+    chunks = max(<int64_t> 1, min(max(max_chunks, short_parts(op.cost)), ceil_div(n, CHUNK)))
     op.dim[CHUNK_ROWS] = max(step, ceil_div(ceil_div(rows, chunks), step) * step)
     op.chunks = ceil_div(rows, op.dim[CHUNK_ROWS])
-    op.cost = (ns * n + 10 * rows) * (1 if op.dtype == 0 else 2.5)
+
+
+cdef struct part_of_row:
+    int64_t row, begin, n  # columns
+    double *mine           # what this part found
+    double *first          # what the row's parts found, one behind the other
+
+
+cdef part_of_row part_of(const fnn_op *op, int64_t chunk) noexcept nogil:
+    cdef int64_t cols = op.dim[COLS], parts = op.dim[PARTS], part = chunk % parts
+    cdef part_of_row p
+    p.row = chunk // parts
+    p.begin = cols * part // parts
+    p.n = cols * (part + 1) // parts - p.begin
+    p.mine = <double *> op.common + chunk * VALUES
+    p.first = p.mine - part * VALUES
+    return p
+
+
+cdef double total_of(const fnn_op *op, const part_of_row *p, int value) noexcept nogil:
+    """Of what the parts of a row found: the sum, or the largest, NaN if any is."""
+    cdef double result = p.first[value], v
+    cdef int64_t i
+    for i in range(1, op.dim[PARTS]):
+        v = p.first[i * VALUES + value]
+        if value != LARGEST:
+            result += v
+        elif v > result or v != v:
+            result = v
+    return result
 
 
 cdef void prepare_softmax(fnn_op *op) noexcept nogil:
-    cut_rows(op, op.dim[ROWS], 1.5)
+    cut_rows(op, op.dim[ROWS], 1.5, 3)
+
+
+cdef void prepare_softmax_backward(fnn_op *op) noexcept nogil:
+    cut_rows(op, op.dim[ROWS], 1.5, 2)
 
 
 cdef void prepare_cross_entropy(fnn_op *op) noexcept nogil:
-    cut_rows(op, MAX_CHUNKS, 1.8)
+    # With label smoothing, each chunk adds up the classes' weights, too.
+    cut_rows(op, MAX_CHUNKS, 1.8 if op.buf[4] == NULL or op.scalar[0] == 0 else 3, 3)
+    if op.dim[PARTS] == 1 and op.dim[ROW_REDUCTION] == MEAN and op.dim[ROWS] > FEW_LABELS:
+        op.rounds = 2
+        op.shared = op.chunks * sizeof(double)
+
+
+cdef int run_long_softmax(const fnn_op *op, int64_t chunk) noexcept nogil:
+    cdef const loss_kernels *kernels = <const loss_kernels *> op.kernels
+    cdef part_of_row p = part_of(op, chunk % op.chunks)
+    cdef void *y = at(op, 0, p.row * op.dim[COLS] + p.begin)
+    cdef void *x = at(op, 1, p.row * op.dim[COLS] + p.begin)
+    cdef bint log = op.dim[LOG] != 0
+    if chunk < op.chunks:
+        p.mine[LARGEST] = kernels.row_max(x, p.n)
+    elif chunk < 2 * op.chunks:
+        p.mine[TOTAL] = kernels.row_exp(NULL if log else y, x, p.n, total_of(op, &p, LARGEST))
+    elif log:
+        kernels.row_map(y, x, NULL, p.n, total_of(op, &p, LARGEST), 1, kernels.log_of(total_of(op, &p, TOTAL)))
+    else:
+        kernels.row_map(y, y, NULL, p.n, 0, 1 / total_of(op, &p, TOTAL), 0)
+    return 0
 
 
 cdef int run_softmax(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t begin = chunk * op.dim[CHUNK_ROWS], cols = op.dim[COLS]
     cdef int64_t rows = min(op.dim[CHUNK_ROWS], op.dim[ROWS] - begin)
+    if op.dim[PARTS] > 1:
+        return run_long_softmax(op, chunk)
     (<const loss_kernels *> op.kernels).softmax(
         at(op, 0, begin * cols), at(op, 1, begin * cols), rows, cols, op.dim[LOG] != 0)
     return 0
 
 
 cdef int run_softmax_backward(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t begin = chunk * op.dim[CHUNK_ROWS], cols = op.dim[COLS]
-    cdef int64_t rows = min(op.dim[CHUNK_ROWS], op.dim[ROWS] - begin)
-    (<const loss_kernels *> op.kernels).softmax_backward(
-        at(op, 0, begin * cols), at(op, 1, begin * cols), at(op, 2, begin * cols), rows, cols, op.dim[LOG] != 0)
+    cdef const loss_kernels *kernels = <const loss_kernels *> op.kernels
+    cdef int64_t begin = chunk % op.chunks * op.dim[CHUNK_ROWS] * op.dim[COLS]
+    cdef int64_t rows = min(op.dim[CHUNK_ROWS], op.dim[ROWS] - chunk * op.dim[CHUNK_ROWS])
+    cdef part_of_row p
+    if op.dim[PARTS] == 1:
+        kernels.softmax_backward(at(op, 0, begin), at(op, 1, begin), at(op, 2, begin), rows, op.dim[COLS],
+                                 op.dim[LOG] != 0)
+        return 0
+    p = part_of(op, chunk % op.chunks)
+    begin = p.row * op.dim[COLS] + p.begin
+    if chunk < op.chunks:
+        p.mine[TOTAL] = kernels.row_dot(at(op, 1, begin), at(op, 2, begin), p.n, op.dim[LOG] != 0)
+    else:
+        kernels.row_back(at(op, 0, begin), at(op, 1, begin), at(op, 2, begin), p.n, total_of(op, &p, TOTAL),
+                         op.dim[LOG] != 0)
+    return 0
+
+
+cdef inline double get(const fnn_op *op, int k, int64_t i) noexcept nogil:
+    return (<float *> op.buf[k])[i] if op.dtype == 0 else (<double *> op.buf[k])[i]
+
+
+cdef inline void put(const fnn_op *op, int k, int64_t i, double value) noexcept nogil:
+    if op.dtype == 0:
+        (<float *> op.buf[k])[i] = <float> value
+    else:
+        (<double *> op.buf[k])[i] = value
+
+
+cdef int run_long_cross_entropy(const fnn_op *op, int64_t chunk, const cross_entropy_t *c) noexcept nogil:
+    """As the kernel works on a row of more than a few columns."""
+    cdef const loss_kernels *kernels = <const loss_kernels *> op.kernels
+    cdef part_of_row p = part_of(op, chunk % op.chunks)
+    cdef int64_t place = p.row * c.cols + p.begin, label = (<const int64_t *> op.buf[3])[p.row]
+    cdef bint holds = p.begin <= label < p.begin + p.n
+    cdef const void *x = at(op, 2, place)
+    cdef void *dx = at(op, 1, place)
+    cdef void *weight = at(op, 4, p.begin)
+    cdef double a, b, largest, log_sum, weights, value
+    if chunk < op.chunks:
+        p.mine[LARGEST] = kernels.row_max(x, p.n)
+        p.mine[WEIGHTS] = p.n if weight == NULL or c.smoothing == 0 else kernels.sum(weight, p.n)
+        return 0
+    largest = total_of(op, &p, LARGEST)
+    if chunk < 2 * op.chunks:
+        p.mine[OWN] = get(op, 2, place - p.begin + label) - largest if holds else 0
+        p.mine[WEIGHTED] = 0 if c.smoothing == 0 else kernels.row_weighted(x, weight, p.n, largest)
+        p.mine[TOTAL] = kernels.row_exp(dx, x, p.n, largest)
+        return 0
+    if label == c.ignore_index:
+        if p.begin == 0:
+            put(op, 0, p.row, c.ignored)
+        if dx != NULL:
+            memset(dx, 0, p.n * (4 if op.dtype == 0 else 8))
+        return 0
+    a = (1 - c.smoothing) * c.scale * (1 if weight == NULL else get(op, 4, label))
+    b = 0 if c.smoothing == 0 else c.smoothing / c.cols * c.scale
+    weights = total_of(op, &p, WEIGHTS)
+    if p.begin == 0:
+        log_sum = kernels.log_of(total_of(op, &p, TOTAL))
+        value = a * (log_sum - total_of(op, &p, OWN))
+        if c.smoothing != 0:
+            value += b * (weights * log_sum - total_of(op, &p, WEIGHTED))
+        put(op, 0, p.row, value)
+    if dx != NULL:
+        kernels.row_map(dx, dx, NULL if c.smoothing == 0 else weight, p.n, 0,
+                        (a + b * weights if c.smoothing != 0 else a) / total_of(op, &p, TOTAL), b)
+        if holds:
+            put(op, 1, p.row * c.cols + label, get(op, 1, p.row * c.cols + label) - a)
     return 0
 
 
 cdef int run_cross_entropy(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef const loss_kernels *kernels = <const loss_kernels *> op.kernels
-    cdef int64_t begin = chunk * op.dim[CHUNK_ROWS], cols = op.dim[COLS]
+    cdef int64_t begin = chunk % op.chunks * op.dim[CHUNK_ROWS], cols = op.dim[COLS], i
     cdef int64_t rows = min(op.dim[CHUNK_ROWS], op.dim[ROWS] - begin)
     cdef const int64_t *labels = <const int64_t *> op.buf[3]
-    cdef double denominator
+    cdef double denominator = 0
     cdef cross_entropy_t c
     c.cols, c.ignore_index = cols, op.dim[IGNORE]
     c.smoothing, c.scale, c.ignored = op.scalar[0], 1, 0
-    c.weight_sum = cols if op.buf[4] == NULL else kernels.sum(op.buf[4], cols)
+    if op.rounds == 2 and chunk < op.chunks:
+        (<double *> op.common)[chunk] = kernels.label_weight(labels + begin, op.buf[4], rows, c.ignore_index)
+        return 0
     if op.dim[ROW_REDUCTION] == MEAN:
-        denominator = kernels.label_weight(labels, op.buf[4], op.dim[ROWS], c.ignore_index)
+        if op.rounds == 2:
+            for i in range(op.chunks):
+                denominator += (<double *> op.common)[i]
+        else:
+            denominator = kernels.label_weight(labels, op.buf[4], op.dim[ROWS], c.ignore_index)
         c.scale = 1 / denominator
         if denominator == 0:
             c.ignored = NAN
+    if op.dim[PARTS] > 1:
+        return run_long_cross_entropy(op, chunk, &c)
+    c.weight_sum = cols if op.buf[4] == NULL or c.smoothing == 0 else kernels.sum(op.buf[4], cols)
     kernels.cross_entropy(at(op, 0, begin), at(op, 1, begin * cols), at(op, 2, begin * cols), labels + begin,
                           op.buf[4], rows, &c)
     return 0
 
 
 runtime.register_op("softmax", run_softmax, prepare_softmax, "y", "x", "rows cols log")
-runtime.register_op("softmax_backward", run_softmax_backward, prepare_softmax, "dx", "dy y", "rows cols log")
+runtime.register_op("softmax_backward", run_softmax_backward, prepare_softmax_backward, "dx", "dy y", "rows cols log")
 runtime.register_op("cross_entropy", run_cross_entropy, prepare_cross_entropy,
                     "row_loss dlogits?", "logits labels weight?", "rows cols ignore_index reduction", "smoothing")
 
 
 # ---- losses by elements ---------------------------------------------------------------------------
 
-# dim; PIECE and CHUNK_PIECES are set by prepare.
+# dim; PIECE and CHUNK_PIECES are set by prepare. Long pieces are summed in several rounds, in op.common.
 cdef enum: N, REDUCTION, PERIOD, PIECE, CHUNK_PIECES
 
 
@@ -158,44 +313,62 @@ cdef inline void cut_pieces(fnn_op *op, double ns) noexcept nogil:
     # The pieces past the end belong to the last chunk.
     op.chunks = max(<int64_t> 1, ceil_div(op.dim[N], op.dim[PIECE] * op.dim[CHUNK_PIECES]))
     op.cost = ns * op.dim[N] * (1 if op.dtype == 0 else 2)
+    op.rounds = short_parts(op.cost / op.chunks)
+    if op.rounds > 1:
+        op.shared = N_PIECES * sizeof(double)
 
 
 cdef inline double scale_of(const fnn_op *op) noexcept nogil:
     return 1.0 / op.dim[N] if op.dim[REDUCTION] == MEAN else 1.0
 
 
-cdef inline void put_piece(const fnn_op *op, int64_t piece, double total) noexcept nogil:
+cdef struct stretch:  # of a piece's elements, in a round
+    int64_t begin, n
+
+
+cdef stretch stretch_of(const fnn_op *op, int64_t piece, int64_t round) noexcept nogil:
+    cdef int64_t steps = op.dim[PIECE] // PIECE_STEP
+    cdef stretch s
+    s.begin = min(piece * op.dim[PIECE] + steps * round // op.rounds * PIECE_STEP, op.dim[N])
+    s.n = min(piece * op.dim[PIECE] + steps * (round + 1) // op.rounds * PIECE_STEP, op.dim[N]) - s.begin
+    return s
+
+
+cdef inline void add_stretch(const fnn_op *op, int64_t piece, int64_t round, double total) noexcept nogil:
+    cdef double *sums = <double *> op.common
     if op.dim[REDUCTION] == NONE:
         return
-    if op.dtype == 0:
-        (<float *> op.buf[0])[piece] = <float> (total * scale_of(op))
+    if round > 0:
+        total += sums[piece]
+    if round < op.rounds - 1:
+        sums[piece] = total
     else:
-        (<double *> op.buf[0])[piece] = total * scale_of(op)
+        put(op, 0, piece, total * scale_of(op))
 
 
 # The kernels of a difference have one signature: op.kernels is the kernel itself.
 cdef void prepare_mse(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.2)
+    cut_pieces(op, 0.4)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).mse
 
 
 cdef void prepare_l1(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.2)
+    cut_pieces(op, 0.4)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).l1
 
 
 cdef void prepare_smooth_l1(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.4)
+    cut_pieces(op, 0.5)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).smooth_l1
 
 
 cdef void prepare_huber(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 0.3)
+    cut_pieces(op, 0.5)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).huber
 
 
 cdef void prepare_bce(fnn_op *op) noexcept nogil:
-    cut_pieces(op, 2.5)
+    cut_pieces(op, 5 if op.isa == 0 else 2.5)
     op.kernels = loss_table(op.isa, op.dtype)
 
 
@@ -204,24 +377,26 @@ cdef int64_t end_piece(const fnn_op *op, int64_t chunk) noexcept nogil:
 
 
 cdef int run_difference(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t piece, begin, n
+    cdef int64_t piece, round = chunk // op.chunks
+    cdef stretch s
+    chunk = chunk % op.chunks
     for piece in range(chunk * op.dim[CHUNK_PIECES], end_piece(op, chunk)):
-        begin = min(piece * op.dim[PIECE], op.dim[N])
-        n = min(op.dim[PIECE], op.dim[N] - begin)
-        put_piece(op, piece, (<loss_elementwise> op.kernels)(
-            at(op, 0, begin) if op.dim[REDUCTION] == NONE else NULL, at(op, 1, begin), at(op, 2, begin),
-            at(op, 3, begin), n, scale_of(op), op.scalar[0]))
+        s = stretch_of(op, piece, round)
+        add_stretch(op, piece, round, (<loss_elementwise> op.kernels)(
+            at(op, 0, s.begin) if op.dim[REDUCTION] == NONE else NULL, at(op, 1, s.begin), at(op, 2, s.begin),
+            at(op, 3, s.begin), s.n, scale_of(op), op.scalar[0]))
     return 0
 
 
 cdef int run_bce(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t piece, begin, n
+    cdef int64_t piece, round = chunk // op.chunks
+    cdef stretch s
+    chunk = chunk % op.chunks
     for piece in range(chunk * op.dim[CHUNK_PIECES], end_piece(op, chunk)):
-        begin = min(piece * op.dim[PIECE], op.dim[N])
-        n = min(op.dim[PIECE], op.dim[N] - begin)
-        put_piece(op, piece, (<const loss_kernels *> op.kernels).bce_with_logits(
-            at(op, 0, begin) if op.dim[REDUCTION] == NONE else NULL, at(op, 1, begin), at(op, 2, begin),
-            at(op, 3, begin), at(op, 4, begin), op.buf[5], n, begin, op.dim[PERIOD], scale_of(op)))
+        s = stretch_of(op, piece, round)
+        add_stretch(op, piece, round, (<const loss_kernels *> op.kernels).bce_with_logits(
+            at(op, 0, s.begin) if op.dim[REDUCTION] == NONE else NULL, at(op, 1, s.begin), at(op, 2, s.begin),
+            at(op, 3, s.begin), at(op, 4, s.begin), op.buf[5], s.n, s.begin, op.dim[PERIOD], scale_of(op)))
     return 0
 
 

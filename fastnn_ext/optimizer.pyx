@@ -84,18 +84,23 @@ cdef void prepare_adam(fnn_op *op) noexcept nogil:
 
 
 cdef void prepare_tick(fnn_op *op) noexcept nogil:
-    op.chunks = 1
-    op.cost = 1
+    op.chunks = max(<int64_t> 1, ceil_div(op.dim[TICK_COUNT], CHUNK))
+    op.cost = 1 + op.dim[TICK_COUNT]
 
 
 cdef inline int64_t part_of(const fnn_op *op, int64_t begin, int64_t end, int64_t *first) noexcept nogil:
     """The end of the elements from `begin` on whose parameters have made as many steps; `first` is the
-    parameter that holds `begin`, found from its last value on."""
+    parameter that holds `begin`."""
     cdef const double *steps = <const double *> op.buf[STEPS]
     cdef const int64_t *begins = <const int64_t *> op.buf[BEGINS]
-    cdef int64_t count = op.dim[COUNT], k
-    while first[0] + 1 < count and begins[first[0] + 1] - begins[0] <= begin:
-        first[0] += 1
+    cdef int64_t count = op.dim[COUNT], beyond = count, k
+    first[0] = 0
+    while beyond - first[0] > 1:
+        k = (first[0] + beyond) // 2
+        if begins[k] - begins[0] <= begin:
+            first[0] = k
+        else:
+            beyond = k
     k = first[0] + 1
     while k < count and steps[k] == steps[first[0]] and begins[k] - begins[0] < end:
         k += 1
@@ -144,9 +149,9 @@ cdef int run_tick(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     cdef double *hyper = <double *> op.buf[TICK_HYPER]
     cdef int64_t k
     if op.dim[CONDITION] < 0 or hyper[op.dim[CONDITION]] != 0:
-        for k in range(op.dim[TICK_COUNT]):
+        for k in range(chunk * CHUNK, min((chunk + 1) * CHUNK, op.dim[TICK_COUNT])):
             (<double *> op.buf[TICK_STEPS])[k] += 1
-    if op.dim[UPDATES] >= 0:
+    if op.dim[UPDATES] >= 0 and chunk == 0:
         hyper[op.dim[UPDATES]] += 1
     return 0
 

@@ -10,13 +10,16 @@ where the window lies outside the image and y is -Inf. It is int32 for adaptive_
 
 An average divides by `divisor`; where that is 0 by how many taps lie in the image or, with count_include_pad, in the
 image padded by pad_top above and below and pad_left on both sides.
+
+Where a pixel takes longer than a chunk may, a chunk has some of its channels; where a vector of them does, as its
+windows are large, they are read in several rounds.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastnn_ext cimport runtime
-from fastnn_ext.driver cimport ceil_div
-from fastnn_ext.runtime cimport fnn_op
+from fastnn_ext.driver cimport ceil_div, item_size
+from fastnn_ext.runtime cimport FNN_MOST_NS, fnn_op, short_parts
 
 
 cdef extern from "simd/pool2d.h" nogil:
@@ -24,7 +27,8 @@ cdef extern from "simd/pool2d.h" nogil:
         int64_t ih, iw, c, oh, ow
         int64_t kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
         int64_t count_include_pad, divisor
-        int64_t row0, row1, col0, col1
+        int64_t row0, row1, col0, col1, c0, c1
+        int64_t down, down_parts, across, across_parts
         void *out
         const void *in_ "in"
         void *index
@@ -53,6 +57,9 @@ cdef enum:
     COUNT_INCLUDE_PAD, DIVISOR
     ROWS     # of the output a chunk
     COLS     # of the output a chunk
+    CHANNELS # a chunk
+    DOWN     # parts that windows are read in, down and across
+    ACROSS
     SCATTER  # whether a gradient of maxima goes through windows, ROWS of them a chunk
 
 cdef enum:
@@ -60,7 +67,8 @@ cdef enum:
     LEAST_CHUNK_NS = 5000
     CHUNKS = 8  # that an op is cut into, where they last from LEAST_CHUNK_NS to CHUNK_NS
 # Estimates of nanoseconds, by vectors of channels: a tap of an average, of a maximum, of a maximum that is located, and
-# of a gradient; a vector without its taps; a pixel without its vectors.
+# of a gradient; a vector without its taps; a pixel without its vectors; what is added for a byte that comes from memory,
+# and for a vector that is not full.
 cdef double AVG_NS = 0.6
 cdef double MAX_NS = 1.0
 cdef double INDEX_NS = 1.8
@@ -70,6 +78,9 @@ cdef double GRAD_VECTOR_NS = 1.0
 cdef double PIXEL_NS = 3.0
 cdef double GRAD_PIXEL_NS = 5.0
 cdef double SCATTER_PIXEL_NS = 1.0
+cdef double FAR_NS = 0.08
+cdef double SOME_NS = 4.0
+cdef enum: WIDENED = 4  # where a maximum was is widened before it is read: as if it had so many times the bytes
 
 
 cdef pool2d_job job_of(const fnn_op *op) noexcept nogil:
@@ -83,44 +94,84 @@ cdef pool2d_job job_of(const fnn_op *op) noexcept nogil:
     job.pad_top, job.pad_left = op.dim[PAD_TOP], op.dim[PAD_LEFT]
     job.dilation_h, job.dilation_w = op.dim[DILATION_H], op.dim[DILATION_W]
     job.count_include_pad, job.divisor = op.dim[COUNT_INCLUDE_PAD], op.dim[DIVISOR]
+    job.down_parts = job.across_parts = 1
     if job.kh == 0:
         job.stride_h = job.stride_w = job.dilation_h = job.dilation_w = 1
         job.flat = True
     return job
 
 
-cdef inline double taps_of(const pool2d_job *job) noexcept nogil:
-    """Of a window, or the most of an adaptive one."""
-    return job.kh * job.kw if job.kh > 0 else (<double> job.ih / job.oh + 1) * (<double> job.iw / job.ow + 1)
+cdef struct extent:  # of a window in inputs, or of what an input lies in in windows
+    double down, across
 
 
-cdef inline double windows_of(const pool2d_job *job) noexcept nogil:
+cdef inline extent window_of(const pool2d_job *job) noexcept nogil:
+    """The taps of a window, or the most of an adaptive one."""
+    cdef extent window
+    if job.kh > 0:
+        window.down, window.across = job.kh, job.kw
+    else:
+        window.down, window.across = <double> job.ih / job.oh + 1, <double> job.iw / job.ow + 1
+    return window
+
+
+cdef inline extent windows_of(const pool2d_job *job) noexcept nogil:
     """How many windows an input lies in: the mean, or the most of adaptive ones."""
-    if job.kh == 0:
-        return (<double> job.oh / job.ih + 1) * (<double> job.ow / job.iw + 1)
-    return <double> (job.kh * job.kw) * (<double> job.oh * job.ow) / (<double> job.ih * job.iw)
+    cdef extent windows
+    if job.kh > 0:
+        windows.down, windows.across = <double> job.kh * job.oh / job.ih, <double> job.kw * job.ow / job.iw
+    else:
+        windows.down, windows.across = <double> job.oh / job.ih + 1, <double> job.ow / job.iw + 1
+    return windows
 
 
-cdef void cut(fnn_op *op, int64_t height, int64_t width, double pixel_ns) noexcept nogil:
-    """Chunks of rows, or of parts of one row, of n images of (height, width)."""
-    cdef int64_t rows = op.dim[N] * height
-    cdef double budget
+cdef void cut(fnn_op *op, int64_t height, int64_t width, double pixel_ns, double vector_ns, extent reads,
+              double bytes_of_one) noexcept nogil:
+    """Chunks of rows, or of parts of one row, of n images of (height, width), or of some channels of a pixel, in as many
+    rounds as it takes to read what belongs to it. A pixel takes pixel_ns, and vector_ns for each vector: longer where
+    the vectors that it reads, of lanes of bytes_of_one, come from memory."""
+    cdef int64_t rows = op.dim[N] * height, lanes = (<const pool2d_kernels *> op.kernels).lanes, parts
+    cdef int64_t vectors = ceil_div(op.dim[C], lanes)
+    cdef double budget, count = reads.down * reads.across
+    cdef double longest = vector_ns + FAR_NS * count * min(op.dim[C], lanes) * bytes_of_one
+    if op.dim[C] < lanes:
+        longest += SOME_NS * count
+    pixel_ns += vector_ns * vectors
     op.cost = pixel_ns * rows * width
     budget = max(<double> LEAST_CHUNK_NS, min(<double> CHUNK_NS, op.cost / CHUNKS))
     op.dim[ROWS] = max(<int64_t> 1, min(rows, <int64_t> (budget / (pixel_ns * width))))
     op.dim[COLS] = width
     if op.dim[ROWS] == 1:
         op.dim[COLS] = ceil_div(width, <int64_t> (pixel_ns * width / budget) + 1)
+    op.dim[CHANNELS] = op.dim[C]
+    op.dim[DOWN] = op.dim[ACROSS] = 1
+    if longest * vectors > FNN_MOST_NS:
+        op.dim[CHANNELS] = min(op.dim[C], max(<int64_t> 1, <int64_t> (FNN_MOST_NS / (2 * longest))) * lanes)
+        op.dim[ROWS] = op.dim[COLS] = 1
+        parts = short_parts(longest)
+        op.dim[DOWN] = min(parts, 1 + <int64_t> reads.down)
+        op.dim[ACROSS] = min(ceil_div(parts, op.dim[DOWN]), 1 + <int64_t> reads.across)
+        op.cost = longest * vectors * rows * width
+    op.rounds = op.dim[DOWN] * op.dim[ACROSS]
     op.chunks = ceil_div(rows, op.dim[ROWS]) * ceil_div(width, op.dim[COLS]) if width > 0 else 0
+    op.chunks *= ceil_div(op.dim[C], op.dim[CHANNELS])
 
 
 cdef inline void place(const fnn_op *op, pool2d_job *job, int64_t height, int64_t width, int64_t chunk) noexcept nogil:
-    """Which rows and columns of n images of (height, width) a chunk takes."""
-    cdef int64_t blocks = ceil_div(width, op.dim[COLS])
-    job.row0 = chunk // blocks * op.dim[ROWS]
+    """Which rows, columns and channels of n images of (height, width) a chunk takes, and in its round which part of what
+    it reads."""
+    cdef int64_t round = chunk // op.chunks, blocks = ceil_div(width, op.dim[COLS])
+    cdef int64_t split = ceil_div(op.dim[C], op.dim[CHANNELS]), block
+    chunk = chunk % op.chunks
+    block = chunk // split
+    job.c0 = chunk % split * op.dim[CHANNELS]
+    job.c1 = min(job.c0 + op.dim[CHANNELS], job.c)
+    job.row0 = block // blocks * op.dim[ROWS]
     job.row1 = min(job.row0 + op.dim[ROWS], op.dim[N] * height)
-    job.col0 = chunk % blocks * op.dim[COLS]
+    job.col0 = block % blocks * op.dim[COLS]
     job.col1 = min(job.col0 + op.dim[COLS], width)
+    job.down_parts, job.across_parts = op.dim[DOWN], op.dim[ACROSS]
+    job.down, job.across = round // job.across_parts, round % job.across_parts
 
 
 # ---- forward ----------------------------------------------------------------------------------
@@ -128,9 +179,10 @@ cdef inline void place(const fnn_op *op, pool2d_job *job, int64_t height, int64_
 cdef void prepare_forward(fnn_op *op, double tap_ns) noexcept nogil:
     cdef const pool2d_kernels *kernels = pool2d_table(op.isa, op.dtype)
     cdef pool2d_job job = job_of(op)
+    cdef extent window = window_of(&job)
     op.kernels = kernels
-    cut(op, job.oh, job.ow, (taps_of(&job) * tap_ns + VECTOR_NS) * ceil_div(job.c, kernels.lanes) + PIXEL_NS)
-    job.col1 = op.dim[COLS]
+    cut(op, job.oh, job.ow, PIXEL_NS, window.down * window.across * tap_ns + VECTOR_NS, window, item_size(op))
+    job.col1, job.c1 = op.dim[COLS], op.dim[CHANNELS]
     op.scratch = kernels.forward_bytes(&job)
 
 
@@ -160,34 +212,41 @@ cdef int run_avg(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
 
 # ---- gradients --------------------------------------------------------------------------------
 
-cdef void prepare_gather(fnn_op *op) noexcept nogil:
-    """Each input takes its gradient from the windows that it lies in."""
+cdef void prepare_gather(fnn_op *op, double read_bytes) noexcept nogil:
+    """Each input takes its gradient from the windows that it lies in, of which it reads so many bytes."""
     cdef const pool2d_kernels *kernels = pool2d_table(op.isa, op.dtype)
     cdef pool2d_job job = job_of(op)
+    cdef extent windows = windows_of(&job)
     op.kernels = kernels
     op.dim[SCATTER] = False
-    cut(op, job.ih, job.iw,
-        (GRAD_NS * windows_of(&job) + GRAD_VECTOR_NS) * ceil_div(job.c, kernels.lanes) + GRAD_PIXEL_NS)
-    job.col1 = op.dim[COLS]
+    cut(op, job.ih, job.iw, GRAD_PIXEL_NS, GRAD_NS * windows.down * windows.across + GRAD_VECTOR_NS, windows, read_bytes)
+    job.col1, job.c1 = op.dim[COLS], op.dim[CHANNELS]
     op.scratch = kernels.backward_bytes(&job)
+
+
+cdef void prepare_avg_backward(fnn_op *op) noexcept nogil:
+    prepare_gather(op, item_size(op))
 
 
 cdef void prepare_max_backward(fnn_op *op) noexcept nogil:
     """Where windows do not overlap, each gives its gradient to one input instead, if a row of them is not cut."""
     cdef const pool2d_kernels *kernels = pool2d_table(op.isa, op.dtype)
     cdef pool2d_job job = job_of(op)
-    cdef double inputs
+    cdef extent inputs
+    cdef double count
     if job.kh > 0 and (job.kh - 1) * job.dilation_h < job.stride_h and (job.kw - 1) * job.dilation_w < job.stride_w:
         # A row of windows with the rows of inputs that belong to it.
-        inputs = max(1.0, <double> job.ih * job.iw / (<double> job.oh * job.ow))
-        cut(op, job.oh, job.ow, (GRAD_NS * ceil_div(job.c, kernels.lanes) + SCATTER_PIXEL_NS) * inputs)
-        if op.dim[COLS] == job.ow:
-            op.kernels = kernels
+        inputs.down = max(1.0, <double> job.ih / job.oh)
+        inputs.across = max(1.0, <double> job.iw / job.ow)
+        count = inputs.down * inputs.across
+        op.kernels = kernels
+        cut(op, job.oh, job.ow, SCATTER_PIXEL_NS * count, GRAD_NS * count, inputs, item_size(op))
+        if op.rounds == 1 and op.dim[COLS] == job.ow and op.dim[CHANNELS] == job.c:
             op.dim[SCATTER] = True
-            job.col1 = job.iw
+            job.col1, job.c1 = job.iw, job.c
             op.scratch = kernels.backward_bytes(&job)
             return
-    prepare_gather(op)
+    prepare_gather(op, WIDENED * item_size(op))
 
 
 cdef int run_max_backward(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
@@ -221,6 +280,6 @@ runtime.register_op("avg_pool2d", run_avg, prepare_avg, "y", "x", AVG_POOL)
 runtime.register_op("adaptive_max_pool2d", run_max, prepare_max, "y index?", "x", IMAGES)
 runtime.register_op("adaptive_avg_pool2d", run_avg, prepare_avg, "y", "x", IMAGES)
 runtime.register_op("max_pool2d_backward", run_max_backward, prepare_max_backward, "dx", "dy index", POOL)
-runtime.register_op("avg_pool2d_backward", run_avg_backward, prepare_gather, "dx", "dy", AVG_POOL)
+runtime.register_op("avg_pool2d_backward", run_avg_backward, prepare_avg_backward, "dx", "dy", AVG_POOL)
 runtime.register_op("adaptive_max_pool2d_backward", run_max_backward, prepare_max_backward, "dx", "dy index", IMAGES)
-runtime.register_op("adaptive_avg_pool2d_backward", run_avg_backward, prepare_gather, "dx", "dy", IMAGES)
+runtime.register_op("adaptive_avg_pool2d_backward", run_avg_backward, prepare_avg_backward, "dx", "dy", IMAGES)

@@ -44,7 +44,9 @@ cdef enum: ADVANCED
 # Places in fnn_op.dim: of dropout, of which all have the first two; of philox.
 cdef enum:
     N, STREAM, INNER, PERIOD
-    ROW  # set by prepare: the elements that a chunk does not cut through
+    # set by prepare:
+    ROW    # elements with decisions of their own, or a run of those that share one
+    PARTS  # that a long row is cut into, a chunk each
 cdef enum: FIRST = 2
 # Place in fnn_op.scalar.
 cdef enum: P
@@ -68,11 +70,12 @@ cdef inline random_key key_of(const fnn_op *op) noexcept nogil:
 
 cdef void prepare_dropout(fnn_op *op) noexcept nogil:
     cdef double ns = 0.6 if op.dim[INNER] > 1 else 1.0  # an element, with its share of a decision
-    cdef int64_t size
+    cdef int64_t rows
     op.kernels = random_table(op.isa, op.dtype)
     op.dim[ROW] = op.dim[PERIOD] if op.dim[PERIOD] > 0 else op.dim[INNER]
-    size = max(<int64_t> 1, CHUNK // op.dim[ROW]) * op.dim[ROW]
-    op.chunks = ceil_div(op.dim[N], size)
+    op.dim[PARTS] = ceil_div(op.dim[ROW], 4 * CHUNK)
+    rows = max(<int64_t> 1, CHUNK // op.dim[ROW])
+    op.chunks = ceil_div(op.dim[N] // op.dim[ROW], rows) * op.dim[PARTS]
     op.cost = ns * op.dim[N] * (1 if op.dtype == 0 else 1.25)
 
 
@@ -80,7 +83,9 @@ cdef int run_dropout(const fnn_op *op, int64_t chunk, void *scratch) noexcept no
     cdef const random_kernels *kernels = <const random_kernels *> op.kernels
     cdef random_key key = key_of(op)
     cdef int64_t row = op.dim[ROW], rows = max(<int64_t> 1, CHUNK // row)
-    cdef int64_t begin = chunk * rows, end = min(begin + rows, op.dim[N] // row)
+    cdef int64_t parts = op.dim[PARTS], part = chunk % parts
+    cdef int64_t begin = chunk // parts * rows, end = min(begin + rows, op.dim[N] // row)
+    cdef int64_t left = row * part // parts, right = row * (part + 1) // parts  # of a row
     cdef int64_t sample, sample_end, channel, first, m, r
     cdef double p = op.scalar[P], scale = 0 if p >= 1 else 1 / (1 - p)
     cdef uint32_t threshold = <uint32_t> min(p * WORD_RANGE + 0.5, WORD_RANGE - 1)
@@ -89,15 +94,16 @@ cdef int run_dropout(const fnn_op *op, int64_t chunk, void *scratch) noexcept no
         while begin < end:
             m = min(<int64_t> WORDS, end - begin)
             kernels.words(words, &key, begin, m)
-            kernels.drop(at(op, OUT, begin * row), at(op, X, begin * row), words, m, row, threshold, scale)
+            first = begin * row + left
+            kernels.drop(at(op, OUT, first), at(op, X, first), words, m, right - left, threshold, scale)
             begin += m
         return 0
     while begin < end:  # a row is a pixel
         sample = begin // op.dim[INNER]
         sample_end = min(end, (sample + 1) * op.dim[INNER])
-        channel = 0
-        while channel < row:
-            m = min(<int64_t> WORDS, row - channel)
+        channel = left
+        while channel < right:
+            m = min(<int64_t> WORDS, right - channel)
             kernels.words(words, &key, sample * row + channel, m)
             for r in range(begin, sample_end):
                 first = r * row + channel

@@ -9,14 +9,15 @@ reduce   buf: y, x   dim: kind, outer, length, inner, pieces   scalar: accumulat
 p * ceil(length / pieces) on, and a plain reduction over the pieces gives the whole: `sum` after `sum`
 and after `mean` (whose pieces are divided by the whole length), `max` after `max`. A piece may be empty:
 it is then 0, or -Inf for max, Inf for min. y += if `accumulate` is not 0. NaN wins over any maximum.
-The bits depend on the sizes alone.
+The bits depend on the sizes alone. What takes longer than a chunk may is cut into segments, whose results
+a second round reduces.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastnn_ext cimport runtime
 from fastnn_ext.arrays cimport check, check_apart, check_real, data
-from fastnn_ext.runtime cimport fnn_op
+from fastnn_ext.runtime cimport FNN_MOST_NS, fnn_op, short_parts
 
 import numpy as np
 
@@ -42,11 +43,14 @@ cdef enum:
     KIND, OUTER, LENGTH, INNER, PIECE_COUNT
     BLOCKS  # of columns, COLUMNS wide
     UNITS   # a chunk's (outer, piece, block) triples
+    SEGMENTS  # that a triple is cut into, in a chunk each
 
+cdef enum: SUM, MEAN
 cdef enum:
     COLUMNS = 128
     CHUNK_NS = 10000
 cdef double BYTE_NS = 0.04
+cdef double[3] ROW_NS = [5.0, 2.5, 1.5]  # a few columns of one, on each ISA
 cdef double UNIT_NS = 10.0  # the last few additions of a result, or of a vector of them
 
 
@@ -60,38 +64,67 @@ cdef void prepare(fnn_op *op) noexcept nogil:
     op.kernels = reduce_table(op.isa, op.dtype)
     op.dim[BLOCKS] = ceil_div(op.dim[INNER], COLUMNS)
     units = op.dim[OUTER] * op.dim[PIECE_COUNT] * op.dim[BLOCKS]
-    ns = UNIT_NS + BYTE_NS * size * ceil_div(op.dim[LENGTH], op.dim[PIECE_COUNT]) * min(op.dim[INNER], <int64_t> COLUMNS)
+    ns = BYTE_NS * size * min(op.dim[INNER], <int64_t> COLUMNS)
+    if op.dim[INNER] > 1:
+        ns = max(ns, ROW_NS[op.isa])
+    ns = UNIT_NS + ns * ceil_div(op.dim[LENGTH], op.dim[PIECE_COUNT])
     op.dim[UNITS] = max(<int64_t> 1, <int64_t> (CHUNK_NS / ns))
+    op.dim[SEGMENTS] = 1
     op.chunks = ceil_div(units, op.dim[UNITS])
     op.cost = ns * units
+    if ns > FNN_MOST_NS:
+        op.dim[SEGMENTS] = short_parts(4 * ns)
+        op.chunks = units * op.dim[SEGMENTS]
+        op.rounds = 2
+        op.shared = op.dim[OUTER] * op.dim[PIECE_COUNT] * op.dim[SEGMENTS] * op.dim[INNER] * size
+
+
+cdef void reduce_unit(const fnn_op *op, int64_t unit, int64_t segment, bint combine) noexcept nogil:
+    """A triple, or a segment of it; or what its segments came to."""
+    cdef const reduce_kernels *kernels = <const reduce_kernels *> op.kernels
+    cdef int64_t kind = op.dim[KIND], length = op.dim[LENGTH], inner = op.dim[INNER], segments = op.dim[SEGMENTS]
+    cdef int64_t pieces = op.dim[PIECE_COUNT], piece = ceil_div(length, pieces), size = 4 if op.dtype == 0 else 8
+    cdef int64_t column = unit % op.dim[BLOCKS] * COLUMNS, result = unit // op.dim[BLOCKS]
+    cdef int64_t first = min(result % pieces * piece, length), count = min(piece, length - first), begin
+    cdef int accumulate = op.scalar[0] != 0
+    cdef char *y = <char *> op.buf[0]
+    cdef const char *x = <const char *> op.buf[1]
+    if combine:
+        x = <const char *> op.common
+        first = result * segments
+        count = segments
+    else:
+        begin = first + count * segment // segments
+        count = first + count * (segment + 1) // segments - begin
+        first = begin + result // pieces * length
+        if segments > 1:  # of sums, which the second round makes means of
+            y = <char *> op.common
+            result = result * segments + segment
+            kind = SUM if kind == MEAN else kind
+            accumulate = 0
+    if inner == 1:
+        kernels.rows[kind](y + result * size, x + first * size, 1, count, count, length, accumulate)
+    else:
+        kernels.columns[kind](y + (result * inner + column) * size, x + (first * inner + column) * size,
+                              count, min(<int64_t> COLUMNS, inner - column), inner, length, accumulate)
 
 
 cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef const reduce_kernels *kernels = <const reduce_kernels *> op.kernels
-    cdef int64_t kind = op.dim[KIND], outer = op.dim[OUTER], length = op.dim[LENGTH], inner = op.dim[INNER]
-    cdef int64_t pieces = op.dim[PIECE_COUNT], piece = ceil_div(length, pieces)
+    cdef int64_t units = op.dim[OUTER] * op.dim[PIECE_COUNT] * op.dim[BLOCKS], length = op.dim[LENGTH]
+    cdef int64_t begin = chunk * op.dim[UNITS], end = min(begin + op.dim[UNITS], units), unit
     cdef int64_t size = 4 if op.dtype == 0 else 8
-    cdef int64_t begin = chunk * op.dim[UNITS], unit
-    cdef int64_t end = min(begin + op.dim[UNITS], outer * pieces * op.dim[BLOCKS])
-    cdef int64_t result, first, count, column
-    cdef int accumulate = op.scalar[0] != 0
-    cdef char *y = <char *> op.buf[0]
-    cdef const char *x = <const char *> op.buf[1]
-    if inner == 1 and pieces == 1:
-        kernels.rows[kind](y + begin * size, x + begin * length * size, end - begin, length, length,
-                           length, accumulate)
-        return 0
-    for unit in range(begin, end):
-        column = unit % op.dim[BLOCKS] * COLUMNS
-        result = unit // op.dim[BLOCKS]
-        first = min(result % pieces * piece, length)
-        count = min(piece, length - first)
-        first += result // pieces * length
-        if inner == 1:
-            kernels.rows[kind](y + result * size, x + first * size, 1, count, count, length, accumulate)
-        else:
-            kernels.columns[kind](y + (result * inner + column) * size, x + (first * inner + column) * size,
-                                  count, min(<int64_t> COLUMNS, inner - column), inner, length, accumulate)
+    if op.dim[SEGMENTS] > 1:
+        if chunk < op.chunks:
+            reduce_unit(op, chunk // op.dim[SEGMENTS], chunk % op.dim[SEGMENTS], False)
+        elif chunk < op.chunks + units:
+            reduce_unit(op, chunk - op.chunks, 0, True)
+    elif op.dim[INNER] == 1 and op.dim[PIECE_COUNT] == 1:
+        kernels.rows[op.dim[KIND]](<char *> op.buf[0] + begin * size, <char *> op.buf[1] + begin * length * size,
+                                   end - begin, length, length, length, op.scalar[0] != 0)
+    else:
+        for unit in range(begin, end):
+            reduce_unit(op, unit, 0, False)
     return 0
 
 

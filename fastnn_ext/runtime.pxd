@@ -6,6 +6,7 @@ cdef extern from "runtime_team.h" nogil:
     enum: FNN_MAX_BUF
     enum: FNN_MAX_DIM
     enum: FNN_MAX_SCALAR
+    enum: FNN_MOST_NS
     enum: FNN_LATE
     enum: FNN_FAILED
     enum: FNN_NO_MEMORY
@@ -21,8 +22,11 @@ cdef extern from "runtime_team.h" nogil:
         const void *kernels
         void *object
         int64_t chunks
+        int64_t rounds
         int64_t scratch
+        int64_t shared
         double cost
+        void *common
 
     ctypedef int (*fnn_run_fn)(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     ctypedef void (*fnn_prepare_fn)(fnn_op *op) noexcept nogil
@@ -45,6 +49,7 @@ cdef extern from "runtime_team.h" nogil:
         int32_t once
         double shared_cost
         int64_t scratch
+        int64_t shared
         void *team
 
 
@@ -60,6 +65,11 @@ cdef extern from "runtime_team.h" nogil:
         fnn_event *events
         int64_t room
         int64_t count
+
+
+cdef inline int64_t short_parts(double ns) noexcept nogil:
+    """Into how many parts work of so many nanoseconds is cut, so that none is longer than a chunk may be."""
+    return 1 + <int64_t> (ns / (FNN_MOST_NS + 1))
 
 
 cdef int isa() noexcept nogil

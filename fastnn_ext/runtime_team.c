@@ -172,18 +172,19 @@ static int available(int threads) {
 
 /* ---- the team ----------------------------------------------------------------------------- */
 
-/* A share's state in one word, so that a thread that wakes late cannot take a chunk of a phase that
- * it does not know of: the phase in the high half, the next chunk in the low half. */
+/* A share's state in one word, so that a thread that wakes late cannot take a chunk of a round that
+ * it does not know of: the turn, which numbers rounds, in the high half, the next chunk in the low half. */
 typedef struct {
     _Atomic uint64_t next;
     char pad[CACHE_LINE - sizeof(uint64_t)];
 } share;
 
 struct fnn_team {
-    _Atomic uint32_t phase;
+    _Atomic uint32_t turn;
     char pad1[CACHE_LINE - 4];
     _Atomic int64_t done;
-    char pad2[CACHE_LINE - 8];
+    int64_t chunks; /* of the turn */
+    char pad2[CACHE_LINE - 16];
     _Atomic int sleepers;
     _Atomic int status;
     pthread_mutex_t mutex;
@@ -194,6 +195,8 @@ struct fnn_team {
     double probe_at;              /* when the other way is to be tried again */
     char *scratch; /* capacity * scratch_bytes */
     size_t scratch_bytes;
+    char *common; /* common_bytes, shared by an op's chunks */
+    size_t common_bytes;
     share *shares; /* capacity */
 };
 
@@ -250,7 +253,7 @@ static void poll_signals(worker *w, int phase) {
 
 static void run_chunk(worker *w, int32_t op_index, int64_t chunk) {
     const fnn_op *op = &w->program->ops[op_index];
-    w->unpolled += op->cost / (double)op->chunks;
+    w->unpolled += op->cost / (double)(op->chunks * op->rounds);
     fnn_profile *profile = w->profile;
     if (profile) {
         fnn_event event = {fnn_seconds(), 0, op_index, w->thread};
@@ -264,43 +267,50 @@ static void run_chunk(worker *w, int32_t op_index, int64_t chunk) {
     }
 }
 
+/* Of an op, in a round of its phase. */
+static inline int64_t chunks_of(const fnn_op *op, int64_t round) { return round < op->rounds ? op->chunks : 0; }
+
 static void run_phase_alone(worker *w, int phase) {
     const fnn_phase *ph = &w->program->phases[phase];
-    for (int32_t i = ph->first; i < ph->first + ph->count; i++)
-        for (int64_t c = 0; c < w->program->ops[i].chunks; c++) {
-            poll_signals(w, phase);
-            if (stopped(w)) return;
-            run_chunk(w, i, c);
-        }
+    for (int64_t round = 0; round < ph->rounds; round++)
+        for (int32_t i = ph->first; i < ph->first + ph->count; i++)
+            for (int64_t c = 0, n = chunks_of(&w->program->ops[i], round); c < n; c++) {
+                poll_signals(w, phase);
+                if (stopped(w)) return;
+                run_chunk(w, i, round * n + c);
+            }
 }
 
 /* Thread t's part of n chunks is [part(n, t), part(n, t + 1)); a single chunk is thread 0's. */
 static inline int64_t part(int64_t n, int t, int threads) { return (n * t + threads - 1) / threads; }
 
-static int64_t share_size(const fnn_program *program, const fnn_phase *ph, int t, int threads) {
+static int64_t share_size(const fnn_program *program, const fnn_phase *ph, int64_t round, int t, int threads) {
     int64_t size = 0;
-    for (int32_t i = ph->first; i < ph->first + ph->count; i++)
-        size += part(program->ops[i].chunks, t + 1, threads) - part(program->ops[i].chunks, t, threads);
+    for (int32_t i = ph->first; i < ph->first + ph->count; i++) {
+        const int64_t n = chunks_of(&program->ops[i], round);
+        size += part(n, t + 1, threads) - part(n, t, threads);
+    }
     return size;
 }
 
 /* Takes the next chunk of thread t's share, if there is one. */
-static int take(worker *w, uint32_t phase, int t, int32_t *op_index, int64_t *chunk) {
+static int take(worker *w, const fnn_phase *ph, uint32_t turn, int t, int32_t *op_index, int64_t *chunk) {
     const fnn_program *program = w->program;
-    const fnn_phase *ph = &program->phases[phase];
     int threads = w->team->threads;
+    const int64_t round = turn - ph->turn;
     _Atomic uint64_t *next = &w->team->shares[t].next;
     uint64_t seen = atomic_load_explicit(next, memory_order_acquire);
-    int64_t size = share_size(program, ph, t, threads);
+    int64_t size = share_size(program, ph, round, t, threads);
     do {
-        if ((uint32_t)(seen >> 32) != phase || (int64_t)(uint32_t)seen >= size) return 0;
+        if ((uint32_t)(seen >> 32) != turn || (int64_t)(uint32_t)seen >= size) return 0;
     } while (!atomic_compare_exchange_weak_explicit(next, &seen, seen + 1, memory_order_acq_rel, memory_order_acquire));
     int64_t k = (int64_t)(uint32_t)seen;
     for (int32_t i = ph->first; i < ph->first + ph->count; i++) {
-        int64_t begin = part(program->ops[i].chunks, t, threads), end = part(program->ops[i].chunks, t + 1, threads);
+        const int64_t n = chunks_of(&program->ops[i], round);
+        int64_t begin = part(n, t, threads), end = part(n, t + 1, threads);
         if (k < end - begin) {
             *op_index = i;
-            *chunk = begin + k;
+            *chunk = round * n + begin + k;
             return 1;
         }
         k -= end - begin;
@@ -308,14 +318,24 @@ static int take(worker *w, uint32_t phase, int t, int32_t *op_index, int64_t *ch
     return 0;
 }
 
-static void open_phase(fnn_team *team, uint32_t phase) {
-    atomic_store_explicit(&team->done, 0, memory_order_relaxed);
-    for (int t = 0; t < team->threads; t++)
-        atomic_store_explicit(&team->shares[t].next, (uint64_t)phase << 32, memory_order_release);
+/* The first turn of a phase, or the end of all. */
+static uint32_t turn_of(const fnn_program *program, int32_t phase) {
+    return phase < program->n_phases ? program->phases[phase].turn : program->turns;
 }
 
-static void publish(fnn_team *team, uint32_t phase) {
-    atomic_store(&team->phase, phase);
+static void open_turn(worker *w, int32_t phase, uint32_t turn) {
+    const fnn_phase *ph = &w->program->phases[phase];
+    fnn_team *team = w->team;
+    team->chunks = 0;
+    for (int32_t i = ph->first; i < ph->first + ph->count; i++)
+        team->chunks += chunks_of(&w->program->ops[i], turn - ph->turn);
+    atomic_store_explicit(&team->done, 0, memory_order_relaxed);
+    for (int t = 0; t < team->threads; t++)
+        atomic_store_explicit(&team->shares[t].next, (uint64_t)turn << 32, memory_order_release);
+}
+
+static void publish(fnn_team *team, uint32_t turn) {
+    atomic_store(&team->turn, turn);
     if (atomic_load(&team->sleepers) > 0) {
         pthread_mutex_lock(&team->mutex);
         pthread_cond_broadcast(&team->changed);
@@ -323,30 +343,35 @@ static void publish(fnn_team *team, uint32_t phase) {
     }
 }
 
-/* The thread that finished the last chunk of a phase runs the small phases that follow, and opens
- * the next shared one. */
-static void advance(worker *w, uint32_t phase) {
+/* The thread that finished the last chunk of a round opens the next one; or runs the small phases that follow, and
+ * opens the next shared one. */
+static void advance(worker *w, int32_t phase, uint32_t turn) {
     fnn_program *program = w->program;
-    int32_t q = (int32_t)phase + 1;
+    int32_t q = phase + 1;
+    if (++turn < turn_of(program, q) && !stopped(w)) {
+        open_turn(w, phase, turn);
+        publish(w->team, turn);
+        return;
+    }
     while (q < program->end_shared && enter(w, q) && program->phases[q].serial &&
            !(program->phases[q].on_caller && w->thread != 0))
         run_phase_alone(w, q++);
     if (stopped(w)) q = program->end_shared;
-    if (q < program->end_shared) open_phase(w->team, (uint32_t)q);
-    publish(w->team, (uint32_t)q);
+    if (q < program->end_shared) open_turn(w, q, turn_of(program, q));
+    publish(w->team, turn_of(program, q));
 }
 
-static void wait_for_change(worker *w, uint32_t phase) {
+static void wait_for_change(worker *w, int32_t phase, uint32_t turn) {
     fnn_team *team = w->team;
     int spins = team->threads <= processors ? SPINS : SPINS / 40;
     for (int i = 0; i < spins; i++) {
-        if (atomic_load_explicit(&team->phase, memory_order_acquire) != phase) return;
+        if (atomic_load_explicit(&team->turn, memory_order_acquire) != turn) return;
         pause_briefly();
     }
     atomic_fetch_add(&team->sleepers, 1);
     pthread_mutex_lock(&team->mutex);
-    while (atomic_load(&team->phase) == phase) {
-        if (w->poll && (int)phase < w->program->commit) {
+    while (atomic_load(&team->turn) == turn) {
+        if (w->poll && phase < w->program->commit) {
             struct timespec t;
             clock_gettime(CLOCK_REALTIME, &t);
             t.tv_nsec += (long)(POLL_SECONDS * 1e9);
@@ -354,7 +379,7 @@ static void wait_for_change(worker *w, uint32_t phase) {
             pthread_cond_timedwait(&team->changed, &team->mutex, &t);
             pthread_mutex_unlock(&team->mutex);
             w->unpolled = POLL_NS;
-            poll_signals(w, (int)phase);
+            poll_signals(w, phase);
             pthread_mutex_lock(&team->mutex);
         } else {
             pthread_cond_wait(&team->changed, &team->mutex);
@@ -367,34 +392,35 @@ static void wait_for_change(worker *w, uint32_t phase) {
 static void work(worker *w) {
     fnn_team *team = w->team;
     fnn_program *program = w->program;
-    uint32_t phase = atomic_load_explicit(&team->phase, memory_order_acquire);
-    while ((int32_t)phase < program->end_shared) {
+    const uint32_t last = turn_of(program, program->end_shared);
+    int32_t phase = program->first_shared;
+    for (uint32_t turn; (turn = atomic_load_explicit(&team->turn, memory_order_acquire)) < last;) {
         int32_t op_index = 0;
         int64_t chunk = 0;
         int found = 0;
-        poll_signals(w, (int)phase);
+        while (turn >= turn_of(program, phase + 1)) phase++;
+        poll_signals(w, phase);
         if (program->phases[phase].on_caller) {
             if (w->thread == 0) {
-                run_phase_alone(w, (int)phase);
-                advance(w, phase);
-                phase = atomic_load_explicit(&team->phase, memory_order_acquire);
+                run_phase_alone(w, phase);
+                advance(w, phase, turn);
                 continue;
             }
         } else {
             for (int i = 0; i < team->threads && !found; i++) {
                 int t = w->thread + i < team->threads ? w->thread + i : w->thread + i - team->threads;
-                found = take(w, phase, t, &op_index, &chunk);
+                found = take(w, &program->phases[phase], turn, t, &op_index, &chunk);
             }
         }
         if (found) {
+            const int64_t chunks = team->chunks; /* of this turn, which cannot end before this chunk does */
             /* After a stop the remaining chunks are only counted, so that all threads leave alike. */
             if (!stopped(w)) run_chunk(w, op_index, chunk);
-            if (atomic_fetch_add_explicit(&team->done, 1, memory_order_acq_rel) + 1 == program->phases[phase].chunks)
-                advance(w, phase);
+            if (atomic_fetch_add_explicit(&team->done, 1, memory_order_acq_rel) + 1 == chunks)
+                advance(w, phase, turn);
         } else {
-            wait_for_change(w, phase);
+            wait_for_change(w, phase, turn);
         }
-        phase = atomic_load_explicit(&team->phase, memory_order_acquire);
     }
 }
 
@@ -458,26 +484,51 @@ static fnn_team *team_for(fnn_program *program, int threads) {
         team->scratch_bytes = scratch_bytes;
         team->capacity = capacity;
     }
+    if ((size_t)program->shared > team->common_bytes) {
+        char *common = fnn_allocate((size_t)program->shared);
+        if (!common) return NULL;
+        fnn_free(team->common);
+        team->common = common;
+        team->common_bytes = (size_t)program->shared;
+    }
+    for (int32_t p = 0; program->shared && p < program->n_phases; p++) {
+        const fnn_phase *ph = &program->phases[p];
+        char *at = team->common;
+        for (int32_t i = ph->first; i < ph->first + ph->count; at += program->ops[i++].shared)
+            program->ops[i].common = at;
+    }
     team->threads = threads;
     return team;
 }
 
 void fnn_prepare(fnn_program *program) {
-    program->scratch = 0;
+    program->scratch = program->shared = 0;
     program->shared_cost = 0;
+    program->turns = 0;
     program->begin = program->first_shared = program->end_shared = 0;
     for (int32_t p = 0; p < program->n_phases; p++) {
         fnn_phase *ph = &program->phases[p];
+        int64_t side_by_side = 0, shared = 0;
         ph->chunks = 0;
+        ph->rounds = 1;
         ph->cost = 0;
         for (int32_t i = ph->first; i < ph->first + ph->count; i++) {
             fnn_op *op = &program->ops[i];
+            op->rounds = 1;
+            op->shared = 0;
             op->prepare(op);
-            ph->chunks += op->chunks;
+            op->shared = (op->shared + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+            shared += op->shared;
+            side_by_side += op->chunks;
+            ph->chunks += op->chunks * op->rounds;
+            if (op->chunks && op->rounds > ph->rounds) ph->rounds = op->rounds;
             if (op->chunks) ph->cost += op->cost;
             if (op->scratch > program->scratch) program->scratch = op->scratch;
         }
-        ph->serial = ph->on_caller || ph->chunks < 2 || ph->cost < PHASE_NS;
+        ph->turn = program->turns;
+        program->turns += (uint32_t)ph->rounds;
+        if (shared > program->shared) program->shared = shared;
+        ph->serial = ph->on_caller || side_by_side < 2 || ph->cost < PHASE_NS;
         if (!ph->serial) {
             if (!program->end_shared) program->first_shared = p;
             program->end_shared = p + 1;
@@ -533,8 +584,8 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile
     int32_t end = threads > 1 && begin < program->end_shared ? program->end_shared : begin;
     for (int32_t p = first; p < begin && enter(&caller, p); p++) run_phase_alone(&caller, p);
     if (begin < end && enter(&caller, begin)) {
-        open_phase(team, (uint32_t)begin);
-        atomic_store(&team->phase, (uint32_t)begin);
+        open_turn(&caller, begin, program->phases[begin].turn);
+        atomic_store(&team->turn, program->phases[begin].turn);
         pool.threads = threads;
         open_region(&caller, threads);
     }
@@ -550,6 +601,7 @@ void fnn_release(fnn_program *program) {
     if (!team) return;
     fnn_free(team->shares);
     fnn_free(team->scratch);
+    fnn_free(team->common);
     pthread_mutex_destroy(&team->mutex);
     pthread_cond_destroy(&team->changed);
     fnn_free(team);

@@ -7,6 +7,10 @@
  *
  * A phase ends when its chunks are done, not when its threads arrive: a thread that lost its core
  * between two chunks holds nobody up. Each thread works off its own share first, then helps.
+ *
+ * What cannot be cut into short chunks that do not depend on each other (a long row's softmax, a sum that
+ * goes on in the same memory) is cut into rounds: an op's chunks run once in each, and a round begins when
+ * all of the one before are done. So a chunk stays short, whatever the sizes: signals are heard between chunks.
  */
 #ifndef FNN_RUNTIME_TEAM_H
 #define FNN_RUNTIME_TEAM_H
@@ -17,15 +21,17 @@
 #define FNN_MAX_BUF 16
 #define FNN_MAX_DIM 40
 #define FNN_MAX_SCALAR 8
+/* Nanoseconds of work, by estimate, that drivers give a chunk at most. */
+#define FNN_MOST_NS 500000
 
 typedef struct fnn_op fnn_op;
 
-/* Computes chunk `chunk` (0 <= chunk < op->chunks). `scratch` is op->scratch bytes, 64-byte aligned,
+/* Computes chunk `chunk` (0 <= chunk < op->rounds * op->chunks: those of a round side by side). `scratch` is op->scratch bytes, 64-byte aligned,
  * private to the calling thread, with undefined contents. Returns 0, or -1 to abort the program:
  * ops that call Python, which have set a Python error, and "finite", which has not. */
 typedef int (*fnn_run_fn)(const fnn_op *op, int64_t chunk, void *scratch);
 
-/* Reads dim, dtype and isa; sets chunks, scratch, cost and, if it likes, kernels. */
+/* Reads dim, dtype and isa; sets chunks, scratch, cost and, if it likes, kernels, rounds and shared. */
 typedef void (*fnn_prepare_fn)(fnn_op *op);
 
 struct fnn_op {
@@ -39,16 +45,21 @@ struct fnn_op {
     const void *kernels;           /* for the driver: its table for this isa and dtype */
     void *object;                  /* the Python object an op calls, else NULL */
     /* set by prepare */
-    int64_t chunks;  /* independent pieces; 0 where there is nothing to do */
+    int64_t chunks;  /* independent pieces, of each round; 0 where there is nothing to do */
+    int64_t rounds;  /* 1 before prepare */
     int64_t scratch; /* bytes */
-    double cost;     /* estimated nanoseconds on one thread, data in cache */
+    int64_t shared;  /* bytes that all chunks see, from round to round; 0 before prepare */
+    double cost;     /* estimated nanoseconds on one thread */
+    void *common;    /* the shared bytes, 64-byte aligned: undefined contents in the first round */
 };
 
 typedef struct {
     int32_t first, count; /* ops[first .. first + count) */
     int32_t on_caller;    /* must run on the calling thread (ops that call Python) */
     int32_t serial;       /* set by fnn_prepare: too small to share */
-    int64_t chunks;
+    int64_t chunks;       /* of all rounds */
+    int64_t rounds;       /* the most that one of its ops has, at least 1 */
+    uint32_t turn;        /* the number of its first round among those of all phases */
     double cost;
 } fnn_phase;
 
@@ -80,6 +91,8 @@ typedef struct {
     int32_t first_shared, end_shared; /* the phases between run on the team */
     double shared_cost;               /* nanoseconds that a team could share */
     int64_t scratch;                  /* bytes a thread */
+    int64_t shared;                   /* bytes of what ops share, of a phase at most */
+    uint32_t turns;                   /* rounds of all phases */
     fnn_team *team;
 } fnn_program;
 

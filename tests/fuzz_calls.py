@@ -332,6 +332,7 @@ CALLS = {
     "machine.multiply_add": lambda draw: dict(start=1.0, a=0.5, b=0.5, rounds=draw.size(10)),
     "machine.triad": lambda draw: triad(draw),
     "norm.group_pieces": lambda draw: dict(rows=draw.size(100, 9000)),
+    "norm.pieces_of": lambda draw: dict(rows=draw.size(100, 9000)),
     "norm.batch_norm_stats": lambda draw: dict(x=draw.real(*norm(draw)[0])),
     "norm.batch_norm_finish": lambda draw: dict(zip(("partial", "x"), partial(draw), strict=False), eps=1e-5),
     "norm.batch_norm_running": batch_norm_running,

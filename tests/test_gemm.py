@@ -64,6 +64,16 @@ def test_a_large_product_reads_one_copy_of_its_right_operand(isa, dtype, ta, tb)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m", [1, 3, 5])
+def test_long_sums_of_few_rows_are_cut_into_no_more_pieces_than_there_are_rows(isa, m, dtype):
+    one = np.ones(1, dtype)
+    for n in (24, 40, 71, 72, 96, 160):
+        for k in (10000, 50000, 400000):
+            a, b = np.broadcast_to(one, (m, k)), np.broadcast_to(one, (n, k))
+            np.testing.assert_array_equal(gemm(a, b, transpose_b=True), np.full((m, n), k, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("ta", "tb"), [(False, False), (False, True), (True, False)])
 def test_real_data_stay_within_eight_roundings(isa, dtype, ta, tb):
     rng = np.random.default_rng(1)

@@ -8,7 +8,6 @@ import pytest
 
 from fastnn_ext import norm
 from fastnn_ext.activation import ACTIVATIONS, SAVES
-from fastnn_ext.norm import PIECES
 
 from native import on_threads, run_in_places
 from reference import activation as act_twin
@@ -25,6 +24,7 @@ SHAPES = [
 ]
 FROM_OUTPUT = [kind for kind in ACTIVATIONS if SAVES[kind] == "output"]
 EPS = 1e-5
+PIECES = norm.pieces_of(1)
 
 
 def random(rng, *shape, dtype=np.float32):
@@ -1097,6 +1097,8 @@ REFUSED = [
     ("rows", ValueError, lambda: norm.group_norm_grad_finish(P[None], 2**62, 2)),
     ("rows", ValueError, lambda: norm.group_pieces(0)),
     ("rows", ValueError, lambda: norm.group_pieces(2**63 - 1)),
+    ("rows", ValueError, lambda: norm.pieces_of(0)),
+    ("rows", ValueError, lambda: norm.pieces_of(2**63 - 1)),
     ("running_var", ValueError, lambda: norm.batch_norm_running(C, C, C.copy(), C.copy(), 4)),
     ("momentum", ValueError, lambda: norm.batch_norm_running(C, *THREE, 4, 1.5)),
     ("momentum", ValueError, lambda: norm.batch_norm_running(C, *THREE, 4, math.nan)),

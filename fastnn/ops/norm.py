@@ -45,7 +45,7 @@ class BatchNorm(Op):
     def lower(self, node: Node, to: Emitter) -> None:
         x, dtype, (y, mean, invstd) = node.inputs[0], node.inputs[0].dtype, node.outputs
         sizes, n = _rows_and_channels(x), count(x.shape)
-        partial = to.temporary((native.PIECES, 2, x.shape[-1]), dtype)
+        partial = to.temporary((native.pieces_of(int(count(x.shape[:-1]))), 2, x.shape[-1]), dtype)
         var = to.temporary(x.shape[-1:], dtype) if node.attrs["running"] else None
         statistics: Arguments = dict(mean=mean, invstd=invstd)
         to.emit("batch_norm_stats", partial=partial, x=x, **sizes, flops=3 * n)
@@ -143,7 +143,7 @@ class BatchNormGrad(Op):
             sums = to.temporary((2, x.shape[-1]), x.dtype)
         results: Arguments = dict(dweight=dweight, dbias=dbias, sums=sums)
         if any(t is not None for t in results.values()):
-            partial = to.temporary((native.PIECES, 2, x.shape[-1]), x.dtype)
+            partial = to.temporary((native.pieces_of(int(count(x.shape[:-1]))), 2, x.shape[-1]), x.dtype)
             to.emit("batch_norm_grad_stats", partial=partial, **operands, **sizes, flops=4 * n)
             to.emit("batch_norm_grad_finish", **results, partial=partial, **sizes, dtype=x.dtype)
         if dx is not None or dresidual is not None:
@@ -264,7 +264,7 @@ class LayerNormGrad(Op):
         if dx is not None:
             to.emit("layer_norm_backward", dx=dx, **operands, weight=weight, flops=9 * n)
         if dweight is not None or dbias is not None:
-            partial = to.temporary((native.PIECES, 2, cols), x.dtype)
+            partial = to.temporary((native.pieces_of(int(rows)), 2, cols), x.dtype)
             to.emit("layer_norm_grad_params", partial=partial, **operands, flops=4 * n)
             results: Arguments = dict(dweight=dweight, dbias=dbias)
             to.emit("batch_norm_grad_finish", **results, partial=partial, rows=rows, channels=cols, dtype=x.dtype)

@@ -16,9 +16,9 @@ struct conv2d_view {
  * the region reads; or in x, a pointer a tap, with outside taps sent to a pixel of zeros. */
 enum { CONV_DIRECT, CONV_COPY, CONV_POINTERS };
 
-/* Points of a square of 2 x 2 outputs, or of a channel's 3 x 3 weights, and how many channels are summed before the
- * next are transformed: see winograd.h. */
-enum { CONV_POINTS = 16, CONV_POINTS_DEPTH = 64 };
+/* Points of a square of 2 x 2 outputs, or of a channel's 3 x 3 weights; how many channels are summed before the next
+ * are transformed; and, in bytes a channel and point, of how many squares a gradient for the weights is: see winograd.h. */
+enum { CONV_POINTS = 16, CONV_POINTS_DEPTH = 64, CONV_SQUARES_BYTES = 192 };
 
 /* A stretch of the sum that reads consecutive elements from each pixel's pointer. */
 struct conv2d_seg {
@@ -48,6 +48,7 @@ struct conv2d_job {
     const void *residual; /* laid out as y, or NULL: added before relu */
     const void *saved;    /* laid out as y, or NULL: outputs become 0 where it is <= 0 */
     int64_t relu, depthwise, mode;
+    int64_t resumes, goes_on; /* the view is of some of the taps or depth: y holds the sums of those before; others follow */
     int64_t few; /* pixels that do not fill a tile well */
     int64_t ow, square0, square1; /* winograd: instead of rows and columns, squares of 2 x 2 outputs, row by row */
     /* set by gather, in the caller's scratch */
@@ -71,12 +72,16 @@ struct conv2d_pack_job {
 };
 
 /* dw[tap, c, o] (+)= sum over the region's outputs of x[tap's pixel, c] * dy[output, o], for the
- * channels [depth0, depth1) of the view and [first, first + n) of dy. Depthwise: dw[c, tap], and
- * [first, first + n) are the channels of both. */
+ * channels [depth0, depth1) of the view and [first, first + n) of dy. Depthwise: dw[c, tap], c's
+ * taps dw_row apart, and [first, first + n) are the channels of both. */
 struct conv2d_weight_job {
     struct conv2d_view view;
     int64_t oh, ow, row0, row1, col0, col1;
-    int64_t square0, square1; /* winograd: squares of 2 x 2 outputs instead */
+    /* winograd: squares of 2 x 2 outputs instead; and, where they are some of a sum's squares, what keeps the sums
+     * (winograd_sums_bytes, else NULL), whether it has those of squares before, and whether others follow */
+    int64_t square0, square1;
+    void *sums;
+    int64_t resumes, goes_on;
     int64_t block_rows, block_cols; /* outputs summed in registers before they are added to dw */
     int64_t depth0, depth1, first, n;
     const void *dy; /* channel 0 of this group; dy_pixel elements from output to output */
@@ -92,7 +97,8 @@ struct conv2d_kernels {
     int64_t lanes;   /* a panel holds 2 * lanes channels, or lanes where no more are left */
     int64_t pixels, narrow_pixels; /* of a register tile, for a full panel and for one of `lanes` channels */
     double rate;     /* multiply-adds a nanosecond, for estimates of cost */
-    void (*pack)(void *panel, const struct conv2d_pack_job *pack, int64_t first, int64_t n);
+    /* Rows [row, row + rows) of a panel, of taps * depth. */
+    void (*pack)(void *out, const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first, int64_t n);
     int64_t (*gather_bytes)(const struct conv2d_job *job);
     void (*gather)(struct conv2d_job *job, void *scratch);
     /* One panel over the region. `weights` is the panel; or, with `pack`, room for `room` elements of it,
@@ -117,6 +123,7 @@ struct conv2d_kernels {
     /* The same for 3 x 3 taps, strides and steps of 1, by fewer products: of [depth0, depth1), at most CONV_POINTS_DEPTH.
      * Returns 1 where they are not finite: then dw is as it was if it was to be added to, and else worth nothing. */
     int64_t (*winograd_grad_bytes)(const struct conv2d_weight_job *job);
+    int64_t (*winograd_sums_bytes)(const struct conv2d_weight_job *job);
     int (*winograd_grad)(const struct conv2d_weight_job *job);
     /* out[i] (+)= parts[0][i] + parts[1][i] + ..., the parts `stride` elements apart */
     void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride, int64_t accumulate);

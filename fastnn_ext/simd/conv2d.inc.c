@@ -225,8 +225,9 @@ static const NAME(tile_fn) NAME(channels1)[] = {NULL, EACH_TILE1(CHANNELS1)};
 /* ---- weights as panels --------------------------------------------------------------------- */
 
 /* Rows [row, row + rows) of a panel: row t * depth + k is that of tap t and depth k. */
-static void NAME(pack_rows)(real *out, const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first,
+static void NAME(pack_rows)(void *out_, const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first,
                             int64_t n) {
+    real *out = out_;
     const int64_t width = n > W ? LANES2 : W, depth = pack->depth;
     const int64_t step = pack->depth_stride, channel = pack->channel_stride;
     const int left = (int)smaller(n, W), right = (int)(n - left);
@@ -269,10 +270,6 @@ static void NAME(fetch_rows)(const struct conv2d_pack_job *pack, int64_t row, in
     }
 }
 
-static void NAME(pack)(void *panel, const struct conv2d_pack_job *pack, int64_t first, int64_t n) {
-    NAME(pack_rows)(panel, pack, 0, pack->taps * pack->depth, first, n);
-}
-
 /* ---- a panel over a region ------------------------------------------------------------------ */
 
 /* Of segments [seg, end) what a group's taps read inside the image; returns how many are left. */
@@ -300,12 +297,12 @@ static void NAME(panel)(const struct conv2d_job *t, void *weights, const struct 
     struct conv2d_seg clipped[2 * K_BLOCK];
     real bias[LANES2] = {0};
     if (t->bias) memcpy(bias, (const real *)t->bias + first, (size_t)n * sizeof(real));
-    struct NAME(tile_block) b = {.weights = weights, .bias = bias, .first = first, .n = n, .begins = 1};
+    struct NAME(tile_block) b = {.weights = weights, .bias = bias, .first = first, .n = n, .begins = !t->resumes};
     int64_t row = 0, rows = pack ? pack->taps * pack->depth : 0;
     do {
         int64_t length = 0;
         for (next = seg; next < end && (next == seg || length + next->length <= block); next++) length += next->length;
-        b.ends = next == end;
+        b.ends = next == end && !t->goes_on;
         if (pack) {
             NAME(pack_rows)(weights, pack, row, length, first, n);
             b.weights = (const real *)weights - row * vecs * W;
@@ -765,7 +762,7 @@ static void NAME(weight_grad_channels)(const struct conv2d_weight_job *t, const 
             }
         for (int64_t c = 0; c < n; c++)
             for (int64_t tap = 0; tap < taps; tap++) {
-                real *out = (real *)t->dw + (c0 + c) * taps + tap;
+                real *out = (real *)t->dw + (c0 + c) * t->dw_row + tap;
                 *out = t->accumulate ? *out + sums[tap * W + c] : sums[tap * W + c];
             }
     }
@@ -835,7 +832,7 @@ static const struct conv2d_kernels NAME(table) = {
     .pixels = TILE2,
     .narrow_pixels = TILE1,
     .rate = VEC_BYTES == 64 ? 5 * W : VEC_BYTES == 32 ? 6 * W : 2 * W,
-    .pack = NAME(pack),
+    .pack = NAME(pack_rows),
     .gather_bytes = NAME(gather_bytes),
     .gather = NAME(gather),
     .room = K_BLOCK * LANES2,
@@ -847,6 +844,7 @@ static const struct conv2d_kernels NAME(table) = {
     .winograd_bytes = NAME(winograd_bytes),
     .winograd = NAME(winograd),
     .winograd_grad_bytes = NAME(winograd_grad_bytes),
+    .winograd_sums_bytes = NAME(winograd_sums_bytes),
     .winograd_grad = NAME(winograd_grad),
     .weight_grad_bytes = NAME(weight_grad_bytes),
     .weight_grad = NAME(weight_grad),

@@ -24,6 +24,17 @@ struct loss_kernels {
     /* dlogits may be logits */
     void (*cross_entropy)(void *loss, void *dlogits, const void *logits, const int64_t *labels, const void *weight,
                           int64_t rows, const struct cross_entropy *c);
+    /* What these are made of where there are more than a few columns, for parts of rows. The largest, NaN if any is;
+     * y = exp(x - max), unless y is NULL, and its sum; the sum of w (x - max), w = 1 without weights;
+     * y = (x - shift) factor - less w. */
+    double (*row_max)(const void *x, int64_t n);
+    double (*row_exp)(void *y, const void *x, int64_t n, double max);
+    double (*row_weighted)(const void *x, const void *weight, int64_t n, double max);
+    void (*row_map)(void *y, const void *x, const void *weight, int64_t n, double shift, double factor, double less);
+    /* The sum of dy y, of dy where log is set; and softmax_backward by it. */
+    double (*row_dot)(const void *dy, const void *y, int64_t n, int log);
+    void (*row_back)(void *dx, const void *dy, const void *y, int64_t n, double sum, int log);
+    double (*log_of)(double x); /* in the element type */
     /* The sum of the weights (1 without) of the labels that are not ignored. */
     double (*label_weight)(const int64_t *labels, const void *weight, int64_t rows, int64_t ignore_index);
     double (*sum)(const void *x, int64_t n);

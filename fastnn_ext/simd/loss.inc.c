@@ -11,7 +11,6 @@
 #define first_lanes NAME(first_lanes)
 #define read_block NAME(read_block)
 #define write_block NAME(write_block)
-#define row_max NAME(row_max)
 #define vsoftplus NAME(vsoftplus)
 
 /* v in the first n lanes, `rest` in the others. By bits, not vsel: gcc 12 cannot select by a mask
@@ -35,7 +34,8 @@ INLINE void write_block(real *x, const real *t, int rows, int cols) {
 }
 
 /* NaN if any is NaN. */
-INLINE real row_max(const real *x, int64_t n) {
+static double NAME(row_max)(const void *x_, int64_t n) {
+    const real *x = x_;
     vec lowest = vset(-(real)INFINITY), m0 = lowest, m1 = lowest, m2 = lowest, m3 = lowest;
     int64_t i = 0;
     for (; i + 4 * W <= n; i += 4 * W) {
@@ -46,7 +46,7 @@ INLINE real row_max(const real *x, int64_t n) {
     }
     for (; i + W <= n; i += W) m0 = vmax(m0, vload(x + i));
     if (i < n) m1 = vmax(m1, first_lanes(vload_n(x + i, (int)(n - i)), (int)(n - i), lowest));
-    return vhmax(vmax(vmax(m0, m1), vmax(m2, m3)));
+    return (double)vhmax(vmax(vmax(m0, m1), vmax(m2, m3)));
 }
 
 /* ---- softmax ------------------------------------------------------------------------------ */
@@ -67,8 +67,10 @@ static void NAME(softmax_narrow)(real *y, const real *x, int rows, int cols, int
 }
 
 /* y = exp(x - max) unless y is NULL; returns its sum. */
-INLINE double NAME(row_exp)(real *y, const real *x, int64_t n, real max_) {
-    vec max = vset(max_);
+static double NAME(row_exp)(void *y_, const void *x_, int64_t n, double max_) {
+    real *y = y_;
+    const real *x = x_;
+    vec max = vset((real)max_);
     double total = 0;
     for (int64_t begin = 0; begin < n; begin += BLOCK) {
         int64_t i = begin, end = n - begin < BLOCK ? n : begin + BLOCK;
@@ -89,16 +91,27 @@ INLINE double NAME(row_exp)(real *y, const real *x, int64_t n, real max_) {
     return total;
 }
 
+/* y = (x - shift) factor - less w, w = 1 without weights. */
+static void NAME(row_map)(void *y_, const void *x_, const void *weight_, int64_t n, double shift_, double factor_,
+                          double less_) {
+    real *y = y_;
+    const real *x = x_, *weight = weight_;
+    const vec shift = vset((real)shift_), factor = vset((real)factor_), less = vset((real)less_);
+    for (int64_t i = 0; i < n; i += W) {
+        int m = n - i < W ? (int)(n - i) : W;
+        vec v = ((m == W ? vload(x + i) : vload_n(x + i, m)) - shift) * factor;
+        v = v - (!weight ? less : less * (m == W ? vload(weight + i) : vload_n(weight + i, m)));
+        if (m == W) vstore(y + i, v);
+        else vstore_n(y + i, v, m);
+    }
+}
+
+static double NAME(log_of)(double x) { return (double)vlog(vset((real)x))[0]; }
+
 static void NAME(softmax_wide)(real *y, const real *x, int64_t n, int log) {
-    real max = row_max(x, n);
-    double total = NAME(row_exp)(log ? NULL : y, x, n, max);
-    const real *from = log ? x : y;
-    vec shift = vzero(), factor = vset(1), log_sum = vzero();
-    if (log) shift = vset(max), log_sum = vlog(vset((real)total));
-    else factor = vset((real)(1 / total));
-    int64_t i = 0;
-    for (; i + W <= n; i += W) vstore(y + i, (vload(from + i) - shift) * factor - log_sum);
-    if (i < n) vstore_n(y + i, (vload_n(from + i, (int)(n - i)) - shift) * factor - log_sum, (int)(n - i));
+    const double max = NAME(row_max)(x, n), total = NAME(row_exp)(log ? NULL : y, x, n, max);
+    if (log) NAME(row_map)(y, x, NULL, n, max, 1, NAME(log_of)(total));
+    else NAME(row_map)(y, y, NULL, n, 0, 1 / total, 0);
 }
 
 static void NAME(softmax)(void *y_, const void *x_, int64_t rows, int64_t cols, int log) {
@@ -123,7 +136,9 @@ static void NAME(softmax_backward_narrow)(real *dx, const real *dy, const real *
     write_block(dx, d, rows, cols);
 }
 
-static void NAME(softmax_backward_wide)(real *dx, const real *dy, const real *y, int64_t n, int log) {
+/* sum(dy y), or sum(dy) */
+static double NAME(row_dot)(const void *dy_, const void *y_, int64_t n, int log) {
+    const real *dy = dy_, *y = y_;
     double total = 0;
     for (int64_t begin = 0; begin < n; begin += BLOCK) {
         int64_t i = begin, end = n - begin < BLOCK ? n : begin + BLOCK;
@@ -135,6 +150,12 @@ static void NAME(softmax_backward_wide)(real *dx, const real *dy, const real *y,
         }
         total += (double)vsum(sum);
     }
+    return total;
+}
+
+static void NAME(row_back)(void *dx_, const void *dy_, const void *y_, int64_t n, double total, int log) {
+    real *dx = dx_;
+    const real *dy = dy_, *y = y_;
     vec sum = vset((real)total);
     for (int64_t i = 0; i < n; i += W) {
         int m = n - i < W ? (int)(n - i) : W;
@@ -143,6 +164,10 @@ static void NAME(softmax_backward_wide)(real *dx, const real *dy, const real *y,
         if (m == W) vstore(dx + i, d);
         else vstore_n(dx + i, d, m);
     }
+}
+
+static void NAME(softmax_backward_wide)(real *dx, const real *dy, const real *y, int64_t n, int log) {
+    NAME(row_back)(dx, dy, y, n, NAME(row_dot)(dy, y, n, log), log);
 }
 
 static void NAME(softmax_backward)(void *dx_, const void *dy_, const void *y_, int64_t rows, int64_t cols, int log) {
@@ -207,8 +232,9 @@ static void NAME(cross_entropy_narrow)(real *loss, real *dlogits, const real *lo
 }
 
 /* sum of w (x - max), w = 1 without weights */
-INLINE double NAME(row_weighted)(const real *x, const real *weight, int64_t n, real max_) {
-    vec max = vset(max_);
+static double NAME(row_weighted)(const void *x_, const void *weight_, int64_t n, double max_) {
+    const real *x = x_, *weight = weight_;
+    vec max = vset((real)max_);
     double total = 0;
     for (int64_t begin = 0; begin < n; begin += BLOCK) {
         int64_t i = begin, end = n - begin < BLOCK ? n : begin + BLOCK;
@@ -229,33 +255,25 @@ INLINE double NAME(row_weighted)(const real *x, const real *weight, int64_t n, r
 
 static void NAME(cross_entropy_wide)(real *loss, real *dlogits, const real *logits, int64_t label, const real *weight,
                                      const struct cross_entropy *s) {
-    int64_t n = s->cols, i = 0;
+    int64_t n = s->cols;
     if (label == s->ignore_index) {
         *loss = (real)s->ignored;
         if (dlogits) memset(dlogits, 0, (size_t)n * sizeof *dlogits);
         return;
     }
     double a = (1 - s->smoothing) * (weight ? (double)weight[label] : 1.0) * s->scale;
-    double b = s->smoothing / (double)n * s->scale;
-    real max = row_max(logits, n), own = logits[label] - max;
+    double b = s->smoothing != 0 ? s->smoothing / (double)n * s->scale : 0;
+    double max = NAME(row_max)(logits, n), own = (double)(logits[label] - (real)max);
     double weighted = s->smoothing != 0 ? NAME(row_weighted)(logits, weight, n, max) : 0;
-    double sum = NAME(row_exp)(dlogits, logits, n, max), log_sum = (double)vlog(vset((real)sum))[0];
-    double value = a * (log_sum - (double)own), k = a;
+    double sum = NAME(row_exp)(dlogits, logits, n, max), log_sum = NAME(log_of)(sum);
+    double value = a * (log_sum - own), k = a;
     if (s->smoothing != 0) {
         value += b * (s->weight_sum * log_sum - weighted);
         k += b * s->weight_sum;
     }
     *loss = (real)value;
     if (!dlogits) return;
-    vec factor = vset((real)(k / sum)), uniform = vset((real)b);
-    for (; i < n; i += W) {
-        int m = n - i < W ? (int)(n - i) : W;
-        vec d = (m == W ? vload(dlogits + i) : vload_n(dlogits + i, m)) * factor;
-        if (s->smoothing != 0)
-            d = d - (!weight ? uniform : uniform * (m == W ? vload(weight + i) : vload_n(weight + i, m)));
-        if (m == W) vstore(dlogits + i, d);
-        else vstore_n(dlogits + i, d, m);
-    }
+    NAME(row_map)(dlogits, dlogits, s->smoothing != 0 ? weight : NULL, n, 0, k / sum, b);
     dlogits[label] -= (real)a;
 }
 
@@ -405,6 +423,13 @@ static const struct loss_kernels NAME(table) = {
     .softmax = NAME(softmax),
     .softmax_backward = NAME(softmax_backward),
     .cross_entropy = NAME(cross_entropy),
+    .row_max = NAME(row_max),
+    .row_exp = NAME(row_exp),
+    .row_weighted = NAME(row_weighted),
+    .row_map = NAME(row_map),
+    .row_dot = NAME(row_dot),
+    .row_back = NAME(row_back),
+    .log_of = NAME(log_of),
     .label_weight = NAME(label_weight),
     .sum = NAME(sum),
     .mse = NAME(mse),

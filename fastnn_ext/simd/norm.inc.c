@@ -83,6 +83,7 @@ INLINE void put(real *p, vec v, int n) {
 struct NAME(lines) {
     int64_t fold, count, cols, padded; /* padded: cols, up to whole cache lines */
     int64_t rest;                      /* columns of the line after the last */
+    int64_t stride;                    /* from line to line; where it is not cols, fold is 1 */
 };
 
 static int64_t NAME(fold)(int64_t channels) {
@@ -97,17 +98,18 @@ static int64_t NAME(pad)(int64_t cols) { return (cols + 15) / 16 * 16; }
 
 static int64_t NAME(columns)(int64_t channels) { return NAME(pad)(NAME(fold)(channels) * channels); }
 
-static struct NAME(lines) NAME(cut)(int64_t rows, int64_t channels, int64_t fold) {
-    struct NAME(lines) l = {.fold = fold, .count = rows / fold, .cols = fold * channels};
+static struct NAME(lines) NAME(cut)(int64_t rows, int64_t channels, int64_t row, int64_t fold) {
+    if (row != channels) fold = 1;
+    struct NAME(lines) l = {.fold = fold, .count = rows / fold, .cols = fold * channels, .stride = fold * row};
     l.padded = NAME(pad)(l.cols);
     l.rest = rows % fold * channels;
     return l;
 }
 
 /* Joining columns is not worth it for a handful of lines. */
-static struct NAME(lines) NAME(cut_reduction)(int64_t rows, int64_t channels) {
+static struct NAME(lines) NAME(cut_reduction)(int64_t rows, int64_t channels, int64_t row) {
     int64_t fold = NAME(fold)(channels);
-    return NAME(cut)(rows, channels, rows < 4 * fold ? 1 : fold);
+    return NAME(cut)(rows, channels, row, rows < 4 * fold ? 1 : fold);
 }
 
 /* column[c] = x[c / per], or `missing` where x is NULL. */
@@ -132,6 +134,7 @@ static void NAME(repeat)(real *column, struct NAME(lines) l, int64_t channels) {
 INLINE int NAME(is_far)(double invstd) { return invstd > 0 && (invstd < LEAST_INVERSE || invstd > MOST_INVERSE); }
 
 INLINE int NAME(keeps_digits)(double var, double eps) { return (var + eps >= LEAST_VARIANCE) & (var <= DBL_MAX); }
+static int NAME(keep_digits)(double var, double eps) { return NAME(keeps_digits)(var, eps); }
 
 /* Whether low < x <= high for all of x. */
 INLINE int NAME(all_between)(const real *x, int64_t n, real low, real high) {
@@ -148,6 +151,11 @@ INLINE int NAME(all_between)(const real *x, int64_t n, real low, real high) {
 /* Whether all of n inverse deviations are those of variances (and eps) that keep digits. */
 INLINE int NAME(all_keep_digits)(const real *invstd, int64_t n) {
     return NAME(all_between)(invstd, n, 0, (real)(1 / sqrt(LEAST_VARIANCE)));
+}
+
+/* Whether none of n inverse deviations is far from 1. */
+static int NAME(is_near)(const void *invstd, int64_t n) {
+    return NAME(all_between)(invstd, n, LEAST_INVERSE, MOST_INVERSE);
 }
 
 /* (x - mean) invstd; where the difference might overflow, that of their quarters. */
@@ -243,22 +251,23 @@ INLINE void NAME(few_stats_at)(const int v, const int n, real *mean, real *m2, c
     }
 }
 
-static void NAME(few_stats)(real *mean, real *m2, const real *x, const real *about, int rows, int64_t cols) {
+static void NAME(few_stats)(real *mean, real *m2, const real *x, const real *about, int rows, int64_t cols,
+                            int64_t stride) {
     int64_t c = 0;
     for (; c + WIDE * W <= cols; c += WIDE * W)
-        NAME(few_stats_at)(WIDE, W, mean + c, m2 + c, x + c, about + c, rows, cols);
+        NAME(few_stats_at)(WIDE, W, mean + c, m2 + c, x + c, about + c, rows, stride);
     for (; c < cols; c += W)
-        NAME(few_stats_at)(1, cols - c < W ? (int)(cols - c) : W, mean + c, m2 + c, x + c, about + c, rows, cols);
+        NAME(few_stats_at)(1, cols - c < W ? (int)(cols - c) : W, mean + c, m2 + c, x + c, about + c, rows, stride);
 }
 
 static void NAME(stats)(void *mean_, void *m2_, const void *x_, const void *about_, int64_t rows, int64_t channels,
-                        void *scratch) {
+                        int64_t stride, void *scratch) {
     const real *x = x_, *about = about_;
     if (rows <= NORM_FEW) {
-        NAME(few_stats)(mean_, m2_, x, about, (int)rows, channels);
+        NAME(few_stats)(mean_, m2_, x, about, (int)rows, channels, stride);
         return;
     }
-    const struct NAME(lines) l = NAME(cut_reduction)(rows, channels);
+    const struct NAME(lines) l = NAME(cut_reduction)(rows, channels, stride);
     double *mean = scratch, *m2 = mean + l.padded;
     real *shift = (real *)(m2 + l.padded), *sum = shift + l.padded, *square = sum + l.padded;
     memset(mean, 0, (size_t)(2 * l.padded) * sizeof *mean);
@@ -267,14 +276,14 @@ static void NAME(stats)(void *mean_, void *m2_, const void *x_, const void *abou
     for (int64_t begin = 0, lines; begin < total; begin += lines) {
         const int64_t cols = begin < l.count ? l.cols : l.rest, left = begin < l.count ? l.count - begin : 1;
         const int64_t most = begin == 0 ? FIRST : BLOCK;
-        const real *row = x + begin * l.cols;
+        const real *row = x + begin * l.stride;
         lines = left < most ? left : most;
         for (int64_t c = 0; c < l.padded; c++) shift[c] = (real)mean[c];
         memset(sum, 0, (size_t)(2 * l.padded) * sizeof *sum);
         int64_t i = 0;
         for (; i + STEP <= lines; i += STEP)
-            NAME(stats_lines)(STEP, row + i * l.cols, l.cols, cols, shift, sum, square);
-        for (; i < lines; i++) NAME(stats_lines)(1, row + i * l.cols, l.cols, cols, shift, sum, square);
+            NAME(stats_lines)(STEP, row + i * l.stride, l.stride, cols, shift, sum, square);
+        for (; i < lines; i++) NAME(stats_lines)(1, row + i * l.stride, l.stride, cols, shift, sum, square);
         NAME(join)(mean, m2, shift, sum, square, cols, (double)begin, (double)lines);
     }
     for (int64_t c = 0; c < channels; c++) {
@@ -336,16 +345,17 @@ INLINE void NAME(few_grad_at)(const int v, const int n, const int relu, vec *not
 
 /* Whether a dot is not finite. */
 INLINE int NAME(few_grad)(const int relu, real *sum, real *dot, const real *dy, const real *x, const real *y,
-                           const real *mean, const real *invstd, int rows, int64_t cols) {
+                           const real *mean, const real *invstd, int rows, int64_t cols, int64_t stride) {
     int64_t c = 0;
     vec nothing[WIDE];
     UNROLL for (int k = 0; k < WIDE; k++) nothing[k] = vzero();
     for (; c + WIDE * W <= cols; c += WIDE * W)
-        NAME(few_grad_at)(WIDE, W, relu, nothing, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c, rows, cols);
+        NAME(few_grad_at)(WIDE, W, relu, nothing, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c, rows,
+                          stride);
     for (; c < cols; c += W)
         NAME(few_grad_at)
         (1, cols - c < W ? (int)(cols - c) : W, relu, nothing, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c,
-         rows, cols);
+         rows, stride);
     return vhasnan((nothing[0] + nothing[1]) + (nothing[2] + nothing[3]));
 }
 
@@ -357,15 +367,15 @@ static void NAME(flush)(double *restrict total, real *restrict sum, int64_t cols
 
 /* Returns whether a dot is not finite. */
 static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const void *x_, const void *y_,
-                             const void *mean_, const void *invstd_, int64_t rows, int64_t channels, int64_t per,
-                             int relu, act_backward act, const double *settings, void *scratch) {
+                             const void *mean_, const void *invstd_, int64_t rows, int64_t channels, int64_t stride,
+                             int64_t per, int relu, act_backward act, const double *settings, void *scratch) {
     /* Where there is no y, nothing reads it, but an offset is added. */
     const real *dy = dy_, *x = x_, *y = y_ ? y_ : dy_, *invstd = invstd_;
     if (rows <= NORM_FEW && rows * channels <= NEAR && per == 1 && !act) {
-        if (relu) return NAME(few_grad)(1, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels);
-        return NAME(few_grad)(0, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels);
+        if (relu) return NAME(few_grad)(1, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels, stride);
+        return NAME(few_grad)(0, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels, stride);
     }
-    const struct NAME(lines) l = NAME(cut_reduction)(rows, channels);
+    const struct NAME(lines) l = NAME(cut_reduction)(rows, channels, stride);
     double *totals = scratch; /* of sums, then of dots */
     real *mean = (real *)(totals + 2 * l.padded), *sum = mean + l.padded, *dot = sum + l.padded, *g = dot + l.padded;
     NAME(spread)(mean, mean_, 0, channels, per);
@@ -374,17 +384,18 @@ static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const 
     memset(sum, 0, (size_t)(2 * l.padded) * sizeof *sum);
     const int64_t total = l.count + (l.rest > 0);
     for (int64_t i = 0, lines; i < total; i += lines) {
-        const int64_t cols = i < l.count ? l.cols : l.rest, at = i * l.cols;
+        const int64_t cols = i < l.count ? l.cols : l.rest, at = i * l.stride;
         const real *from = dy + at;
-        lines = i + STEP <= l.count ? STEP : 1;
+        /* What act makes lies line by line: where lines are not side by side, one at a time. */
+        lines = i + STEP <= l.count && !(act && l.stride != l.cols) ? STEP : 1;
         if (act) {
             act(g, from, y + at, lines * cols, settings);
             from = g;
         }
-        if (lines == STEP && relu) NAME(grad_lines)(STEP, 1, from, x + at, y + at, l.cols, cols, mean, sum, dot);
-        else if (lines == STEP) NAME(grad_lines)(STEP, 0, from, x + at, y + at, l.cols, cols, mean, sum, dot);
-        else if (relu) NAME(grad_lines)(1, 1, from, x + at, y + at, l.cols, cols, mean, sum, dot);
-        else NAME(grad_lines)(1, 0, from, x + at, y + at, l.cols, cols, mean, sum, dot);
+        if (lines == STEP && relu) NAME(grad_lines)(STEP, 1, from, x + at, y + at, l.stride, cols, mean, sum, dot);
+        else if (lines == STEP) NAME(grad_lines)(STEP, 0, from, x + at, y + at, l.stride, cols, mean, sum, dot);
+        else if (relu) NAME(grad_lines)(1, 1, from, x + at, y + at, l.stride, cols, mean, sum, dot);
+        else NAME(grad_lines)(1, 0, from, x + at, y + at, l.stride, cols, mean, sum, dot);
         if ((i + lines) % BLOCK == 0 || i + lines == total) NAME(flush)(totals, sum, 2 * l.padded);
     }
     double *dots = totals + l.padded;
@@ -408,7 +419,7 @@ static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const 
 /* Sums of g (x - mean) invstd that are not finite for no reason of g, mean or invstd: in double, element by element. */
 RARE void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real *x,
                          const real *y, const real *mean, const real *invstd, int64_t rows,
-                         int64_t channels, int64_t per, int relu, act_backward act,
+                         int64_t channels, int64_t stride, int64_t per, int relu, act_backward act,
                          const double *settings, void *scratch) {
     double *total = scratch;
     real *g = (real *)(total + channels);
@@ -420,7 +431,7 @@ RARE void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real 
         found |= far;
     }
     if (!found) return;
-    for (int64_t r = 0; r < rows; r++, dy += channels, x += channels, y += channels) {
+    for (int64_t r = 0; r < rows; r++, dy += stride, x += stride, y += stride) {
         if (act) act(g, dy, y, channels, settings);
         else memcpy(g, dy, (size_t)channels * sizeof *g);
         for (int64_t c = 0; c < channels; c++)
@@ -432,10 +443,10 @@ RARE void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real 
 }
 
 static void NAME(grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *y, const void *mean,
-                             const void *invstd, int64_t rows, int64_t channels, int64_t per, int relu,
+                             const void *invstd, int64_t rows, int64_t channels, int64_t stride, int64_t per, int relu,
                              act_backward act, const double *settings, void *scratch) {
-    if (NAME(near_grad_stats)(sum, dot, dy, x, y, mean, invstd, rows, channels, per, relu, act, settings, scratch))
-        NAME(far_dots)(sum, dot, dy, x, y ? y : dy, mean, invstd, rows, channels, per, relu, act, settings, scratch);
+    if (NAME(near_grad_stats)(sum, dot, dy, x, y, mean, invstd, rows, channels, stride, per, relu, act, settings, scratch))
+        NAME(far_dots)(sum, dot, dy, x, y ? y : dy, mean, invstd, rows, channels, stride, per, relu, act, settings, scratch);
 }
 
 INLINE void NAME(row_grad_at)(const int rows, const int n, const real *dy, const real *x, int64_t stride,
@@ -450,12 +461,12 @@ INLINE void NAME(row_grad_at)(const int rows, const int n, const real *dy, const
     vstore(dot_, dot);
 }
 
-INLINE void NAME(row_grad_lines)(const int rows, const real *dy, const real *x, int64_t cols, const real *mean,
-                                 const real *invstd, real *sum, real *dot) {
+INLINE void NAME(row_grad_lines)(const int rows, const real *dy, const real *x, int64_t stride, int64_t cols,
+                                 const real *mean, const real *invstd, real *sum, real *dot) {
     int64_t c = 0;
-    for (; c + W <= cols; c += W) NAME(row_grad_at)(rows, W, dy + c, x + c, cols, mean, invstd, sum + c, dot + c);
+    for (; c + W <= cols; c += W) NAME(row_grad_at)(rows, W, dy + c, x + c, stride, mean, invstd, sum + c, dot + c);
     if (c < cols)
-        NAME(row_grad_at)(rows, (int)(cols - c), dy + c, x + c, cols, mean, invstd, sum + c, dot + c);
+        NAME(row_grad_at)(rows, (int)(cols - c), dy + c, x + c, stride, mean, invstd, sum + c, dot + c);
 }
 
 INLINE void NAME(few_row_grad_at)(const int v, const int n, real *sum_, real *dot_, const real *dy, const real *x,
@@ -477,20 +488,20 @@ INLINE void NAME(few_row_grad_at)(const int v, const int n, real *sum_, real *do
 }
 
 static void NAME(few_row_grad)(real *sum, real *dot, const real *dy, const real *x, const real *mean,
-                               const real *invstd, int rows, int64_t cols) {
+                               const real *invstd, int rows, int64_t cols, int64_t stride) {
     int64_t c = 0;
     for (; c + WIDE * W <= cols; c += WIDE * W)
-        NAME(few_row_grad_at)(WIDE, W, sum + c, dot + c, dy + c, x + c, mean, invstd, rows, cols);
+        NAME(few_row_grad_at)(WIDE, W, sum + c, dot + c, dy + c, x + c, mean, invstd, rows, stride);
     for (; c < cols; c += W)
         NAME(few_row_grad_at)
-        (1, cols - c < W ? (int)(cols - c) : W, sum + c, dot + c, dy + c, x + c, mean, invstd, rows, cols);
+        (1, cols - c < W ? (int)(cols - c) : W, sum + c, dot + c, dy + c, x + c, mean, invstd, rows, stride);
 }
 
 static void NAME(row_grad_stats)(void *sum_, void *dot_, const void *dy_, const void *x_, const void *mean_,
-                                 const void *invstd_, int64_t rows, int64_t cols, void *scratch) {
+                                 const void *invstd_, int64_t rows, int64_t cols, int64_t stride, void *scratch) {
     const real *dy = dy_, *x = x_, *mean = mean_, *invstd = invstd_;
     if (rows <= NORM_FEW) {
-        NAME(few_row_grad)(sum_, dot_, dy, x, mean, invstd, (int)rows, cols);
+        NAME(few_row_grad)(sum_, dot_, dy, x, mean, invstd, (int)rows, cols, stride);
         return;
     }
     const int64_t padded = NAME(pad)(cols);
@@ -500,9 +511,9 @@ static void NAME(row_grad_stats)(void *sum_, void *dot_, const void *dy_, const 
     memset(sum, 0, (size_t)(2 * padded) * sizeof *sum);
     for (int64_t i = 0, n; i < rows; i += n) {
         n = i + STEP <= rows ? STEP : 1;
-        const int64_t at = i * cols;
-        if (n == STEP) NAME(row_grad_lines)(STEP, dy + at, x + at, cols, mean + i, invstd + i, sum, dot);
-        else NAME(row_grad_lines)(1, dy + at, x + at, cols, mean + i, invstd + i, sum, dot);
+        const int64_t at = i * stride;
+        if (n == STEP) NAME(row_grad_lines)(STEP, dy + at, x + at, stride, cols, mean + i, invstd + i, sum, dot);
+        else NAME(row_grad_lines)(1, dy + at, x + at, stride, cols, mean + i, invstd + i, sum, dot);
         if ((i + n) % BLOCK == 0 || i + n == rows) NAME(flush)(totals, sum, 2 * padded);
     }
     for (int64_t c = 0; c < cols; c++) {
@@ -556,29 +567,38 @@ static void NAME(finish)(void *mean_, void *invstd_, void *var_, const void *pie
     }
 }
 
-static void NAME(group_finish)(void *mean_, void *invstd_, const void *pieces, const void *shift_, int64_t rows,
-                               int64_t piece, int64_t channels, int64_t per, double eps, void *scratch) {
+RARE void NAME(far_group)(void *mean, void *invstd, const void *x, int64_t rows, int64_t stride, int64_t per,
+                          double eps) {
+    struct NAME(far) f;
+    if (!NAME(far_moments)(&f, x, rows, stride, per, eps)) return;
+    *(real *)mean = (real)(f.mean / f.scale);
+    *(real *)invstd = (real)(f.inverse * f.scale);
+}
+
+static void NAME(group_finish)(void *mean_, void *invstd_, double *part, const void *pieces, const void *shift_,
+                               int64_t rows, int64_t piece, int64_t channels, int64_t first, int64_t n, int64_t per,
+                               double eps, void *scratch) {
     real *mean = mean_, *invstd = invstd_;
-    const real *shift = shift_;
-    double *means = scratch, *m2s = means + channels;
-    NAME(join_pieces)(means, m2s, pieces, rows, piece, channels, 0, channels);
-    for (int64_t c = 0; c < channels; c++) means[c] += (double)shift[c];
-    for (int64_t c = 0; c < channels; c += per) {
+    const real *shift = (const real *)shift_ + first;
+    double *means = scratch, *m2s = means + n;
+    NAME(join_pieces)(means, m2s, pieces, rows, piece, channels, first, n);
+    for (int64_t c = 0; c < n; c++) means[c] += (double)shift[c];
+    for (int64_t c = 0; c < n; c += per) {
         double m = 0, m2 = 0;
         for (int64_t i = c; i < c + per; i++) m += means[i];
         m /= (double)per;
         for (int64_t i = c; i < c + per; i++) m2 += m2s[i] + (double)rows * (means[i] - m) * (means[i] - m);
+        if (part) {
+            part[0] = m, part[1] = m2;
+            return;
+        }
         mean[c / per] = (real)m;
         invstd[c / per] = (real)(1 / sqrt(m2 / ((double)rows * (double)per) + eps));
     }
-    if (NAME(all_keep_digits)(invstd, channels / per)) return;
-    for (int64_t c = 0; c < channels; c += per) {
-        struct NAME(far) f;
-        if (NAME(all_keep_digits)(invstd + c / per, 1)) continue;
-        if (!NAME(far_moments)(&f, shift + c, rows, channels, per, eps)) continue;
-        mean[c / per] = (real)(f.mean / f.scale);
-        invstd[c / per] = (real)(f.inverse * f.scale);
-    }
+    if (NAME(all_keep_digits)(invstd, n / per)) return;
+    for (int64_t c = 0; c < n; c += per)
+        if (!NAME(all_keep_digits)(invstd + c / per, 1))
+            NAME(far_group)(mean + c / per, invstd + c / per, shift + c, rows, channels, per, eps);
 }
 
 /* The sums and dots of n channels from `first` on, in double. */
@@ -609,21 +629,26 @@ static void NAME(grad_finish)(void *dweight_, void *dbias_, void *sums_, const v
     }
 }
 
-static void NAME(group_grad_finish)(void *sums_, const void *pieces, const void *weight_, int64_t count,
-                                    int64_t channels, int64_t per, void *scratch) {
-    real *sums = sums_;
+static void NAME(group_grad_finish)(void *sums_, void *dots_, double *part, const void *pieces, const void *weight_,
+                                    int64_t count, int64_t channels, int64_t first, int64_t n, int64_t per,
+                                    void *scratch) {
+    real *sums = sums_, *dots = dots_;
     const real *weight = weight_;
-    double *sum = scratch, *dot = sum + channels;
-    NAME(add_pieces)(sum, dot, pieces, count, channels, 0, channels);
-    for (int64_t c = 0; c < channels; c += per) {
+    double *sum = scratch, *dot = sum + n;
+    NAME(add_pieces)(sum, dot, pieces, count, channels, first, n);
+    for (int64_t c = 0; c < n; c += per) {
         double s = 0, d = 0;
         for (int64_t i = c; i < c + per; i++) {
-            double w = weight ? (double)weight[i] : 1;
+            double w = weight ? (double)weight[first + i] : 1;
             s += w * sum[i];
             d += w * dot[i];
         }
+        if (part) {
+            part[0] = s, part[1] = d;
+            return;
+        }
         sums[c / per] = (real)s;
-        sums[(channels + c) / per] = (real)d;
+        dots[c / per] = (real)d;
     }
 }
 
@@ -651,7 +676,7 @@ static void NAME(inverse)(void *invstd_, const void *var_, int64_t channels, dou
 /* Columns of mean, scale and bias. */
 static void NAME(forward_columns)(void *columns, const void *mean_, const void *spread_, const void *weight_,
                                   const void *bias_, int64_t channels, int64_t per, double eps) {
-    const struct NAME(lines) l = NAME(cut)(0, channels, NAME(fold)(channels));
+    const struct NAME(lines) l = NAME(cut)(0, channels, channels, NAME(fold)(channels));
     const real *weight = weight_;
     real *mean = columns, *scale = mean + l.padded, *bias = scale + l.padded;
     NAME(spread)(mean, mean_, 0, channels, per);
@@ -688,16 +713,16 @@ INLINE void NAME(apply_lines)(const int lines, const int add, const int relu, re
 INLINE void NAME(apply_as)(const int add, const int relu, real *y, const real *x, const real *residual,
                            const real *column, struct NAME(lines) l) {
     int64_t at = 0, i = 0;
-    for (; i + STEP <= l.count; i += STEP, at += STEP * l.cols)
-        NAME(apply_lines)(STEP, add, relu, y + at, x + at, residual + at, l.cols, l.cols, column, l.padded);
-    for (; i < l.count + (l.rest > 0); i++, at += l.cols)
+    for (; i + STEP <= l.count; i += STEP, at += STEP * l.stride)
+        NAME(apply_lines)(STEP, add, relu, y + at, x + at, residual + at, l.stride, l.cols, column, l.padded);
+    for (; i < l.count + (l.rest > 0); i++, at += l.stride)
         NAME(apply_lines)
-        (1, add, relu, y + at, x + at, residual + at, l.cols, i < l.count ? l.cols : l.rest, column, l.padded);
+        (1, add, relu, y + at, x + at, residual + at, l.stride, i < l.count ? l.cols : l.rest, column, l.padded);
 }
 
 static void NAME(apply)(void *y, const void *x, const void *residual, const void *columns, int64_t rows,
-                        int64_t channels, int relu) {
-    const struct NAME(lines) l = NAME(cut)(rows, channels, NAME(fold)(channels));
+                        int64_t channels, int64_t stride, int relu) {
+    const struct NAME(lines) l = NAME(cut)(rows, channels, stride, NAME(fold)(channels));
     if (residual && relu) NAME(apply_as)(1, 1, y, x, residual, columns, l);
     else if (residual) NAME(apply_as)(1, 0, y, x, residual, columns, l);
     else if (relu) NAME(apply_as)(0, 1, y, x, x, columns, l);
@@ -707,9 +732,10 @@ static void NAME(apply)(void *y, const void *x, const void *residual, const void
 /* Columns of a, mean, b, c: dx = a g + (b (x - mean) + c), with a = weight invstd. Where an invstd is far from 1, and b
  * too small or large for its type, b lacks a factor that stands in one more column. */
 static int NAME(backward_columns)(void *columns, const void *mean_, const void *invstd_, const void *weight_,
-                                   const void *sums_, int64_t channels, int64_t per, double count, int weighted) {
-    const struct NAME(lines) l = NAME(cut)(0, channels, NAME(fold)(channels));
-    const real *invstd = invstd_, *weight = weight_, *sum = sums_, *dot = sum ? sum + channels / per : NULL;
+                                   const void *sums_, const void *dots, int64_t channels, int64_t per, double count,
+                                   int weighted) {
+    const struct NAME(lines) l = NAME(cut)(0, channels, channels, NAME(fold)(channels));
+    const real *invstd = invstd_, *weight = weight_, *sum = sums_, *dot = dots;
     real *a = columns, *mean = a + l.padded, *b = mean + l.padded, *c = b + l.padded, *scale = c + l.padded;
     int far = 0;
     NAME(spread)(mean, mean_, 0, channels, per);
@@ -760,28 +786,28 @@ INLINE void NAME(grad_apply_lines)(const int lines, const int constant, const in
 /* Line by line, with the column of scales. */
 RARE void NAME(far_grad_apply)(real *dx, real *dresidual, const real *dy, const real *x, const real *y,
                                const real *column, struct NAME(lines) l, int relu) {
-    for (int64_t i = 0, at = 0; i < l.count + (l.rest > 0); i++, at += l.cols)
+    for (int64_t i = 0, at = 0; i < l.count + (l.rest > 0); i++, at += l.stride)
         NAME(grad_apply_lines)
-        (1, 0, 1, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols,
+        (1, 0, 1, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.stride,
          i < l.count ? l.cols : l.rest, column, l.padded);
 }
 
 INLINE void NAME(grad_apply_as)(const int constant, const int relu, real *dx, real *dresidual, const real *dy,
                                 const real *x, const real *y, const real *column, struct NAME(lines) l) {
     int64_t at = 0, i = 0;
-    for (; i + STEP <= l.count; i += STEP, at += STEP * l.cols)
+    for (; i + STEP <= l.count; i += STEP, at += STEP * l.stride)
         NAME(grad_apply_lines)
-        (STEP, constant, 0, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols, l.cols,
+        (STEP, constant, 0, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.stride, l.cols,
          column, l.padded);
-    for (; i < l.count + (l.rest > 0); i++, at += l.cols)
+    for (; i < l.count + (l.rest > 0); i++, at += l.stride)
         NAME(grad_apply_lines)
-        (1, constant, 0, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.cols,
+        (1, constant, 0, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.stride,
          i < l.count ? l.cols : l.rest, column, l.padded);
 }
 
 static void NAME(grad_apply)(void *dx, void *dresidual, const void *dy, const void *x, const void *y_,
-                             const void *columns, int64_t rows, int64_t channels, int far, int relu) {
-    const struct NAME(lines) l = NAME(cut)(rows, channels, NAME(fold)(channels));
+                             const void *columns, int64_t rows, int64_t channels, int64_t stride, int far, int relu) {
+    const struct NAME(lines) l = NAME(cut)(rows, channels, stride, NAME(fold)(channels));
     const real *y = y_ ? y_ : dy;
     if (x && far) NAME(far_grad_apply)(dx, dresidual, dy, x, y, columns, l, relu);
     else if (x && relu) NAME(grad_apply_as)(0, 1, dx, dresidual, dy, x, y, columns, l);
@@ -847,13 +873,23 @@ INLINE void NAME(layer_map)(real *y, const real *x, real mean, real invstd, cons
     }
 }
 
+/* Parts of a long row: what the whole is made of below. */
+static void NAME(layer_moments)(double *sum, double *square, const void *x, int64_t n, double shift) {
+    NAME(row_moments)(1, sum, square, x, n, (real)shift);
+}
+
+static void NAME(layer_part)(void *y, const void *x, double mean, double invstd, const void *weight, const void *bias,
+                             int64_t n) {
+    NAME(layer_map)(y, x, (real)mean, (real)invstd, weight, bias, n);
+}
+
 /* Some rows of which one at least is far. */
 RARE void NAME(far_layers)(real *y, real *mean, real *invstd, const real *x,
                            const real *weight, const real *bias, int64_t rows,
                            int64_t cols, double eps) {
     for (int64_t r = 0; r < rows; r++, y += cols, x += cols)
         if (NAME(all_keep_digits)(invstd + r, 1) || !NAME(far_layer)(y, mean + r, invstd + r, x, weight, bias, cols, eps))
-            NAME(layer_map)(y, x, mean[r], invstd[r], weight, bias, cols);
+            NAME(layer_part)(y, x, (double)mean[r], (double)invstd[r], weight, bias, cols);
 }
 
 /* A row is read from cache twice more: a first mean, then both moments about it, which mend its
@@ -905,53 +941,75 @@ RARE void NAME(far_layer_grad)(real *dx, const real *dy, const real *x, real mea
     }
 }
 
-static __attribute__((noinline)) void NAME(near_layer_grad)(void *dx_, const void *dy_, const void *x_,
-                                                            const void *mean_, const void *invstd_,
-                                                            const void *weight_, int64_t rows, int64_t cols) {
-    const real *weight = weight_;
-    const double n = (double)cols;
-    for (int64_t r = 0; r < rows; r++) {
-        real *dx = (real *)dx_ + r * cols;
-        const real *dy = (const real *)dy_ + r * cols, *x = (const real *)x_ + r * cols;
-        const real invstd = ((const real *)invstd_)[r];
-        const vec mean = vset(((const real *)mean_)[r]);
-        double sum = 0, dot = 0;
-        for (int64_t begin = 0; begin < cols; begin += RUN) {
-            const int64_t end = cols - begin < RUN ? cols : begin + RUN;
-            vec s[2] = {vzero(), vzero()}, d[2] = {vzero(), vzero()};
-            int64_t c = begin;
-            for (; c + 2 * W <= end; c += 2 * W)
-                UNROLL for (int k = 0; k < 2; k++) {
-                    vec g = vload(dy + c + k * W);
-                    if (weight) g = g * vload(weight + c + k * W);
-                    s[k] = s[k] + g;
-                    d[k] = vfma(g, vload(x + c + k * W) - mean, d[k]);
-                }
-            for (; c < end; c += W) {
-                const int m = end - c < W ? (int)(end - c) : W;
-                vec g = get(dy + c, m);
-                if (weight) g = g * get(weight + c, m);
-                s[0] = s[0] + g;
-                d[0] = vfma(g, get(x + c, m) - mean, d[0]);
+/* The sums of g and of g (x - mean). */
+INLINE void NAME(row_grad_sums)(double *sum_, double *dot_, const real *dy, const real *x, real mean_,
+                                const real *weight, int64_t cols) {
+    const vec mean = vset(mean_);
+    double sum = 0, dot = 0;
+    for (int64_t begin = 0; begin < cols; begin += RUN) {
+        const int64_t end = cols - begin < RUN ? cols : begin + RUN;
+        vec s[2] = {vzero(), vzero()}, d[2] = {vzero(), vzero()};
+        int64_t c = begin;
+        for (; c + 2 * W <= end; c += 2 * W)
+            UNROLL for (int k = 0; k < 2; k++) {
+                vec g = vload(dy + c + k * W);
+                if (weight) g = g * vload(weight + c + k * W);
+                s[k] = s[k] + g;
+                d[k] = vfma(g, vload(x + c + k * W) - mean, d[k]);
             }
-            sum += (double)vsum(s[0] + s[1]);
-            dot += (double)vsum(d[0] + d[1]);
-        }
-        const double i = (double)invstd;
-        const vec a = vset(invstd), b = vset((real)(-i * i * i * dot / n)), e = vset((real)(-i * sum / n));
-        for (int64_t c = 0; c < cols; c += W) {
-            const int m = cols - c < W ? (int)(cols - c) : W;
+        for (; c < end; c += W) {
+            const int m = end - c < W ? (int)(end - c) : W;
             vec g = get(dy + c, m);
             if (weight) g = g * get(weight + c, m);
-            put(dx + c, vfma(a, g, vfma(b, get(x + c, m) - mean, e)), m);
+            s[0] = s[0] + g;
+            d[0] = vfma(g, get(x + c, m) - mean, d[0]);
         }
+        sum += (double)vsum(s[0] + s[1]);
+        dot += (double)vsum(d[0] + d[1]);
+    }
+    *sum_ = sum;
+    *dot_ = dot;
+}
+
+/* dx of some columns of a row of n. */
+INLINE void NAME(row_grad_map)(real *dx, const real *dy, const real *x, real mean_, real invstd, const real *weight,
+                               int64_t cols, double sum, double dot, double n) {
+    const double i = (double)invstd;
+    const vec mean = vset(mean_), a = vset(invstd), b = vset((real)(-i * i * i * dot / n)), e = vset((real)(-i * sum / n));
+    for (int64_t c = 0; c < cols; c += W) {
+        const int m = cols - c < W ? (int)(cols - c) : W;
+        vec g = get(dy + c, m);
+        if (weight) g = g * get(weight + c, m);
+        put(dx + c, vfma(a, g, vfma(b, get(x + c, m) - mean, e)), m);
+    }
+}
+
+static void NAME(layer_grad_sums)(double *sum, double *dot, const void *dy, const void *x, double mean,
+                                  const void *weight, int64_t n) {
+    NAME(row_grad_sums)(sum, dot, dy, x, (real)mean, weight, n);
+}
+
+static void NAME(layer_grad_part)(void *dx, const void *dy, const void *x, double mean, double invstd,
+                                  const void *weight, int64_t n, double sum, double dot, int64_t cols) {
+    NAME(row_grad_map)(dx, dy, x, (real)mean, (real)invstd, weight, n, sum, dot, (double)cols);
+}
+
+static __attribute__((noinline)) void NAME(near_layer_grad)(void *dx_, const void *dy_, const void *x_,
+                                                            const void *mean_, const void *invstd_,
+                                                            const void *weight, int64_t rows, int64_t cols) {
+    const real *mean = mean_, *invstd = invstd_;
+    for (int64_t r = 0; r < rows; r++) {
+        const real *dy = (const real *)dy_ + r * cols, *x = (const real *)x_ + r * cols;
+        double sum, dot;
+        NAME(row_grad_sums)(&sum, &dot, dy, x, mean[r], weight, cols);
+        NAME(row_grad_map)((real *)dx_ + r * cols, dy, x, mean[r], invstd[r], weight, cols, sum, dot, (double)cols);
     }
 }
 
 static void NAME(layer_grad)(void *dx, const void *dy, const void *x, const void *mean_, const void *invstd_,
                              const void *weight, int64_t rows, int64_t cols) {
     const real *mean = mean_, *invstd = invstd_;
-    if (NAME(all_between)(invstd, rows, LEAST_INVERSE, MOST_INVERSE)) {
+    if (NAME(is_near)(invstd, rows)) {
         NAME(near_layer_grad)(dx, dy, x, mean, invstd, weight, rows, cols);
         return;
     }
@@ -968,7 +1026,15 @@ static void NAME(layer_grad)(void *dx, const void *dy, const void *x, const void
 
 /* The window of channel c reaches from c - size / 2 to c + (size - 1) / 2. A row of terms stands
  * between as many zeros, with a vector to spare, so that a window is `size` unaligned loads. */
-static int64_t NAME(response_scratch)(int64_t channels, int64_t size) { return 2 * (channels + 2 * W) + size; }
+static int64_t NAME(response_scratch)(int64_t n, int64_t size) { return 2 * (n + 2 * W + size); }
+
+/* The channels that the windows of n channels from `first` on hold. */
+struct NAME(reach) { int64_t left, right; };
+
+INLINE struct NAME(reach) NAME(reach_of)(int64_t channels, int64_t first, int64_t n, int64_t before, int64_t after) {
+    const int64_t end = first + n;
+    return (struct NAME(reach)){first < before ? 0 : first - before, channels - end < after ? channels : end + after};
+}
 
 INLINE vec NAME(window_sum)(const real *terms, int64_t size) {
     vec sum = vload(terms);
@@ -985,21 +1051,22 @@ INLINE vec NAME(divide_power)(vec x, vec base, double beta) {
     return x * vexp(vset((real)-beta) * vlog(base));
 }
 
-static void NAME(response)(void *y_, void *base_, const void *x_, int64_t rows, int64_t channels, int64_t size,
-                           double alpha, double beta, double k_, void *scratch) {
+static void NAME(response)(void *y_, void *base_, const void *x_, int64_t rows, int64_t channels, int64_t first,
+                           int64_t n, int64_t size, double alpha, double beta, double k_, void *scratch) {
     real *squares = scratch, *y = y_, *base = base_;
     const real *x = x_;
     const vec scale = vset((real)(alpha / (double)size)), k = vset((real)k_);
-    memset(squares, 0, (size_t)(channels + 2 * W + size) * sizeof *squares);
+    const struct NAME(reach) to = NAME(reach_of)(channels, first, n, size / 2, (size - 1) / 2);
+    memset(squares, 0, (size_t)(n + 2 * W + size) * sizeof *squares);
     for (int64_t r = 0; r < rows; r++, x += channels, y += channels) {
-        for (int64_t c = 0; c < channels; c += W) {
-            const int m = channels - c < W ? (int)(channels - c) : W;
+        for (int64_t c = to.left; c < to.right; c += W) {
+            const int m = to.right - c < W ? (int)(to.right - c) : W;
             vec v = get(x + c, m);
-            vstore(squares + size / 2 + c, v * v);
+            vstore(squares + size / 2 + c - first, v * v);
         }
-        for (int64_t c = 0; c < channels; c += W) {
-            const int m = channels - c < W ? (int)(channels - c) : W;
-            vec b = vfma(NAME(window_sum)(squares + c, size), scale, k);
+        for (int64_t c = first; c < first + n; c += W) {
+            const int m = first + n - c < W ? (int)(first + n - c) : W;
+            vec b = vfma(NAME(window_sum)(squares + c - first, size), scale, k);
             if (base) put(base + r * channels + c, b, m);
             put(y + c, NAME(divide_power)(get(x + c, m), b, beta), m);
         }
@@ -1009,24 +1076,27 @@ static void NAME(response)(void *y_, void *base_, const void *x_, int64_t rows, 
 /* With p = base^-beta: dx = dy p - 2 alpha beta / size x sum(dy x p / base), the sum over the channels
  * in whose window this one is, c - (size - 1) / 2 to c + size / 2. */
 static void NAME(response_grad)(void *dx_, const void *dy_, const void *x_, const void *base_, int64_t rows,
-                                int64_t channels, int64_t size, double alpha, double beta, void *scratch) {
-    real *scaled = scratch, *terms = scaled + channels + 2 * W, *dx = dx_;
+                                int64_t channels, int64_t first, int64_t n, int64_t size, double alpha, double beta,
+                                void *scratch) {
+    real *scaled = scratch, *terms = scaled + n + 2 * W + size, *dx = dx_;
     const real *dy = dy_, *x = x_, *base = base_;
     const vec factor = vset((real)(-2 * alpha * beta / (double)size));
-    memset(terms, 0, (size_t)(channels + 2 * W + size) * sizeof *terms);
+    const int64_t before = (size - 1) / 2;
+    const struct NAME(reach) to = NAME(reach_of)(channels, first, n, before, size / 2);
+    memset(terms, 0, (size_t)(n + 2 * W + size) * sizeof *terms);
     for (int64_t r = 0; r < rows; r++, x += channels, dy += channels, dx += channels, base += channels) {
-        for (int64_t c = 0; c < channels; c += W) {
-            const int m = channels - c < W ? (int)(channels - c) : W;
+        for (int64_t c = to.left; c < to.right; c += W) {
+            const int m = to.right - c < W ? (int)(to.right - c) : W;
             vec b = get(base + c, m), g = NAME(divide_power)(get(dy + c, m), b, beta), t = g * get(x + c, m) / b;
-            vstore(scaled + c, g);
-            vstore(terms + (size - 1) / 2 + c, t);
+            vstore(scaled + c - to.left, g);
+            vstore(terms + before + c - first, t);
         }
         /* The last vector has left 0 / 0 behind the row. */
-        memset(terms + (size - 1) / 2 + channels, 0, W * sizeof *terms);
-        for (int64_t c = 0; c < channels; c += W) {
-            const int m = channels - c < W ? (int)(channels - c) : W;
-            vec sum = NAME(window_sum)(terms + c, size);
-            put(dx + c, vfma(factor * get(x + c, m), sum, vload(scaled + c)), m);
+        memset(terms + before + to.right - first, 0, W * sizeof *terms);
+        for (int64_t c = first; c < first + n; c += W) {
+            const int m = first + n - c < W ? (int)(first + n - c) : W;
+            vec sum = NAME(window_sum)(terms + c - first, size);
+            put(dx + c, vfma(factor * get(x + c, m), sum, vload(scaled + c - to.left)), m);
         }
     }
 }
@@ -1042,6 +1112,7 @@ static const struct norm_kernels NAME(table) = {
     .row_grad_stats = NAME(row_grad_stats),
     .finish = NAME(finish),
     .group_finish = NAME(group_finish),
+    .far_group = NAME(far_group),
     .grad_finish = NAME(grad_finish),
     .group_grad_finish = NAME(group_grad_finish),
     .running = NAME(running),
@@ -1051,7 +1122,13 @@ static const struct norm_kernels NAME(table) = {
     .backward_columns = NAME(backward_columns),
     .grad_apply = NAME(grad_apply),
     .layer = NAME(layer),
+    .layer_moments = NAME(layer_moments),
+    .layer_part = NAME(layer_part),
+    .keeps_digits = NAME(keep_digits),
     .layer_grad = NAME(layer_grad),
+    .layer_grad_sums = NAME(layer_grad_sums),
+    .layer_grad_part = NAME(layer_grad_part),
+    .is_near = NAME(is_near),
     .response_scratch = NAME(response_scratch),
     .response = NAME(response),
     .response_grad = NAME(response_grad),

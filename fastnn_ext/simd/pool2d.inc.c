@@ -14,6 +14,9 @@
  * first being tap `first` of the kernel; `span` taps lie inside the padded image. */
 struct pool_window { int64_t begin, count, first, span; };
 
+/* Whole dilations in a distance. Nearly all dilations are 1, and divisions take their time. */
+INLINE int64_t dilations_in(int64_t distance, int64_t dilation) { return dilation == 1 ? distance : distance / dilation; }
+
 INLINE struct pool_window window_of(int64_t o, int64_t size, int64_t outputs, int64_t k, int64_t stride, int64_t pad, int64_t dilation) {
     struct pool_window w;
     if (k == 0) {
@@ -25,10 +28,10 @@ INLINE struct pool_window window_of(int64_t o, int64_t size, int64_t outputs, in
     const int64_t start = o * stride - pad;
     w.first = start < 0 ? (-start + dilation - 1) / dilation : 0;
     w.begin = start + w.first * dilation;
-    w.count = start < size ? (size - 1 - start) / dilation + 1 : 0;
+    w.count = start < size ? dilations_in(size - 1 - start, dilation) + 1 : 0;
     w.count = (w.count < k ? w.count : k) - w.first;
     if (w.count < 0) w.count = 0;
-    w.span = (size + pad - 1 - start) / dilation + 1;
+    w.span = dilations_in(size + pad - 1 - start, dilation) + 1;
     if (w.span > k) w.span = k;
     return w;
 }
@@ -49,7 +52,8 @@ INLINE int64_t sources_of(struct pool_source *s, int64_t i, int64_t size, int64_
     const int64_t low = i + pad - (k - 1) * dilation;
     for (int64_t o = low > 0 ? (low + stride - 1) / stride : 0; o < outputs && o * stride <= i + pad; o++) {
         const int64_t t = i + pad - o * stride;
-        if (t % dilation == 0) s[n++] = (struct pool_source){o, t / dilation};
+        const int64_t tap = dilations_in(t, dilation);
+        if (tap * dilation == t) s[n++] = (struct pool_source){o, tap};
     }
     return n;
 }
@@ -63,6 +67,23 @@ INLINE int64_t sources_bound(int64_t size, int64_t outputs, int64_t k, int64_t s
 INLINE int64_t outputs_bound(int64_t inputs, int64_t size, int64_t outputs, int64_t k, int64_t stride, int64_t dilation) {
     const int64_t bound = k == 0 ? inputs * outputs / size + 2 : (inputs - 1 + (k - 1) * dilation) / stride + 1;
     return bound < outputs ? bound : outputs;
+}
+
+/* Part `part` of `parts` of a window's inputs along one axis. */
+INLINE struct pool_window part_of_window(struct pool_window w, int64_t part, int64_t parts, int64_t dilation) {
+    if (parts == 1) return w; /* as a rule */
+    const int64_t begin = w.count * part / parts;
+    w.begin += begin * dilation;
+    w.first += begin;
+    w.count = w.count * (part + 1) / parts - begin;
+    return w;
+}
+
+/* Whether windows are read at once; whether this is their first part, or the last. */
+INLINE int whole_windows(const struct pool2d_job *t) { return t->down_parts == 1 && t->across_parts == 1; }
+INLINE int begins_windows(const struct pool2d_job *t) { return t->down == 0 && t->across == 0; }
+INLINE int ends_windows(const struct pool2d_job *t) {
+    return t->down == t->down_parts - 1 && t->across == t->across_parts - 1;
 }
 
 INLINE int64_t pool_align(int64_t bytes) { return (bytes + 63) & ~(int64_t)63; }
@@ -82,26 +103,36 @@ INLINE int64_t pool_align(int64_t bytes) { return (bytes + 63) & ~(int64_t)63; }
 INLINE vec NAME(pool_load)(const real *p, int n) { return n == W ? vload(p) : vload_n(p, n); }
 
 static int64_t NAME(forward_bytes)(const struct pool2d_job *t) {
-    const int64_t cols = t->col1 - t->col0;
-    return pool_align(cols * (int64_t)sizeof(struct pool_window)) + pool_align((cols * t->c + W) * (int64_t)sizeof(real)) +
-           (cols * t->c + W) * (int64_t)sizeof(ireal);
+    const int64_t cols = t->col1 - t->col0, n = cols * (t->c1 - t->c0) + W;
+    return pool_align(cols * (int64_t)sizeof(struct pool_window)) + pool_align(n * (int64_t)sizeof(real)) +
+           n * (int64_t)sizeof(ireal);
 }
 
 /* What a forward pass works with. */
 struct NAME(pool_forward) {
-    struct pool_window *cols;
-    real *row;     /* (columns, c) and a vector more */
+    struct pool_window *cols; /* this part of the windows */
+    real *row;     /* (columns, channels) and a vector more */
     ireal *places; /* the same */
 };
+
+/* A row of pixels of some channels, and what was made of it: the pixels of `far` are t->c channels apart. */
+INLINE void NAME(move_row)(const struct pool2d_job *t, int out, real *far, real *row, int64_t cols) {
+    const int64_t n = t->c1 - t->c0, runs = n == t->c ? 1 : cols, length = n == t->c ? cols * n : n;
+    for (int64_t i = 0; i < runs; i++) {
+        real *to = out ? far + i * t->c : row + i * n;
+        memcpy(to, out ? row + i * n : far + i * t->c, (size_t)length * sizeof(real));
+    }
+}
 
 INLINE struct NAME(pool_forward) NAME(start_forward)(const struct pool2d_job *t) {
     const int64_t cols = t->col1 - t->col0;
     struct NAME(pool_forward) f;
     f.cols = t->scratch;
     f.row = (real *)((char *)t->scratch + pool_align(cols * (int64_t)sizeof(struct pool_window)));
-    f.places = (ireal *)((char *)f.row + pool_align((cols * t->c + W) * (int64_t)sizeof(real)));
+    f.places = (ireal *)((char *)f.row + pool_align((cols * (t->c1 - t->c0) + W) * (int64_t)sizeof(real)));
     for (int64_t o = t->col0; o < t->col1; o++)
-        f.cols[o - t->col0] = window_of(o, t->iw, t->ow, t->kw, t->stride_w, t->pad_left, t->dilation_w);
+        f.cols[o - t->col0] = part_of_window(window_of(o, t->iw, t->ow, t->kw, t->stride_w, t->pad_left, t->dilation_w),
+                                             t->across, t->across_parts, t->dilation_w);
     return f;
 }
 
@@ -110,10 +141,13 @@ INLINE struct NAME(pool_forward) NAME(start_forward)(const struct pool2d_job *t)
 /* The maximum of rows x cols pixels and, if `places`, where it is: place, + row_place a row, +
  * col_place a column. The first of equals; NaN wins, the last one if there are more, as in PyTorch. */
 INLINE void NAME(max_window)(const int64_t rows, const int64_t cols, const real *x, int64_t row_step, int64_t col_step,
-                             int64_t channels, real *y, ireal *places, int64_t place, int64_t row_place, int64_t col_place) {
+                             int64_t channels, real *y, ireal *places, int64_t place, int64_t row_place, int64_t col_place,
+                             const int begins) {
 #define BODY(c, n)                                                                          \
     const real *line = x + (c);                                                             \
     vec best = vset(-(real)INFINITY), at = vasf(viset((ireal)place));                       \
+    if (!begins) best = NAME(pool_load)(y + (c), n);                                        \
+    if (!begins && places) at = vload((const real *)(places + (c)));                        \
     int64_t line_place = place;                                                             \
     for (int64_t i = 0; i < rows; i++, line += row_step, line_place += row_place)           \
         for (int64_t j = 0; j < cols; j++) {                                         \
@@ -128,68 +162,88 @@ INLINE void NAME(max_window)(const int64_t rows, const int64_t cols, const real 
 #undef BODY
 }
 
-INLINE void NAME(max_rows)(const struct pool2d_job *t, const int wanted) {
+INLINE void NAME(max_rows)(const struct pool2d_job *t, const int wanted, const int whole) {
     const struct NAME(pool_forward) f = NAME(start_forward)(t);
-    const int64_t channels = t->c, cols = t->col1 - t->col0, direct = channels >= W;
+    const int64_t channels = t->c, n = t->c1 - t->c0, cols = t->col1 - t->col0, direct = n >= W;
+    const int64_t pixel = direct ? channels : n;
     const int64_t row_step = t->dilation_h * t->iw * channels, col_step = t->dilation_w * channels;
     const int64_t row_place = t->flat ? t->iw : t->kw, none = t->flat ? -1 : t->kh * t->kw;
+    const int64_t runs = n == channels ? 1 : cols, length = n == channels ? cols * n : n;
+    const int begins = whole || begins_windows(t);
     for (int64_t r = t->row0; r < t->row1; r++) {
-        const struct pool_window h = window_of(r % t->oh, t->ih, t->oh, t->kh, t->stride_h, t->pad_top, t->dilation_h);
-        const real *x = (const real *)t->in + (r / t->oh * t->ih + h.begin) * t->iw * channels;
-        const int64_t at = (r * t->ow + t->col0) * channels;
+        const struct pool_window h = part_of_window(
+            window_of(r % t->oh, t->ih, t->oh, t->kh, t->stride_h, t->pad_top, t->dilation_h), t->down, t->down_parts,
+            t->dilation_h);
+        const real *x = (const real *)t->in + (r / t->oh * t->ih + h.begin) * t->iw * channels + t->c0;
+        const int64_t at = (r * t->ow + t->col0) * channels + t->c0;
         real *y = direct ? (real *)t->out + at : f.row;
-        for (int64_t o = 0; o < cols; o++, y += channels) {
+        if (!begins) {
+            if (!direct) NAME(move_row)(t, 0, (real *)t->out + at, f.row, cols);
+            for (int64_t i = 0; wanted && i < cols * n; i++)
+                f.places[i] = ((int32_t *)t->index)[at + i / n * channels + i % n];
+        }
+        for (int64_t o = 0; o < cols; o++, y += pixel) {
             const struct pool_window w = f.cols[o];
             const real *from = x + w.begin * channels;
             const int64_t place = h.count < 1 || w.count < 1 ? none
                                   : t->flat ? h.begin * t->iw + w.begin : h.first * t->kw + w.first;
-            ireal *places = wanted ? f.places + o * channels : NULL;
-            if (h.count == 2 && w.count == 2)
-                NAME(max_window)(2, 2, from, row_step, col_step, channels, y, places, place, row_place, 1);
-            else if (h.count == 3 && w.count == 3)
-                NAME(max_window)(3, 3, from, row_step, col_step, channels, y, places, place, row_place, 1);
+            ireal *places = wanted ? f.places + o * n : NULL;
+            if (whole && h.count == 2 && w.count == 2)
+                NAME(max_window)(2, 2, from, row_step, col_step, n, y, places, place, row_place, 1, 1);
+            else if (whole && h.count == 3 && w.count == 3)
+                NAME(max_window)(3, 3, from, row_step, col_step, n, y, places, place, row_place, 1, 1);
             else
-                NAME(max_window)(h.count, w.count, from, row_step, col_step, channels, y, places, place, row_place, 1);
+                NAME(max_window)(h.count, w.count, from, row_step, col_step, n, y, places, place, row_place, 1, begins);
         }
-        if (!direct) memcpy((real *)t->out + at, f.row, (size_t)(cols * channels) * sizeof(real));
+        if (!direct) NAME(move_row)(t, 1, (real *)t->out + at, f.row, cols);
         if (!wanted) continue;
-        if (t->flat)
-            for (int64_t i = 0; i < cols * channels; i++) ((int32_t *)t->index)[at + i] = (int32_t)f.places[i];
-        else
-            for (int64_t i = 0; i < cols * channels; i++) ((uint8_t *)t->index)[at + i] = (uint8_t)f.places[i];
+        for (int64_t k = 0; k < runs; k++) {
+            const ireal *places = f.places + k * n;
+            if (t->flat)
+                for (int64_t i = 0; i < length; i++) ((int32_t *)t->index)[at + k * channels + i] = (int32_t)places[i];
+            else
+                for (int64_t i = 0; i < length; i++) ((uint8_t *)t->index)[at + k * channels + i] = (uint8_t)places[i];
+        }
     }
 }
 
+RARE void NAME(max_parts)(const struct pool2d_job *t) { NAME(max_rows)(t, t->index != NULL, 0); }
+
 static void NAME(max)(const struct pool2d_job *t) {
-    if (t->index)
-        NAME(max_rows)(t, 1);
-    else
-        NAME(max_rows)(t, 0);
+    if (!whole_windows(t)) NAME(max_parts)(t);
+    else if (t->index) NAME(max_rows)(t, 1, 1);
+    else NAME(max_rows)(t, 0, 1);
 }
 
 /* ---- averages ------------------------------------------------------------------------------- */
 
 INLINE real NAME(divisor)(const struct pool2d_job *t, const struct pool_window *h, const struct pool_window *w) {
     if (t->divisor) return (real)t->divisor;
+    if (h->count < 1 || w->count < 1) return 1;
     return (real)(t->count_include_pad ? h->span * w->span : h->count * w->count);
 }
 
-static void NAME(avg)(const struct pool2d_job *t) {
+INLINE void NAME(avg_rows)(const struct pool2d_job *t, const int whole) {
     const struct NAME(pool_forward) f = NAME(start_forward)(t);
-    const int64_t channels = t->c, cols = t->col1 - t->col0, direct = channels >= W;
+    const int64_t channels = t->c, count = t->c1 - t->c0, cols = t->col1 - t->col0, direct = count >= W;
+    const int64_t pixel = direct ? channels : count;
     const int64_t row_step = t->dilation_h * t->iw * channels, col_step = t->dilation_w * channels;
+    const int begins = whole || begins_windows(t), ends = whole || ends_windows(t);
     for (int64_t r = t->row0; r < t->row1; r++) {
-        const struct pool_window h = window_of(r % t->oh, t->ih, t->oh, t->kh, t->stride_h, t->pad_top, t->dilation_h);
-        const real *x = (const real *)t->in + (r / t->oh * t->ih + h.begin) * t->iw * channels;
-        const int64_t at = (r * t->ow + t->col0) * channels;
+        const struct pool_window all = window_of(r % t->oh, t->ih, t->oh, t->kh, t->stride_h, t->pad_top, t->dilation_h);
+        const struct pool_window h = part_of_window(all, t->down, t->down_parts, t->dilation_h);
+        const real *x = (const real *)t->in + (r / t->oh * t->ih + h.begin) * t->iw * channels + t->c0;
+        const int64_t at = (r * t->ow + t->col0) * channels + t->c0;
         real *y = direct ? (real *)t->out + at : f.row;
-        for (int64_t o = 0; o < cols; o++, y += channels) {
+        if (!begins && !direct) NAME(move_row)(t, 0, (real *)t->out + at, f.row, cols);
+        for (int64_t o = 0; o < cols; o++, y += pixel) {
             const struct pool_window w = f.cols[o];
-            const int empty = h.count < 1 || w.count < 1;
-            const vec divisor = vset(empty ? 1 : NAME(divisor)(t, &h, &w));
+            const struct pool_window across =
+                whole ? w : window_of(t->col0 + o, t->iw, t->ow, t->kw, t->stride_w, t->pad_left, t->dilation_w);
+            const vec divisor = vset(ends ? NAME(divisor)(t, &all, &across) : 1);
 /* Row by row: the sum of sums of a row rounds less than one long sum. */
 #define BODY(c, n)                                                                      \
-    vec sum = vzero();                                                                  \
+    vec sum = begins ? vzero() : NAME(pool_load)(y + (c), n);                           \
     const real *line = x + w.begin * channels + (c);                                    \
     for (int64_t i = 0; i < h.count; i++, line += row_step) {                           \
         vec part = vzero();                                                             \
@@ -197,11 +251,18 @@ static void NAME(avg)(const struct pool2d_job *t) {
         sum = sum + part;                                                               \
     }                                                                                   \
     vstore(y + (c), sum / divisor);
-            POOL_CHANNELS(channels, BODY)
+            POOL_CHANNELS(count, BODY)
 #undef BODY
         }
-        if (!direct) memcpy((real *)t->out + at, f.row, (size_t)(cols * channels) * sizeof(real));
+        if (!direct) NAME(move_row)(t, 1, (real *)t->out + at, f.row, cols);
     }
+}
+
+RARE void NAME(avg_parts)(const struct pool2d_job *t) { NAME(avg_rows)(t, 0); }
+
+static void NAME(avg)(const struct pool2d_job *t) {
+    if (whole_windows(t)) NAME(avg_rows)(t, 1);
+    else NAME(avg_parts)(t);
 }
 
 /* ---- gradients ------------------------------------------------------------------------------ */
@@ -218,10 +279,11 @@ INLINE int64_t NAME(most_outputs)(const struct pool2d_job *t) {
 }
 
 static int64_t NAME(backward_bytes)(const struct pool2d_job *t) {
-    const int64_t cols = t->col1 - t->col0, sources = NAME(most_rows)(t) + cols * (NAME(most_cols)(t) + 1);
-    return pool_align(sources * (int64_t)sizeof(struct pool_source)) + pool_align((t->ow + t->oh) * (int64_t)sizeof(real)) +
-           pool_align((cols * t->c + W) * (int64_t)sizeof(real)) +
-           (NAME(most_rows)(t) * NAME(most_outputs)(t) * t->c + W) * (int64_t)sizeof(ireal);
+    const int64_t cols = t->col1 - t->col0, n = t->c1 - t->c0, outputs = NAME(most_outputs)(t);
+    const int64_t sources = NAME(most_rows)(t) + cols * (NAME(most_cols)(t) + 1);
+    return pool_align(sources * (int64_t)sizeof(struct pool_source)) +
+           pool_align((NAME(most_rows)(t) + outputs) * (int64_t)sizeof(real)) +
+           pool_align((cols * n + W) * (int64_t)sizeof(real)) + (NAME(most_rows)(t) * outputs * n + W) * (int64_t)sizeof(ireal);
 }
 
 /* What a gather works with. */
@@ -229,8 +291,8 @@ struct NAME(pool_backward) {
     struct pool_source *rows, *cols; /* (most_rows,); (columns, most_cols + 1), the last: how many */
     real *row;
     int64_t out0, out1; /* columns of outputs that the inputs reach */
-    ireal *places;      /* (most_rows, out1 - out0, c) */
-    real *row_counts, *col_counts; /* (oh,), (ow,): factors of averages' divisors */
+    ireal *places;      /* (most_rows, out1 - out0, channels) */
+    real *row_counts, *col_counts; /* (most_rows,), (out1 - out0,): factors of averages' divisors */
 };
 
 INLINE struct NAME(pool_backward) NAME(start_backward)(const struct pool2d_job *t) {
@@ -240,9 +302,10 @@ INLINE struct NAME(pool_backward) NAME(start_backward)(const struct pool2d_job *
     b.cols = b.rows + NAME(most_rows)(t);
     b.row_counts = (real *)((char *)t->scratch +
                             pool_align((NAME(most_rows)(t) + cols * most) * (int64_t)sizeof(struct pool_source)));
-    b.col_counts = b.row_counts + t->oh;
-    b.row = (real *)((char *)b.row_counts + pool_align((t->ow + t->oh) * (int64_t)sizeof(real)));
-    b.places = (ireal *)((char *)b.row + pool_align((cols * t->c + W) * (int64_t)sizeof(real)));
+    b.col_counts = b.row_counts + NAME(most_rows)(t);
+    b.row = (real *)((char *)b.row_counts +
+                     pool_align((NAME(most_rows)(t) + NAME(most_outputs)(t)) * (int64_t)sizeof(real)));
+    b.places = (ireal *)((char *)b.row + pool_align((cols * (t->c1 - t->c0) + W) * (int64_t)sizeof(real)));
     b.out0 = t->ow;
     b.out1 = 0;
     for (int64_t i = 0; i < cols; i++) {
@@ -254,66 +317,87 @@ INLINE struct NAME(pool_backward) NAME(start_backward)(const struct pool2d_job *
     return b;
 }
 
-INLINE void NAME(widen)(ireal *places, const struct pool2d_job *t, int64_t at, int64_t n) {
-    if (t->flat)
-        for (int64_t i = 0; i < n; i++) places[i] = ((const int32_t *)t->index)[at + i];
-    else
-        for (int64_t i = 0; i < n; i++) places[i] = ((const uint8_t *)t->index)[at + i];
+/* The places of columns [out0, out1) of a row of outputs, which lies at `at`. */
+INLINE void NAME(widen)(ireal *places, const struct pool2d_job *t, int64_t at, int64_t out0, int64_t out1) {
+    const int64_t n = t->c1 - t->c0, runs = n == t->c ? 1 : out1 - out0, length = n == t->c ? (out1 - out0) * n : n;
+    for (int64_t k = 0; k < runs; k++, places += n) {
+        const int64_t from = at + (out0 + k) * t->c + t->c0;
+        if (t->flat)
+            for (int64_t i = 0; i < length; i++) places[i] = ((const int32_t *)t->index)[from + i];
+        else
+            for (int64_t i = 0; i < length; i++) places[i] = ((const uint8_t *)t->index)[from + i];
+    }
 }
 
-INLINE void NAME(gather)(const struct pool2d_job *t, const int max) {
+INLINE void NAME(gather)(const struct pool2d_job *t, const int max, const int whole) {
     const struct NAME(pool_backward) b = NAME(start_backward)(t);
-    const int64_t channels = t->c, cols = t->col1 - t->col0, direct = channels >= W, most = NAME(most_cols)(t) + 1;
-    const int64_t line = t->ow * channels, places_line = (b.out1 - b.out0) * channels;
-    if (!max) {
-        for (int64_t o = 0; o < t->oh; o++) {
-            const struct pool_window w = window_of(o, t->ih, t->oh, t->kh, t->stride_h, t->pad_top, t->dilation_h);
-            b.row_counts[o] = (real)(t->divisor ? 1 : t->count_include_pad ? w.span : w.count);
-        }
-        for (int64_t o = 0; o < t->ow; o++) {
-            const struct pool_window w = window_of(o, t->iw, t->ow, t->kw, t->stride_w, t->pad_left, t->dilation_w);
-            b.col_counts[o] = (real)(t->divisor ? t->divisor : t->count_include_pad ? w.span : w.count);
-        }
+    const int64_t channels = t->c, own = t->c1 - t->c0, cols = t->col1 - t->col0, direct = own >= W;
+    const int64_t line = t->ow * channels, places_line = (b.out1 - b.out0) * own, most = NAME(most_cols)(t) + 1;
+    const int64_t pixel = direct ? channels : own;
+    const int begins = whole || begins_windows(t);
+    const real *in = (const real *)t->in + t->c0;
+    const real *col_counts = b.col_counts - b.out0;    /* by outputs */
+    const ireal *places = b.places - b.out0 * own;
+    for (int64_t o = b.out0; !max && o < b.out1; o++) {
+        const struct pool_window w = window_of(o, t->iw, t->ow, t->kw, t->stride_w, t->pad_left, t->dilation_w);
+        b.col_counts[o - b.out0] = (real)(t->divisor ? t->divisor : t->count_include_pad ? w.span : w.count);
     }
     for (int64_t r = t->row0; r < t->row1; r++) {
-        const int64_t y = r % t->ih, at = (r * t->iw + t->col0) * channels;
-        const int64_t rows = sources_of(b.rows, y, t->ih, t->oh, t->kh, t->stride_h, t->pad_top, t->dilation_h);
-        const int64_t image = r / t->ih * t->oh;
+        const int64_t y = r % t->ih, at = (r * t->iw + t->col0) * channels + t->c0;
+        const int64_t all = sources_of(b.rows, y, t->ih, t->oh, t->kh, t->stride_h, t->pad_top, t->dilation_h);
+        const int64_t image = r / t->ih * t->oh, row0 = whole ? 0 : all * t->down / t->down_parts;
+        const int64_t row1 = whole ? all : all * (t->down + 1) / t->down_parts;
         real *dx = direct ? (real *)t->out + at : b.row;
-        if (max)
-            for (int64_t i = 0; i < rows && b.out0 < b.out1; i++)
-                NAME(widen)(b.places + i * places_line, t, (image + b.rows[i].out) * line + b.out0 * channels, places_line);
-        for (int64_t p = 0; p < cols; p++, dx += channels) {
+        if (!begins && !direct) NAME(move_row)(t, 0, (real *)t->out + at, b.row, cols);
+        for (int64_t i = row0; i < row1 && b.out0 < b.out1; i++) {
+            const int64_t o = b.rows[i].out;
+            if (max) {
+                NAME(widen)(b.places + i * places_line, t, (image + o) * line, b.out0, b.out1);
+                continue;
+            }
+            const struct pool_window w = window_of(o, t->ih, t->oh, t->kh, t->stride_h, t->pad_top, t->dilation_h);
+            b.row_counts[i] = (real)(t->divisor ? 1 : t->count_include_pad ? w.span : w.count);
+        }
+        for (int64_t p = 0; p < cols; p++, dx += pixel) {
             const struct pool_source *s = b.cols + p * most;
-            const int64_t count = s[most - 1].out;
+            const int64_t count = s[most - 1].out, left = whole ? 0 : count * t->across / t->across_parts;
+            const int64_t right = whole ? count : count * (t->across + 1) / t->across_parts;
 #define BODY(c, n)                                                                                      \
-    vec sum = vzero();                                                                                  \
-    for (int64_t i = 0; i < rows; i++) {                                                                \
-        const real *dy = (const real *)t->in + (image + b.rows[i].out) * line + (c);                    \
-        for (int64_t j = 0; j < count; j++) {                                                           \
-            const int64_t from = s[j].out * channels;                                                   \
-            const vec v = NAME(pool_load)(dy + from, n);                                                \
+    vec sum = begins ? vzero() : NAME(pool_load)(dx + (c), n);                                          \
+    for (int64_t i = row0; i < row1; i++) {                                                             \
+        const real *dy = in + (image + b.rows[i].out) * line + (c);                                     \
+        for (int64_t j = left; j < right; j++) {                                                        \
+            const vec v = NAME(pool_load)(dy + s[j].out * channels, n);                                 \
             if (max) {                                                                                  \
                 const int64_t place = t->flat ? y * t->iw + t->col0 + p : b.rows[i].tap * t->kw + s[j].tap; \
-                const ireal *at_ = b.places + i * places_line + from - b.out0 * channels + (c);         \
+                const ireal *at_ = places + i * places_line + s[j].out * own + (c);                    \
                 sum = sum + vasf(vasi(v) & (veci)(vasi(vload((const real *)at_)) == viset((ireal)place))); \
             } else {                                                                                    \
-                sum = sum + v / vset(b.row_counts[b.rows[i].out] * b.col_counts[s[j].out]);             \
+                sum = sum + v / vset(b.row_counts[i] * col_counts[s[j].out]);                           \
             }                                                                                           \
         }                                                                                               \
     }                                                                                                   \
     vstore(dx + (c), sum);
-            POOL_CHANNELS(channels, BODY)
+            POOL_CHANNELS(own, BODY)
 #undef BODY
         }
-        if (!direct) memcpy((real *)t->out + at, b.row, (size_t)(cols * channels) * sizeof(real));
+        if (!direct) NAME(move_row)(t, 1, (real *)t->out + at, b.row, cols);
     }
 }
 
-static void NAME(max_gather)(const struct pool2d_job *t) { NAME(gather)(t, 1); }
-static void NAME(avg_gather)(const struct pool2d_job *t) { NAME(gather)(t, 0); }
+RARE void NAME(max_gather_parts)(const struct pool2d_job *t) { NAME(gather)(t, 1, 0); }
+RARE void NAME(avg_gather_parts)(const struct pool2d_job *t) { NAME(gather)(t, 0, 0); }
 
-/* Windows that do not overlap, of all columns: each row of inputs that belongs to a row of windows is
+static void NAME(max_gather)(const struct pool2d_job *t) {
+    if (whole_windows(t)) NAME(gather)(t, 1, 1);
+    else NAME(max_gather_parts)(t);
+}
+static void NAME(avg_gather)(const struct pool2d_job *t) {
+    if (whole_windows(t)) NAME(gather)(t, 0, 1);
+    else NAME(avg_gather_parts)(t);
+}
+
+/* Windows that do not overlap, of all columns and channels: each row of inputs that belongs to a row of windows is
  * written from left to right. */
 static void NAME(max_scatter)(const struct pool2d_job *t) {
     const struct NAME(pool_backward) b = NAME(start_backward)(t); /* b.places hold all columns: none overlap */
@@ -322,7 +406,7 @@ static void NAME(max_scatter)(const struct pool2d_job *t) {
         const int64_t o = r % t->oh, image = r / t->oh;
         const int64_t top = o * t->stride_h - t->pad_top;
         const int64_t y0 = o == 0 ? 0 : top, y1 = o == t->oh - 1 ? t->ih : top + t->stride_h;
-        NAME(widen)(b.places, t, r * line, line);
+        NAME(widen)(b.places, t, r * line, 0, t->ow);
         for (int64_t y = y0 < 0 ? 0 : y0; y < y1 && y < t->ih; y++) {
             real *out = (real *)t->out + (image * t->ih + y) * t->iw * channels;
             real *row = direct ? out : b.row;

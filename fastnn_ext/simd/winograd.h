@@ -17,8 +17,6 @@
 #define WINOGRAD_ONCE
 /* Panels of weights that are transformed at a time. */
 enum { PACK_PANELS = 2 };
-/* Bytes a channel and point of the squares that a gradient for the weights sums before the next are transformed. */
-enum { WINOGRAD_SQUARES = 192 };
 #endif
 
 INLINE int64_t NAME(winograd_width)(int64_t n) { return n > W ? LANES2 : W; }
@@ -372,7 +370,7 @@ struct NAME(winograd_plan) { int64_t squares, each, panels, points, gradients, p
 
 INLINE struct NAME(winograd_plan) NAME(plan_winograd)(const struct conv2d_weight_job *t) {
     struct NAME(winograd_plan) p;
-    p.squares = WINOGRAD_SQUARES / (int64_t)sizeof(real);
+    p.squares = CONV_SQUARES_BYTES / (int64_t)sizeof(real);
     p.each = (t->depth1 - t->depth0 + W - 1) / W * W;
     p.panels = (t->n + LANES2 - 1) / LANES2;
     p.pitch = p.panels * LANES2;
@@ -382,9 +380,13 @@ INLINE struct NAME(winograd_plan) NAME(plan_winograd)(const struct conv2d_weight
     return p;
 }
 
+static int64_t NAME(winograd_sums_bytes)(const struct conv2d_weight_job *t) {
+    return CONV_POINTS * NAME(plan_winograd)(t).sums * (int64_t)sizeof(real);
+}
+
 static int64_t NAME(winograd_grad_bytes)(const struct conv2d_weight_job *t) {
     const struct NAME(winograd_plan) p = NAME(plan_winograd)(t);
-    return CONV_POINTS * (p.points + p.panels * p.gradients + p.sums) * (int64_t)sizeof(real);
+    return CONV_POINTS * (p.points + p.panels * p.gradients) * (int64_t)sizeof(real) + NAME(winograd_sums_bytes)(t);
 }
 
 static int NAME(winograd_grad)(const struct conv2d_weight_job *t) {
@@ -392,12 +394,12 @@ static int NAME(winograd_grad)(const struct conv2d_weight_job *t) {
     const int64_t rows = t->depth1 - t->depth0, first_line = 0;
     int64_t offsets[CONV_POINTS_DEPTH];
     real *points = t->scratch, *gradients = points + CONV_POINTS * plan.points;
-    real *sums = gradients + plan.panels * CONV_POINTS * plan.gradients;
+    real *sums = t->sums ? t->sums : gradients + plan.panels * CONV_POINTS * plan.gradients;
     struct conv2d_job block = {.view = t->view, .oh = t->oh, .ow = t->ow};
     struct NAME(weight_block) b = {.lines = &first_line, .h = 1, .spacing = plan.each, .stride = 1};
     for (int64_t m = 0; m < rows; m++) offsets[m] = m;
     for (int64_t i = t->square0; i < t->square1; i = block.square1) {
-        const int begins = i == t->square0;
+        const int begins = i == t->square0 && !t->resumes;
         block.square0 = i;
         block.square1 = smaller(i + plan.squares, t->square1);
         NAME(winograd_inputs)(points, plan.points, plan.each, &block, t->depth0, rows);
@@ -418,5 +420,5 @@ static int NAME(winograd_grad)(const struct conv2d_weight_job *t) {
                 }
             }
     }
-    return NAME(winograd_taps)(t, sums, plan.sums, plan.pitch);
+    return t->goes_on ? 0 : NAME(winograd_taps)(t, sums, plan.sums, plan.pitch);
 }
