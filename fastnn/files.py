@@ -268,7 +268,8 @@ class _Refusal(Exception):
 
 
 def _dtype(name: str) -> np.dtype[Any]:
-    return np.dtype(np.float32 if name == "BF16" else _DTYPES[name]).newbyteorder("=")
+    dtype: np.dtype[Any] = np.dtype(np.float32 if name == "BF16" else _DTYPES[name]).newbyteorder("=")
+    return dtype
 
 
 def _read_into(file: Any, buffer: memoryview, what: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -403,7 +403,7 @@ class Tensor(TensorMethods):
     __float__ = __int__ = __index__ = __array__ = item = numpy = _no_value
 
     def __format__(self, form: str) -> str:
-        return self._no_value() if form else repr(self)  # type: ignore[no-any-return]
+        return self._no_value() if form else repr(self)
 
     def __bool__(self) -> bool:
         raise _refusal(
@@ -580,7 +580,7 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     if isinstance(value, Tensor):
         return value
     graph = active_graph()
-    as_leaf = getattr(value, "_as_tensor", None)
+    as_leaf: Callable[[Graph], Tensor] | None = getattr(value, "_as_tensor", None)
     if as_leaf is not None:
         return as_leaf(graph)
     if isinstance(value, np.ndarray):

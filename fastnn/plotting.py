@@ -573,7 +573,7 @@ def _figure(figure: Canvas | None, width: float, height: float) -> Canvas:
     """The figure given, or a new one, in inches."""
     if figure is not None:
         return figure
-    made = pyplot().figure(figsize=(width, height), layout="constrained")
+    made: Canvas = pyplot().figure(figsize=(width, height), layout="constrained")
     engine: Any = made.get_layout_engine()
     engine.set(w_pad=0.1, h_pad=0.1)  # inches
     return made
@@ -595,13 +595,13 @@ def _mosaic(tiles: NDArray[Any], columns: int) -> NDArray[np.float64]:
     rows = -(-count // columns)
     cells = np.full((rows * columns, height, width, *colours), np.nan)
     cells[:count] = tiles
-    cells = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
-    return cells.reshape(rows * height, columns * width, *colours)
+    table: NDArray[np.float64] = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
+    return table.reshape(rows * height, columns * width, *colours)
 
 
 def _scale(picture: NDArray[Any]) -> float:
     """Inches a pixel: a mosaic is 7 wide, or less if it is tall."""
-    return min(7 / picture.shape[1], 8 / picture.shape[0])
+    return float(min(7 / picture.shape[1], 8 / picture.shape[0]))
 
 
 def _size_of(picture: NDArray[Any]) -> tuple[float, float]:

@@ -58,7 +58,7 @@ class Dim(int):
 
     __rsub__ = __truediv__ = __rtruediv__ = _number
     __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __float__ = _number
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _number  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _number
     __hash__ = int.__hash__
 
 

@@ -148,7 +148,7 @@ cdef extern from "simd/norm.h" nogil:
 
 # Group norm's pieces have so many rows at least, so that what they leave is small next to x. None has more than
 # LONGEST_PIECE: then there are more of them.
-cdef enum: MOST_PIECES = 64, MOST_GROUP_PIECES = 16, LEAST_GROUP_PIECE = 64, LONGEST_PIECE = 1 << 15
+cdef enum: MOST_PIECES = 64, MOST_GROUP_PIECES = 16, LEAST_GROUP_PIECE = 64, LONGEST_PIECE = 1 << 13
 
 # What prepare finds out, in fnn_op.dim: batch norm is group norm of one sample with a group a channel.
 cdef enum:

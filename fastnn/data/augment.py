@@ -319,13 +319,14 @@ def _value(fill: float, dtype: np.dtype[Any]) -> Any:
 
 def _words(generator: np.random.Generator, count: int) -> NDArray[np.uint64]:
     """32 random bits each."""
-    words: NDArray[np.uint64] = generator.bit_generator.random_raw(count)
-    return words >> np.uint64(32)
+    words: NDArray[np.uint64] = generator.bit_generator.random_raw(count) >> np.uint64(32)
+    return words
 
 
 def _integers(generator: np.random.Generator, count: int, end: int) -> NDArray[np.int64]:
     """Integers from 0 to end - 1; of 2**32 words each gets the same number, give or take one."""
-    return ((_words(generator, count) * np.uint64(end)) >> np.uint64(32)).astype(np.int64)
+    words: NDArray[np.uint64] = (_words(generator, count) * np.uint64(end)) >> np.uint64(32)
+    return words.astype(np.int64)
 
 
 def _uniform(generator: np.random.Generator, count: int) -> NDArray[np.float64]:

@@ -152,7 +152,8 @@ class ImageFolder:
                 f"{path}: expected {height}x{width} pixels (height x width), as {self.files[0]} "
                 f"has, got {image.height}x{image.width}; give size= to scale them all"
             )
-        return np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
+        pixels: NDArray[np.uint8] = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
+        return pixels
 
 
 def _images(folder: str) -> list[str]:

@@ -219,7 +219,7 @@ def _part(inputs: Sequence[Tensor], arrays: Sequence[np.ndarray[Any, Any]]) -> f
     for tensor, array in zip(inputs, arrays, strict=True):
         for size, given in zip(tensor.shape, array.shape, strict=True):
             if linear(size)[1]:
-                return given / int(size)
+                return float(given / int(size))
     return 1.0
 
 

@@ -289,7 +289,7 @@ def _same_memory(a: Any, b: Any) -> bool:
         return all(_same_memory(x, y) for x, y in zip(a, b, strict=True))
     if not isinstance(a, np.ndarray) or a is b:
         return True
-    return a.ctypes.data == b.ctypes.data and a.strides == b.strides
+    return bool(a.ctypes.data == b.ctypes.data and a.strides == b.strides)
 
 
 def generalise(trace: Trace, record: Record) -> None:

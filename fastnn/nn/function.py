@@ -142,7 +142,7 @@ def _alike(a: Any, b: Any) -> bool:
     if isinstance(a, (bool, int, float, str, bytes)):
         return repr(a) == repr(b)
     if isinstance(a, (np.ndarray, np.generic)):
-        return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+        return bool(a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes())
     if isinstance(a, (tuple, list)):
         return len(a) == len(b) and all(map(_alike, a, b))
     if isinstance(a, dict):

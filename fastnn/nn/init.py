@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from fastnn import _check
-from fastnn.graph import FLOATS
+from fastnn._check import FLOATS
 from fastnn.nn.parameter import Parameter
 from fastnn.seed import generator
 

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastnn import _check
+from fastnn._check import FLOATS
 from fastnn.files import CHECKPOINT, MODEL, load_arrays, save_arrays
-from fastnn.graph import FLOATS, INPUT, Graph, Tensor, active, active_graph
+from fastnn.graph import INPUT, Graph, Tensor, active, active_graph
 from fastnn.lowering.cache import Entry, Programs, Recipe
 from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients
@@ -72,6 +73,7 @@ class Module:
     inside another module's `forward`, it takes part in the trace.
     """
 
+    _modules: dict[str, Module]
     _is_frozen = False
     #: What messages call the arguments of forward; where empty: input, or input[0], input[1], ...
     input_names: ClassVar[tuple[str, ...]] = ()
@@ -107,13 +109,14 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if "_modules" not in self.__dict__:
             raise AttributeError(f"call super().__init__() before assigning {type(self).__name__}.{name}")
-        table = next((t for t in (self._parameters, self._buffers, self._modules) if name in t), None)
+        tables: tuple[dict[str, Any], ...] = (self._parameters, self._buffers, self._modules)
+        table = next((t for t in tables if name in t), None)
         if name in ("_parameters", "_buffers", "_modules"):  # the table stays, since programs watch it
             entries = dict(value)
             getattr(self, name).clear()
             getattr(self, name).update(entries)
         elif isinstance(value, (Parameter, Module)):
-            own = self._parameters if isinstance(value, Parameter) else self._modules
+            own: dict[str, Any] = self._parameters if isinstance(value, Parameter) else self._modules
             if table is not None and table is not own:
                 del table[name]
             self.__dict__.pop(name, None)
@@ -126,7 +129,7 @@ class Module:
             object.__setattr__(self, name, value)
             changed()
 
-    def __assign(self, table: _Table, name: str, value: Any) -> None:
+    def __assign(self, table: dict[str, Any], name: str, value: Any) -> None:
         """What is neither parameter nor module, to a name that one of them has: copied in, or refused."""
         what = f"{type(self).__name__}.{name}"
         if table is self._modules:

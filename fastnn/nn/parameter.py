@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check
-from fastnn.graph import FLOATS, Graph, Tensor, TensorMethods, TraceError, active_graph, is_tracing
+from fastnn._check import FLOATS
+from fastnn.graph import Graph, Tensor, TensorMethods, TraceError, active_graph, is_tracing
 from fastnn.lowering.watch import Walk
 from fastnn_ext.atomic import assign, commit
 from fastnn_ext.watch import changed
@@ -174,7 +175,7 @@ class Parameter(TensorMethods):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._view(self._storage).shape
+        return tuple(self._view(self._storage).shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -160,15 +160,15 @@ def square(x: Any) -> Tensor:
 
 def affine(x: Any, a: float, b: float = 0.0) -> Tensor:
     """a * x + b for numbers a and b; chains of it fold into one."""
-    x = as_tensor(x)
+    given = as_tensor(x)
     if a == 1.0 and b == 0.0:
-        return x
-    if (value := constant_value(x)) is not None:
-        return broadcast_to(as_tensor(a * value + b, like=x), x.shape)
-    node = x.node
+        return given
+    if (value := constant_value(given)) is not None:
+        return broadcast_to(as_tensor(a * value + b, like=given), given.shape)
+    node = given.node
     if node.op is UNARY and node.attrs["kind"] == "affine" and b == 0.0 and node.attrs["b"] == 0.0:
         return unary(node.inputs[0], "affine", a * node.attrs["a"])
-    return unary(x, "affine", a, b)
+    return unary(given, "affine", a, b)
 
 
 def _operands(what: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:

@@ -112,28 +112,28 @@ BROADCAST = Broadcast()
 
 def reshape(x: Any, *shape: Any) -> Tensor:
     """x under another shape; one size may be -1."""
-    x = as_tensor(x)
+    given = as_tensor(x)
     sizes = list(shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
     for size in sizes:
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
             raise TypeError(f"reshape: sizes must be ints, got {size!r}")
-    total = count(x.shape)
+    total = count(given.shape)
     unknown = [i for i, size in enumerate(sizes) if not isinstance(size, Dim) and size == -1]
     if len(unknown) > 1:
         raise ValueError(f"reshape: only one size may be -1, got {tuple(sizes)}")
     if unknown:
         rest = count([size for i, size in enumerate(sizes) if i != unknown[0]])
-        sizes[unknown[0]] = _quotient(x, total, rest, sizes)
+        sizes[unknown[0]] = _quotient(given, total, rest, sizes)
     result = tuple(size if isinstance(size, Dim) else int(size) for size in sizes)
     if any(not isinstance(size, Dim) and size < 0 for size in result):
         raise ValueError(f"reshape: negative size in {tuple(sizes)}")
     if linear(count(result)) != linear(total):
-        raise ValueError(f"reshape: {describe(x.shape)} does not fit {describe(result)}")
-    if same_shape(result, x.shape):
-        return x
-    if x.node.op is RESHAPE:
-        return reshape(x.node.inputs[0], result)
-    return active_graph().add(RESHAPE, [x], shape=result).output
+        raise ValueError(f"reshape: {describe(given.shape)} does not fit {describe(result)}")
+    if same_shape(result, given.shape):
+        return given
+    if given.node.op is RESHAPE:
+        return reshape(given.node.inputs[0], result)
+    return active_graph().add(RESHAPE, [given], shape=result).output
 
 
 def _quotient(x: Tensor, total: int, rest: int, sizes: Sequence[int]) -> int:
@@ -144,7 +144,8 @@ def _quotient(x: Tensor, total: int, rest: int, sizes: Sequence[int]) -> int:
         if linear(count((rest, factor))) == whole:
             return factor
     elif isinstance(total, Dim):
-        return total // rest
+        quotient: int = total // rest
+        return quotient
     elif rest > 0 and total % rest == 0:
         return total // rest
     raise ValueError(f"reshape: {describe(x.shape)} does not fit {tuple(sizes)}")

@@ -404,8 +404,8 @@ def _affine(what: str, x: Tensor, weight: Any, bias: Any, shape: tuple[int, ...]
     ]
 
 
-def _input(what: str, x: Any, least: int) -> Tensor:
-    x = as_tensor(x)
+def _input(what: str, given: Any, least: int) -> Tensor:
+    x = as_tensor(given)
     check_float(what, x)
     if x.ndim < least:
         sizes = "N, C, ..." if least == 2 else "N, C, L, ..."

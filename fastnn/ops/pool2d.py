@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ def _sizes(x: Tensor, y: Tensor) -> Arguments:
     return dict(zip(native.IMAGES.split(), (*x.shape, *y.shape[1:3]), strict=True))
 
 
-def _flops(x: Tensor, y: Tensor, settings: Arguments) -> int:
+def _flops(x: Tensor, y: Tensor, settings: Mapping[str, int]) -> int:
     """One operation a tap."""
     if settings:
         return count(y.shape) * settings["kh"] * settings["kw"]
@@ -120,8 +121,8 @@ def _pool(what: str, op: Pool, x: Tensor, windows: Windows, **settings: int) -> 
     return active_graph().add(op, [x], size=size, settings=windows.dims() | settings).output
 
 
-def _image(what: str, x: Any, sizes: str) -> Tensor:
-    x = as_tensor(x)
+def _image(what: str, image: Any, sizes: str) -> Tensor:
+    x = as_tensor(image)
     check_float(what, x)
     if x.ndim != 2 + sizes.count(",") + 1:
         raise ValueError(f"{what}: input has shape {describe(x.shape)}; expected (N, C, {sizes})")

@@ -117,7 +117,7 @@ class Group(dict[str, Any]):
         return int(self.hyper[self._optimizer.hyper.index("updates")])
 
     def _common_dtype(self) -> np.dtype[Any]:
-        dtypes = {p.dtype for p in self["params"]}
+        dtypes: set[np.dtype[Any]] = {p.dtype for p in self["params"]}
         if len(dtypes) != 1:
             raise TypeError(
                 f"the parameters of a group must share a dtype, got {', '.join(sorted(map(str, dtypes)))}; convert the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -95,7 +95,7 @@ class Measures:
         return denominator is not None and denominator(batch[-1]) == 0
 
     def _parts(self, name: str, metric: Metric, output: Any, target: Any, samples: int) -> Parts:
-        parts = getattr(metric, "parts", None)
+        parts: Callable[..., Parts] | None = getattr(metric, "parts", None)
         if parts is not None and not isinstance(output, np.ndarray):
             held = f"a {type(output).__name__}{f' of {len(output)}' if hasattr(output, '__len__') else ''}"
             raise TypeError(
