@@ -12,6 +12,7 @@ import pytest
 
 from fastnn.lowering.signature import signature
 from fastnn_ext import activation, conv2d, elementwise, gemm, reduce
+from fastnn_ext.runtime import registered_ops
 
 from native import plan_of_op
 
@@ -156,10 +157,12 @@ def element_ops():
         yield "activation", "y x", dict(n=LONG, kind=k)
         yield "activation_backward", "dx dy saved", dict(n=LONG, kind=k)
     yield "fill", "y", dict(n=LONG)
+    yield "divide_by_size", "y x", dict(n=LONG, size=LONG)
     yield "sgd", "param grad hyper steps begins momentum_buffer", dict(n=LONG, count=1, maximize=0, nesterov=0)
     adam = "param grad hyper steps begins exp_avg exp_avg_sq"
     yield "adam", adam, dict(n=LONG, count=1, maximize=0, decoupled=0)
     yield "tick", "hyper steps", dict(count=LONG, updates=-1, condition=-1)
+    yield "philox", "out state", dict(n=LONG, stream=0, first=0)
     yield "uniform", "out state", dict(n=LONG, stream=0)
     yield "normal", "out state", dict(n=LONG, stream=0)
     for inner, period in ((1, 0), (LONG, 0), (1, LONG), (10, WIDE), (WIDE, 10)):
@@ -230,3 +233,9 @@ def test_a_chunk_is_short_whatever_the_sizes(family, dtype, isa):
         if not ns <= MOST_NS:
             long.append(f"{kernel}({operands}) {numbers}: {ns / 1e6:.2f} ms")
     assert not long, "\n".join(long)
+
+
+def test_every_op_is_tried():
+    tried = {kernel for family in FAMILIES for kernel, _, _ in family()}
+    short = {"advance", "finite", "callback"}  # one number, or what its function makes of it
+    assert tried | short == set(registered_ops())
