@@ -45,7 +45,7 @@ class Plan:
         max_batch: int,
         arena: Arena | None = None,
         after: Plan | None = None,
-        once: int = 0,
+        constant: int = 0,
         copies: tuple[tuple[Any, Any], ...] = (),
         batches: set[int] | None = None,
         marks: tuple[tuple[Any, str, Any], ...] = (),

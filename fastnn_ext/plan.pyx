@@ -8,7 +8,7 @@ ops      tuples (kernel, dtype, buffers, dims, scalars, object): `kernel` is the
          object that a callback op calls, or None.
 phases   tuples (first, count): ops[first:first + count] do not depend on each other.
 commit   the phase from which on the program no longer stops for signals.
-once     how many phases, the first ones, run only when the batch differs from the last run's: those
+constant how many phases, the first ones, run only when the batch differs from the last run's: those
          that depend on constants alone. What they write stays in the arena.
 refs     ("arena", 0, byte_offset), ("fixed", k, byte_offset), ("input", k, byte_offset),
          ("output", k, byte_offset).
@@ -295,7 +295,7 @@ cdef class Plan:
 
     def __init__(self, list ops, list phases, int commit, int64_t arena_bytes, list fixed,
                  list inputs, list outputs, int64_t max_batch, Arena arena=None, Plan after=None,
-                 int once=0, tuple copies=(), set batches=None, tuple marks=()):
+                 int constant=0, tuple copies=(), set batches=None, tuple marks=()):
         cdef Py_ssize_t i, k, room
         cdef fnn_op *op
         if self.program.ops != NULL:
@@ -318,7 +318,7 @@ cdef class Plan:
         self.program.n_ops = <int32_t> len(ops)
         self.program.n_phases = <int32_t> len(phases)
         self.program.commit = commit
-        self.program.once = once
+        self.program.constant = constant
         self.program.ops = <fnn_op *> runtime.allocate(max(1, len(ops)) * sizeof(fnn_op))
         self.program.phases = <fnn_phase *> runtime.allocate(max(1, len(phases)) * sizeof(fnn_phase))
         self.dims = <linear *> runtime.allocate(max(1, len(ops)) * FNN_MAX_DIM * sizeof(linear))
@@ -450,8 +450,8 @@ cdef class Plan:
         if self.after is not None and self.arena.latest is not self.after:
             raise RuntimeError("another run has written over what the forward pass left: call forward_train again, "
                                "and backward right after it")
-        if self.arena.latest is not self and self.program.once > 0:
-            self.batch = -1  # what was computed once is gone
+        if self.arena.latest is not self and self.program.constant > 0:
+            self.batch = -1  # what is constant is gone
         return 0
 
     cdef int take_input(self, int k, object value, int64_t *batch, bint insist) except -2:

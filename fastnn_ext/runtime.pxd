@@ -46,7 +46,7 @@ cdef extern from "runtime_team.h" nogil:
         int32_t n_ops
         int32_t n_phases
         int32_t commit
-        int32_t once
+        int32_t constant
         double shared_cost
         int64_t scratch
         int64_t shared

@@ -532,7 +532,7 @@ void fnn_prepare(fnn_program *program) {
         if (!ph->serial) {
             if (!program->end_shared) program->first_shared = p;
             program->end_shared = p + 1;
-            if (p >= program->once) program->shared_cost += ph->cost;
+            if (p >= program->constant) program->shared_cost += ph->cost;
         }
     }
 }
@@ -591,8 +591,8 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile
     }
     for (int32_t p = end; p < program->n_phases && enter(&caller, p); p++) run_phase_alone(&caller, p);
     if (stopped(&caller)) return FNN_FAILED;
-    program->begin = program->once;
-    if (sharable && first == program->once) remember(team, threads > 1, probing, begun, program->shared_cost);
+    program->begin = program->constant;
+    if (sharable && first == program->constant) remember(team, threads > 1, probing, begun, program->shared_cost);
     return caller.late ? FNN_LATE : FNN_OK;
 }
 

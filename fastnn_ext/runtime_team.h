@@ -85,9 +85,9 @@ typedef struct {
     fnn_phase *phases;
     int32_t n_ops, n_phases;
     int32_t commit; /* from this phase on the program no longer stops for signals */
-    int32_t once;   /* the phases before this one run once after fnn_prepare: what they write stays */
+    int32_t constant; /* the phases before this one run in the first run after fnn_prepare: what they write stays */
     /* set by fnn_prepare */
-    int32_t begin;                    /* the next run's first phase: 0, later `once` */
+    int32_t begin;                    /* the next run's first phase: 0, later `constant` */
     int32_t first_shared, end_shared; /* the phases between run on the team */
     double shared_cost;               /* nanoseconds that a team could share */
     int64_t scratch;                  /* bytes a thread */

@@ -65,21 +65,21 @@ def test_weights_are_packed_and_norms_folded_in_the_first_run_alone():
     x = images(4)
     frozen(x)
     program = frozen.plan(x)
-    once = [op.kernel for op in native_ops(program) if op.once]
-    assert once.count("conv2d_pack") == 3 and "batch_norm_invstd" in once
+    constant = [op.kernel for op in native_ops(program) if op.constant]
+    assert constant.count("conv2d_pack") == 3 and "batch_norm_invstd" in constant
     plan = program.plans[0]
 
     def seconds_of_packing():
         plan.start_profile()
         frozen(x)
         seconds = plan.stop_profile().sum(axis=1)
-        return sum(s for op, s in zip(native_ops(program), seconds, strict=True) if op.once)
+        return sum(s for op, s in zip(native_ops(program), seconds, strict=True) if op.constant)
 
     assert seconds_of_packing() == 0
     frozen(x[:2])
     assert seconds_of_packing() > 0, "another batch may want another packing"
-    assert "once" in program.explain()
-    assert not any(op.once for op in native_ops(small_network().eval().plan(x)))
+    assert "const" in program.explain()
+    assert not any(op.constant for op in native_ops(small_network().eval().plan(x)))
 
 
 def test_a_large_linear_copies_its_weights_once_if_frozen_and_in_every_run_if_not():
@@ -91,8 +91,8 @@ def test_a_large_linear_copies_its_weights_once_if_frozen_and_in_every_run_if_no
         expected = x.astype(np.float64) @ layer.weight.numpy().T.astype(np.float64) + layer.bias.numpy()
         np.testing.assert_allclose(layer(x), expected, atol=2e-5)
         np.testing.assert_array_equal(frozen(x), layer(x))
-    assert [op.once for op in native_ops(layer.plan(x)) if op.kernel == "gemm_pack"] == [False]
-    assert [op.once for op in native_ops(frozen.plan(x)) if op.kernel == "gemm_pack"] == [True]
+    assert [op.constant for op in native_ops(layer.plan(x)) if op.kernel == "gemm_pack"] == [False]
+    assert [op.constant for op in native_ops(frozen.plan(x)) if op.kernel == "gemm_pack"] == [True]
     before = layer(x)
     layer.weight.numpy()[...] *= 2
     assert not np.array_equal(layer(x), before)
@@ -182,7 +182,7 @@ def test_a_frozen_module_takes_part_in_a_training_and_stays_as_it_is():
     losses = [step(x, y) for _ in range(100)]
     assert losses[-1] < 0.5 * losses[0]
     assert np.array_equal(backbone(x), features)
-    assert any(op.once for op in native_ops(step.plan(x, y)))
+    assert any(op.constant for op in native_ops(step.plan(x, y)))
     model.eval()
     np.testing.assert_allclose(model(x), head(features), rtol=1e-5, atol=1e-6)
 
@@ -221,7 +221,7 @@ def product(m):
     refs = [place, ("arena", 0, 4 * n * n), ("arena", 0, 8 * n * n), None, None, None]
     return ("gemm", 0, refs, dims, [0.0], None)
 ops, phases = [product(400), product(0), product(400)], [(0, 1), (1, 1), (2, 1)]
-plan = Plan(ops, phases, 3, 12 * 400 * 400, [], [], [], 1, None, once=1)
+plan = Plan(ops, phases, 3, 12 * 400 * 400, [], [], [], 1, None, constant=1)
 for _ in range(3):
     plan.run()
 """

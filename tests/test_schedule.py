@@ -70,5 +70,5 @@ def test_what_also_reads_other_things_runs_each_time():
         op([d], [b, array]),
     ]
     phases = schedule(ops)
-    assert [o.once for o in ops] == [False, True, True, False, False]
+    assert [o.constant for o in ops] == [False, True, True, False, False]
     assert phases[:2] == [[ops[1]], [ops[2]]]

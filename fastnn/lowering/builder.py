@@ -53,7 +53,7 @@ class NativeOp:
     node: Node | None
     flops: int
     shapes: dict[str, Shape]  # of the operands that have one
-    once: bool = False  # depends on constants alone: computed once for a batch size, and kept
+    constant: bool = False  # depends on constants alone: computed for the first batch of a size, and stays
 
     @property
     def kernel(self) -> str:

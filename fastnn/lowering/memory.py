@@ -28,7 +28,7 @@ def _lifetimes(phases: Sequence[Sequence[NativeOp]]) -> None:
                 if buffer.first < 0:
                     buffer.first = p
                 buffer.last = max(buffer.last, p)
-            if op.once:  # kept from run to run
+            if op.constant:  # what it makes stays from run to run
                 for buffer in op.outputs():
                     buffer.first, buffer.last = 0, len(phases)
 

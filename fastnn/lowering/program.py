@@ -56,7 +56,7 @@ class Program:
         update : callable, optional
             Emits further ops of the last stage: the optimizer's.
         arena : Arena, optional
-            Memory that programs share which never run at once. What is computed once and kept needs
+            Memory that programs share which never run at once. What is constant needs
             its own.
         batches : set of int, optional
             The batches that may be run; more may be added. None for all.
@@ -81,7 +81,7 @@ class Program:
             update(builder)
         self.phases = schedule(builder.ops)
         self.arena_bytes = plan_memory(self.phases)
-        keeps = any(op.once for phase in self.phases for op in phase)
+        keeps = any(op.constant for phase in self.phases for op in phase)
         self.nbytes = OP_BYTES * (1 + len(builder.ops)) + (self.arena_bytes if keeps else 0)
         self.plans = self._make_plans(builder, outputs, Arena() if keeps or arena is None else arena, marks)
 
@@ -122,7 +122,7 @@ class Program:
                     self.batch,
                     arena,
                     plans[0] if plans else None,
-                    sum(phase[0].once for phase in phases),
+                    sum(phase[0].constant for phase in phases),
                     tuple(
                         (node.attrs["array"], node.attrs["source"])
                         for node in self.graph.nodes

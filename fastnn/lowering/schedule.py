@@ -15,16 +15,16 @@ from fastnn.lowering.builder import Buffer, NativeOp
 def schedule(ops: Sequence[NativeOp]) -> list[list[NativeOp]]:
     """Levels by data dependence (read after write, write after read or write).
 
-    Stages follow each other, each begun by what depends on constants alone (`once`). Within the last, ops that
+    Stages follow each other, each begun by what depends on constants alone (`constant`). Within the last, ops that
     commit (they write what outlives the run) come after everything that does not, so that a program can be
     stopped before them.
     """
     phases: list[list[NativeOp]] = []
     _mark_constant(ops)
     for stage in sorted({op.stage for op in ops}):
-        phases.extend(_levels([op for op in ops if op.stage == stage and op.once]))
+        phases.extend(_levels([op for op in ops if op.stage == stage and op.constant]))
         for commit in (False, True):
-            part = [op for op in ops if op.stage == stage and op.commit == commit and not op.once]
+            part = [op for op in ops if op.stage == stage and op.commit == commit and not op.constant]
             phases.extend(_prepared_late(_levels(part)))
     return phases
 
@@ -50,10 +50,10 @@ def _levels(ops: Sequence[NativeOp]) -> list[list[NativeOp]]:
 
 
 def _mark_constant(ops: Sequence[NativeOp]) -> None:
-    """Sets `once` on the ops that make the same of the same constants in each run."""
+    """Sets `constant` on the ops that make the same of the same constants in each run."""
     repeatable = [op for op in ops if op.inputs() and not op.commit and op.callback is None]
     for op in _from_givens(ops, lambda buffer: buffer.constant, set(repeatable)):
-        op.once = True
+        op.constant = True
 
 
 def _from_givens(
