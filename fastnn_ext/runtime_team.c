@@ -21,9 +21,14 @@
  * TEAM_NS together does not open a parallel region at all. */
 #define PHASE_NS 2500.0
 #define TEAM_NS 10000.0
-#define POLL_SECONDS 0.01
+/* Signals are looked for this often, between chunks and while the calling thread waits. */
 #define POLL_NS 500000.0
+#define POLL_SECONDS 0.01
+/* How often a thread that finds no chunk looks again before it sleeps: for some 0.1 ms (a pause takes 20 to 40 ns),
+ * as waking takes about that long and phases that only one thread works at are shorter. Where there are more
+ * threads than processors, the one that is waited for may need this one's: then it sleeps after a hundred looks. */
 #define SPINS 4000
+#define CROWDED_SPINS 100
 
 #define CACHE_LINE 64
 
@@ -363,7 +368,7 @@ static void advance(worker *w, int32_t phase, uint32_t turn) {
 
 static void wait_for_change(worker *w, int32_t phase, uint32_t turn) {
     fnn_team *team = w->team;
-    int spins = team->threads <= processors ? SPINS : SPINS / 40;
+    int spins = team->threads <= processors ? SPINS : CROWDED_SPINS;
     for (int i = 0; i < spins; i++) {
         if (atomic_load_explicit(&team->turn, memory_order_acquire) != turn) return;
         pause_briefly();
