@@ -99,22 +99,6 @@ def kinds(draw):
     return draw.choice("relu", *NATIVE["activation"].ACTIVATIONS)
 
 
-def gemm(draw):
-    m, n, k = draw.choice((draw.size(5), draw.size(3), draw.size(4)), (1, 700, 300), (300, 200, 300))
-    turn_a, turn_b = draw.choice(False, True), draw.choice(False, True)
-    batches = draw.choice((), (1, 1), (3, 1), (1, 3), (3, 3))
-    batch = (max(batches),) if batches else ()
-    out = draw.maybe(draw.real(*batch, m, n))
-    saved = draw.choice(None, draw.real(*batch, m, n))
-    return dict(
-        a=draw.real(*batches[:1], *((k, m) if turn_a else (m, k))),
-        b=draw.real(*batches[1:], *((n, k) if turn_b else (k, n))), bias=draw.maybe(draw.real(n)), transpose_a=turn_a,
-        transpose_b=turn_b, out=out, accumulate=out is not None and draw.choice(False, True),
-        alpha=draw.choice(0.0, 0.3), activation=draw.maybe(kinds(draw)), saved=saved,
-        activation_grad=None if saved is None else kinds(draw),
-    )  # fmt: skip
-
-
 def convolution(draw):
     """A convolution's geometry; `padding` is that of all four sides."""
     groups = draw.choice(1, 1, 1, 2, 5)
@@ -320,7 +304,6 @@ CALLS = {
     "gemm.packed_columns": lambda draw: dict(
         m=draw.size(4, 900), n=draw.size(4, 900), k=draw.size(5, 900), itemsize=draw.choice(4, 8)
     ),
-    "gemm.gemm": gemm,
     "loss.softmax": lambda draw: dict(x=draw.real(draw.size(5), draw.size(4)), log=draw.choice(False, True)),
     "loss.softmax_backward": softmax_backward,
     "loss.cross_entropy": cross_entropy,
