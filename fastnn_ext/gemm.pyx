@@ -7,9 +7,9 @@ products. `bias` (n,) is added to each row.
 f is the activation `act`; with `act_grad` its derivative instead: C = (A B + bias) * f'(saved), where `saved` lies as C
 does. Both are kinds of fastnn_ext.activation, or -1, and alpha and beta are their settings.
 
-`partial` (row_parts, n) is for A of a single row. Such a product takes as long as memory needs to send B, which it does
-fastest row by row: gemm leaves the sums over some rows of B each in `partial`, and gemm_sum makes C of them. Where A has
-more rows, gemm makes C itself, and gemm_sum does nothing.
+`partial` (row_parts, n) is for A of a single row. Such a product takes as long as memory needs to send B, which it
+does fastest row by row: gemm leaves the sums over some rows of B each in `partial`, and gemm_sum makes C of them. Where
+A has more rows, gemm makes C itself, and gemm_sum does nothing.
 
 `panels` (k, packed_columns) is for a large product, whose chunks read the same parts of B: gemm_pack copies B there, as
 the kernel reads it, once for all of them. For a product that is not large (the batch may be small) it does nothing, and
@@ -98,15 +98,15 @@ cdef enum:
     STREAMED = 8         # rows of B that the kernel reads side by side
 
 # Estimates of nanoseconds: for a float32 from memory, beside the one before it or in a line of its own; for an element
-# of C that is written, or of `partial` that is added; for one of B that gemm_pack copies; for a product beside its work.
+# of C that is written, of `partial` that is added, of B that gemm_pack copies; for a product beside its elements.
 cdef double FAR_NS = 0.15
 cdef double APART_NS = 0.35
 cdef double WRITE_NS = 0.5
 cdef double ADD_NS = 0.05
 cdef double PACK_NS = 0.2
 cdef double PRODUCT_NS = 20.0
-# What a piece of C pays for a value of A, read where it lies or copied; and for one of B, copied by columns that lie
-# side by side or apart, read from panels, or, in addition, read from beyond L2 each time that a piece of rows asks for it.
+# What a piece of C pays for a value of A, read where it lies or copied; and for one of B, copied from columns that lie
+# side by side or apart, or read from panels; and what is added where B comes from beyond L2, for each piece of rows.
 cdef double A_PRICE = 0.05
 cdef double PACKED_A_PRICE = 0.3
 cdef double B_PRICE = 0.08
@@ -132,8 +132,8 @@ cdef bint exchange_pays(const fnn_op *op, const gemm_kernels *kernels) noexcept 
 cdef bint packing_pays(const fnn_op *op, const gemm_kernels *kernels) noexcept nogil:
     """Whether A is better copied: read by several panels of B, and from lines that L1 cannot keep together.
 
-    Rows a multiple of SET_BYTES apart share a set of L1. Columns lie in lines of their own: too many of them are as bad,
-    and so are fewer that share some sets.
+    Rows a multiple of SET_BYTES apart share a set of L1. Columns lie in lines of their own: too many of them are as
+    bad, and so are fewer that share some sets.
     """
     if op.dim[M] < 2 * kernels.mr or op.dim[N] < 4 * kernels.nr:
         return False

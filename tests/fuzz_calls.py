@@ -265,19 +265,6 @@ def elementwise(draw):
     return draw.real(*draw.choice((5, 4), (draw.size(5), draw.size(4)), (), (7,), (2, 3, 4), (2, 3, 2, 3), (5000,)))
 
 
-def reduction(draw):
-    x = elementwise(draw)
-    axis = draw.choice(1 if x.ndim > 1 else 0, None, -1, 0) if x.ndim else None
-    pieces = draw.choice(2, 1, 1, 7)
-    shape = () if axis is None else tuple(np.delete(x.shape, axis))
-    at = 0 if axis is None else axis % x.ndim
-    out = draw.maybe(draw.real(*shape[:at], *[pieces] * (pieces > 1), *shape[at:]))
-    kind = draw.choice("sum", *NATIVE["reduce"].REDUCE)
-    return dict(
-        kind=kind, x=x, axis=axis, out=out, accumulate=out is not None and draw.choice(False, True), pieces=pieces
-    )
-
-
 def softmax_backward(draw):
     shape = draw.size(5), draw.size(4)
     return dict(dy=draw.real(*shape), y=draw.real(*shape), log=draw.choice(False, True))
@@ -339,7 +326,6 @@ CALLS = {
     "norm.layer_norm_grad_params": lambda draw: layer_norm(draw, params=True),
     "norm.local_response_norm": response_norm,
     "norm.local_response_norm_backward": lambda draw: response_norm(draw, True),
-    "reduce.reduce": reduction,
     "runtime.set_isa": lambda draw: dict(name=draw.choice("baseline", *runtime.available_isas())),
     "runtime.signature": lambda draw: dict(name=draw.choice("gemm", "copy")),
     "runtime.set_num_threads": lambda draw: dict(n=draw.choice(2, 1, 3)),
