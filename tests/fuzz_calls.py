@@ -99,22 +99,6 @@ def kinds(draw):
     return draw.choice("relu", *NATIVE["activation"].ACTIVATIONS)
 
 
-def gemm(draw):
-    m, n, k = draw.choice((draw.size(5), draw.size(3), draw.size(4)), (1, 700, 300), (300, 200, 300))
-    turn_a, turn_b = draw.choice(False, True), draw.choice(False, True)
-    batches = draw.choice((), (1, 1), (3, 1), (1, 3), (3, 3))
-    batch = (max(batches),) if batches else ()
-    out = draw.maybe(draw.real(*batch, m, n))
-    saved = draw.choice(None, draw.real(*batch, m, n))
-    return dict(
-        a=draw.real(*batches[:1], *((k, m) if turn_a else (m, k))),
-        b=draw.real(*batches[1:], *((n, k) if turn_b else (k, n))), bias=draw.maybe(draw.real(n)), transpose_a=turn_a,
-        transpose_b=turn_b, out=out, accumulate=out is not None and draw.choice(False, True),
-        alpha=draw.choice(0.0, 0.3), activation=draw.maybe(kinds(draw)), saved=saved,
-        activation_grad=None if saved is None else kinds(draw),
-    )  # fmt: skip
-
-
 def convolution(draw):
     """A convolution's geometry; `padding` is that of all four sides."""
     groups = draw.choice(1, 1, 1, 2, 5)
@@ -281,19 +265,6 @@ def elementwise(draw):
     return draw.real(*draw.choice((5, 4), (draw.size(5), draw.size(4)), (), (7,), (2, 3, 4), (2, 3, 2, 3), (5000,)))
 
 
-def reduction(draw):
-    x = elementwise(draw)
-    axis = draw.choice(1 if x.ndim > 1 else 0, None, -1, 0) if x.ndim else None
-    pieces = draw.choice(2, 1, 1, 7)
-    shape = () if axis is None else tuple(np.delete(x.shape, axis))
-    at = 0 if axis is None else axis % x.ndim
-    out = draw.maybe(draw.real(*shape[:at], *[pieces] * (pieces > 1), *shape[at:]))
-    kind = draw.choice("sum", *NATIVE["reduce"].REDUCE)
-    return dict(
-        kind=kind, x=x, axis=axis, out=out, accumulate=out is not None and draw.choice(False, True), pieces=pieces
-    )
-
-
 def softmax_backward(draw):
     shape = draw.size(5), draw.size(4)
     return dict(dy=draw.real(*shape), y=draw.real(*shape), log=draw.choice(False, True))
@@ -320,7 +291,6 @@ CALLS = {
     "gemm.packed_columns": lambda draw: dict(
         m=draw.size(4, 900), n=draw.size(4, 900), k=draw.size(5, 900), itemsize=draw.choice(4, 8)
     ),
-    "gemm.gemm": gemm,
     "loss.softmax": lambda draw: dict(x=draw.real(draw.size(5), draw.size(4)), log=draw.choice(False, True)),
     "loss.softmax_backward": softmax_backward,
     "loss.cross_entropy": cross_entropy,
@@ -356,7 +326,6 @@ CALLS = {
     "norm.layer_norm_grad_params": lambda draw: layer_norm(draw, params=True),
     "norm.local_response_norm": response_norm,
     "norm.local_response_norm_backward": lambda draw: response_norm(draw, True),
-    "reduce.reduce": reduction,
     "runtime.set_isa": lambda draw: dict(name=draw.choice("baseline", *runtime.available_isas())),
     "runtime.signature": lambda draw: dict(name=draw.choice("gemm", "copy")),
     "runtime.set_num_threads": lambda draw: dict(n=draw.choice(2, 1, 3)),

@@ -217,8 +217,8 @@ from fastnn_ext.plan import Plan
 runtime.set_num_threads(2)
 def product(m):
     n, place = 400, ("arena", 0, 0)
-    dims = [1, m, n, n, n, 1, 0, n, 1, 0, n, 0, 0, -1, -1]
-    refs = [place, ("arena", 0, 4 * n * n), ("arena", 0, 8 * n * n), None, None, None]
+    dims = [1, m, n, n, n, 1, 0, n, 1, 0, n, 0, -1, -1]
+    refs = [place, None, ("arena", 0, 4 * n * n), ("arena", 0, 8 * n * n), None, None, None]
     return ("gemm", 0, refs, dims, [0.0], None)
 ops, phases = [product(400), product(0), product(400)], [(0, 1), (1, 1), (2, 1)]
 plan = Plan(ops, phases, 3, 12 * 400 * 400, [], [], [], 1, None, constant=1)

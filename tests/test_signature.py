@@ -53,10 +53,12 @@ def test_what_is_absent_leaves_its_place_empty(emitter):
     sizes = dict.fromkeys("batch m n k a_row a_col a_batch b_row b_col b_batch c_row c_batch".split(), 1)
     emitter.emit("gemm", c=c, a=a, b=b, **sizes, act=-1, act_grad=-1, alpha=0.5, beta=0.0)
     (op,) = emitter.ops
-    assert op.names == ["c", "a", "b", "bias", "saved", "partial", "panels"]
-    assert [buffer is None for buffer in op.buffers] == [False, False, False, True, True, True, True]
-    assert op.dims == [1] * 12 + [0, -1, -1]  # accumulate is optional
+    assert op.names == ["c", "partial", "a", "b", "bias", "saved", "panels"]
+    assert [buffer is None for buffer in op.buffers] == [False, True, False, False, True, True, True]
+    assert op.dims == [1] * 12 + [-1, -1]
     assert op.scalars == [0.5, 0.0]
+    emitter.emit("copy", y=c, x=a, ndim=1, shape=[4], y_strides=[1], x_strides=[1])
+    assert emitter.ops[-1].dims == [1, 4, *[0] * 7, 1, *[0] * 7, 1, *[0] * 7, 0, 0]  # y_at and x_at are optional
 
 
 def test_explain_names_the_operands():

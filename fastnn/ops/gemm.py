@@ -84,15 +84,20 @@ class MatMul(Op):
             b_batch=count(b.shape[-2:]) if b.ndim == 3 else 0,
             c_row=n,
             c_batch=count((m, n)) if a.ndim == 3 else 0,
-            **(epilogue(act) | {"act_grad": -1} if grad is None else epilogue(grad, "act_grad") | {"act": -1}),
         )
         panels, partial, flops = self._panels(node, to), self._partial(node, to), 2 * count((stack, m, n, k))
+        end: Arguments = dict(
+            c=node.output,
+            partial=partial,
+            bias=bias,
+            saved=saved,
+            **(epilogue(act) | {"act_grad": -1} if grad is None else epilogue(grad, "act_grad") | {"act": -1}),
+        )
         if panels is not None:
             to.emit("gemm_pack", panels=panels, b=b, **sizes)
-        operands: Arguments = dict(c=node.output, bias=bias, saved=saved, partial=partial)
-        to.emit("gemm", a=a, b=b, panels=panels, **operands, **sizes, flops=flops)
+        to.emit("gemm", a=a, b=b, panels=panels, **sizes, **end, flops=flops)
         if partial is not None:
-            to.emit("gemm_sum", **operands, **sizes)
+            to.emit("gemm_sum", **sizes, **end)
 
     def _panels(self, node: Node, to: Emitter) -> Temporary | None:
         """Room for a copy of B that all chunks of a large product read."""

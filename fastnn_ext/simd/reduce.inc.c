@@ -59,7 +59,7 @@ INLINE real NAME(reduce_row)(int kind, const real *x, int64_t length) {
 
 /* `count` vectors side by side, of which the last holds `n` columns. */
 INLINE void NAME(reduce_strip)(int kind, int count, real *y, const real *x, int64_t length, int n, int64_t stride,
-                               vec divisor, int accumulate) {
+                               vec divisor) {
     vec level[LEVELS][STRIP], total[STRIP];
     int64_t blocks = length / BLOCK;
     UNROLL for (int c = 0; c < count; c++) total[c] = NAME(neutral)(kind);
@@ -82,33 +82,33 @@ INLINE void NAME(reduce_strip)(int kind, int count, real *y, const real *x, int6
             UNROLL for (int c = 0; c < count; c++) total[c] = NAME(combine)(kind, level[digit][c], total[c]);
     if (kind == REDUCE_MEAN) UNROLL for (int c = 0; c < count; c++) total[c] = total[c] / divisor;
     if (n < W) {
-        vstore_n(y, accumulate ? vload_n(y, n) + total[0] : total[0], n);
+        vstore_n(y, total[0], n);
         return;
     }
-    UNROLL for (int c = 0; c < count; c++) vstore(y + c * W, accumulate ? vload(y + c * W) + total[c] : total[c]);
+    UNROLL for (int c = 0; c < count; c++) vstore(y + c * W, total[c]);
 }
 
-#define REDUCE(name, kind)                                                                        \
-    static void NAME(name##_rows)(void *y_, const void *x_, int64_t rows, int64_t length, int64_t stride, \
-                                  double divisor, int accumulate) {                               \
-        real *y = y_;                                                                             \
-        const real *x = x_;                                                                       \
-        for (int64_t r = 0; r < rows; r++) {                                                      \
-            real value = NAME(reduce_row)(kind, x + r * stride, length);                          \
-            if (kind == REDUCE_MEAN) value /= (real)divisor;                                      \
-            y[r] = accumulate ? y[r] + value : value;                                             \
-        }                                                                                         \
-    }                                                                                             \
-    static void NAME(name##_columns)(void *y_, const void *x_, int64_t length, int64_t n, int64_t stride, \
-                                     double divisor, int accumulate) {                            \
-        real *y = y_;                                                                             \
-        const real *x = x_;                                                                       \
-        vec d = vset((real)divisor);                                                              \
-        int64_t j = 0;                                                                            \
-        for (; j + STRIP * W <= n; j += STRIP * W)                                                \
-            NAME(reduce_strip)(kind, STRIP, y + j, x + j, length, W, stride, d, accumulate);      \
-        for (; j + W <= n; j += W) NAME(reduce_strip)(kind, 1, y + j, x + j, length, W, stride, d, accumulate); \
-        if (j < n) NAME(reduce_strip)(kind, 1, y + j, x + j, length, (int)(n - j), stride, d, accumulate); \
+#define REDUCE(name, kind)                                                                                  \
+    static void NAME(name##_rows)(void *y_, const void *x_, int64_t rows, int64_t length, int64_t stride,   \
+                                  double divisor) {                                                         \
+        real *y = y_;                                                                                       \
+        const real *x = x_;                                                                                 \
+        for (int64_t r = 0; r < rows; r++) {                                                                \
+            real value = NAME(reduce_row)(kind, x + r * stride, length);                                    \
+            if (kind == REDUCE_MEAN) value /= (real)divisor;                                                \
+            y[r] = value;                                                                                   \
+        }                                                                                                   \
+    }                                                                                                       \
+    static void NAME(name##_columns)(void *y_, const void *x_, int64_t length, int64_t n, int64_t stride,   \
+                                     double divisor) {                                                      \
+        real *y = y_;                                                                                       \
+        const real *x = x_;                                                                                 \
+        vec d = vset((real)divisor);                                                                        \
+        int64_t j = 0;                                                                                      \
+        for (; j + STRIP * W <= n; j += STRIP * W)                                                          \
+            NAME(reduce_strip)(kind, STRIP, y + j, x + j, length, W, stride, d);                            \
+        for (; j + W <= n; j += W) NAME(reduce_strip)(kind, 1, y + j, x + j, length, W, stride, d);         \
+        if (j < n) NAME(reduce_strip)(kind, 1, y + j, x + j, length, (int)(n - j), stride, d);              \
     }
 
 REDUCE(sum, REDUCE_SUM)
