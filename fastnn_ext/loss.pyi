@@ -1,3 +1,2 @@
-from typing import Any
-
-def __getattr__(name: str) -> Any: ...
+PIECES: int
+REDUCTIONS: tuple[str, ...]

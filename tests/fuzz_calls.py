@@ -158,32 +158,6 @@ def conv2d_weight_grad(draw):
     )  # fmt: skip
 
 
-def loss(draw, **settings):
-    shape = draw.choice((5, 4), (draw.size(5), draw.size(4)), (7,), (), (2, 3, 4), (5000,))
-    return dict(
-        input=draw.real(*shape), target=draw.real(*shape), **settings, reduction=draw.choice("mean", "sum", "none"),
-        gradient=draw.choice(True, False),
-    )  # fmt: skip
-
-
-def bce(draw):
-    given = loss(draw)
-    shape = given["input"].shape
-    weight, pos_weight = draw.maybe(draw.real(*shape)), draw.maybe(draw.positive(*(shape[-1:] or (1,))))
-    return {**given, "target": draw.positive(*shape), "weight": weight, "pos_weight": pos_weight}
-
-
-def cross_entropy(draw):
-    rows, cols = draw.size(5), draw.size(4)
-    labels = draw.integers(0, cols, rows, np.int64)
-    labels[0] = draw.choice(labels[0], -100)
-    return dict(
-        logits=draw.real(rows, cols), labels=labels, weight=draw.maybe(draw.positive(cols)), ignore_index=-100,
-        reduction=draw.choice("mean", "sum", "none"), label_smoothing=draw.choice(0.0, 0.3),
-        gradient=draw.choice(True, False),
-    )  # fmt: skip
-
-
 def norm(draw, grouped=False):
     """Shape of x, number of statistics of a sample, shape of statistics."""
     rows = draw.size(5, 300)
@@ -265,9 +239,6 @@ def elementwise(draw):
     return draw.real(*draw.choice((5, 4), (draw.size(5), draw.size(4)), (), (7,), (2, 3, 4), (2, 3, 2, 3), (5000,)))
 
 
-def softmax_backward(draw):
-    shape = draw.size(5), draw.size(4)
-    return dict(dy=draw.real(*shape), y=draw.real(*shape), log=draw.choice(False, True))
 
 
 def triad(draw):
@@ -291,14 +262,6 @@ CALLS = {
     "gemm.packed_columns": lambda draw: dict(
         m=draw.size(4, 900), n=draw.size(4, 900), k=draw.size(5, 900), itemsize=draw.choice(4, 8)
     ),
-    "loss.softmax": lambda draw: dict(x=draw.real(draw.size(5), draw.size(4)), log=draw.choice(False, True)),
-    "loss.softmax_backward": softmax_backward,
-    "loss.cross_entropy": cross_entropy,
-    "loss.mse": loss,
-    "loss.l1": loss,
-    "loss.smooth_l1": lambda draw: loss(draw, beta=draw.choice(1.0, 0.0, 3.0)),
-    "loss.huber": lambda draw: loss(draw, delta=draw.choice(1.0, 0.3)),
-    "loss.bce_with_logits": bce,
     "machine.multiply_add": lambda draw: dict(start=1.0, a=0.5, b=0.5, rounds=draw.size(10)),
     "machine.triad": lambda draw: triad(draw),
     "norm.group_pieces": lambda draw: dict(rows=draw.size(100, 9000)),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import fastnn_ext.loss as native
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
 from fastnn.ops.layout import BROADCAST, RESHAPE, broadcast_to
 from fastnn.sizes import count, describe, is_one, same_shape
+from fastnn_ext.loss import PIECES, REDUCTIONS
 
-REDUCTIONS = ("none", "mean", "sum")
 OF_DIFFERENCE = ("mse", "l1", "smooth_l1", "huber")  # losses of input - target
 
 
@@ -104,7 +103,7 @@ class Elementwise(Op):
 
     def infer(self, node: Node) -> OutputTypes:
         x = node.inputs[0]
-        pieces = x.shape if node.attrs["reduction"] == "none" else (native.PIECES,)
+        pieces = x.shape if node.attrs["reduction"] == "none" else (PIECES,)
         return [(pieces, x.dtype), (x.shape, x.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
