@@ -158,83 +158,6 @@ def conv2d_weight_grad(draw):
     )  # fmt: skip
 
 
-def norm(draw, grouped=False):
-    """Shape of x, number of statistics of a sample, shape of statistics."""
-    rows = draw.size(5, 300)
-    if not grouped:
-        channels = draw.size(4)
-        return (rows, channels), channels, (channels,)
-    n, groups = draw.size(2, 4), draw.size(2, 5)
-    return (n, rows, groups * draw.size(2, 20)), groups, (n, groups)
-
-
-def norm_apply(draw, grouped=False, evaluation=False):
-    x, _, s = norm(draw, grouped)
-    mean, spread = ("running_mean", "running_var") if evaluation else ("mean", "invstd")
-    return dict(
-        x=draw.real(*x), **{mean: draw.real(*s), spread: draw.positive(*s)}, weight=draw.maybe(draw.real(x[-1])),
-        bias=draw.maybe(draw.real(x[-1])), **dict(eps=draw.choice(1e-5, 0.0)) if evaluation else {},
-        residual=draw.maybe(draw.real(*x)), activation=draw.maybe(kinds(draw)), alpha=draw.choice(None, 0.3),
-        out=draw.maybe(draw.real(*x)),
-    )  # fmt: skip
-
-
-def norm_grad(draw, grouped=False, apply=False):
-    x, groups, s = norm(draw, grouped)
-    y = draw.maybe(draw.real(*x))
-    given = dict(
-        dy=draw.real(*x), x=draw.real(*x), mean=draw.real(*s), invstd=draw.positive(*s), y=y,
-        activation=None if y is None else kinds(draw), alpha=draw.choice(None, 0.3),
-    )  # fmt: skip
-    if not apply:
-        return given
-    sums = draw.maybe(draw.real(*s[:-1], 2, groups))
-    more = dict(residual=draw.choice(True, False), out=draw.maybe(draw.real(*x)))
-    return {**given, "weight": draw.maybe(draw.real(x[-1])), "sums": sums, **more}
-
-
-def partial(draw, grouped=False):
-    x, groups, _ = norm(draw, grouped)
-    module = NATIVE["norm"]
-    x = draw.real(*x)
-    return (module.group_norm_stats if grouped else module.batch_norm_stats)(x), x, groups
-
-
-def group_grad(draw, finish=False):
-    x, groups, _ = norm(draw, True)
-    given = dict(partial=NATIVE["norm"].group_norm_stats(draw.real(*x)), rows=x[1])
-    return {**given, "groups": groups, "weight": draw.maybe(draw.real(x[2]))} if finish else given
-
-
-def batch_norm_running(draw):
-    c = draw.size(4)
-    return dict(
-        running_mean=draw.real(c), running_var=draw.positive(c), mean=draw.real(c), var=draw.positive(c),
-        rows=draw.size(5), momentum=draw.choice(0.1, 0.0, 1.0, None), batches=np.array(draw.choice(0, 7, 2**62)),
-    )  # fmt: skip
-
-
-def layer_norm(draw, backward=False, params=False):
-    x = (draw.size(5, 300), draw.size(4))
-    if not backward and not params:
-        return dict(
-            x=draw.real(*x), weight=draw.maybe(draw.real(x[1])), bias=draw.maybe(draw.real(x[1])),
-            eps=draw.choice(1e-5, 0.0), out=draw.maybe(draw.real(*x)),
-        )  # fmt: skip
-    given = dict(dy=draw.real(*x), x=draw.real(*x), mean=draw.real(x[0]), invstd=draw.positive(x[0]))
-    return given if params else {**given, "weight": draw.maybe(draw.real(x[1])), "out": draw.maybe(draw.real(*x))}
-
-
-def response_norm(draw, backward=False):
-    x = (draw.size(5), draw.size(4))
-    settings = dict(size=draw.choice(3, 1, 2, 5, 50), alpha=draw.choice(1e-4, 1.0), beta=draw.choice(0.75, 1.0, 0.5))
-    if backward:
-        settings.update(dy=draw.real(*x), base=draw.positive(*x))
-    else:
-        settings.update(k=draw.choice(1.0, 2.0))
-    return dict(x=draw.real(*x), **settings, out=draw.maybe(draw.real(*x)))
-
-
 def elementwise(draw):
     return draw.real(*draw.choice((5, 4), (draw.size(5), draw.size(4)), (), (7,), (2, 3, 4), (2, 3, 2, 3), (5000,)))
 
@@ -266,29 +189,6 @@ CALLS = {
     "machine.triad": lambda draw: triad(draw),
     "norm.group_pieces": lambda draw: dict(rows=draw.size(100, 9000)),
     "norm.pieces_of": lambda draw: dict(rows=draw.size(100, 9000)),
-    "norm.batch_norm_stats": lambda draw: dict(x=draw.real(*norm(draw)[0])),
-    "norm.batch_norm_finish": lambda draw: dict(zip(("partial", "x"), partial(draw), strict=False), eps=1e-5),
-    "norm.batch_norm_running": batch_norm_running,
-    "norm.batch_norm_invstd": lambda draw: dict(var=draw.positive(draw.size(4)), eps=1e-5),
-    "norm.batch_norm_apply": norm_apply,
-    "norm.batch_norm_eval": lambda draw: norm_apply(draw, evaluation=True),
-    "norm.batch_norm_grad_stats": norm_grad,
-    "norm.batch_norm_grad_finish": lambda draw: dict(partial=partial(draw)[0], rows=draw.size(5)),
-    "norm.batch_norm_grad_apply": lambda draw: norm_grad(draw, apply=True),
-    "norm.group_norm_stats": lambda draw: dict(x=draw.real(*norm(draw, True)[0])),
-    "norm.group_norm_finish": lambda draw: dict(
-        zip(("partial", "x", "groups"), partial(draw, True), strict=True), eps=1e-5
-    ),
-    "norm.group_norm_apply": lambda draw: norm_apply(draw, True),
-    "norm.group_norm_grad_stats": lambda draw: norm_grad(draw, True),
-    "norm.group_norm_grad_params": group_grad,
-    "norm.group_norm_grad_finish": lambda draw: group_grad(draw, finish=True),
-    "norm.group_norm_grad_apply": lambda draw: norm_grad(draw, True, apply=True),
-    "norm.layer_norm": layer_norm,
-    "norm.layer_norm_backward": lambda draw: layer_norm(draw, backward=True),
-    "norm.layer_norm_grad_params": lambda draw: layer_norm(draw, params=True),
-    "norm.local_response_norm": response_norm,
-    "norm.local_response_norm_backward": lambda draw: response_norm(draw, True),
     "runtime.set_isa": lambda draw: dict(name=draw.choice("baseline", *runtime.available_isas())),
     "runtime.signature": lambda draw: dict(name=draw.choice("gemm", "copy")),
     "runtime.set_num_threads": lambda draw: dict(n=draw.choice(2, 1, 3)),
@@ -349,8 +249,8 @@ METHODS = {
     "atomic.commit": (commit, lambda draw: dict(**similar(draw, "destination", "source"), key="a")),
 }
 #: Arguments that a call writes to, by name; some names are outputs in some functions alone.
-OUTPUTS = {"out", "bias_out", "batches", "destination"}
-OUTPUTS_OF = {"machine.triad": {"y"}, "norm.batch_norm_running": {"running_mean", "running_var"}}
+OUTPUTS = {"out", "bias_out", "destination"}
+OUTPUTS_OF = {"machine.triad": {"y"}}
 
 
 def function_of(name):

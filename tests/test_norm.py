@@ -1,4 +1,4 @@
-"""Batch, group, layer and local response norm: twins, gradients, PyTorch, bits, refusals."""
+"""Batch, group, layer and local response norm: twins, gradients, PyTorch, bits, in place."""
 
 import itertools
 import math
@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from fastnn_ext import norm
 from fastnn_ext.activation import ACTIVATIONS, SAVES
+from fastnn_ext.norm import group_pieces, pieces_of
 
-from native import on_threads, run_in_places
+from native import norm, on_threads, run_op
+from native.activation import epilogue
 from reference import activation as act_twin
 from reference import norm as twin
 
@@ -24,7 +25,7 @@ SHAPES = [
 ]
 FROM_OUTPUT = [kind for kind in ACTIVATIONS if SAVES[kind] == "output"]
 EPS = 1e-5
-PIECES = norm.pieces_of(1)
+PIECES = pieces_of(1)
 
 
 def random(rng, *shape, dtype=np.float32):
@@ -164,7 +165,7 @@ GROUP_SHAPES = [
 
 def test_a_groups_pieces_are_few_and_not_small():
     for rows in (1, 64, 65, 1000, 1024, 1025, 50_176):
-        pieces = norm.group_pieces(rows)
+        pieces = group_pieces(rows)
         assert 1 <= pieces <= 16
         assert pieces == 1 or rows / pieces >= 32
 
@@ -781,55 +782,61 @@ def test_no_kernel_leaves_its_buffers(isa, guarded, dtype):
         sums, rowwise = random(rng, 2, channels, dtype=dtype), random(rng, 2, rows, dtype=dtype)
         grow = random(rng, PIECES, 2, channels, dtype=dtype)
 
-        def check(kernel, outputs, inputs, dims, scalars=(0.01, EPS, 1.0), dtype=dtype):
+        def check(kernel, dims, **arrays):
             """The same on guarded buffers as on others, where what is not written stays."""
-            given = [a if a is None else a.copy() for a in (*outputs, *inputs)]
-            run_in_places(kernel, given, dims, scalars, dtype)
-            held = [a if a is None else guarded(a) for a in (*outputs, *inputs)]
-            run_in_places(kernel, held, dims, scalars, dtype)
-            for a, b in zip(given, held, strict=True):
+            given = {name: a if a is None else a.copy() for name, a in arrays.items()}
+            run_op(kernel, dtype, **given, **dims)
+            held = {name: a if a is None else guarded(a) for name, a in arrays.items()}
+            run_op(kernel, dtype, **held, **dims)
+            for a, b in zip(given.values(), held.values(), strict=True):
                 if a is not None:
                     np.testing.assert_array_equal(a, b)
 
-        size = [rows, channels]
-        check("batch_norm_stats", [grow], [x], size)
-        check("batch_norm_finish", [mean, invstd, bias], [np.abs(grow), x], size)
-        check("batch_norm_running", [mean, invstd, None], [weight, bias], size)
-        check("batch_norm_invstd", [invstd], [np.abs(mean)], [channels])
-        grouped = [1, rows, channels, channels]
-        few = grow[: norm.group_pieces(rows)]
-        check("group_norm_stats", [few], [x], grouped)
-        check("group_norm_finish", [mean, invstd], [np.abs(few), x], grouped)
-        check("group_norm_grad_params", [weight, bias, None], [few], grouped)
-        check("group_norm_grad_finish", [sums], [few, weight], grouped)
-        check("batch_norm_grad_finish", [weight, bias, sums], [grow], size)
-        for kind in (-1, ACTIVATIONS.index("relu"), ACTIVATIONS.index("tanh")):
-            check(
-                "batch_norm_apply", [dy], [x, mean, invstd, weight, bias, residual], [*size, kind]
-            )
-            var = np.abs(invstd)
-            check("batch_norm_eval", [dy], [x, mean, var, weight, bias, residual], [*size, kind])
-            check("batch_norm_grad_stats", [grow], [dy, x, mean, invstd, y], [*size, kind])
-            constants = [dy, x, mean, invstd, weight]
-            out = [residual, x]
-            check("batch_norm_grad_apply", out, [*constants, sums, y], [*size, kind])
-            check("batch_norm_grad_apply", [None, x], [*constants, sums, y], [*size, kind])
-            check(
-                "batch_norm_grad_apply", out, [dy, None, None, invstd, None, None, y], [*size, kind]
-            )
-            check("group_norm_apply", [dy], [x, mean, invstd, weight, bias, None], [*grouped, kind])
-            check("group_norm_grad_stats", [few], [dy, x, mean, invstd, y], [*grouped, kind])
-            check("group_norm_grad_apply", out, [*constants, sums, y], [*grouped, kind])
-        check("layer_norm", [y, *rowwise], [x, weight, bias], size)
-        check("layer_norm", [y, None, None], [x, None, None], size)
-        check("layer_norm_backward", [y], [dy, x, *rowwise, weight], size)
-        check("layer_norm_grad_params", [grow], [dy, x, *rowwise], size)
+        size = {"rows": rows, "channels": channels}
+        moments = {"mean": mean, "invstd": invstd}
+        affine = {"weight": weight, "bias": bias}
+        params = {"dweight": weight, "dbias": bias}
+        check("batch_norm_stats", size, partial=grow, x=x)
+        check("batch_norm_finish", {**size, "eps": EPS}, **moments, var=bias, partial=np.abs(grow), x=x)
+        moved = {"running_mean": mean, "running_var": invstd}
+        check("batch_norm_running", {**size, "momentum": 0.01}, **moved, mean=weight, var=bias)
+        check("batch_norm_invstd", {"channels": channels, "eps": EPS}, invstd=invstd, var=np.abs(mean))
+        samples = {"n": 1, **size}
+        grouped = {**samples, "groups": channels}
+        few = grow[: group_pieces(rows)]
+        check("group_norm_stats", samples, partial=few, x=x)
+        check("group_norm_finish", {**grouped, "eps": EPS}, **moments, partial=np.abs(few), x=x)
+        check("group_norm_grad_params", samples, **params, partial=few)
+        check("group_norm_grad_finish", grouped, sums=sums, partial=few, weight=weight)
+        check("batch_norm_grad_finish", size, **params, sums=sums, partial=grow)
+        for kind in (None, "relu", "tanh"):
+            act = epilogue(kind, 0.01)
+            check("batch_norm_apply", size | act, y=dy, x=x, **moments, **affine, residual=residual)
+            running = {"running_mean": mean, "running_var": np.abs(invstd)}
+            evaluation = {**size, **act, "eps": EPS}
+            check("batch_norm_eval", evaluation, y=dy, x=x, **running, **affine, residual=residual)
+            check("batch_norm_grad_stats", size | act, partial=grow, dy=dy, x=x, **moments, y=y)
+            given = {"dy": dy, "x": x, **moments, "weight": weight, "sums": sums, "y": y}
+            check("batch_norm_grad_apply", size | act, dx=residual, dresidual=x, **given)
+            check("batch_norm_grad_apply", size | act, dresidual=x, **given)
+            # Without sums, x and mean are not read: they have no more than an element.
+            constants = {"dy": dy, "x": x[:1, :1], "mean": mean[:1], "invstd": invstd, "y": y}
+            check("batch_norm_grad_apply", size | act, dx=residual, dresidual=np.ones_like(x), **constants)
+            check("group_norm_apply", grouped | act, y=dy, x=x, **moments, **affine)
+            check("group_norm_grad_stats", grouped | act, partial=few, dy=dy, x=x, **moments, y=y)
+            check("group_norm_grad_apply", grouped | act, dx=residual, dresidual=x, **given)
+        size = {"rows": rows, "cols": channels}
+        of_rows = dict(zip(("mean", "invstd"), rowwise, strict=True))
+        check("layer_norm", {**size, "eps": EPS}, y=y, **of_rows, x=x, **affine)
+        check("layer_norm", {**size, "eps": EPS}, y=y, x=x)
+        check("layer_norm_backward", size, dx=y, dy=dy, x=x, **of_rows, weight=weight)
+        check("layer_norm_grad_params", size, partial=grow, dy=dy, x=x, **of_rows)
         for window in (1, 5, 40):
-            check("local_response_norm", [y, residual], [x], [*size, window], (1.0, 0.75, 1.0))
-            check("local_response_norm", [y, None], [x], [*size, window], (1.0, 0.6, 1.0))
-            check(
-                "local_response_norm_backward", [y], [dy, x, np.abs(residual) + 1], [*size, window]
-            )
+            setting = {"rows": rows, "channels": channels, "size": window, "alpha": 1.0}
+            check("local_response_norm", {**setting, "beta": 0.75, "k": 1.0}, y=y, base=residual, x=x)
+            check("local_response_norm", {**setting, "beta": 0.6, "k": 1.0}, y=y, x=x)
+            base = np.abs(residual) + 1
+            check("local_response_norm_backward", {**setting, "beta": 0.75}, dx=y, dy=dy, x=x, base=base)
 
 
 def test_maps_work_in_place(isa):
@@ -859,10 +866,10 @@ def test_maps_work_in_place(isa):
                 assert norm.batch_norm_grad_apply(target, *args, out=target, **how) is target
                 np.testing.assert_array_equal(target, dx)
                 # dresidual in dy's place, and dx without it.
-                kind = ACTIVATIONS.index(activation) if activation else -1
                 target, other = dy.copy(), np.empty_like(dy)
-                buffers = [target, x, mean, invstd, weight, given, y]
-                run_in_places("batch_norm_grad_apply", [other, target, *buffers], [rows, channels, kind])
+                operands = {"x": x, "mean": mean, "invstd": invstd, "weight": weight, "sums": given, "y": y}
+                settings = {"rows": rows, "channels": channels, **epilogue(activation)}
+                run_op("batch_norm_grad_apply", dx=other, dresidual=target, dy=target, **operands, **settings)
                 np.testing.assert_array_equal(other, dx)
                 np.testing.assert_array_equal(target, dresidual)
         target = x.copy()
@@ -1030,90 +1037,11 @@ def test_statistics_are_at_least_as_exact_as_torchs(isa, ratio):
         assert np.abs(ours - want).max() <= np.abs(other - want).max() + slack
 
 
-# ---- refusals ----
-
-X = np.ones((4, 6), np.float32)
-X3 = np.ones((2, 4, 6), np.float32)
-EIGHT = X3.reshape(8, 6)
-C = np.ones(6, np.float32)
-THREE = np.ones((3, 6), np.float32)
-M = np.ones((2, 3), np.float32)
-R = np.ones(4, np.float32)
-P = np.zeros((PIECES, 2, 6), np.float32)
-REFUSED = [
-    ("x", TypeError, lambda: norm.batch_norm_stats([1.0])),
-    ("x", TypeError, lambda: norm.batch_norm_stats(X.astype(np.float16))),
-    ("x", ValueError, lambda: norm.batch_norm_stats(X.T)),
-    ("x", ValueError, lambda: norm.batch_norm_stats(X3)),
-    ("x", ValueError, lambda: norm.batch_norm_stats(X[:0])),
-    ("x", ValueError, lambda: norm.group_norm_stats(X)),
-    ("x", ValueError, lambda: norm.group_norm_stats(X3[:, :0])),
-    ("x", ValueError, lambda: norm.layer_norm(X[:, :0])),
-    ("partial", ValueError, lambda: norm.batch_norm_finish(P[1:], X)),
-    ("partial", TypeError, lambda: norm.batch_norm_finish(P.astype(np.float64), X)),
-    ("partial", ValueError, lambda: norm.group_norm_finish(P, X3, 2)),
-    ("partial", ValueError, lambda: norm.batch_norm_grad_finish(P[:3], 4)),
-    ("partial", ValueError, lambda: norm.group_norm_grad_params(P, 4)),
-    ("partial", ValueError, lambda: norm.group_norm_grad_finish(P[None, :3], 4, 2)),
-    ("rows", ValueError, lambda: norm.batch_norm_grad_finish(P, 0)),
-    ("eps", ValueError, lambda: norm.batch_norm_finish(P, X, -1e-5)),
-    ("eps", ValueError, lambda: norm.batch_norm_invstd(C, math.nan)),
-    ("eps", ValueError, lambda: norm.batch_norm_eval(X, C, C, eps=math.inf)),
-    ("eps", ValueError, lambda: norm.layer_norm(X, eps=-1.0)),
-    ("groups", ValueError, lambda: norm.group_norm_finish(norm.group_norm_stats(X3), X3, 4)),
-    ("groups", ValueError, lambda: norm.group_norm_finish(norm.group_norm_stats(X3), X3, 0)),
-    ("groups", ValueError, lambda: norm.group_norm_apply(X3, np.ones((2, 4), np.float32), M)),
-    ("mean", ValueError, lambda: norm.group_norm_apply(X3, C, C)),
-    ("mean", ValueError, lambda: norm.group_norm_apply(X3, M[:1], M)),
-    ("mean", ValueError, lambda: norm.batch_norm_apply(X, C[:5], C)),
-    ("invstd", TypeError, lambda: norm.batch_norm_apply(X, C, C.astype(np.float64))),
-    ("running_var", ValueError, lambda: norm.batch_norm_eval(X, C, C[:5])),
-    ("weight", ValueError, lambda: norm.batch_norm_apply(X, C, C, C[:1])),
-    ("bias", TypeError, lambda: norm.batch_norm_apply(X, C, C, C, 0.0)),
-    ("residual", ValueError, lambda: norm.batch_norm_apply(X, C, C, residual=X[:2])),
-    ("activation", ValueError, lambda: norm.batch_norm_apply(X, C, C, activation="softplus")),
-    ("out", ValueError, lambda: norm.batch_norm_apply(X, C, C, out=np.ones((6, 4), np.float32))),
-    ("out", ValueError, lambda: norm.batch_norm_apply(X[:3], C, C, out=X[1:])),
-    ("out", ValueError, lambda: norm.batch_norm_apply(X, C, C, residual=EIGHT[:4], out=EIGHT[1:5])),
-    ("out", ValueError, lambda: norm.batch_norm_apply(X, C, C, out=np.broadcast_to(X[0], X.shape))),
-    ("mean", ValueError, lambda: norm.batch_norm_apply(X, X[0], C, out=X)),
-    ("x", ValueError, lambda: norm.batch_norm_grad_stats(X, X[:3], C, C)),
-    ("x", TypeError, lambda: norm.batch_norm_grad_stats(X, X.astype(np.float64), C, C)),
-    ("y and activation", ValueError, lambda: norm.batch_norm_grad_stats(X, X, C, C, y=X)),
-    (
-        "y and activation",
-        ValueError,
-        lambda: norm.batch_norm_grad_apply(X, X, C, C, activation="relu"),
-    ),
-    ("y", ValueError, lambda: norm.batch_norm_grad_stats(X, X, C, C, y=X[:1], activation="relu")),
-    ("sums", ValueError, lambda: norm.batch_norm_grad_apply(X, X, C, C, C, C)),
-    ("sums", ValueError, lambda: norm.group_norm_grad_apply(X3, X3, M, M, C, M)),
-    ("x", ValueError, lambda: norm.batch_norm_grad_apply(X, X3[0], C, C, out=X3[0])),
-    ("running_mean", TypeError, lambda: norm.batch_norm_running(1.0, C, C, C, 4)),
-    ("rows", ValueError, lambda: norm.batch_norm_running(C, *THREE, 0)),
-    ("rows", ValueError, lambda: norm.batch_norm_running(C, *THREE, 2**62)),
-    ("rows", ValueError, lambda: norm.batch_norm_grad_finish(P, 2**63 - 1)),
-    ("rows", ValueError, lambda: norm.group_norm_grad_params(P[None], 2**63 - 1)),
-    ("rows", ValueError, lambda: norm.group_norm_grad_finish(P[None], 2**62, 2)),
-    ("rows", ValueError, lambda: norm.group_pieces(0)),
-    ("rows", ValueError, lambda: norm.group_pieces(2**63 - 1)),
-    ("rows", ValueError, lambda: norm.pieces_of(0)),
-    ("rows", ValueError, lambda: norm.pieces_of(2**63 - 1)),
-    ("running_var", ValueError, lambda: norm.batch_norm_running(C, C, C.copy(), C.copy(), 4)),
-    ("momentum", ValueError, lambda: norm.batch_norm_running(C, *THREE, 4, 1.5)),
-    ("momentum", ValueError, lambda: norm.batch_norm_running(C, *THREE, 4, math.nan)),
-    ("batches", ValueError, lambda: norm.batch_norm_running(C, *THREE, 4, None)),
-    ("batches", TypeError, lambda: norm.batch_norm_running(C, *THREE, 4, 0.1, np.array(0.0))),
-    ("mean", ValueError, lambda: norm.layer_norm_backward(X, X, C, R)),
-    ("invstd", ValueError, lambda: norm.layer_norm_grad_params(X, X, R, C)),
-    ("size", ValueError, lambda: norm.local_response_norm(X, 0)),
-    ("alpha and beta", ValueError, lambda: norm.local_response_norm(X, 5, beta=math.nan)),
-    ("k", ValueError, lambda: norm.local_response_norm(X, 5, k=math.inf)),
-    ("base", ValueError, lambda: norm.local_response_norm_backward(X, X, X[:2], 5)),
-]
+# ---- sizes ----
 
 
-@pytest.mark.parametrize(("name", "error", "call"), REFUSED)
-def test_what_does_not_fit_is_refused_by_name(name, error, call):
-    with pytest.raises(error, match=rf"^{name} must"):
-        call()
+@pytest.mark.parametrize("pieces", [pieces_of, group_pieces])
+@pytest.mark.parametrize("rows", [0, -1, 2**62, 2**63 - 1])
+def test_rows_that_no_memory_holds_have_no_pieces(pieces, rows):
+    with pytest.raises(ValueError, match=r"^rows must"):
+        pieces(rows)

@@ -61,7 +61,7 @@ struct norm_kernels {
     void (*apply)(void *y, const void *x, const void *residual, const void *columns, int64_t rows, int64_t channels,
                   int64_t stride, int relu);
     /* sums and dots (channels / per) over `count` elements, NULL where mean and invstd are constants;
-     * `weighted` if they have weight in them. mean may be NULL where sums is. Returns 1 if an invstd is far from 1: then
+     * `weighted` if they have weight in them. mean is not read where sums is NULL. Returns 1 if an invstd is far from 1: then
      * grad_apply must be told so. */
     int (*backward_columns)(void *columns, const void *mean, const void *invstd, const void *weight, const void *sums,
                              const void *dots, int64_t channels, int64_t per, double count, int weighted);

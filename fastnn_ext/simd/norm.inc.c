@@ -738,7 +738,7 @@ static int NAME(backward_columns)(void *columns, const void *mean_, const void *
     const real *invstd = invstd_, *weight = weight_, *sum = sums_, *dot = dots;
     real *a = columns, *mean = a + l.padded, *b = mean + l.padded, *c = b + l.padded, *scale = c + l.padded;
     int far = 0;
-    NAME(spread)(mean, mean_, 0, channels, per);
+    NAME(spread)(mean, sum ? mean_ : NULL, 0, channels, per);
     if (sum)
         for (int64_t i = 0; i < channels / per; i++) far |= NAME(is_far)((double)invstd[i]);
     for (int64_t i = 0; i < channels; i++) {
