@@ -87,19 +87,20 @@ def products():
 
 
 def product_ops():
+    linear = dict(act=-1, act_grad=-1)
     for (m, n, k), a_is_t, b_is_t in itertools.product(products(), (False, True), (False, True)):
         a, b = ((1, m) if a_is_t else (k, 1)), ((1, k) if b_is_t else (n, 1))
         sizes = dict(batch=1, m=m, n=n, k=k, a_row=a[0], a_col=a[1], a_batch=0, b_row=b[0], b_col=b[1], b_batch=0)
-        sizes |= dict(c_row=n, c_batch=0, act=-1, act_grad=-1)
-        yield "gemm", "c a b bias", sizes
+        sizes |= dict(c_row=n, c_batch=0)
+        yield "gemm", "c a b bias", sizes | linear
         if gemm.packed_columns(m, n, k, 4):
-            yield "gemm", "c a b bias panels", sizes
+            yield "gemm", "c a b bias panels", sizes | linear
             yield "gemm_pack", "panels b", sizes
         if m == 1 and not b_is_t and gemm.row_parts(n, k, 4) > 1:
-            yield "gemm", "c a b bias partial", sizes
-            yield "gemm_sum", "c partial bias", sizes
+            yield "gemm", "c a b bias partial", sizes | linear
+            yield "gemm_sum", "c partial bias", sizes | linear
     many = dict(batch=10000, m=64, n=64, k=64, a_row=64, a_col=1, a_batch=4096, b_row=64, b_col=1, b_batch=4096)
-    yield "gemm", "c a b", dict(many, c_row=64, c_batch=4096, act=-1, act_grad=-1)
+    yield "gemm", "c a b", dict(many, c_row=64, c_batch=4096, **linear)
 
 
 def norm_ops():
