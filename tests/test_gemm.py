@@ -201,6 +201,8 @@ def test_room_is_asked_for_by_sizes_alone():
     assert row_parts(10_000, 10_000, 4) > row_parts(10_000, 7, 4) == row_parts(255, 10_000, 4) == 1
     assert packed_columns(300, 129, 1000, 4) == 160
     assert packed_columns(287, 129, 1000, 4) == packed_columns(300, 127, 1000, 4) == 0
+    assert packed_columns(300, 4096, 1024, 4) == 4096  # 16 MiB, and a column more
+    assert packed_columns(300, 4097, 1024, 4) == packed_columns(300, 4096, 1024, 8) == 0
     assert packed_columns(2**40, 2**40, 2**40, 8) == packed_columns(2**40, 2**22, 2**40, 4) == 0
 
 
