@@ -92,7 +92,7 @@ cdef enum:
 cdef enum:
     FEW_ROWS = 3         # of A, which the kernel multiplies by B where it lies
     LONG_ROW = 4096      # bytes of B's rows that a chunk reads at least, as memory likes them long
-    SHORT_ROW = 1024     # bytes of a B's rows that are too short for parts of k
+    SHORT_ROW = 1024     # bytes of B's rows: where they are shorter, k is not cut into parts
     PART_BYTES = 262144  # of B in a part, at least
     MOST_PARTS = 8
     STREAMED = 8         # rows of B that the kernel reads side by side

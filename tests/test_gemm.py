@@ -130,6 +130,15 @@ def test_a_row_in_parts_has_the_epilogue_of_any_product(isa, dtype):
     np.testing.assert_array_equal(gemm(a, b, saved=saved, activation_grad="relu"), a @ b * (saved > 0))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_long_row_in_parts_is_cut_into_strips_and_rounds(isa, dtype):
+    rng = np.random.default_rng(8)
+    n, k = 4100, 40_000
+    a, row = integers(rng, (1, k), dtype), integers(rng, n, dtype)
+    for c in on_threads(lambda: gemm(a, np.broadcast_to(row, (k, n)))):
+        np.testing.assert_array_equal(c[0], a.sum() * row)
+
+
 def test_stacks_of_matrices_are_multiplied_one_by_one(isa):
     rng = np.random.default_rng(4)
     a, b = integers(rng, (5, 9, 11), np.float32), integers(rng, (5, 11, 7), np.float32)
@@ -192,6 +201,8 @@ def test_room_is_asked_for_by_sizes_alone():
     assert row_parts(10_000, 10_000, 4) > row_parts(10_000, 7, 4) == row_parts(255, 10_000, 4) == 1
     assert packed_columns(300, 129, 1000, 4) == 160
     assert packed_columns(287, 129, 1000, 4) == packed_columns(300, 127, 1000, 4) == 0
+    assert packed_columns(300, 4096, 1024, 4) == 4096  # 16 MiB, and a column more
+    assert packed_columns(300, 4097, 1024, 4) == packed_columns(300, 4096, 1024, 8) == 0
     assert packed_columns(2**40, 2**40, 2**40, 8) == packed_columns(2**40, 2**22, 2**40, 4) == 0
 
 
