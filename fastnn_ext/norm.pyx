@@ -1,44 +1,58 @@
 """Batch, group, layer and local response norm: y = (x - mean) / deviation * weight + bias, and gradients.
 
-Activations are channels-last: x, y, dy, dx and residual are (rows, channels), of group norm (n, rows, channels), of layer
-norm (rows, cols). Statistics and what multiplies them are (channels,), of group norm (n, groups), of layer norm (rows,);
-weight and bias are (channels,) or (cols,), and NULL stands for 1 and 0. Instance norm is group norm with
-groups == channels. invstd is 1 / sqrt(var + eps), xhat is (x - mean) invstd, and g is dy times the gradient of the
-activation.
+Shapes
+------
+x, y, dy, dx, residual, dresidual and base are (rows, channels); (n, rows, channels) in group norm, whose rows are those
+of a sample; (rows, cols) in layer norm. mean and invstd are (channels,); (n, groups) in group norm; (rows,) in layer
+norm. weight, bias and their gradients are (channels,) or (cols,). Instance norm is group norm with groups == channels.
 
-Statistics over rows are taken in pieces, each summed in a fixed order, which a later op combines in a fixed order.
-`partial`, (pieces, 2, channels), of group norm (n, pieces, 2, channels), holds of statistics a piece's mean, less the
-first row of x (of the sample), and its sum of squared deviations from the mean; of gradients, its sums of g and of
-g xhat. Batch and layer norm cut all rows into PIECES = pieces_of(rows) pieces, 64 but for millions of rows; pieces
-without rows are not touched. Group norm cuts each sample's rows into group_pieces(rows). batch_norm_grad_finish combines
-those of layer_norm_grad_params too.
+Statistics and gradients
+------------------------
+invstd is 1 / sqrt(var + eps), xhat is (x - mean) invstd, and g is dy times the gradient of the activation.
 
-`act` is an index in fastnn_ext.activation.ACTIVATIONS, or -1, and `y` in gradients is what the activation's is taken from
-(SAVES says: of those that save their input, the forward pass must leave it alone). `sums` are of g and of g xhat,
-(2, channels), or of those times the weight, (n, 2, groups). NULL in batch_norm_grad_apply: mean and invstd are constants,
-and x and mean are not read (evaluation mode). There dx or dresidual may be NULL, if not wanted.
+Sums over rows are taken in pieces, each in a fixed order, which a later op combines in a fixed order. `partial`,
+(pieces, 2, channels) or (n, pieces, 2, channels), has of statistics each piece's mean, less the first row of x (of the
+sample), and its sum of squared deviations from the mean; of gradients, its sums of g and of g xhat. Batch and layer
+norm have pieces_of(rows) pieces, 64 but for millions of rows; those without rows are not touched. Group norm cuts each
+sample's rows into group_pieces(rows). batch_norm_grad_finish combines what layer_norm_grad_params leaves, too.
 
-momentum < 0 stands for the cumulative average, which needs `batches`, an int64; it counts up in any case where it is
-given. The running variance is the unbiased one, save for rows == 1, where there is none. It comes from `var`, as
-1 / invstd^2 - eps has no digit left where the variance is far below eps.
+`sums`, (2, channels), has the sums of g and of g xhat over all rows; in group norm, (n, 2, groups), those of g and g
+xhat times the weight. Without them, batch_norm_grad_apply takes mean and invstd as constants, and reads neither x nor
+mean: so it is in evaluation mode.
 
-local_response_norm computes y = x / base^beta with base = k + alpha / size * (sum of x^2 over `size` neighbouring
-channels); the window of channel c reaches from c - size // 2 to c + (size - 1) // 2, as in PyTorch, and channels outside
-count as 0. The forward ops need not give mean, invstd, var or base that is NULL.
+Activations
+-----------
+`act` is an index in fastnn_ext.activation.ACTIVATIONS, or -1. In gradients, `y` is what the activation's is taken from:
+SAVES says what. Of those that save their input, the forward pass must leave it alone.
 
-y may be x or residual, dx and dresidual may be dy.
+What may be left out
+--------------------
+Without weight or bias, they are 1 and 0. Outputs marked with ? in the signatures are computed where they are given; the
+op that makes dx and dresidual may make one of them alone. y may lie in the memory of x or residual, dx and dresidual in
+that of dy.
+
+Running statistics
+------------------
+momentum < 0 stands for the cumulative average, which needs `batches`, an int64; where that is given, it counts up in
+any case. The running variance is the unbiased one, save for rows == 1, where there is none. It comes from `var`, as 1 /
+invstd^2 - eps has no digit left where the variance is far below eps.
+
+Local response norm
+-------------------
+y = x / base^beta with base = k + alpha / size * (sum of x^2 over `size` neighbouring channels). The window of channel c
+reaches from c - size // 2 to c + (size - 1) // 2, as in PyTorch, and channels outside count as 0.
 
 References
 ----------
 Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979. Ioffe, Szegedy,
 "Batch normalization: accelerating deep network training by reducing internal covariate shift", ICML 2015, algorithm 1.
-Wu, He, "Group normalization", ECCV 2018. Ulyanov, Vedaldi, Lempitsky, "Instance normalization", 2016. Ba, Kiros, Hinton,
-"Layer normalization", 2016. Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
-networks", NIPS 2012, section 3.3 (where alpha is not divided by the size).
+Wu, He, "Group normalization", ECCV 2018. Ulyanov, Vedaldi, Lempitsky, "Instance normalization", 2016. Ba, Kiros,
+Hinton, "Layer normalization", 2016. Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional
+neural networks", NIPS 2012, section 3.3 (where alpha is not divided by the size).
 """
 from libc.math cimport sqrt
 from libc.stdint cimport INT64_MAX, int64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastnn_ext cimport runtime
 from fastnn_ext.activation cimport act_backward, act_forward, backward_kernel, forward_kernel
@@ -51,61 +65,70 @@ cdef extern from "simd/activation.h" nogil:
 
 cdef extern from "simd/norm.h" nogil:
     enum: NORM_SCRATCH, NORM_FEW
+    struct norm_job:
+        int64_t rows, channels, stride, per, piece, pieces
+        void *partial
+        const void *first_row
+        const void *x
+        const void *dy
+        const void *residual
+        void *y
+        void *dx
+        void *dresidual
+        void *mean
+        void *invstd
+        void *var
+        const void *weight
+        const void *bias
+        void *dweight
+        void *dbias
+        void *sums
+        void *dots
+        int64_t weighted
+        double count, eps
+        double *part
+        int64_t relu
+        act_backward act
+        const double *settings
+        int64_t far
+        void *scratch
+    struct norm_response_job:
+        int64_t rows, channels, first, n, size
+        double alpha, beta, k
+        const void *x
+        const void *dy
+        void *y
+        void *base
+        void *dx
+        void *scratch
     struct norm_kernels:
         int64_t (*columns)(int64_t channels) noexcept nogil
-        void (*stats)(void *mean, void *m2, const void *x, const void *shift, int64_t rows, int64_t channels,
-                      int64_t stride, void *scratch) noexcept nogil
-        void (*grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *y, const void *mean,
-                           const void *invstd, int64_t rows, int64_t channels, int64_t stride, int64_t per, int relu,
-                           act_backward act, const double *settings, void *scratch) noexcept nogil
-        void (*row_grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *mean,
-                               const void *invstd, int64_t rows, int64_t channels, int64_t stride,
-                               void *scratch) noexcept nogil
-        void (*finish)(void *mean, void *invstd, void *var, const void *pieces, const void *shift, int64_t rows,
-                       int64_t piece, int64_t channels, int64_t first, int64_t n, double eps,
-                       void *scratch) noexcept nogil
-        void (*group_finish)(void *mean, void *invstd, double *part, const void *pieces, const void *shift,
-                             int64_t rows, int64_t piece, int64_t channels, int64_t first, int64_t n, int64_t per,
-                             double eps, void *scratch) noexcept nogil
-        void (*far_group)(void *mean, void *invstd, const void *x, int64_t rows, int64_t stride, int64_t per,
-                          double eps) noexcept nogil
-        void (*grad_finish)(void *dweight, void *dbias, void *sums, const void *pieces, int64_t count,
-                            int64_t channels, int64_t first, int64_t n, void *scratch) noexcept nogil
-        void (*group_grad_finish)(void *sums, void *dots, double *part, const void *pieces, const void *weight,
-                                  int64_t count, int64_t channels, int64_t first, int64_t n, int64_t per,
-                                  void *scratch) noexcept nogil
+        void (*stats)(const norm_job *job) noexcept nogil
+        void (*grad_stats)(const norm_job *job) noexcept nogil
+        void (*row_grad_stats)(const norm_job *job) noexcept nogil
+        void (*finish)(const norm_job *job) noexcept nogil
+        void (*group_finish)(const norm_job *job) noexcept nogil
+        void (*far_group)(const norm_job *job) noexcept nogil
+        void (*grad_finish)(const norm_job *job) noexcept nogil
+        void (*group_grad_finish)(const norm_job *job) noexcept nogil
         void (*running)(void *running_mean, void *running_var, const void *mean, const void *var, int64_t rows,
                         int64_t channels, double gain) noexcept nogil
         void (*inverse)(void *invstd, const void *var, int64_t channels, double eps) noexcept nogil
-        void (*forward_columns)(void *columns, const void *mean, const void *spread, const void *weight,
-                                const void *bias, int64_t channels, int64_t per, double eps) noexcept nogil
-        void (*apply)(void *y, const void *x, const void *residual, const void *columns, int64_t rows,
-                      int64_t channels, int64_t stride, int relu) noexcept nogil
-        int (*backward_columns)(void *columns, const void *mean, const void *invstd, const void *weight,
-                                 const void *sums, const void *dots, int64_t channels, int64_t per, double count,
-                                 int weighted) noexcept nogil
-        void (*grad_apply)(void *dx, void *dresidual, const void *dy, const void *x, const void *y,
-                           const void *columns, int64_t rows, int64_t channels, int64_t stride, int far,
-                           int relu) noexcept nogil
-        void (*layer)(void *y, void *mean, void *invstd, const void *x, const void *weight, const void *bias,
-                      int64_t rows, int64_t cols, double eps) noexcept nogil
-        void (*layer_grad)(void *dx, const void *dy, const void *x, const void *mean, const void *invstd,
-                           const void *weight, int64_t rows, int64_t cols) noexcept nogil
-        void (*layer_moments)(double *sum, double *square, const void *x, int64_t n, double shift) noexcept nogil
-        void (*layer_part)(void *y, const void *x, double mean, double invstd, const void *weight, const void *bias,
-                           int64_t n) noexcept nogil
+        void (*forward_columns)(const norm_job *job) noexcept nogil
+        void (*apply)(const norm_job *job) noexcept nogil
+        void (*backward_columns)(norm_job *job) noexcept nogil
+        void (*grad_apply)(const norm_job *job) noexcept nogil
+        void (*layer)(const norm_job *job) noexcept nogil
+        void (*layer_grad)(const norm_job *job) noexcept nogil
+        void (*layer_moments)(const norm_job *job, double shift, double *sum, double *square) noexcept nogil
+        void (*layer_part)(const norm_job *job, double mean, double invstd) noexcept nogil
         int (*keeps_digits)(double var, double eps) noexcept nogil
-        void (*layer_grad_sums)(double *sum, double *dot, const void *dy, const void *x, double mean,
-                                const void *weight, int64_t n) noexcept nogil
-        void (*layer_grad_part)(void *dx, const void *dy, const void *x, double mean, double invstd,
-                                const void *weight, int64_t n, double sum, double dot, int64_t cols) noexcept nogil
+        void (*layer_grad_sums)(const norm_job *job, double *sum, double *dot) noexcept nogil
+        void (*layer_grad_part)(const norm_job *job, double sum, double dot) noexcept nogil
         int (*is_near)(const void *invstd, int64_t n) noexcept nogil
         int64_t (*response_scratch)(int64_t n, int64_t size) noexcept nogil
-        void (*response)(void *y, void *base, const void *x, int64_t rows, int64_t channels, int64_t first, int64_t n,
-                         int64_t size, double alpha, double beta, double k, void *scratch) noexcept nogil
-        void (*response_grad)(void *dx, const void *dy, const void *x, const void *base, int64_t rows,
-                              int64_t channels, int64_t first, int64_t n, int64_t size, double alpha, double beta,
-                              void *scratch) noexcept nogil
+        void (*response)(const norm_response_job *job) noexcept nogil
+        void (*response_grad)(const norm_response_job *job) noexcept nogil
     const norm_kernels *norm_table(int isa, int dtype)
 
 
@@ -113,27 +136,26 @@ cdef extern from "simd/norm.h" nogil:
 # LONGEST_PIECE: then there are more of them.
 cdef enum: MOST_PIECES = 64, MOST_GROUP_PIECES = 16, LEAST_GROUP_PIECE = 64, LONGEST_PIECE = 1 << 13
 
-# Places in fnn_op.buf, by op: of statistics over rows, and what combines their pieces, of batch and of group norm; ...
+# Places in fnn_op.buf, by op.
 cdef enum: STATS_PARTIAL, STATS_X
 cdef enum: FINISH_MEAN, FINISH_INVSTD, FINISH_VAR, FINISH_PARTIAL, FINISH_X
 cdef enum: GROUP_FINISH_MEAN, GROUP_FINISH_INVSTD, GROUP_FINISH_PARTIAL, GROUP_FINISH_X
-# ... of batch_norm_running and batch_norm_invstd; ...
 cdef enum: RUNNING_MEAN, RUNNING_VAR, BATCHES, BATCH_MEAN, BATCH_VAR
 cdef enum: INVSTD, VAR
-# ... of y, where SPREAD is invstd, or the variance in batch_norm_eval; ...
+# SPREAD: invstd, or in batch_norm_eval the variance.
 cdef enum: APPLY_Y, APPLY_X, APPLY_MEAN, APPLY_SPREAD, APPLY_WEIGHT, APPLY_BIAS, APPLY_RESIDUAL
-# ... of gradients' sums over rows, and what combines them, for the parameters of batch and of group norm, and for dx; ...
 cdef enum: GRAD_STATS_PARTIAL, GRAD_STATS_DY, GRAD_STATS_X, GRAD_STATS_MEAN, GRAD_STATS_INVSTD, GRAD_STATS_Y
+# batch_norm_grad_finish, group_norm_grad_params (which has no sums) and group_norm_grad_finish.
 cdef enum: DWEIGHT, DBIAS, BATCH_SUMS, BATCH_PARTIAL
-cdef enum: GROUP_PARTIAL = 2  # behind DWEIGHT and DBIAS
+cdef enum: GROUP_PARTIAL = 2
 cdef enum: GROUP_SUMS, SUMS_PARTIAL, SUMS_WEIGHT
-# ... and of dx.
 cdef enum: DX, DRESIDUAL, DY, GRAD_X, GRAD_MEAN, GRAD_INVSTD, GRAD_WEIGHT, GRAD_SUMS, GRAD_Y
+
 # Places in fnn_op.dim: of batch norm, of batch_norm_invstd, and of group norm.
 cdef enum: BATCH_ROWS, BATCH_CHANNELS, BATCH_ACT
 cdef enum: INVSTD_CHANNELS
 cdef enum: GROUP_N, GROUP_ROWS, GROUP_CHANNELS, GROUP_GROUPS, GROUP_ACT
-# Places in fnn_op.scalar: of what applies an activation, of batch_norm_running, and of the others.
+# Places in fnn_op.scalar: of ops with an activation, of batch_norm_running, and of the others.
 cdef enum: ALPHA, BETA, EVAL_EPS
 cdef enum: MOMENTUM
 cdef enum: EPS
@@ -145,10 +167,13 @@ cdef enum:
     SPAN, PARTS    # a chunk is SPAN pieces, samples or channels, or one of PARTS of a sample's rows
     BLOCKS, SPLIT  # into which channels are cut where they are many: of whole groups, or SPLIT of each group
 
-# A chunk's aim in nanoseconds, and bytes of rows that are still hot when an activation takes them.
+# A chunk's aim in nanoseconds; bytes of rows that are still in L1 when an activation takes them; and channels whose
+# pieces a chunk combines, at most.
 cdef enum: CHUNK_NS = 20000, HOT_BYTES = 16384, SPAN_CHANNELS = 128
-# Channels of a block at least; more than these are cut into blocks where each chunk lays them out in columns.
-cdef enum: LEAST_BLOCK = 16, MOST_COLUMNS = 4096
+# Channels of a block at least, a cache line of float32; and how many channels a chunk lays out in columns, at most:
+# where there are more, blocks have MAP_BLOCK, and a chunk of rows is LONGER times as long, lest the columns take most
+# of it.
+cdef enum: LEAST_BLOCK = 16, MOST_COLUMNS = 4096, MAP_BLOCK = 2048, LONGER = 4
 
 # Nanoseconds, for each float32 on AVX2 unless said otherwise, and how much longer each ISA takes.
 cdef double STATS_NS = 0.1, APPLY_NS = 0.12, GRAD_STATS_NS = 0.2, GRAD_APPLY_NS = 0.2
@@ -245,8 +270,8 @@ cdef block block_of(const fnn_op *op, int64_t i) noexcept nogil:
 
 
 cdef void cut_pieces(fnn_op *op, double ns, double column) noexcept nogil:
-    """Chunks of whole pieces, or of some channels of one; `column` nanoseconds are for laying out a channel, if there are
-    very many."""
+    """Chunks of whole pieces, or of some channels of one. `column`: nanoseconds to lay out a channel, where there are
+    more than MOST_COLUMNS."""
     cdef int64_t pieces = op.dim[SAMPLES] * op.dim[USED], width = op.dim[CHANNELS]
     cdef int64_t rows = min(op.dim[PIECE], op.dim[ROWS])
     cdef double piece, longest
@@ -271,22 +296,23 @@ cdef void cut_rows(fnn_op *op, double ns) noexcept nogil:
         ns += ACT_NS
     sample = scaled(op, ns) * rows * width
     op.cost = sample * samples if rows * samples * width < NEAR_ELEMENTS else at_most(op, ns) * rows * width * samples
-    if width > MOST_COLUMNS:  # as many rows as make the columns worth while
-        width = cut_blocks(op, MOST_COLUMNS / 2)
+    if width > MOST_COLUMNS:
+        width = cut_blocks(op, MAP_BLOCK)
         op.cost += scaled(op, LAYOUT_NS) * samples * op.dim[CHANNELS]
         sample /= op.dim[BLOCKS]
-        chunk *= 4
+        chunk *= LONGER
     elif samples > 1:
         sample += columns
         op.cost += columns * samples
-    op.dim[PARTS] = clip(sample / chunk + 0.5, max(<int64_t> 1, rows))
+    op.dim[PARTS] = clip(sample / chunk + 0.5, max(<int64_t> 1, rows))  # rounded to the nearest
     op.dim[SPAN] = 1 if op.dim[PARTS] > 1 else clip(chunk / (sample + 1), max(<int64_t> 1, samples))
     op.chunks = ceil_div(samples, op.dim[SPAN]) * op.dim[PARTS] * op.dim[BLOCKS] if rows > 0 else 0
     op.scratch = NORM_SCRATCH * kernels_of(op).columns(width)
 
 
 cdef void cut_channels(fnn_op *op, bint sums) noexcept nogil:
-    """Chunks of some channels; of sums over very many pieces, a first round makes fewer."""
+    """Chunks of some channels; of sums over very many pieces, a first round makes fewer, in chunks of half the time
+    that one may take."""
     cdef int64_t pieces = op.dim[SAMPLES] * op.dim[USED]
     cdef double channel = PARTIAL_NS * 2 * max(<int64_t> 1, pieces)
     op.dim[SPAN] = max(<int64_t> LEAST_BLOCK, clip(FNN_MOST_NS / channel, SPAN_CHANNELS))
@@ -302,7 +328,8 @@ cdef void cut_channels(fnn_op *op, bint sums) noexcept nogil:
 
 
 cdef void cut_samples(fnn_op *op) noexcept nogil:
-    """Chunks of some samples, or of some channels of one, which a second round joins where groups are cut."""
+    """Chunks of some samples, or of some channels of one, of half the time that a chunk may take, which a second round
+    joins where groups are cut."""
     cdef int64_t width = op.dim[CHANNELS]
     cdef double sample = PARTIAL_NS * 2 * (op.dim[USED] + 2) * width + GROUP_NS * op.dim[GROUPS]
     op.cost = sample * op.dim[SAMPLES]
@@ -397,41 +424,72 @@ cdef void prepare_invstd(fnn_op *op) noexcept nogil:
 
 # ---- batch and group norm: run --------------------------------------------------------------------
 
+cdef norm_job job_of(const fnn_op *op, const block *b, void *scratch) noexcept nogil:
+    """The op's sizes, for all rows of a sample and a block of channels; its memory is still to come."""
+    cdef norm_job job
+    memset(&job, 0, sizeof(job))
+    job.rows, job.piece, job.pieces = op.dim[ROWS], op.dim[PIECE], op.dim[USED]
+    job.channels, job.stride, job.per = b.n, op.dim[CHANNELS], b.per
+    job.relu = op.dim[ACT] == ACT_relu
+    job.settings = &op.scalar[ALPHA]
+    job.scratch = scratch
+    return job
+
+
 cdef int run_stats(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t rows = op.dim[ROWS], channels = op.dim[CHANNELS], i, first, row
     cdef block b = block_of(op, chunk % op.dim[BLOCKS])
+    cdef norm_job job = job_of(op, &b, scratch)
     chunk = chunk // op.dim[BLOCKS]
     for i in range(chunk * op.dim[SPAN], min((chunk + 1) * op.dim[SPAN], op.dim[SAMPLES] * op.dim[USED])):
         first = i // op.dim[USED] * rows
         row = i % op.dim[USED] * op.dim[PIECE]
-        kernels_of(op).stats(
-            at(op, STATS_PARTIAL, 2 * i * channels + b.first), at(op, STATS_PARTIAL, (2 * i + 1) * channels + b.first),
-            at(op, STATS_X, (first + row) * channels + b.first), at(op, STATS_X, first * channels + b.first),
-            min(op.dim[PIECE], rows - row), b.n, channels, scratch)
+        job.rows = min(op.dim[PIECE], rows - row)
+        job.partial = at(op, STATS_PARTIAL, 2 * i * channels + b.first)
+        job.first_row = at(op, STATS_X, first * channels + b.first)
+        job.x = at(op, STATS_X, (first + row) * channels + b.first)
+        kernels_of(op).stats(&job)
     return 0
 
 
 cdef int run_grad_stats(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t rows = op.dim[ROWS], channels = op.dim[CHANNELS], i, row, sample, place, group
-    cdef act_backward act = backward_kernel(<int> op.dim[ACT], op.isa, op.dtype) if is_map(op) else NULL
     cdef block b = block_of(op, chunk % op.dim[BLOCKS])
+    cdef norm_job job = job_of(op, &b, scratch)
+    if is_map(op):
+        job.act = backward_kernel(<int> op.dim[ACT], op.isa, op.dtype)
     chunk = chunk // op.dim[BLOCKS]
     for i in range(chunk * op.dim[SPAN], min((chunk + 1) * op.dim[SPAN], op.dim[SAMPLES] * op.dim[USED])):
         sample = i // op.dim[USED]
         row = i % op.dim[USED] * op.dim[PIECE]
         place = (sample * rows + row) * channels + b.first
         group = sample * op.dim[GROUPS] + b.group
-        kernels_of(op).grad_stats(
-            at(op, GRAD_STATS_PARTIAL, 2 * i * channels + b.first), at(op, GRAD_STATS_PARTIAL, (2 * i + 1) * channels + b.first), at(op, GRAD_STATS_DY, place),
-            at(op, GRAD_STATS_X, place), at(op, GRAD_STATS_Y, place), at(op, GRAD_STATS_MEAN, group), at(op, GRAD_STATS_INVSTD, group), min(op.dim[PIECE], rows - row),
-            b.n, channels, b.per, op.dim[ACT] == ACT_relu, act, &op.scalar[ALPHA], scratch)
+        job.rows = min(op.dim[PIECE], rows - row)
+        job.partial = at(op, GRAD_STATS_PARTIAL, 2 * i * channels + b.first)
+        job.dy, job.x = at(op, GRAD_STATS_DY, place), at(op, GRAD_STATS_X, place)
+        job.mean, job.invstd = at(op, GRAD_STATS_MEAN, group), at(op, GRAD_STATS_INVSTD, group)
+        job.y = at(op, GRAD_STATS_Y, place)
+        kernels_of(op).grad_stats(&job)
     return 0
 
 
+cdef inline block some_channels(const fnn_op *op, int64_t i) noexcept nogil:
+    """SPAN channels, or what is left, each with a mean of its own."""
+    cdef block b
+    b.group = b.first = i * op.dim[SPAN]
+    b.n = min(op.dim[SPAN], op.dim[CHANNELS] - b.first)
+    b.per = 1
+    return b
+
+
 cdef int run_finish(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t channels = op.dim[CHANNELS], first = chunk * op.dim[SPAN]
-    kernels_of(op).finish(op.buf[FINISH_MEAN], op.buf[FINISH_INVSTD], op.buf[FINISH_VAR], op.buf[FINISH_PARTIAL], op.buf[FINISH_X], op.dim[ROWS], op.dim[PIECE],
-                          channels, first, min(op.dim[SPAN], channels - first), op.scalar[EPS], scratch)
+    cdef block b = some_channels(op, chunk)
+    cdef norm_job job = job_of(op, &b, scratch)
+    job.mean, job.invstd = at(op, FINISH_MEAN, b.first), at(op, FINISH_INVSTD, b.first)
+    job.var = at(op, FINISH_VAR, b.first)
+    job.partial, job.x = at(op, FINISH_PARTIAL, b.first), at(op, FINISH_X, b.first)
+    job.eps = op.scalar[EPS]
+    kernels_of(op).finish(&job)
     return 0
 
 
@@ -454,6 +512,8 @@ cdef void join_group(const fnn_op *op, int64_t chunk) noexcept nogil:
     cdef int64_t place = sample * groups + group
     cdef double *parts = part_at(op, chunk)
     cdef double mean = 0, m2 = 0, away
+    cdef block b
+    cdef norm_job job
     for k in range(split):
         mean += parts[2 * k] * block_of(op, k).n / per
     for k in range(split):
@@ -463,65 +523,91 @@ cdef void join_group(const fnn_op *op, int64_t chunk) noexcept nogil:
     put(op, GROUP_FINISH_MEAN, place, mean)
     put(op, GROUP_FINISH_INVSTD, place, 1 / sqrt(m2 + op.scalar[EPS]))
     if not kernels_of(op).keeps_digits(m2, op.scalar[EPS]):
-        kernels_of(op).far_group(at(op, GROUP_FINISH_MEAN, place), at(op, GROUP_FINISH_INVSTD, place),
-                                 at(op, GROUP_FINISH_X, (sample * rows * groups + group) * per), rows, op.dim[CHANNELS], per,
-                                 op.scalar[EPS])
+        b.first, b.n, b.per = group * per, per, per
+        job = job_of(op, &b, NULL)
+        job.mean, job.invstd = at(op, GROUP_FINISH_MEAN, place), at(op, GROUP_FINISH_INVSTD, place)
+        job.x = at(op, GROUP_FINISH_X, sample * rows * op.dim[CHANNELS] + b.first)
+        job.eps = op.scalar[EPS]
+        kernels_of(op).far_group(&job)
 
 
 cdef int run_group_finish(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t channels = op.dim[CHANNELS], groups = op.dim[GROUPS], i
     cdef block b = block_of(op, chunk % op.dim[BLOCKS])
-    cdef double *part = part_at(op, chunk)
+    cdef norm_job job
     if chunk >= op.chunks:  # the first part of a group joins them all
         if chunk % op.dim[SPLIT] == 0:
             join_group(op, chunk - op.chunks)
         return 0
+    job = job_of(op, &b, scratch)
+    job.part = part_at(op, chunk)
+    job.eps = op.scalar[EPS]
     chunk = chunk // op.dim[BLOCKS]
     for i in range(chunk * op.dim[SPAN], min((chunk + 1) * op.dim[SPAN], op.dim[SAMPLES])):
-        kernels_of(op).group_finish(
-            at(op, GROUP_FINISH_MEAN, i * groups + b.group), at(op, GROUP_FINISH_INVSTD, i * groups + b.group), part,
-            at(op, GROUP_FINISH_PARTIAL, i * op.dim[USED] * 2 * channels), at(op, GROUP_FINISH_X, i * op.dim[ROWS] * channels), op.dim[ROWS],
-            op.dim[PIECE], channels, b.first, b.n, b.per, op.scalar[EPS], scratch)
+        job.mean = at(op, GROUP_FINISH_MEAN, i * groups + b.group)
+        job.invstd = at(op, GROUP_FINISH_INVSTD, i * groups + b.group)
+        job.partial = at(op, GROUP_FINISH_PARTIAL, i * op.dim[USED] * 2 * channels + b.first)
+        job.x = at(op, GROUP_FINISH_X, i * op.dim[ROWS] * channels + b.first)
+        kernels_of(op).group_finish(&job)
     return 0
 
 
-cdef int add_pieces(const fnn_op *op, int64_t chunk, const void *pieces, void *sums, void *scratch) noexcept nogil:
+cdef void add_pieces(const fnn_op *op, int64_t chunk, int partial, int64_t first, norm_job *job) noexcept nogil:
+    """The sums of pieces over all samples: of all of them, or first of PARTS parts of them, which op.common keeps."""
     cdef int64_t channels = op.dim[CHANNELS], parts = op.dim[PARTS], part = chunk % op.chunks % parts
-    cdef int64_t first = chunk % op.chunks // parts * op.dim[SPAN], n = min(op.dim[SPAN], channels - first)
     cdef int64_t count = op.dim[SAMPLES] * op.dim[USED], begin = count * part // parts
-    cdef int64_t row = 2 * channels * item_size(op)
-    if op.rounds == 2 and chunk < op.chunks:
-        kernels_of(op).grad_finish(NULL, NULL, <char *> op.common + part * row, <const char *> pieces + begin * row,
-                                   count * (part + 1) // parts - begin, channels, first, n, scratch)
+    cdef char *kept = <char *> op.common + first * item_size(op)
+    if op.rounds == 1:
+        job.partial, job.pieces = at(op, partial, first), count
+        kernels_of(op).grad_finish(job)
+    elif chunk < op.chunks:
+        job.partial = at(op, partial, 2 * begin * channels + first)
+        job.pieces = count * (part + 1) // parts - begin
+        job.dweight = job.dbias = NULL
+        job.sums = kept + 2 * part * channels * item_size(op)
+        job.dots = kept + (2 * part + 1) * channels * item_size(op)
+        kernels_of(op).grad_finish(job)
     elif part == 0:
-        kernels_of(op).grad_finish(op.buf[DWEIGHT], op.buf[DBIAS], sums, pieces if op.rounds == 1 else op.common,
-                                   count if op.rounds == 1 else parts, channels, first, n, scratch)
-    return 0
+        job.partial, job.pieces = kept, parts
+        kernels_of(op).grad_finish(job)
 
 
 cdef int run_grad_finish(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    return add_pieces(op, chunk, op.buf[BATCH_PARTIAL], op.buf[BATCH_SUMS], scratch)
+    cdef block b = some_channels(op, chunk % op.chunks // op.dim[PARTS])
+    cdef norm_job job = job_of(op, &b, scratch)
+    job.dweight, job.dbias = at(op, DWEIGHT, b.first), at(op, DBIAS, b.first)
+    job.sums, job.dots = at(op, BATCH_SUMS, b.first), at(op, BATCH_SUMS, op.dim[CHANNELS] + b.first)
+    add_pieces(op, chunk, BATCH_PARTIAL, b.first, &job)
+    return 0
 
 
 cdef int run_group_grad_params(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    return add_pieces(op, chunk, op.buf[GROUP_PARTIAL], NULL, scratch)
+    cdef block b = some_channels(op, chunk % op.chunks // op.dim[PARTS])
+    cdef norm_job job = job_of(op, &b, scratch)
+    job.dweight, job.dbias = at(op, DWEIGHT, b.first), at(op, DBIAS, b.first)
+    add_pieces(op, chunk, GROUP_PARTIAL, b.first, &job)
+    return 0
 
 
 cdef int run_group_grad_finish(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t channels = op.dim[CHANNELS], groups = op.dim[GROUPS], i, k, sums
-    cdef block b
-    cdef double *part
     cdef bint joins = chunk >= op.chunks
+    cdef block b
+    cdef norm_job job
+    cdef double *part
     chunk = chunk % op.chunks
     b = block_of(op, chunk % op.dim[BLOCKS])
     part = part_at(op, chunk)
+    job = job_of(op, &b, scratch)
+    job.part = part
+    job.weight = at(op, SUMS_WEIGHT, b.first)
     chunk = chunk // op.dim[BLOCKS]
     for i in range(chunk * op.dim[SPAN], min((chunk + 1) * op.dim[SPAN], op.dim[SAMPLES])):
         sums = i * 2 * groups + b.group
         if not joins:
-            kernels_of(op).group_grad_finish(
-                at(op, GROUP_SUMS, sums), at(op, GROUP_SUMS, sums + groups), part, at(op, SUMS_PARTIAL, i * op.dim[USED] * 2 * channels), op.buf[SUMS_WEIGHT],
-                op.dim[USED], channels, b.first, b.n, b.per, scratch)
+            job.sums, job.dots = at(op, GROUP_SUMS, sums), at(op, GROUP_SUMS, sums + groups)
+            job.partial = at(op, SUMS_PARTIAL, i * op.dim[USED] * 2 * channels + b.first)
+            kernels_of(op).group_grad_finish(&job)
         elif b.first == b.group * (channels // groups):  # the first part of its group
             for k in range(1, op.dim[SPLIT]):
                 part[0] += part[2 * k]
@@ -533,21 +619,21 @@ cdef int run_group_grad_finish(const fnn_op *op, int64_t chunk, void *scratch) n
 
 cdef int run_running(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t *batches = <int64_t *> op.buf[BATCHES]
-    cdef int64_t first = chunk * op.dim[SPAN]
+    cdef int64_t first = chunk * op.dim[SPAN], n = min(op.dim[SPAN], op.dim[BATCH_CHANNELS] - first)
     cdef double gain = op.scalar[MOMENTUM]
     if batches != NULL and gain < 0:
         gain = 1.0 / (<double> batches[0] + 1)
     if chunk < op.chunks:
-        kernels_of(op).running(at(op, RUNNING_MEAN, first), at(op, RUNNING_VAR, first), at(op, BATCH_MEAN, first), at(op, BATCH_VAR, first), op.dim[BATCH_ROWS],
-                               min(op.dim[SPAN], op.dim[BATCH_CHANNELS] - first), gain)
+        kernels_of(op).running(at(op, RUNNING_MEAN, first), at(op, RUNNING_VAR, first), at(op, BATCH_MEAN, first),
+                               at(op, BATCH_VAR, first), op.dim[BATCH_ROWS], n, gain)
     if batches != NULL and chunk == op.chunks * (op.rounds - 1):
         batches[0] += batches[0] < INT64_MAX
     return 0
 
 
 cdef int run_invstd(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t first = chunk * op.dim[SPAN]
-    kernels_of(op).inverse(at(op, INVSTD, first), at(op, VAR, first), min(op.dim[SPAN], op.dim[INVSTD_CHANNELS] - first), op.scalar[EPS])
+    cdef int64_t first = chunk * op.dim[SPAN], n = min(op.dim[SPAN], op.dim[INVSTD_CHANNELS] - first)
+    kernels_of(op).inverse(at(op, INVSTD, first), at(op, VAR, first), n, op.scalar[EPS])
     return 0
 
 
@@ -560,26 +646,30 @@ cdef inline int64_t hot_rows(const fnn_op *op, const block *b) noexcept nogil:
 
 cdef void apply_chunk(const fnn_op *op, int64_t chunk, void *scratch, double eps) noexcept nogil:
     """SPREAD is the variance if eps >= 0, else invstd."""
-    cdef int64_t rows = op.dim[ROWS], channels = op.dim[CHANNELS], sample, row, end, n, place, group
+    cdef int64_t rows = op.dim[ROWS], channels = op.dim[CHANNELS], sample, row, end, place, group
     cdef block b = block_of(op, chunk % op.dim[BLOCKS])
     cdef int64_t part = chunk // op.dim[BLOCKS] % op.dim[PARTS]
     cdef int64_t first = chunk // op.dim[BLOCKS] // op.dim[PARTS] * op.dim[SPAN]
     cdef act_forward act = forward_kernel(<int> op.dim[ACT], op.isa, op.dtype) if is_map(op) else NULL
     cdef int64_t most = hot_rows(op, &b) if act != NULL else rows
+    cdef norm_job job = job_of(op, &b, scratch)
+    job.weight, job.bias = at(op, APPLY_WEIGHT, b.first), at(op, APPLY_BIAS, b.first)
+    job.eps = eps
     for sample in range(first, min(first + op.dim[SPAN], op.dim[SAMPLES])):
         group = sample * op.dim[GROUPS] + b.group
-        kernels_of(op).forward_columns(scratch, at(op, APPLY_MEAN, group), at(op, APPLY_SPREAD, group), at(op, APPLY_WEIGHT, b.first),
-                                       at(op, APPLY_BIAS, b.first), b.n, b.per, eps)
+        job.mean = at(op, APPLY_MEAN, group)
+        job.invstd = job.var = at(op, APPLY_SPREAD, group)
+        kernels_of(op).forward_columns(&job)
         row = rows * part // op.dim[PARTS]
         end = rows * (part + 1) // op.dim[PARTS]
         while row < end:
-            n = min(most, end - row)
             place = (sample * rows + row) * channels + b.first
-            kernels_of(op).apply(at(op, APPLY_Y, place), at(op, APPLY_X, place), at(op, APPLY_RESIDUAL, place), scratch, n, b.n, channels,
-                                 op.dim[ACT] == ACT_relu)
+            job.rows = min(most, end - row)
+            job.y, job.x, job.residual = at(op, APPLY_Y, place), at(op, APPLY_X, place), at(op, APPLY_RESIDUAL, place)
+            kernels_of(op).apply(&job)
             if act != NULL:
-                act(at(op, APPLY_Y, place), at(op, APPLY_Y, place), n * b.n, &op.scalar[ALPHA])
-            row += n
+                act(job.y, job.y, job.rows * b.n, job.settings)
+            row += job.rows
 
 
 cdef int run_apply(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
@@ -594,44 +684,46 @@ cdef int run_eval(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
 
 cdef void grad_apply_chunk(const fnn_op *op, int64_t chunk, void *scratch, bint weighted) noexcept nogil:
     """`weighted`: sums have the weight in them."""
-    cdef int64_t rows = op.dim[ROWS], channels = op.dim[CHANNELS], groups = op.dim[GROUPS], per = channels // groups
+    cdef int64_t rows = op.dim[ROWS], channels = op.dim[CHANNELS], groups = op.dim[GROUPS]
     cdef block b = block_of(op, chunk % op.dim[BLOCKS])
-    cdef int64_t part = chunk // op.dim[BLOCKS] % op.dim[PARTS], sample, row, end, n, place, group, sums
+    cdef int64_t part = chunk // op.dim[BLOCKS] % op.dim[PARTS], sample, row, end, place, group, sums
     cdef int64_t first = chunk // op.dim[BLOCKS] // op.dim[PARTS] * op.dim[SPAN]
     # What the kernel does not do itself goes through g, written to dresidual, or to dx where there is none.
-    cdef bint mapped = is_map(op) or op.buf[DX] == NULL, far = False
+    cdef bint mapped = is_map(op) or op.buf[DX] == NULL
     cdef act_backward act = backward_kernel(<int> op.dim[ACT], op.isa, op.dtype)
     cdef int64_t most = hot_rows(op, &b) if mapped else rows
-    cdef void *dx
-    cdef void *dresidual
-    cdef const void *g
+    cdef norm_job job = job_of(op, &b, scratch)
+    cdef void *g
+    job.weight = at(op, GRAD_WEIGHT, b.first)
+    job.weighted = weighted
+    job.count = <double> (rows * (channels // groups))
+    if mapped:
+        job.relu = False
     for sample in range(first, min(first + op.dim[SPAN], op.dim[SAMPLES])):
         group = sample * groups + b.group
         sums = sample * 2 * groups + b.group
+        job.mean, job.invstd = at(op, GRAD_MEAN, group), at(op, GRAD_INVSTD, group)
+        job.sums, job.dots = at(op, GRAD_SUMS, sums), at(op, GRAD_SUMS, sums + groups)
         if op.buf[DX] != NULL:
-            far = kernels_of(op).backward_columns(
-                scratch, at(op, GRAD_MEAN, group), at(op, GRAD_INVSTD, group), at(op, GRAD_WEIGHT, b.first), at(op, GRAD_SUMS, sums),
-                at(op, GRAD_SUMS, sums + groups), b.n, b.per, <double> (rows * per), weighted)
+            kernels_of(op).backward_columns(&job)
         row = rows * part // op.dim[PARTS]
         end = rows * (part + 1) // op.dim[PARTS]
         while row < end:
-            n = min(most, end - row)
             place = (sample * rows + row) * channels + b.first
-            dx, dresidual, g = at(op, DX, place), at(op, DRESIDUAL, place), at(op, DY, place)
+            job.rows = min(most, end - row)
+            job.dx, job.dresidual = at(op, DX, place), at(op, DRESIDUAL, place)
+            job.dy, job.x, job.y = at(op, DY, place), at(op, GRAD_X, place), at(op, GRAD_Y, place)
             if mapped:
-                if dresidual == NULL:
-                    dresidual = dx
+                g = job.dx if job.dresidual == NULL else job.dresidual
                 if act != NULL:
-                    act(dresidual, g, at(op, GRAD_Y, place), n * b.n, &op.scalar[ALPHA])
-                elif dresidual != g:
-                    memcpy(dresidual, g, n * b.n * item_size(op))
-                g = dresidual
-                dresidual = NULL
-            if dx != NULL:
-                kernels_of(op).grad_apply(
-                    dx, dresidual, g, NULL if op.buf[GRAD_SUMS] == NULL else at(op, GRAD_X, place), at(op, GRAD_Y, place), scratch, n,
-                    b.n, channels, far, not mapped and op.dim[ACT] == ACT_relu)
-            row += n
+                    act(g, job.dy, job.y, job.rows * b.n, job.settings)
+                elif g != job.dy:
+                    memcpy(g, job.dy, job.rows * b.n * item_size(op))
+                job.dy = g
+                job.dresidual = NULL
+            if job.dx != NULL:
+                kernels_of(op).grad_apply(&job)
+            row += job.rows
 
 
 cdef int run_batch_grad_apply(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
@@ -689,7 +781,7 @@ cdef enum: FIRST_SUM, SUM, SQUARE, FOUND
 
 
 cdef void cut_plain_rows(fnn_op *op, double ns, int64_t rounds) noexcept nogil:
-    """Chunks of some rows, or of a part of one, in so many rounds."""
+    """Chunks of some rows, or of a part of one, of a quarter of the time that a chunk may take, in so many rounds."""
     cdef double row = scaled(op, ns) * op.dim[COLS] + ROW_NS, longest = at_most(op, ns) * op.dim[COLS]
     op.kernels = norm_table(op.isa, op.dtype)
     op.dim[SPAN] = clip(CHUNK_NS / row, max(<int64_t> 1, op.dim[ROW_COUNT]))
@@ -720,23 +812,36 @@ cdef void prepare_layer_grad(fnn_op *op) noexcept nogil:
     cut_plain_rows(op, LAYER_GRAD_NS, 2)
 
 
+cdef norm_job layer_job(const fnn_op *op, int64_t row, int64_t col, int64_t end) noexcept nogil:
+    """Columns [col, end) of a row."""
+    cdef int64_t place = row * op.dim[COLS] + col
+    cdef norm_job job
+    memset(&job, 0, sizeof(job))
+    job.rows, job.channels, job.count = 1, end - col, <double> op.dim[COLS]
+    job.y, job.mean, job.invstd = at(op, LAYER_Y, place), at(op, LAYER_MEAN, row), at(op, LAYER_INVSTD, row)
+    job.x = at(op, LAYER_X, place)
+    job.weight, job.bias = at(op, LAYER_WEIGHT, col), at(op, LAYER_BIAS, col)
+    job.eps = op.scalar[EPS]
+    return job
+
+
 cdef int run_long_layer(const fnn_op *op, int64_t chunk) noexcept nogil:
     """A part of a long row: as the kernel does it, a pass a round."""
     cdef const norm_kernels *kernels = kernels_of(op)
     cdef int64_t cols = op.dim[COLS], parts = op.dim[PARTS], round = chunk // op.chunks
-    cdef int64_t row = chunk % op.chunks // parts, part = chunk % parts, begin = cols * part // parts
-    cdef int64_t n = cols * (part + 1) // parts - begin, place = row * cols + begin
+    cdef int64_t row = chunk % op.chunks // parts, part = chunk % parts
     cdef double *first = <double *> op.common + row * parts * FOUND
     cdef double *mine = first + part * FOUND
     cdef double mean, rest, var, invstd
+    cdef norm_job job = layer_job(op, row, cols * part // parts, cols * (part + 1) // parts)
     if round == 0:
-        kernels.layer_moments(&mine[FIRST_SUM], &mine[SQUARE], at(op, LAYER_X, place), n, 0)
+        kernels.layer_moments(&job, 0, &mine[FIRST_SUM], &mine[SQUARE])
         return 0
     mean = total_of(op, first, FIRST_SUM) / cols
     if op.dtype == 0:
         mean = <float> mean
     if round == 1:
-        kernels.layer_moments(&mine[SUM], &mine[SQUARE], at(op, LAYER_X, place), n, mean)
+        kernels.layer_moments(&job, mean, &mine[SUM], &mine[SQUARE])
         return 0
     rest = total_of(op, first, SUM) / cols
     var = total_of(op, first, SQUARE) / cols - rest * rest
@@ -745,70 +850,83 @@ cdef int run_long_layer(const fnn_op *op, int64_t chunk) noexcept nogil:
     if not kernels.keeps_digits(var, op.scalar[EPS]):
         # Rare: the row is taken as one.
         if part == 0:
-            kernels.layer(at(op, LAYER_Y, place), at(op, LAYER_MEAN, row), at(op, LAYER_INVSTD, row), at(op, LAYER_X, place), op.buf[LAYER_WEIGHT], op.buf[LAYER_BIAS], 1,
-                          cols, op.scalar[EPS])
+            job = layer_job(op, row, 0, cols)
+            kernels.layer(&job)
         return 0
-    if part == 0 and op.buf[LAYER_MEAN] != NULL:
+    if part == 0 and job.mean != NULL:
         put(op, LAYER_MEAN, row, mean)
-    if part == 0 and op.buf[LAYER_INVSTD] != NULL:
+    if part == 0 and job.invstd != NULL:
         put(op, LAYER_INVSTD, row, invstd)
-    kernels.layer_part(at(op, LAYER_Y, place), at(op, LAYER_X, place), mean, invstd, at(op, LAYER_WEIGHT, begin), at(op, LAYER_BIAS, begin), n)
+    kernels.layer_part(&job, mean, invstd)
     return 0
 
 
 cdef int run_layer(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t cols = op.dim[COLS], row = chunk * op.dim[SPAN]
+    cdef int64_t row = chunk * op.dim[SPAN]
+    cdef norm_job job
     if op.dim[PARTS] > 1:
         return run_long_layer(op, chunk)
-    kernels_of(op).layer(at(op, LAYER_Y, row * cols), at(op, LAYER_MEAN, row), at(op, LAYER_INVSTD, row), at(op, LAYER_X, row * cols), op.buf[LAYER_WEIGHT],
-                         op.buf[LAYER_BIAS], min(op.dim[SPAN], op.dim[ROW_COUNT] - row), cols, op.scalar[EPS])
+    job = layer_job(op, row, 0, op.dim[COLS])
+    job.rows = min(op.dim[SPAN], op.dim[ROW_COUNT] - row)
+    kernels_of(op).layer(&job)
     return 0
 
 
-cdef inline double get(const fnn_op *op, int k, int64_t i) noexcept nogil:
-    return (<float *> op.buf[k])[i] if op.dtype == 0 else (<double *> op.buf[k])[i]
+cdef norm_job layer_grad_job(const fnn_op *op, int64_t row, int64_t col, int64_t end) noexcept nogil:
+    """As layer_job, for dx."""
+    cdef int64_t place = row * op.dim[COLS] + col
+    cdef norm_job job
+    memset(&job, 0, sizeof(job))
+    job.rows, job.channels, job.count = 1, end - col, <double> op.dim[COLS]
+    job.dx, job.dy, job.x = at(op, LAYER_DX, place), at(op, LAYER_DY, place), at(op, LAYER_GRAD_X, place)
+    job.mean, job.invstd = at(op, LAYER_GRAD_MEAN, row), at(op, LAYER_GRAD_INVSTD, row)
+    job.weight = at(op, LAYER_GRAD_WEIGHT, col)
+    return job
 
 
 cdef int run_long_layer_grad(const fnn_op *op, int64_t chunk) noexcept nogil:
     cdef const norm_kernels *kernels = kernels_of(op)
     cdef int64_t cols = op.dim[COLS], parts = op.dim[PARTS]
-    cdef int64_t row = chunk % op.chunks // parts, part = chunk % parts, begin = cols * part // parts
-    cdef int64_t n = cols * (part + 1) // parts - begin, place = row * cols + begin
+    cdef int64_t row = chunk % op.chunks // parts, part = chunk % parts
     cdef double *first = <double *> op.common + row * parts * FOUND
     cdef double *mine = first + part * FOUND
-    if not kernels.is_near(at(op, LAYER_GRAD_INVSTD, row), 1):
+    cdef norm_job job = layer_grad_job(op, row, cols * part // parts, cols * (part + 1) // parts)
+    if not kernels.is_near(job.invstd, 1):
         # Rare: the row is taken as one.
         if chunk < op.chunks and part == 0:
-            kernels.layer_grad(at(op, LAYER_DX, place), at(op, LAYER_DY, place), at(op, LAYER_GRAD_X, place), at(op, LAYER_GRAD_MEAN, row), at(op, LAYER_GRAD_INVSTD, row),
-                               op.buf[LAYER_GRAD_WEIGHT], 1, cols)
+            job = layer_grad_job(op, row, 0, cols)
+            kernels.layer_grad(&job)
     elif chunk < op.chunks:
-        kernels.layer_grad_sums(&mine[SUM], &mine[SQUARE], at(op, LAYER_DY, place), at(op, LAYER_GRAD_X, place), get(op, LAYER_GRAD_MEAN, row),
-                                at(op, LAYER_GRAD_WEIGHT, begin), n)
+        kernels.layer_grad_sums(&job, &mine[SUM], &mine[SQUARE])
     else:
-        kernels.layer_grad_part(at(op, LAYER_DX, place), at(op, LAYER_DY, place), at(op, LAYER_GRAD_X, place), get(op, LAYER_GRAD_MEAN, row), get(op, LAYER_GRAD_INVSTD, row),
-                                at(op, LAYER_GRAD_WEIGHT, begin), n, total_of(op, first, SUM), total_of(op, first, SQUARE), cols)
+        kernels.layer_grad_part(&job, total_of(op, first, SUM), total_of(op, first, SQUARE))
     return 0
 
 
 cdef int run_layer_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t cols = op.dim[COLS], row = chunk * op.dim[SPAN]
+    cdef int64_t row = chunk * op.dim[SPAN]
+    cdef norm_job job
     if op.dim[PARTS] > 1:
         return run_long_layer_grad(op, chunk)
-    kernels_of(op).layer_grad(at(op, LAYER_DX, row * cols), at(op, LAYER_DY, row * cols), at(op, LAYER_GRAD_X, row * cols), at(op, LAYER_GRAD_MEAN, row),
-                              at(op, LAYER_GRAD_INVSTD, row), op.buf[LAYER_GRAD_WEIGHT], min(op.dim[SPAN], op.dim[ROW_COUNT] - row), cols)
+    job = layer_grad_job(op, row, 0, op.dim[COLS])
+    job.rows = min(op.dim[SPAN], op.dim[ROW_COUNT] - row)
+    kernels_of(op).layer_grad(&job)
     return 0
 
 
 cdef int run_layer_grad_params(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t rows = op.dim[ROWS], cols = op.dim[CHANNELS], i, row, place
     cdef block b = block_of(op, chunk % op.dim[BLOCKS])
+    cdef norm_job job = job_of(op, &b, scratch)
     chunk = chunk // op.dim[BLOCKS]
     for i in range(chunk * op.dim[SPAN], min((chunk + 1) * op.dim[SPAN], op.dim[USED])):
         row = i * op.dim[PIECE]
         place = row * cols + b.first
-        kernels_of(op).row_grad_stats(
-            at(op, PARAMS_PARTIAL, 2 * i * cols + b.first), at(op, PARAMS_PARTIAL, (2 * i + 1) * cols + b.first), at(op, PARAMS_DY, place),
-            at(op, PARAMS_X, place), at(op, PARAMS_MEAN, row), at(op, PARAMS_INVSTD, row), min(op.dim[PIECE], rows - row), b.n, cols, scratch)
+        job.rows = min(op.dim[PIECE], rows - row)
+        job.partial = at(op, PARAMS_PARTIAL, 2 * i * cols + b.first)
+        job.dy, job.x = at(op, PARAMS_DY, place), at(op, PARAMS_X, place)
+        job.mean, job.invstd = at(op, PARAMS_MEAN, row), at(op, PARAMS_INVSTD, row)
+        kernels_of(op).row_grad_stats(&job)
     return 0
 
 
@@ -834,22 +952,35 @@ cdef void prepare_response(fnn_op *op) noexcept nogil:
     op.scratch *= item_size(op)
 
 
+cdef norm_response_job response_job(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    """The rows and channels of a chunk; their memory is still to come."""
+    cdef int64_t parts = op.dim[PARTS], part = chunk % parts
+    cdef norm_response_job job
+    memset(&job, 0, sizeof(job))
+    job.rows = min(op.dim[SPAN], op.dim[ROW_COUNT] - chunk // parts * op.dim[SPAN])
+    job.channels, job.size = op.dim[COLS], op.dim[SIZE]
+    job.first = job.channels * part // parts
+    job.n = job.channels * (part + 1) // parts - job.first
+    job.alpha, job.beta = op.scalar[RESPONSE_ALPHA], op.scalar[RESPONSE_BETA]
+    job.scratch = scratch
+    return job
+
+
 cdef int run_response(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t channels = op.dim[COLS], parts = op.dim[PARTS], row = chunk // parts * op.dim[SPAN]
-    cdef int64_t place = row * channels, first = channels * (chunk % parts) // parts
-    kernels_of(op).response(at(op, RESPONSE_Y, place), at(op, RESPONSE_BASE, place), at(op, RESPONSE_X, place), min(op.dim[SPAN], op.dim[ROW_COUNT] - row),
-                            channels, first, channels * (chunk % parts + 1) // parts - first, op.dim[SIZE], op.scalar[RESPONSE_ALPHA],
-                            op.scalar[RESPONSE_BETA], op.scalar[RESPONSE_K], scratch)
+    cdef int64_t place = chunk // op.dim[PARTS] * op.dim[SPAN] * op.dim[COLS]
+    cdef norm_response_job job = response_job(op, chunk, scratch)
+    job.k = op.scalar[RESPONSE_K]
+    job.y, job.base, job.x = at(op, RESPONSE_Y, place), at(op, RESPONSE_BASE, place), at(op, RESPONSE_X, place)
+    kernels_of(op).response(&job)
     return 0
 
 
 cdef int run_response_grad(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t channels = op.dim[COLS], parts = op.dim[PARTS], row = chunk // parts * op.dim[SPAN]
-    cdef int64_t place = row * channels, first = channels * (chunk % parts) // parts
-    kernels_of(op).response_grad(at(op, RESPONSE_DX, place), at(op, RESPONSE_DY, place), at(op, RESPONSE_GRAD_X, place), at(op, RESPONSE_GRAD_BASE, place),
-                                 min(op.dim[SPAN], op.dim[ROW_COUNT] - row), channels, first,
-                                 channels * (chunk % parts + 1) // parts - first, op.dim[SIZE], op.scalar[RESPONSE_ALPHA],
-                                 op.scalar[RESPONSE_BETA], scratch)
+    cdef int64_t place = chunk // op.dim[PARTS] * op.dim[SPAN] * op.dim[COLS]
+    cdef norm_response_job job = response_job(op, chunk, scratch)
+    job.dx, job.dy = at(op, RESPONSE_DX, place), at(op, RESPONSE_DY, place)
+    job.x, job.base = at(op, RESPONSE_GRAD_X, place), at(op, RESPONSE_GRAD_BASE, place)
+    kernels_of(op).response_grad(&job)
     return 0
 
 

@@ -2,50 +2,75 @@
 #define FNN_NORM_H
 #include "activation.h"
 
-/* Rows of `channels` elements lie side by side, or `stride` elements apart: then they are some columns of longer ones,
- * at least as many as keep the vectors full. A mean, or an inverse deviation, belongs to `per` neighbouring channels: to
- * 1 in batch and instance norm, to a group's in group norm.
- *
- * `scratch` and `columns` are private memory, 64-byte aligned, of NORM_SCRATCH bytes for each of
- * columns(channels) columns. */
+/* Bytes of private memory, 64-byte aligned, for each of columns(channels) columns. */
 enum { NORM_SCRATCH = 72 };
 
 /* Rows up to which sums over rows take hardly more time than reading them. */
 enum { NORM_FEW = 16 };
 
-/* The two backward kernels that take `relu` and `y` work on g = dy, or where relu is set on
- * g = y <= 0 ? 0 : dy. */
+/* Batch, group and layer norm, of some rows and channels; each kernel says what it takes. Rows of `channels`
+ * elements lie `stride` elements apart: side by side, or as some columns of longer rows, at least as many as keep
+ * the vectors full. Pointers are to the first of these rows and channels, or to what belongs to it. A mean, or an
+ * inverse deviation, belongs to `per` neighbouring channels: to 1 in batch and instance norm, to a group's in group
+ * norm; in layer norm to a row, whose columns are the channels. g is the gradient before the activation. */
+struct norm_job {
+    int64_t rows, channels, stride, per;
+    /* Rows are read in `pieces` pieces of `piece` rows, the last one of what is left. `partial` is (pieces, 2,
+     * stride): of each piece the means, less the sample's first row, and the sums of squared deviations; or the sums
+     * of g and of g (x - mean) invstd. */
+    int64_t piece, pieces;
+    void *partial;
+    const void *first_row;
+    const void *x, *dy, *residual;   /* residual may be NULL */
+    void *y;                         /* gradients read it, where there is an activation; else NULL */
+    void *dx, *dresidual;            /* dresidual may be NULL */
+    void *mean, *invstd, *var;       /* var may be NULL */
+    const void *weight, *bias;       /* NULL: 1 and 0 */
+    void *dweight, *dbias;           /* NULL: not wanted */
+    void *sums, *dots;               /* of g and of g (x - mean) invstd, one for each mean; NULL: mean is a constant */
+    int64_t weighted;                /* whether these have weight in them */
+    double count;                    /* of the elements that a mean is of */
+    double eps;
+    double *part;                    /* two numbers of a part of a group go here; NULL: the group is whole */
+    int64_t relu;                    /* the activation is relu: g = y <= 0 ? 0 : dy */
+    act_backward act;                /* another one's gradient, which makes g of dy and y with `settings`, or NULL */
+    const double *settings;
+    int64_t far;                     /* set by backward_columns: an invstd is far from 1 */
+    void *scratch;                   /* NORM_SCRATCH bytes for each of columns(channels) columns */
+};
+
+/* Local response norm, of the channels [first, first + n) of rows of `channels`, side by side. Pointers are to the
+ * first row. */
+struct norm_response_job {
+    int64_t rows, channels, first, n, size;
+    double alpha, beta, k;
+    const void *x, *dy;
+    void *y, *base, *dx; /* base: what x was divided by, before it was raised to beta; NULL: not wanted */
+    void *scratch;       /* response_scratch(n, size) elements */
+};
+
 struct norm_kernels {
     int64_t (*columns)(int64_t channels);
 
-    /* ---- statistics over rows ---- */
-    /* Each channel's mean, less shift (channels), and sum of squared deviations from the mean. */
-    void (*stats)(void *mean, void *m2, const void *x, const void *shift, int64_t rows, int64_t channels,
-                  int64_t stride, void *scratch);
-    /* Each channel's sum of g and of g (x - mean) invstd. act, unless NULL, makes g of dy and y. */
-    void (*grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *y, const void *mean,
-                       const void *invstd, int64_t rows, int64_t channels, int64_t stride, int64_t per, int relu,
-                       act_backward act, const double *settings, void *scratch);
-    /* The same with mean and invstd (rows) of each row. */
-    void (*row_grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *mean, const void *invstd,
-                           int64_t rows, int64_t channels, int64_t stride, void *scratch);
+    /* ---- partial of one piece, of `rows` rows ---- */
+    /* Of x, first_row: means and squared deviations. */
+    void (*stats)(const struct norm_job *job);
+    /* Of dy, x, mean, invstd, per, and y with relu or act: the sums of gradients. */
+    void (*grad_stats)(const struct norm_job *job);
+    /* The same with mean and invstd of each row, and neither relu nor act. */
+    void (*row_grad_stats)(const struct norm_job *job);
 
-    /* ---- pieces: (pieces, 2, channels), each of `piece` rows, the last one of what is left ---- */
-    /* For n channels from `first` on; var may be NULL. */
-    void (*finish)(void *mean, void *invstd, void *var, const void *pieces, const void *shift, int64_t rows,
-                   int64_t piece, int64_t channels, int64_t first, int64_t n, double eps, void *scratch);
-    /* The same for groups; with `part`, which gets the mean and the sum of squared deviations, of a part of one. */
-    void (*group_finish)(void *mean, void *invstd, double *part, const void *pieces, const void *shift, int64_t rows,
-                         int64_t piece, int64_t channels, int64_t first, int64_t n, int64_t per, double eps,
-                         void *scratch);
-    /* The same of `per` columns of x, where the variance does not keep its digits; nothing if one of them is not finite. */
-    void (*far_group)(void *mean, void *invstd, const void *x, int64_t rows, int64_t stride, int64_t per, double eps);
-    /* Sums over `count` pieces for n channels from `first` on; each output may be NULL, sums is (2, channels). */
-    void (*grad_finish)(void *dweight, void *dbias, void *sums, const void *pieces, int64_t count, int64_t channels,
-                        int64_t first, int64_t n, void *scratch);
-    /* sums and dots (n / per) of the pieces' sums times weight (1 where NULL), or both in `part`, of a part of a group. */
-    void (*group_grad_finish)(void *sums, void *dots, double *part, const void *pieces, const void *weight, int64_t count,
-                              int64_t channels, int64_t first, int64_t n, int64_t per, void *scratch);
+    /* ---- of partial of all pieces, and of x where a variance does not keep its digits ---- */
+    /* mean, invstd and var of `rows` rows, by eps. */
+    void (*finish)(const struct norm_job *job);
+    /* The same for groups, without var; of a part of one, `part` gets the mean and the sum of squared deviations. */
+    void (*group_finish)(const struct norm_job *job);
+    /* The same of `per` channels of x, where a variance does not keep its digits; nothing if one is not finite. */
+    void (*far_group)(const struct norm_job *job);
+    /* dweight, dbias, and sums and dots. */
+    void (*grad_finish)(const struct norm_job *job);
+    /* sums and dots of groups, times weight; of a part of one, `part` gets both. */
+    void (*group_grad_finish)(const struct norm_job *job);
 
     /* ---- statistics of channels ---- */
     /* average += gain (value - average); the variance by rows - 1. */
@@ -53,48 +78,37 @@ struct norm_kernels {
                     int64_t channels, double gain);
     void (*inverse)(void *invstd, const void *var, int64_t channels, double eps);
 
-    /* ---- maps: first the columns, then rows by them ---- */
-    /* spread: invstd, or var if eps >= 0. weight, bias: NULL for 1, 0. */
-    void (*forward_columns)(void *columns, const void *mean, const void *spread, const void *weight, const void *bias,
-                            int64_t channels, int64_t per, double eps);
-    /* y = f((x - mean) invstd weight + bias + residual); residual may be NULL, f is relu or nothing. */
-    void (*apply)(void *y, const void *x, const void *residual, const void *columns, int64_t rows, int64_t channels,
-                  int64_t stride, int relu);
-    /* sums and dots (channels / per) over `count` elements, NULL where mean and invstd are constants;
-     * `weighted` if they have weight in them. mean is not read where sums is NULL. Returns 1 if an invstd is far from 1: then
-     * grad_apply must be told so. */
-    int (*backward_columns)(void *columns, const void *mean, const void *invstd, const void *weight, const void *sums,
-                             const void *dots, int64_t channels, int64_t per, double count, int weighted);
-    /* dx = weight invstd (g - sum / count - (x - mean) invstd dot / count), dresidual = g; dresidual
-     * may be NULL, x is NULL where mean and invstd are constants. */
-    void (*grad_apply)(void *dx, void *dresidual, const void *dy, const void *x, const void *y, const void *columns,
-                       int64_t rows, int64_t channels, int64_t stride, int far, int relu);
+    /* ---- maps: first columns in scratch, then rows by them ---- */
+    /* Of mean, weight, bias, and invstd; or, if eps >= 0, var. */
+    void (*forward_columns)(const struct norm_job *job);
+    /* y = f((x - mean) invstd weight + bias + residual), where f is relu or nothing. */
+    void (*apply)(const struct norm_job *job);
+    /* Of mean, invstd, weight, sums, dots, weighted and count. Where sums is NULL, neither mean nor x is read. */
+    void (*backward_columns)(struct norm_job *job);
+    /* dx = weight invstd (g - sum / count - (x - mean) invstd dot / count), dresidual = g. */
+    void (*grad_apply)(const struct norm_job *job);
 
-    /* ---- layer norm: statistics of rows (mean and invstd may be NULL) ---- */
-    void (*layer)(void *y, void *mean, void *invstd, const void *x, const void *weight, const void *bias, int64_t rows,
-                  int64_t cols, double eps);
-    void (*layer_grad)(void *dx, const void *dy, const void *x, const void *mean, const void *invstd,
-                       const void *weight, int64_t rows, int64_t cols);
-    /* What these are made of, for n elements of a row: the sums of x - shift and of its square; y by mean and invstd,
-     * where the variance keeps its digits; the sums of g and g (x - mean), dx by those of the row's cols, where n
-     * inverse deviations are near 1. */
-    void (*layer_moments)(double *sum, double *square, const void *x, int64_t n, double shift);
-    void (*layer_part)(void *y, const void *x, double mean, double invstd, const void *weight, const void *bias,
-                       int64_t n);
+    /* ---- layer norm: rows side by side ---- */
+    /* y, and mean and invstd unless NULL, of x, weight, bias, eps. */
+    void (*layer)(const struct norm_job *job);
+    /* dx of dy, x, mean, invstd, weight. */
+    void (*layer_grad)(const struct norm_job *job);
+    /* What these are made of, for `channels` elements of a row, of `count`: the sums of x - shift and of its square;
+     * y by mean and invstd, where the variance keeps its digits; the sums of g and g (x - mean), and dx by those of
+     * the whole row, where its inverse deviation is near 1. */
+    void (*layer_moments)(const struct norm_job *job, double shift, double *sum, double *square);
+    void (*layer_part)(const struct norm_job *job, double mean, double invstd);
     int (*keeps_digits)(double var, double eps);
-    void (*layer_grad_sums)(double *sum, double *dot, const void *dy, const void *x, double mean, const void *weight,
-                            int64_t n);
-    void (*layer_grad_part)(void *dx, const void *dy, const void *x, double mean, double invstd, const void *weight,
-                            int64_t n, double sum, double dot, int64_t cols);
+    void (*layer_grad_sums)(const struct norm_job *job, double *sum, double *dot);
+    void (*layer_grad_part)(const struct norm_job *job, double sum, double dot);
     int (*is_near)(const void *invstd, int64_t n);
 
-    /* ---- local response norm of channels [first, first + n); base may be NULL; scratch: response_scratch(n, size)
-     * elements ---- */
+    /* ---- local response norm ---- */
     int64_t (*response_scratch)(int64_t n, int64_t size);
-    void (*response)(void *y, void *base, const void *x, int64_t rows, int64_t channels, int64_t first, int64_t n,
-                     int64_t size, double alpha, double beta, double k, void *scratch);
-    void (*response_grad)(void *dx, const void *dy, const void *x, const void *base, int64_t rows, int64_t channels,
-                          int64_t first, int64_t n, int64_t size, double alpha, double beta, void *scratch);
+    /* y and base of x, k. */
+    void (*response)(const struct norm_response_job *job);
+    /* dx of dy, x and base. */
+    void (*response_grad)(const struct norm_response_job *job);
 };
 
 FNN_TABLES(norm)

@@ -260,15 +260,16 @@ static void NAME(few_stats)(real *mean, real *m2, const real *x, const real *abo
         NAME(few_stats_at)(1, cols - c < W ? (int)(cols - c) : W, mean + c, m2 + c, x + c, about + c, rows, stride);
 }
 
-static void NAME(stats)(void *mean_, void *m2_, const void *x_, const void *about_, int64_t rows, int64_t channels,
-                        int64_t stride, void *scratch) {
-    const real *x = x_, *about = about_;
+static void NAME(stats)(const struct norm_job *job) {
+    const real *x = job->x, *first_row = job->first_row;
+    const int64_t rows = job->rows, channels = job->channels, stride = job->stride;
+    real *partial = job->partial, *restrict mean_out = partial, *restrict m2_out = partial + stride;
     if (rows <= NORM_FEW) {
-        NAME(few_stats)(mean_, m2_, x, about, (int)rows, channels, stride);
+        NAME(few_stats)(mean_out, m2_out, x, first_row, (int)rows, channels, stride);
         return;
     }
     const struct NAME(lines) l = NAME(cut_reduction)(rows, channels, stride);
-    double *mean = scratch, *m2 = mean + l.padded;
+    double *mean = job->scratch, *m2 = mean + l.padded;
     real *shift = (real *)(m2 + l.padded), *sum = shift + l.padded, *square = sum + l.padded;
     memset(mean, 0, (size_t)(2 * l.padded) * sizeof *mean);
     for (int64_t c = 0; c < l.cols; c++) mean[c] = (double)x[c];
@@ -295,9 +296,8 @@ static void NAME(stats)(void *mean_, void *m2_, const void *x_, const void *abou
             n += ni;
         }
     }
-    real *restrict mean_out = mean_, *restrict m2_out = m2_;
     for (int64_t c = 0; c < channels; c++) {
-        mean_out[c] = (real)(mean[c] - (double)about[c]);
+        mean_out[c] = (real)(mean[c] - (double)first_row[c]);
         m2_out[c] = (real)m2[c];
     }
 }
@@ -366,19 +366,22 @@ static void NAME(flush)(double *restrict total, real *restrict sum, int64_t cols
 }
 
 /* Returns whether a dot is not finite. */
-static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const void *x_, const void *y_,
-                             const void *mean_, const void *invstd_, int64_t rows, int64_t channels, int64_t stride,
-                             int64_t per, int relu, act_backward act, const double *settings, void *scratch) {
+static int NAME(near_grad_stats)(const struct norm_job *job) {
+    const int64_t rows = job->rows, channels = job->channels, stride = job->stride, per = job->per;
+    const int relu = job->relu != 0;
+    const act_backward act = job->act;
     /* Where there is no y, nothing reads it, but an offset is added. */
-    const real *dy = dy_, *x = x_, *y = y_ ? y_ : dy_, *invstd = invstd_;
+    const real *dy = job->dy, *x = job->x, *y = job->y ? job->y : dy, *invstd = job->invstd;
+    real *partial = job->partial, *restrict sum_out = partial, *restrict dot_out = partial + stride;
     if (rows <= NORM_FEW && rows * channels <= NEAR && per == 1 && !act) {
-        if (relu) return NAME(few_grad)(1, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels, stride);
-        return NAME(few_grad)(0, sum_, dot_, dy, x, y, mean_, invstd, (int)rows, channels, stride);
+        if (relu)
+            return NAME(few_grad)(1, sum_out, dot_out, dy, x, y, job->mean, invstd, (int)rows, channels, stride);
+        return NAME(few_grad)(0, sum_out, dot_out, dy, x, y, job->mean, invstd, (int)rows, channels, stride);
     }
     const struct NAME(lines) l = NAME(cut_reduction)(rows, channels, stride);
-    double *totals = scratch; /* of sums, then of dots */
+    double *totals = job->scratch; /* of sums, then of dots */
     real *mean = (real *)(totals + 2 * l.padded), *sum = mean + l.padded, *dot = sum + l.padded, *g = dot + l.padded;
-    NAME(spread)(mean, mean_, 0, channels, per);
+    NAME(spread)(mean, job->mean, 0, channels, per);
     NAME(repeat)(mean, l, channels);
     memset(totals, 0, (size_t)(2 * l.padded) * sizeof *totals);
     memset(sum, 0, (size_t)(2 * l.padded) * sizeof *sum);
@@ -389,7 +392,7 @@ static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const 
         /* What act makes lies line by line: where lines are not side by side, one at a time. */
         lines = i + STEP <= l.count && !(act && l.stride != l.cols) ? STEP : 1;
         if (act) {
-            act(g, from, y + at, lines * cols, settings);
+            act(g, from, y + at, lines * cols, job->settings);
             from = g;
         }
         if (lines == STEP && relu) NAME(grad_lines)(STEP, 1, from, x + at, y + at, l.stride, cols, mean, sum, dot);
@@ -405,23 +408,23 @@ static int NAME(near_grad_stats)(void *sum_, void *dot_, const void *dy_, const 
             dots[c] += dots[i + c];
         }
     NAME(spread)(mean, invstd, 1, channels, per);
-    real *restrict sum_out = sum_, *restrict dot_out = dot_;
     for (int64_t c = 0; c < channels; c++) {
         sum_out[c] = (real)totals[c];
         dot_out[c] = (real)(dots[c] * (double)mean[c]);
     }
     vec nothing = vzero();
     for (int64_t c = 0; c < channels; c += W)
-        nothing = vfma(get((const real *)dot_ + c, channels - c < W ? (int)(channels - c) : W), vzero(), nothing);
+        nothing = vfma(get(dot_out + c, channels - c < W ? (int)(channels - c) : W), vzero(), nothing);
     return vhasnan(nothing);
 }
 
 /* Sums of g (x - mean) invstd that are not finite for no reason of g, mean or invstd: in double, element by element. */
-RARE void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real *x,
-                         const real *y, const real *mean, const real *invstd, int64_t rows,
-                         int64_t channels, int64_t stride, int64_t per, int relu, act_backward act,
-                         const double *settings, void *scratch) {
-    double *total = scratch;
+RARE void NAME(far_dots)(const struct norm_job *job) {
+    const int64_t rows = job->rows, channels = job->channels, stride = job->stride, per = job->per;
+    const act_backward act = job->act;
+    const real *dy = job->dy, *x = job->x, *y = job->y ? job->y : dy, *mean = job->mean, *invstd = job->invstd;
+    real *sum = job->partial, *dot = sum + stride;
+    double *total = job->scratch;
     real *g = (real *)(total + channels);
     int found = 0;
     for (int64_t c = 0; c < channels; c++) {
@@ -432,21 +435,18 @@ RARE void NAME(far_dots)(const real *sum, real *dot, const real *dy, const real 
     }
     if (!found) return;
     for (int64_t r = 0; r < rows; r++, dy += stride, x += stride, y += stride) {
-        if (act) act(g, dy, y, channels, settings);
+        if (act) act(g, dy, y, channels, job->settings);
         else memcpy(g, dy, (size_t)channels * sizeof *g);
         for (int64_t c = 0; c < channels; c++)
-            if (total[c] > -INFINITY && !(relu && y[c] <= 0))
+            if (total[c] > -INFINITY && !(job->relu && y[c] <= 0))
                 total[c] += (double)g[c] * NAME(hat)(x[c], mean[c / per], invstd[c / per]);
     }
     for (int64_t c = 0; c < channels; c++)
         if (total[c] > -INFINITY) dot[c] = (real)total[c];
 }
 
-static void NAME(grad_stats)(void *sum, void *dot, const void *dy, const void *x, const void *y, const void *mean,
-                             const void *invstd, int64_t rows, int64_t channels, int64_t stride, int64_t per, int relu,
-                             act_backward act, const double *settings, void *scratch) {
-    if (NAME(near_grad_stats)(sum, dot, dy, x, y, mean, invstd, rows, channels, stride, per, relu, act, settings, scratch))
-        NAME(far_dots)(sum, dot, dy, x, y ? y : dy, mean, invstd, rows, channels, stride, per, relu, act, settings, scratch);
+static void NAME(grad_stats)(const struct norm_job *job) {
+    if (NAME(near_grad_stats)(job)) NAME(far_dots)(job);
 }
 
 INLINE void NAME(row_grad_at)(const int rows, const int n, const real *dy, const real *x, int64_t stride,
@@ -497,16 +497,17 @@ static void NAME(few_row_grad)(real *sum, real *dot, const real *dy, const real 
         (1, cols - c < W ? (int)(cols - c) : W, sum + c, dot + c, dy + c, x + c, mean, invstd, rows, stride);
 }
 
-static void NAME(row_grad_stats)(void *sum_, void *dot_, const void *dy_, const void *x_, const void *mean_,
-                                 const void *invstd_, int64_t rows, int64_t cols, int64_t stride, void *scratch) {
-    const real *dy = dy_, *x = x_, *mean = mean_, *invstd = invstd_;
+static void NAME(row_grad_stats)(const struct norm_job *job) {
+    const int64_t rows = job->rows, cols = job->channels, stride = job->stride;
+    const real *dy = job->dy, *x = job->x, *mean = job->mean, *invstd = job->invstd;
+    real *sum_out = job->partial, *dot_out = sum_out + stride;
     if (rows <= NORM_FEW) {
-        NAME(few_row_grad)(sum_, dot_, dy, x, mean, invstd, (int)rows, cols, stride);
+        NAME(few_row_grad)(sum_out, dot_out, dy, x, mean, invstd, (int)rows, cols, stride);
         return;
     }
     const int64_t padded = NAME(pad)(cols);
-    double *totals = scratch;
-    real *sum = (real *)(totals + 2 * padded), *dot = sum + padded, *sum_out = sum_, *dot_out = dot_;
+    double *totals = job->scratch;
+    real *sum = (real *)(totals + 2 * padded), *dot = sum + padded;
     memset(totals, 0, (size_t)(2 * padded) * sizeof *totals);
     memset(sum, 0, (size_t)(2 * padded) * sizeof *sum);
     for (int64_t i = 0, n; i < rows; i += n) {
@@ -524,65 +525,67 @@ static void NAME(row_grad_stats)(void *sum_, void *dot_, const void *dy_, const 
 
 /* ---- pieces -------------------------------------------------------------------------------- */
 
-/* The mean, less the shift, and M of n channels from `first` on, in double, over all pieces. */
-static void NAME(join_pieces)(double *restrict mean, double *restrict m2, const real *restrict pieces, int64_t rows,
-                              int64_t piece, int64_t channels, int64_t first, int64_t n) {
+/* The mean, less the sample's first row, and M of the job's channels, in double, over all pieces. */
+static void NAME(join_pieces)(double *restrict mean, double *restrict m2, const struct norm_job *job) {
+    const int64_t rows = job->rows, piece = job->piece, stride = job->stride, n = job->channels;
+    const real *restrict pieces = job->partial;
     memset(mean, 0, (size_t)n * sizeof *mean);
     memset(m2, 0, (size_t)n * sizeof *m2);
-    const real *p = pieces + first;
-    for (int64_t row = 0; row < rows; row += piece, p += 2 * channels) {
+    const real *p = pieces;
+    for (int64_t row = 0; row < rows; row += piece, p += 2 * stride) {
         const double share = (double)(rows - row < piece ? rows - row : piece) / (double)rows;
         for (int64_t c = 0; c < n; c++) mean[c] += share * (double)p[c];
     }
-    p = pieces + first;
-    for (int64_t row = 0; row < rows; row += piece, p += 2 * channels) {
+    p = pieces;
+    for (int64_t row = 0; row < rows; row += piece, p += 2 * stride) {
         const double count = (double)(rows - row < piece ? rows - row : piece);
         for (int64_t c = 0; c < n; c++) {
             double delta = (double)p[c] - mean[c];
-            m2[c] += (double)p[channels + c] + count * delta * delta;
+            m2[c] += (double)p[stride + c] + count * delta * delta;
         }
     }
 }
 
-static void NAME(finish)(void *mean_, void *invstd_, void *var_, const void *pieces, const void *shift_, int64_t rows,
-                         int64_t piece, int64_t channels, int64_t first, int64_t n, double eps, void *scratch) {
-    real *mean = mean_, *invstd = invstd_, *var = var_;
-    const real *shift = shift_;
-    double *sum = scratch, *m2 = sum + n;
-    NAME(join_pieces)(sum, m2, pieces, rows, piece, channels, first, n);
+static void NAME(finish)(const struct norm_job *job) {
+    const int64_t rows = job->rows, n = job->channels;
+    const double eps = job->eps;
+    real *mean = job->mean, *invstd = job->invstd, *var = job->var;
+    const real *x = job->x;
+    double *sum = job->scratch, *m2 = sum + n;
+    NAME(join_pieces)(sum, m2, job);
     for (int64_t c = 0; c < n; c++) {
         double v = m2[c] < 0 ? 0 : m2[c] / (double)rows;
-        mean[first + c] = (real)((double)shift[first + c] + sum[c]);
-        invstd[first + c] = (real)(1 / sqrt(v + eps));
-        if (var) var[first + c] = (real)v;
+        mean[c] = (real)((double)x[c] + sum[c]);
+        invstd[c] = (real)(1 / sqrt(v + eps));
+        if (var) var[c] = (real)v;
     }
-    if (NAME(all_keep_digits)(invstd + first, n)) return;
+    if (NAME(all_keep_digits)(invstd, n)) return;
     for (int64_t c = 0; c < n; c++) {
         struct NAME(far) f;
-        if (NAME(all_keep_digits)(invstd + first + c, 1)) continue;
-        if (!NAME(far_moments)(&f, shift + first + c, rows, channels, 1, eps)) continue;
-        mean[first + c] = (real)(f.mean / f.scale);
-        invstd[first + c] = (real)(f.inverse * f.scale);
-        if (var) var[first + c] = (real)(f.var / f.scale / f.scale);
+        if (NAME(all_keep_digits)(invstd + c, 1)) continue;
+        if (!NAME(far_moments)(&f, x + c, rows, job->stride, 1, eps)) continue;
+        mean[c] = (real)(f.mean / f.scale);
+        invstd[c] = (real)(f.inverse * f.scale);
+        if (var) var[c] = (real)(f.var / f.scale / f.scale);
     }
 }
 
-RARE void NAME(far_group)(void *mean, void *invstd, const void *x, int64_t rows, int64_t stride, int64_t per,
-                          double eps) {
+RARE void NAME(far_group)(const struct norm_job *job) {
     struct NAME(far) f;
-    if (!NAME(far_moments)(&f, x, rows, stride, per, eps)) return;
-    *(real *)mean = (real)(f.mean / f.scale);
-    *(real *)invstd = (real)(f.inverse * f.scale);
+    real *mean = job->mean, *invstd = job->invstd;
+    if (!NAME(far_moments)(&f, job->x, job->rows, job->stride, job->per, job->eps)) return;
+    *mean = (real)(f.mean / f.scale);
+    *invstd = (real)(f.inverse * f.scale);
 }
 
-static void NAME(group_finish)(void *mean_, void *invstd_, double *part, const void *pieces, const void *shift_,
-                               int64_t rows, int64_t piece, int64_t channels, int64_t first, int64_t n, int64_t per,
-                               double eps, void *scratch) {
-    real *mean = mean_, *invstd = invstd_;
-    const real *shift = (const real *)shift_ + first;
-    double *means = scratch, *m2s = means + n;
-    NAME(join_pieces)(means, m2s, pieces, rows, piece, channels, first, n);
-    for (int64_t c = 0; c < n; c++) means[c] += (double)shift[c];
+static void NAME(group_finish)(const struct norm_job *job) {
+    const int64_t rows = job->rows, n = job->channels, per = job->per;
+    const double eps = job->eps;
+    real *mean = job->mean, *invstd = job->invstd;
+    const real *x = job->x;
+    double *means = job->scratch, *m2s = means + n, *part = job->part;
+    NAME(join_pieces)(means, m2s, job);
+    for (int64_t c = 0; c < n; c++) means[c] += (double)x[c];
     for (int64_t c = 0; c < n; c += per) {
         double m = 0, m2 = 0;
         for (int64_t i = c; i < c + per; i++) m += means[i];
@@ -596,50 +599,51 @@ static void NAME(group_finish)(void *mean_, void *invstd_, double *part, const v
         invstd[c / per] = (real)(1 / sqrt(m2 / ((double)rows * (double)per) + eps));
     }
     if (NAME(all_keep_digits)(invstd, n / per)) return;
-    for (int64_t c = 0; c < n; c += per)
-        if (!NAME(all_keep_digits)(invstd + c / per, 1))
-            NAME(far_group)(mean + c / per, invstd + c / per, shift + c, rows, channels, per, eps);
+    struct norm_job group = *job;
+    for (int64_t c = 0; c < n; c += per) {
+        group.mean = mean + c / per, group.invstd = invstd + c / per, group.x = x + c;
+        if (!NAME(all_keep_digits)(group.invstd, 1)) NAME(far_group)(&group);
+    }
 }
 
-/* The sums and dots of n channels from `first` on, in double. */
-static void NAME(add_pieces)(double *restrict sum, double *restrict dot, const real *restrict pieces, int64_t count,
-                             int64_t channels, int64_t first, int64_t n) {
+/* The sums and dots of the job's channels, in double. */
+static void NAME(add_pieces)(double *restrict sum, double *restrict dot, const struct norm_job *job) {
+    const int64_t n = job->channels, count = job->pieces, stride = job->stride;
+    const real *restrict p = job->partial;
     memset(sum, 0, (size_t)n * sizeof *sum);
     memset(dot, 0, (size_t)n * sizeof *dot);
-    const real *p = pieces + first;
-    for (int64_t i = 0; i < count; i++, p += 2 * channels)
+    for (int64_t i = 0; i < count; i++, p += 2 * stride)
         for (int64_t c = 0; c < n; c++) {
             sum[c] += (double)p[c];
-            dot[c] += (double)p[channels + c];
+            dot[c] += (double)p[stride + c];
         }
 }
 
-static void NAME(grad_finish)(void *dweight_, void *dbias_, void *sums_, const void *pieces, int64_t count,
-                              int64_t channels, int64_t first, int64_t n, void *scratch) {
-    real *dweight = dweight_, *dbias = dbias_, *sums = sums_;
-    double *sum = scratch, *dot = sum + n;
-    NAME(add_pieces)(sum, dot, pieces, count, channels, first, n);
+static void NAME(grad_finish)(const struct norm_job *job) {
+    const int64_t n = job->channels;
+    real *dweight = job->dweight, *dbias = job->dbias, *sums = job->sums, *dots = job->dots;
+    double *sum = job->scratch, *dot = sum + n;
+    NAME(add_pieces)(sum, dot, job);
     for (int64_t c = 0; c < n; c++) {
-        if (dweight) dweight[first + c] = (real)dot[c];
-        if (dbias) dbias[first + c] = (real)sum[c];
+        if (dweight) dweight[c] = (real)dot[c];
+        if (dbias) dbias[c] = (real)sum[c];
         if (sums) {
-            sums[first + c] = (real)sum[c];
-            sums[channels + first + c] = (real)dot[c];
+            sums[c] = (real)sum[c];
+            dots[c] = (real)dot[c];
         }
     }
 }
 
-static void NAME(group_grad_finish)(void *sums_, void *dots_, double *part, const void *pieces, const void *weight_,
-                                    int64_t count, int64_t channels, int64_t first, int64_t n, int64_t per,
-                                    void *scratch) {
-    real *sums = sums_, *dots = dots_;
-    const real *weight = weight_;
-    double *sum = scratch, *dot = sum + n;
-    NAME(add_pieces)(sum, dot, pieces, count, channels, first, n);
+static void NAME(group_grad_finish)(const struct norm_job *job) {
+    const int64_t n = job->channels, per = job->per;
+    real *sums = job->sums, *dots = job->dots;
+    const real *weight = job->weight;
+    double *sum = job->scratch, *dot = sum + n, *part = job->part;
+    NAME(add_pieces)(sum, dot, job);
     for (int64_t c = 0; c < n; c += per) {
         double s = 0, d = 0;
         for (int64_t i = c; i < c + per; i++) {
-            double w = weight ? (double)weight[first + i] : 1;
+            double w = weight ? (double)weight[i] : 1;
             s += w * sum[i];
             d += w * dot[i];
         }
@@ -674,15 +678,16 @@ static void NAME(inverse)(void *invstd_, const void *var_, int64_t channels, dou
 /* ---- maps ---------------------------------------------------------------------------------- */
 
 /* Columns of mean, scale and bias. */
-static void NAME(forward_columns)(void *columns, const void *mean_, const void *spread_, const void *weight_,
-                                  const void *bias_, int64_t channels, int64_t per, double eps) {
+static void NAME(forward_columns)(const struct norm_job *job) {
+    const int64_t channels = job->channels;
     const struct NAME(lines) l = NAME(cut)(0, channels, channels, NAME(fold)(channels));
-    const real *weight = weight_;
-    real *mean = columns, *scale = mean + l.padded, *bias = scale + l.padded;
-    NAME(spread)(mean, mean_, 0, channels, per);
-    NAME(spread)(scale, spread_, 1, channels, per);
-    NAME(spread)(bias, bias_, 0, channels, 1);
-    if (eps >= 0) NAME(inverse)(scale, scale, channels, eps);
+    const real *weight = job->weight;
+    real *mean = job->scratch, *scale = mean + l.padded, *bias = scale + l.padded;
+    const int by_var = job->eps >= 0;
+    NAME(spread)(mean, job->mean, 0, channels, job->per);
+    NAME(spread)(scale, by_var ? job->var : job->invstd, 1, channels, job->per);
+    NAME(spread)(bias, job->bias, 0, channels, 1);
+    if (by_var) NAME(inverse)(scale, scale, channels, job->eps);
     if (weight)
         for (int64_t c = 0; c < channels; c++) scale[c] *= weight[c];
     NAME(repeat)(mean, l, channels);
@@ -720,25 +725,27 @@ INLINE void NAME(apply_as)(const int add, const int relu, real *y, const real *x
         (1, add, relu, y + at, x + at, residual + at, l.stride, i < l.count ? l.cols : l.rest, column, l.padded);
 }
 
-static void NAME(apply)(void *y, const void *x, const void *residual, const void *columns, int64_t rows,
-                        int64_t channels, int64_t stride, int relu) {
-    const struct NAME(lines) l = NAME(cut)(rows, channels, stride, NAME(fold)(channels));
-    if (residual && relu) NAME(apply_as)(1, 1, y, x, residual, columns, l);
+static void NAME(apply)(const struct norm_job *job) {
+    const struct NAME(lines) l = NAME(cut)(job->rows, job->channels, job->stride, NAME(fold)(job->channels));
+    real *y = job->y;
+    const real *x = job->x, *residual = job->residual, *columns = job->scratch;
+    if (residual && job->relu) NAME(apply_as)(1, 1, y, x, residual, columns, l);
     else if (residual) NAME(apply_as)(1, 0, y, x, residual, columns, l);
-    else if (relu) NAME(apply_as)(0, 1, y, x, x, columns, l);
+    else if (job->relu) NAME(apply_as)(0, 1, y, x, x, columns, l);
     else NAME(apply_as)(0, 0, y, x, x, columns, l);
 }
 
 /* Columns of a, mean, b, c: dx = a g + (b (x - mean) + c), with a = weight invstd. Where an invstd is far from 1, and b
  * too small or large for its type, b lacks a factor that stands in one more column. */
-static int NAME(backward_columns)(void *columns, const void *mean_, const void *invstd_, const void *weight_,
-                                   const void *sums_, const void *dots, int64_t channels, int64_t per, double count,
-                                   int weighted) {
+static void NAME(backward_columns)(struct norm_job *job) {
+    const int64_t channels = job->channels, per = job->per;
     const struct NAME(lines) l = NAME(cut)(0, channels, channels, NAME(fold)(channels));
-    const real *invstd = invstd_, *weight = weight_, *sum = sums_, *dot = dots;
-    real *a = columns, *mean = a + l.padded, *b = mean + l.padded, *c = b + l.padded, *scale = c + l.padded;
+    const real *invstd = job->invstd, *weight = job->weight, *sum = job->sums, *dot = job->dots;
+    real *a = job->scratch, *mean = a + l.padded, *b = mean + l.padded, *c = b + l.padded, *scale = c + l.padded;
+    const double count = job->count;
+    const int weighted = job->weighted != 0;
     int far = 0;
-    NAME(spread)(mean, sum ? mean_ : NULL, 0, channels, per);
+    NAME(spread)(mean, sum ? job->mean : NULL, 0, channels, per);
     if (sum)
         for (int64_t i = 0; i < channels / per; i++) far |= NAME(is_far)((double)invstd[i]);
     for (int64_t i = 0; i < channels; i++) {
@@ -749,7 +756,7 @@ static int NAME(backward_columns)(void *columns, const void *mean_, const void *
     }
     if (far) NAME(spread)(scale, invstd, 1, channels, per);
     for (int k = 0; k < 4 + far; k++) NAME(repeat)(a + k * l.padded, l, channels);
-    return far;
+    job->far = far;
 }
 
 INLINE void NAME(grad_apply_at)(const int lines, const int n, const int constant, const int far, const int relu, real *dx,
@@ -805,13 +812,14 @@ INLINE void NAME(grad_apply_as)(const int constant, const int relu, real *dx, re
          i < l.count ? l.cols : l.rest, column, l.padded);
 }
 
-static void NAME(grad_apply)(void *dx, void *dresidual, const void *dy, const void *x, const void *y_,
-                             const void *columns, int64_t rows, int64_t channels, int64_t stride, int far, int relu) {
-    const struct NAME(lines) l = NAME(cut)(rows, channels, stride, NAME(fold)(channels));
-    const real *y = y_ ? y_ : dy;
-    if (x && far) NAME(far_grad_apply)(dx, dresidual, dy, x, y, columns, l, relu);
-    else if (x && relu) NAME(grad_apply_as)(0, 1, dx, dresidual, dy, x, y, columns, l);
-    else if (x) NAME(grad_apply_as)(0, 0, dx, dresidual, dy, x, y, columns, l);
+static void NAME(grad_apply)(const struct norm_job *job) {
+    const struct NAME(lines) l = NAME(cut)(job->rows, job->channels, job->stride, NAME(fold)(job->channels));
+    real *dx = job->dx, *dresidual = job->dresidual;
+    const real *dy = job->dy, *x = job->x, *y = job->y ? job->y : dy, *columns = job->scratch;
+    const int relu = job->relu != 0;
+    if (job->far) NAME(far_grad_apply)(dx, dresidual, dy, x, y, columns, l, relu);
+    else if (job->sums && relu) NAME(grad_apply_as)(0, 1, dx, dresidual, dy, x, y, columns, l);
+    else if (job->sums) NAME(grad_apply_as)(0, 0, dx, dresidual, dy, x, y, columns, l);
     else if (relu) NAME(grad_apply_as)(1, 1, dx, dresidual, dy, dy, y, columns, l);
     else NAME(grad_apply_as)(1, 0, dx, dresidual, dy, dy, y, columns, l);
 }
@@ -874,13 +882,12 @@ INLINE void NAME(layer_map)(real *y, const real *x, real mean, real invstd, cons
 }
 
 /* Parts of a long row: what the whole is made of below. */
-static void NAME(layer_moments)(double *sum, double *square, const void *x, int64_t n, double shift) {
-    NAME(row_moments)(1, sum, square, x, n, (real)shift);
+static void NAME(layer_moments)(const struct norm_job *job, double shift, double *sum, double *square) {
+    NAME(row_moments)(1, sum, square, job->x, job->channels, (real)shift);
 }
 
-static void NAME(layer_part)(void *y, const void *x, double mean, double invstd, const void *weight, const void *bias,
-                             int64_t n) {
-    NAME(layer_map)(y, x, (real)mean, (real)invstd, weight, bias, n);
+static void NAME(layer_part)(const struct norm_job *job, double mean, double invstd) {
+    NAME(layer_map)(job->y, job->x, (real)mean, (real)invstd, job->weight, job->bias, job->channels);
 }
 
 /* Some rows of which one at least is far. */
@@ -889,16 +896,17 @@ RARE void NAME(far_layers)(real *y, real *mean, real *invstd, const real *x,
                            int64_t cols, double eps) {
     for (int64_t r = 0; r < rows; r++, y += cols, x += cols)
         if (NAME(all_keep_digits)(invstd + r, 1) || !NAME(far_layer)(y, mean + r, invstd + r, x, weight, bias, cols, eps))
-            NAME(layer_part)(y, x, (double)mean[r], (double)invstd[r], weight, bias, cols);
+            NAME(layer_map)(y, x, mean[r], invstd[r], weight, bias, cols);
 }
 
 /* A row is read from cache twice more: a first mean, then both moments about it, which mend its
  * rounding (the corrected two-pass algorithm of Chan, Golub and LeVeque 1983), then the map. Each
  * pass is made for some rows before the next, so that their chains of operations overlap. */
-static void NAME(layer)(void *y_, void *mean_, void *invstd_, const void *x_, const void *weight_, const void *bias_,
-                        int64_t rows, int64_t cols, double eps) {
-    real *mean_out = mean_, *invstd_out = invstd_, *y = y_;
-    const real *x = x_, *weight = weight_, *bias = bias_;
+static void NAME(layer)(const struct norm_job *job) {
+    const int64_t rows = job->rows, cols = job->channels;
+    const double eps = job->eps;
+    real *mean_out = job->mean, *invstd_out = job->invstd, *y = job->y;
+    const real *x = job->x, *weight = job->weight, *bias = job->bias;
     const int64_t together = cols <= 1024 ? ROWS : 1;
     const double share = 1 / (double)cols;
     for (int64_t first = 0, n; first < rows; first += n, x += n * cols, y += n * cols) {
@@ -984,42 +992,39 @@ INLINE void NAME(row_grad_map)(real *dx, const real *dy, const real *x, real mea
     }
 }
 
-static void NAME(layer_grad_sums)(double *sum, double *dot, const void *dy, const void *x, double mean,
-                                  const void *weight, int64_t n) {
-    NAME(row_grad_sums)(sum, dot, dy, x, (real)mean, weight, n);
+static void NAME(layer_grad_sums)(const struct norm_job *job, double *sum, double *dot) {
+    const real *mean = job->mean;
+    NAME(row_grad_sums)(sum, dot, job->dy, job->x, *mean, job->weight, job->channels);
 }
 
-static void NAME(layer_grad_part)(void *dx, const void *dy, const void *x, double mean, double invstd,
-                                  const void *weight, int64_t n, double sum, double dot, int64_t cols) {
-    NAME(row_grad_map)(dx, dy, x, (real)mean, (real)invstd, weight, n, sum, dot, (double)cols);
+static void NAME(layer_grad_part)(const struct norm_job *job, double sum, double dot) {
+    const real *mean = job->mean, *invstd = job->invstd;
+    NAME(row_grad_map)(job->dx, job->dy, job->x, *mean, *invstd, job->weight, job->channels, sum, dot, job->count);
 }
 
-static __attribute__((noinline)) void NAME(near_layer_grad)(void *dx_, const void *dy_, const void *x_,
-                                                            const void *mean_, const void *invstd_,
-                                                            const void *weight, int64_t rows, int64_t cols) {
-    const real *mean = mean_, *invstd = invstd_;
-    for (int64_t r = 0; r < rows; r++) {
-        const real *dy = (const real *)dy_ + r * cols, *x = (const real *)x_ + r * cols;
+static __attribute__((noinline)) void NAME(near_layer_grad)(const struct norm_job *job, int64_t first, int64_t end) {
+    const int64_t cols = job->channels;
+    const real *mean = job->mean, *invstd = job->invstd, *weight = job->weight;
+    for (int64_t r = first; r < end; r++) {
+        const real *dy = (const real *)job->dy + r * cols, *x = (const real *)job->x + r * cols;
         double sum, dot;
         NAME(row_grad_sums)(&sum, &dot, dy, x, mean[r], weight, cols);
-        NAME(row_grad_map)((real *)dx_ + r * cols, dy, x, mean[r], invstd[r], weight, cols, sum, dot, (double)cols);
+        NAME(row_grad_map)((real *)job->dx + r * cols, dy, x, mean[r], invstd[r], weight, cols, sum, dot, (double)cols);
     }
 }
 
-static void NAME(layer_grad)(void *dx, const void *dy, const void *x, const void *mean_, const void *invstd_,
-                             const void *weight, int64_t rows, int64_t cols) {
-    const real *mean = mean_, *invstd = invstd_;
+static void NAME(layer_grad)(const struct norm_job *job) {
+    const int64_t rows = job->rows, cols = job->channels;
+    const real *dy = job->dy, *x = job->x, *mean = job->mean, *invstd = job->invstd;
+    real *dx = job->dx;
     if (NAME(is_near)(invstd, rows)) {
-        NAME(near_layer_grad)(dx, dy, x, mean, invstd, weight, rows, cols);
+        NAME(near_layer_grad)(job, 0, rows);
         return;
     }
-    for (int64_t r = 0; r < rows; r++) {
-        const int far = NAME(is_far)((double)invstd[r]);
-        real *to = (real *)dx + r * cols;
-        const real *from = (const real *)dy + r * cols, *row = (const real *)x + r * cols;
-        if (far) NAME(far_layer_grad)(to, from, row, mean[r], invstd[r], weight, cols);
-        else NAME(near_layer_grad)(to, from, row, mean + r, invstd + r, weight, 1, cols);
-    }
+    for (int64_t r = 0; r < rows; r++)
+        if (NAME(is_far)((double)invstd[r]))
+            NAME(far_layer_grad)(dx + r * cols, dy + r * cols, x + r * cols, mean[r], invstd[r], job->weight, cols);
+        else NAME(near_layer_grad)(job, r, r + 1);
 }
 
 /* ---- local response norm ------------------------------------------------------------------- */
@@ -1051,11 +1056,12 @@ INLINE vec NAME(divide_power)(vec x, vec base, double beta) {
     return x * vexp(vset((real)-beta) * vlog(base));
 }
 
-static void NAME(response)(void *y_, void *base_, const void *x_, int64_t rows, int64_t channels, int64_t first,
-                           int64_t n, int64_t size, double alpha, double beta, double k_, void *scratch) {
-    real *squares = scratch, *y = y_, *base = base_;
-    const real *x = x_;
-    const vec scale = vset((real)(alpha / (double)size)), k = vset((real)k_);
+static void NAME(response)(const struct norm_response_job *job) {
+    const int64_t rows = job->rows, channels = job->channels, first = job->first, n = job->n, size = job->size;
+    const double beta = job->beta;
+    real *squares = job->scratch, *y = job->y, *base = job->base;
+    const real *x = job->x;
+    const vec scale = vset((real)(job->alpha / (double)size)), k = vset((real)job->k);
     const struct NAME(reach) to = NAME(reach_of)(channels, first, n, size / 2, (size - 1) / 2);
     memset(squares, 0, (size_t)(n + 2 * W + size) * sizeof *squares);
     for (int64_t r = 0; r < rows; r++, x += channels, y += channels) {
@@ -1075,12 +1081,12 @@ static void NAME(response)(void *y_, void *base_, const void *x_, int64_t rows, 
 
 /* With p = base^-beta: dx = dy p - 2 alpha beta / size x sum(dy x p / base), the sum over the channels
  * in whose window this one is, c - (size - 1) / 2 to c + size / 2. */
-static void NAME(response_grad)(void *dx_, const void *dy_, const void *x_, const void *base_, int64_t rows,
-                                int64_t channels, int64_t first, int64_t n, int64_t size, double alpha, double beta,
-                                void *scratch) {
-    real *scaled = scratch, *terms = scaled + n + 2 * W + size, *dx = dx_;
-    const real *dy = dy_, *x = x_, *base = base_;
-    const vec factor = vset((real)(-2 * alpha * beta / (double)size));
+static void NAME(response_grad)(const struct norm_response_job *job) {
+    const int64_t rows = job->rows, channels = job->channels, first = job->first, n = job->n, size = job->size;
+    const double beta = job->beta;
+    real *scaled = job->scratch, *terms = scaled + n + 2 * W + size, *dx = job->dx;
+    const real *dy = job->dy, *x = job->x, *base = job->base;
+    const vec factor = vset((real)(-2 * job->alpha * beta / (double)size));
     const int64_t before = (size - 1) / 2;
     const struct NAME(reach) to = NAME(reach_of)(channels, first, n, before, size / 2);
     memset(terms, 0, (size_t)(n + 2 * W + size) * sizeof *terms);
