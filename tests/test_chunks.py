@@ -72,7 +72,7 @@ def convolution_ops():
                 yield "conv2d_input_grad", "dx dy w" + packed, dict(g, act_grad=-1, kept=kept)
             for kind in (0, 1):
                 yield "conv2d_pack", "packed w", dict(g, kind=kind, kept=kept)
-        pieces, elements = conv2d.weight_grad_pieces(*g.values())
+        pieces, elements = conv2d.weight_grad_pieces(**g)
         yield "conv2d_weight_grad", "dw dbias x dy" + (" partial" if pieces > 1 else ""), dict(g, pieces=pieces)
         if pieces > 1:
             size = sizes[5] * sizes[6] * sizes[3] // sizes[-1] * sizes[4]
