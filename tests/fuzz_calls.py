@@ -42,7 +42,7 @@ SPECIAL = [float("nan"), float("inf"), -float("inf"), -0.0, 0.0, 1e-45, -1e-40, 
 
 
 class Usual:
-    """Where the arguments of a call come from: here they are the same each time, and none is left out."""
+    """Where the arguments of a call come from: here they are the same each time."""
 
     dtype = F4
 
