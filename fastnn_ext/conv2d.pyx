@@ -169,11 +169,11 @@ cdef enum: PATCH_ELEMENTS = 1 << 16, COPIED = 4
 
 # What an output takes besides its sum, in terms of the sum: bias, activation, writing it.
 cdef double OUTPUT_TERMS = 4.0
-# Multiply-adds of depthwise convolutions wait for what they read: a pass makes so large a share of the others' in the
-# same time, and one of a gradient for the weights takes as long as so many.
+# Depthwise convolutions read two numbers for each multiply-add, and wait for them. A pass makes multiply-adds at this
+# share of the rate of others; in a gradient for the weights one takes as long as so many of others.
 cdef double DEPTHWISE_RATE = 0.3
 cdef enum: DEPTHWISE_GRAD = 3
-# A panel of more bytes comes from memory, one line after another, and takes FAR times as long to read.
+# What has more bytes comes from memory, one line after another: a panel takes FAR times as long to read.
 cdef enum: FAR_BYTES = 1 << 20, FAR = 3
 # Nanoseconds: a float32 of a panel that is read, or that a chunk packs for itself, where no memory is waited for; one
 # that conv2d_pack packs; a tap's pointer.
@@ -200,8 +200,8 @@ cdef enum: WIDEST = 32  # channels of a panel, on any ISA
 # The gradient for the weights. Outputs that it sums in registers before it adds them to memory (half as many of float64).
 cdef enum: BLOCK_OUTPUTS = 256
 cdef enum: GRAD_CHANNELS = 64  # of outputs of a chunk by Winograd's products: their sums stay in L2
-# It is cut into as many chunks as have CHUNK_MACS multiply-adds, at most into WEIGHT_CHUNKS: more would read inputs and
-# outputs more often. By shape alone, the same on any ISA: a panel's channels are counted in multiples of NARROWEST.
+# It is cut into chunks of CHUNK_MACS multiply-adds, but into no more than WEIGHT_CHUNKS, as more would read inputs and
+# outputs more often, unless these last too long. By shape alone, the same on any ISA: a panel's channels are counted in multiples of NARROWEST.
 cdef enum: CHUNK_MACS = 1000000, WEIGHT_CHUNKS = 32, NARROWEST = 8
 # Input channels of a chunk, at least: for fewer, copying the gradients of outputs for each chunk costs too much.
 cdef enum: LEAST_DEPTH = 24
@@ -210,10 +210,12 @@ cdef enum: PIECE_BLOCKS = 2, PARTIAL_ELEMENTS = 1 << 20
 # Nanoseconds: an element of dw that a block of outputs is added to; a float32 that a block reads, copied; an element of
 # dw, or of a piece of it, that comes from a chunk; an element that conv2d_weight_grad_sum reads or writes.
 cdef double ADD_NS = 0.3, COPY_NS = 0.3, WRITE_NS = 0.2, SUM_NS = 0.1
+# A float32 of dw that is written to memory or read back; depthwise sums are cleared, made, and read again to be written.
+cdef double MEMORY_NS = 0.3
+cdef enum: DEPTHWISE_MOVES = 4
 cdef enum: SUM_CHUNK = 4096  # elements of dw that a chunk of conv2d_weight_grad_sum makes
 
-# Images from which on Winograd's products pay wherever they do for any number of them.
-cdef enum: MANY_IMAGES = 1 << 20
+cdef enum: MANY_IMAGES = 1 << 20  # a batch of so many uses Winograd's products if one of any other size does
 cdef enum: LARGEST_SIZE = 0x7FFFFFFF  # sums and products of a few fit 64 bits
 cdef double LARGEST = 1 << 46  # elements of an array: more than any memory holds
 
@@ -1070,7 +1072,7 @@ cdef int64_t weight_chunks(const int64_t *dim) noexcept nogil:
     cdef int64_t groups = dim[GROUPS], width = ceil_div(dim[OC] // groups, NARROWEST) * NARROWEST
     cdef double macs = <double> dim[N] * dim[OH] * dim[OW] * dim[KH] * dim[KW] * dim[IC] * width
     if is_depthwise(dim):
-        macs /= 2  # each was counted as a whole panel's, whose vectors make NARROWEST of them in some three times the time
+        macs /= 2  # each is counted NARROWEST times above, and takes as long as some NARROWEST / 2 of others
     return clamp(<int64_t> (macs / CHUNK_MACS), 1, WEIGHT_CHUNKS)
 
 
@@ -1092,7 +1094,7 @@ cdef int64_t pieces_for(const int64_t *dim) noexcept nogil:
 
 
 cdef void weight_job(const fnn_op *op, const layer *t, conv2d_weight_job *job) noexcept nogil:
-    """What all chunks have in common."""
+    """What all chunks of a gradient for the weights have in common."""
     cdef residue r = all_outputs(op.dim, t)
     cdef int64_t cols = op.dim[OW], outputs = BLOCK_OUTPUTS // floats_of(op)
     memset(job, 0, sizeof(job[0]))
@@ -1165,17 +1167,28 @@ cdef void cut_winograd_grad(fnn_op *op, const layer *t) noexcept nogil:
     op.cost = ns * op.dim[PIECES] * ceil_div(t.panels, op.dim[PANELS]) * op.dim[DEPTHS]
 
 
+cdef double memory_ns(const fnn_op *op, const layer *t, double elements, int64_t blocks) noexcept nogil:
+    """What an element of dw waits for memory in each block of outputs, where a chunk has so many elements: more than stay
+    in cache are written, and read back if there are several blocks."""
+    if elements * item_size(op) <= FAR_BYTES:
+        return 0
+    return MEMORY_NS * floats_of(op) * (DEPTHWISE_MOVES if t.depthwise else 2 if blocks > 1 else 1)
+
+
 cdef void cut_weight_grad(fnn_op *op, const layer *t, const conv2d_weight_job *job) noexcept nogil:
     """Chunks of some channels in and out; if a block of outputs takes too long, of fewer input channels, or of some of the
     taps; rounds of some blocks."""
     cdef int64_t *dim = op.dim
     cdef double rate = kernels_of(op).rate, outputs = <double> dim[N] * dim[OH] * dim[OW]
     cdef double width = dim[PANELS] * 2 * t.lanes, block = min(outputs, <double> job.block_rows * job.block_cols)
-    cdef int64_t depths = dim[DEPTHS], depth = 1 if t.depthwise else ceil_div(t.depth, depths), parts, more, blocks
+    cdef int64_t block_rows = max(<int64_t> 1, ceil_div(ceil_div(dim[N] * dim[OH], dim[PIECES]), job.block_rows))
+    cdef int64_t block_cols = ceil_div(dim[OW], job.block_cols), blocks = block_rows * block_cols
+    cdef int64_t depths = dim[DEPTHS], depth = 1 if t.depthwise else ceil_div(t.depth, depths), parts, more, rows
+    cdef double channels = min(width, <double> t.width), memory = memory_ns(op, t, channels * t.taps * depth, blocks)
     # Of a block, for an element of dw: its products, and what is added and copied.
     cdef double ns = block * (DEPTHWISE_GRAD if t.depthwise else 1) / rate + ADD_NS + COPY_NS * (
         block * dim[STRIDE_H] * dim[STRIDE_W] + t.taps) / (t.taps * (t.lanes if t.depthwise else width))
-    parts = short_parts(ns * width * t.taps * depth)
+    parts = short_parts((ns + memory) * width * t.taps * depth)
     if parts > 1 and not t.depthwise:
         more = clamp(parts, 1, max(<int64_t> 1, depth_parts(dim) // depths))
         depths *= more
@@ -1184,13 +1197,12 @@ cdef void cut_weight_grad(fnn_op *op, const layer *t, const conv2d_weight_job *j
     cut_sums(op, parts, dim[KH], dim[KW], depth)
     dim[DEPTHS] = min(depths * dim[DEPTHS], t.depth)
     depth = 1 if t.depthwise else ceil_div(t.depth, dim[DEPTHS])
-    blocks = max(<int64_t> 1, ceil_div(ceil_div(dim[N] * dim[OH], dim[PIECES]), job.block_rows))
-    parts = short_parts(ns * width * ceil_div(dim[KH], dim[DOWN]) * ceil_div(dim[KW], dim[ACROSS]) * depth * blocks
-                        * ceil_div(dim[OW], job.block_cols))
-    dim[SUM_ROWS] = min(parts, blocks)
-    dim[SUM_COLS] = min(ceil_div(parts, dim[SUM_ROWS]), ceil_div(dim[OW], job.block_cols))
+    rows = ceil_div(dim[KH], dim[DOWN]) * ceil_div(dim[KW], dim[ACROSS]) * depth  # of dw, in a chunk
+    parts = short_parts((ns + memory_ns(op, t, channels * rows, blocks)) * width * rows * blocks)
+    dim[SUM_ROWS] = min(parts, block_rows)
+    dim[SUM_COLS] = min(ceil_div(parts, dim[SUM_ROWS]), block_cols)
     op.cost = outputs * t.groups * t.taps * (DEPTHWISE_GRAD if t.depthwise else t.depth) * t.panels * 2 * t.lanes / rate
-    op.cost += ADD_NS * ceil_div(<int64_t> outputs, job.block_rows * job.block_cols) * (
+    op.cost += (ADD_NS + memory) * ceil_div(<int64_t> outputs, job.block_rows * job.block_cols) * (
         t.taps * t.summed * t.width * t.groups)
 
 
