@@ -45,8 +45,8 @@ def one_piece_a_thread(threads: int) -> Iterator[None]:
 
     by_shape = conv2d.weight_grad_pieces
 
-    def by_threads(*sizes: int) -> tuple[int, int]:
-        pieces, elements = by_shape(*sizes)
+    def by_threads(**sizes: int) -> tuple[int, int]:
+        pieces, elements = by_shape(**sizes)
         return min(pieces, threads), elements
 
     conv2d.weight_grad_pieces = by_threads

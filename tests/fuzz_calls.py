@@ -42,7 +42,7 @@ SPECIAL = [float("nan"), float("inf"), -float("inf"), -0.0, 0.0, 1e-45, -1e-40, 
 
 
 class Usual:
-    """Where the arguments of a call come from: here they are the same each time, and none is left out."""
+    """Where the arguments of a call come from: here they are the same each time."""
 
     dtype = F4
 
@@ -55,14 +55,8 @@ class Usual:
     def choice(self, usual, *others):
         return usual
 
-    def maybe(self, value):
-        return value
-
     def real(self, *shape):
         return self.numbers.standard_normal(shape).astype(self.dtype)
-
-    def positive(self, *shape):
-        return np.asarray(np.abs(self.real(*shape)) + 1, self.dtype)
 
     def integers(self, low, high, shape, dtype):
         return self.numbers.integers(low, high, shape, dtype)
@@ -82,9 +76,6 @@ class Drawn(Usual):
     def choice(self, usual, *others):
         return self.random.choice((usual, *others))
 
-    def maybe(self, value):
-        return value if self.random.random() < 0.6 else None
-
     def real(self, *shape):
         array = super().real(*shape)
         if array.size and self.random.random() < 0.1:
@@ -95,12 +86,8 @@ class Drawn(Usual):
 # ---- arguments that fit ---------------------------------------------------------------------------
 
 
-def kinds(draw):
-    return draw.choice("relu", *NATIVE["activation"].ACTIVATIONS)
-
-
 def convolution(draw):
-    """A convolution's geometry; `padding` is that of all four sides."""
+    """A convolution's geometry."""
     groups = draw.choice(1, 1, 1, 2, 5)
     ic, oc = draw.choice((4, 3), (draw.size(4), draw.size(3)), (1, 1), (1, 2), (32, 32))
     kernel = draw.choice((3, 3), (3, 3), (draw.size(3, 5), draw.size(3, 5)))
@@ -112,56 +99,15 @@ def convolution(draw):
     oh, ow = (
         (i + pad - span) // s + 1 for i, pad, span, s in zip((ih, iw), pads, spans, stride, strict=True)
     )
-    sizes = dict(
+    return dict(
         n=draw.size(2, 4), ih=ih, iw=iw, ic=groups * ic, oh=oh, ow=ow, oc=groups * oc, kh=kernel[0], kw=kernel[1],
         stride_h=stride[0], stride_w=stride[1], pad_top=padding[0], pad_left=padding[2], dilation_h=dilation[0],
         dilation_w=dilation[1], groups=groups,
-    )  # fmt: skip
-    return sizes, dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-
-
-def images(g):
-    """Shapes of x, w and y."""
-    w = (g["kh"], g["kw"], g["ic"] // g["groups"], g["oc"] // g["groups"])
-    return (g["n"], g["ih"], g["iw"], g["ic"]), (g["groups"], *w), (g["n"], g["oh"], g["ow"], g["oc"])
-
-
-def conv2d(draw):
-    g, settings = convolution(draw)
-    x, w, y = images(g)
-    return dict(
-        x=draw.real(*x), w=draw.real(*w), bias=draw.maybe(draw.real(y[3])), **settings,
-        activation=draw.maybe(kinds(draw)), alpha=draw.choice(0.0, 0.3), residual=draw.maybe(draw.real(*y)),
-        scale=draw.maybe(draw.real(y[3])), packed=draw.choice(True, False), kept=draw.choice(False, True),
-    )  # fmt: skip
-
-
-def conv2d_input_grad(draw):
-    g, settings = convolution(draw)
-    x, w, y = images(g)
-    saved = draw.maybe(draw.real(*x))
-    return dict(
-        dy=draw.real(*y), w=draw.real(*w), x_shape=x, **settings, saved=saved, alpha=draw.choice(0.0, 0.3),
-        activation_grad=None if saved is None else kinds(draw), packed=draw.choice(True, False),
-        kept=draw.choice(False, True),
-    )  # fmt: skip
-
-
-def conv2d_weight_grad(draw):
-    g, settings = convolution(draw)
-    x, w, y = images(g)
-    out, bias_out = draw.maybe(draw.real(*w)), draw.maybe(draw.real(y[3]))
-    return dict(
-        x=draw.real(*x), dy=draw.real(*y), w_shape=w, **settings, out=out, bias_out=bias_out,
-        accumulate=out is not None and bias_out is not None and draw.choice(False, True),
-        pieces=draw.choice(2, None, 1, 3, 9),
     )  # fmt: skip
 
 
 def elementwise(draw):
     return draw.real(*draw.choice((5, 4), (draw.size(5), draw.size(4)), (), (7,), (2, 3, 4), (2, 3, 2, 3), (5000,)))
-
-
 
 
 def triad(draw):
@@ -176,11 +122,8 @@ def similar(draw, *names, **settings):
 
 #: By "module.function": what draws arguments that fit, by name.
 CALLS = {
-    "conv2d.weight_grad_pieces": lambda draw: convolution(draw)[0],
-    "conv2d.packed_elements": lambda draw: dict(**convolution(draw)[0], kind=draw.choice(0, 1)),
-    "conv2d.conv2d": conv2d,
-    "conv2d.conv2d_input_grad": conv2d_input_grad,
-    "conv2d.conv2d_weight_grad": conv2d_weight_grad,
+    "conv2d.weight_grad_pieces": convolution,
+    "conv2d.packed_elements": lambda draw: dict(**convolution(draw), kind=draw.choice(0, 1)),
     "gemm.row_parts": lambda draw: dict(n=draw.size(4, 9000), k=draw.size(5, 9000), itemsize=draw.choice(4, 8)),
     "gemm.packed_columns": lambda draw: dict(
         m=draw.size(4, 900), n=draw.size(4, 900), k=draw.size(5, 900), itemsize=draw.choice(4, 8)
@@ -249,7 +192,7 @@ METHODS = {
     "atomic.commit": (commit, lambda draw: dict(**similar(draw, "destination", "source"), key="a")),
 }
 #: Arguments that a call writes to, by name; some names are outputs in some functions alone.
-OUTPUTS = {"out", "bias_out", "destination"}
+OUTPUTS = {"destination"}
 OUTPUTS_OF = {"machine.triad": {"y"}}
 
 

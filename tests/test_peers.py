@@ -163,12 +163,12 @@ def test_the_cost_of_the_law_is_that_of_more_pieces(bench_path, threads_after):
     from asv_bench.peers import networks
     from fastnn_ext import conv2d
 
-    sizes = (64, 28, 28, 1, 28, 28, 6, 5, 5, 1, 1, 2, 2, 1, 1, 1)
-    pieces, elements = conv2d.weight_grad_pieces(*sizes)
+    sizes = dict(zip(conv2d.GEOMETRY.split(), (64, 28, 28, 1, 28, 28, 6, 5, 5, 1, 1, 2, 2, 1, 1, 1), strict=True))
+    pieces, elements = conv2d.weight_grad_pieces(**sizes)
     assert pieces > 2
     with same_bits.one_piece_a_thread(2):
-        assert conv2d.weight_grad_pieces(*sizes) == (2, elements)
-    assert conv2d.weight_grad_pieces(*sizes) == (pieces, elements)
+        assert conv2d.weight_grad_pieces(**sizes) == (2, elements)
+    assert conv2d.weight_grad_pieces(**sizes) == (pieces, elements)
     r = same_bits.measure(networks.lenet5(), 64, 1, seconds=0.01)
     assert r["cost_min"] == r["law_min"] / r["free_min"] - 1
     assert 0 < r["combining"] < 1

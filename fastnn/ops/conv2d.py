@@ -49,7 +49,7 @@ def _packed(
     to: Emitter, w: Tensor, dims: Arguments, kind: int, scale: Tensor | None = None
 ) -> Temporary:
     """The weights as the kernels read them, made once a run instead of in every chunk; kept if constant."""
-    packed = to.temporary((native.packed_elements(*dims.values(), kind=kind),), w.dtype)
+    packed = to.temporary((native.packed_elements(**dims, kind=kind),), w.dtype)
     to.emit("conv2d_pack", packed=packed, w=w, scale=scale, **dims, kind=kind, kept=to.is_constant(w))
     return packed
 
@@ -179,15 +179,15 @@ class WeightGrad(Op):
         x, dy = node.inputs
         dims = node.attrs["geometry"].dims(x.shape, dy.shape)
         dw, dbias = node.outputs[0], to.wanted(node.outputs)[1]
-        pieces, elements = native.weight_grad_pieces(*map(int, dims.values()))
+        pieces, elements = native.weight_grad_pieces(**{name: int(size) for name, size in dims.items()})
         partial = None if pieces == 1 else to.temporary((pieces, elements), x.dtype)
         to.emit(
             "conv2d_weight_grad",
             dw=dw if partial is None else None,
             dbias=dbias,
+            partial=partial,
             x=x,
             dy=dy,
-            partial=partial,
             **dims,
             pieces=pieces,
             dtype=x.dtype,

@@ -5,7 +5,7 @@
 /* Where outputs read. `x` is the first channel read of the first pixel of (n, h, w) pixels that lie
  * `pixel` elements apart; `depth` channels are read. Tap (i, j) of output (row, col) reads the pixel
  * (row * stride_h + i * step_h + top, col * stride_w + j * step_w + left); outside the image it
- * reads zeros. A forward pass is one such view; so is each phase of a gradient for the input. */
+ * reads zeros. A forward pass is one such view; so is each residue of a gradient for the input. */
 struct conv2d_view {
     const void *x;
     int64_t h, w, pixel, depth;
@@ -125,8 +125,8 @@ struct conv2d_kernels {
     int64_t (*winograd_grad_bytes)(const struct conv2d_weight_job *job);
     int64_t (*winograd_sums_bytes)(const struct conv2d_weight_job *job);
     int (*winograd_grad)(const struct conv2d_weight_job *job);
-    /* out[i] (+)= parts[0][i] + parts[1][i] + ..., the parts `stride` elements apart */
-    void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride, int64_t accumulate);
+    /* out[i] = parts[0][i] + parts[1][i] + ..., the parts `stride` elements apart */
+    void (*sum)(void *out, const void *parts, int64_t n, int64_t count, int64_t stride);
 };
 
 FNN_TABLES(conv2d)

@@ -1,6 +1,6 @@
 /* Convolutions over channels-last images, on the calling thread, without an im2col buffer.
  *
- * Forward, and each phase of the gradient for the input: a register tile holds some outputs (pixels)
+ * Forward, and each residue of the gradient for the input: a register tile holds some outputs (pixels)
  * times one panel of channels (two vectors, or one where no more are left). For each stretch of the
  * sum it reads a pointer a pixel and then walks the stretch: a broadcast from each pixel, a row of the
  * panel, one fused multiply-add for each vector of the tile. `gather` prepares the pointers of a
@@ -816,12 +816,12 @@ static void NAME(weight_grad)(const struct conv2d_weight_job *t) {
 
 #include "winograd.h"
 
-static void NAME(sum)(void *out_, const void *parts_, int64_t n, int64_t count, int64_t stride, int64_t accumulate) {
+static void NAME(sum)(void *out_, const void *parts_, int64_t n, int64_t count, int64_t stride) {
     real *out = out_;
     const real *parts = parts_;
     for (int64_t i = 0; i < n; i += W) {
         const int m = (int)smaller(n - i, W);
-        vec v = accumulate ? vload_n(out + i, m) : vzero();
+        vec v = vzero();
         for (int64_t p = 0; p < count; p++) v = v + vload_n(parts + p * stride + i, m);
         NAME(store_some)(out + i, v, m);
     }
