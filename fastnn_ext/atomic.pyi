@@ -1,7 +1,5 @@
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
-
-Result = TypeVar("Result")
+from collections.abc import Sequence
+from typing import Any
 
 def commit(
     copies: list[tuple[Any, Any]],
@@ -22,13 +20,6 @@ class Temporary:
     def __init__(self, path: bytes) -> None: ...
     def __enter__(self) -> Temporary: ...
     def __exit__(self, *error: object) -> None: ...
-
-def restoring(
-    entries: list[tuple[dict[str, Any], str, Any]],
-    attributes: list[tuple[Any, str, Any]],
-    function: Callable[..., Result],
-    *args: Any,
-) -> Result: ...
 
 class Calls:
     method: str

@@ -4,7 +4,7 @@
 Python hears a signal between two bytecodes, so that Ctrl-C may strike between any two statements: of two
 assignments the second is then not made. So does a failing allocation. What must not be left halfway (a checkpoint
 that is loaded) is checked and prepared first, and then done by one call of `commit`. What calls Python in between
-cannot be done as a whole: `restoring` puts back what a call has changed, and `Calls` knows of each call whether it has
+cannot be done as a whole: `Meanwhile` puts back what a block has changed, and `Calls` knows of each call whether it has
 been made.
 """
 import numpy as np
@@ -144,14 +144,16 @@ cdef int put_back(object table, object key, object value) except -1:
 
 @cython.final
 cdef class Meanwhile:
-    """Entries of dicts that have other values for the time of a block, and arrays that have theirs again after it.
+    """Entries of dicts that have other values for the time of a block, and after it those again that they had.
 
-    However the block ends, an interrupt between its last statement and what else would follow it included.
+    However the block ends: Python hears no signal between its last statement and __exit__, nor within, as that is C.
 
     Parameters
     ----------
     entries : list of (dict, key, value)
+        An entry that the block alone changes has its own value here.
     arrays : list of array, optional
+        They have after the block what they had when this was made.
     """
     cdef list entries, before, views
 
@@ -226,27 +228,6 @@ cdef class Temporary:
 
     def __exit__(self, kind, value, traceback):
         remove(self.path)
-
-
-def restoring(list entries not None, list attributes not None, function, *args):
-    """Call a function, and assign values as soon as it has returned or raised.
-
-    Parameters
-    ----------
-    entries : list of (dict, key, value)
-    attributes : list of (object, name, value)
-    function : callable
-    *args
-
-    Returns
-    -------
-    object
-        What the function returns.
-    """
-    try:
-        return function(*args)
-    finally:
-        commit([], entries, attributes)
 
 
 @cython.final

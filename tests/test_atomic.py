@@ -8,7 +8,7 @@ import pytest
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.data import DataLoader
-from fastnn_ext.atomic import Calls, Meanwhile, Temporary, commit, restoring, sync_folder
+from fastnn_ext.atomic import Calls, Meanwhile, Temporary, commit, sync_folder
 
 from interrupts import Interrupted, places, run
 
@@ -111,27 +111,6 @@ def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path):
 
 
 # ---- calls that Python may interrupt -------------------------------------------------------------
-
-
-def test_values_are_restored_however_a_call_ends():
-    table, thing = {}, Thing()
-
-    def change(error=None):
-        table["a"] = thing.value = 5
-        if error is not None:
-            raise error
-        return "result"
-
-    for error in (None, ValueError("own"), Interrupted()):
-        table["a"] = thing.value = 1
-        arguments = ([(table, "a", 2)], [(thing, "value", 3)], change, error)
-        if error is None:
-            assert restoring(*arguments) == "result"
-        else:
-            with pytest.raises(type(error)) as caught:
-                restoring(*arguments)
-            assert caught.value is error
-        assert (table, thing.value) == ({"a": 2}, 3)
 
 
 class Listener:

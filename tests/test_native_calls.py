@@ -20,7 +20,7 @@ def real(*shape):
 
 
 ROWS = real(5, 4)
-ELSEWHERE = ("atomic.assign", "atomic.commit", "atomic.restoring", "atomic.sync_folder")  # test_atomic.py
+ELSEWHERE = ("atomic.assign", "atomic.commit", "atomic.sync_folder")  # test_atomic.py
 SETTINGS = ("runtime.always_share", "runtime.fail_allocation", "watch.check_traces")  # no more than a switch
 ODD = [
     None, 0, 1, -1, 7, 2**43, 2**53, 2**62, 2**63, -(2**63), 2.5, float("nan"), float("inf"), True, "x", b"x", (), [],

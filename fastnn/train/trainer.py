@@ -42,7 +42,7 @@ from fastnn.train.progress import (
     start_of,
 )
 from fastnn.train.step import TrainStep, describe_parts
-from fastnn_ext.atomic import Calls, commit, restoring
+from fastnn_ext.atomic import Calls, Meanwhile, commit
 from fastnn_ext.plan import NotFiniteError, Receipt
 
 
@@ -238,10 +238,10 @@ class Trainer:
             _loader_lead=loader_epoch - first,
             _validation=validation if validation is validation_data and validation is not loader else None,
             _callbacks=[],
-            _running=True,
         )
         modes = [(vars(module), "training", module.training) for module in self.model.modules()]
-        restoring(modes, [(self, "_running", False)], self._train, chain, validation, bool(drawn))
+        with Meanwhile([*modes, (vars(self), "_running", True)]):
+            self._train(chain, validation, bool(drawn))
         return self.history
 
     def _train(self, chain: list[Callback], validation: DataLoader | None, seed_drawn: bool) -> None:
