@@ -6,16 +6,16 @@ import fastnn as fn
 from fastnn import nn, optim
 
 
-class Softsign(fn.Function):
-    """x / (1 + |x|), computed by NumPy in the middle of a native program."""
+class Arctan(fn.Function):
+    """arctan(x), computed by NumPy in the middle of a native program."""
 
     def forward(self, x):
         self.save_for_backward(x)
-        return x / (1 + np.abs(x))
+        return np.arctan(x)
 
     def backward(self, dy):
         (x,) = self.saved
-        return dy / (1 + np.abs(x)) ** 2
+        return dy / (1 + x * x)
 
 
 class Regressor(nn.Module):
@@ -23,10 +23,10 @@ class Regressor(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(1, width)
         self.out = nn.Linear(width, 1)
-        self.softsign = Softsign()
+        self.arctan = Arctan()
 
     def forward(self, x):
-        return self.out(self.softsign(self.hidden(x)))
+        return self.out(self.arctan(self.hidden(x)))
 
 
 fn.manual_seed(0)

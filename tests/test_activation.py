@@ -44,8 +44,8 @@ def special(dtype):
     ]
 
 
-def test_there_are_seven_kinds_in_a_fixed_order():
-    assert ACTIVATIONS == ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu")
+def test_there_are_eight_kinds_in_a_fixed_order():
+    assert ACTIVATIONS == ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu", "softsign")
     assert set(SAVES) == set(ACTIVATIONS)
 
 
@@ -130,6 +130,7 @@ def test_special_values_and_their_gradients_are_pytorchs(isa, dtype, kind, alpha
         "tanh": torch.tanh,
         "gelu": f.gelu,
         "silu": f.silu,
+        "softsign": f.softsign,
     }[kind](t)
     y.sum().backward()
     got = activation(kind, x, alpha)

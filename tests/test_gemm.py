@@ -105,7 +105,7 @@ def test_the_bits_do_not_depend_on_the_threads(isa, shape):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu"])
+@pytest.mark.parametrize("kind", ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu", "softsign"])
 def test_every_activation_is_the_one_of_its_stem(isa, dtype, kind):
     rng = np.random.default_rng(3)
     a, b = rng.standard_normal((13, 21)).astype(dtype), rng.standard_normal((21, 37)).astype(dtype)

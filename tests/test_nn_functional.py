@@ -27,6 +27,7 @@ CALLS = [
     ("tanh", (X,), {}),
     ("gelu", (X,), {}),
     ("silu", (X,), {}),
+    ("softsign", (X,), {}),
     ("softmax", (X, 1), {}),
     ("softmax", (X,), {"dim": 0}),
     ("log_softmax", (X, -1), {}),

@@ -31,6 +31,7 @@ LAYERS = [
     ("nn.Tanh()", (2, 3, 4, 5)),
     ("nn.GELU()", (5, 9)),
     ("nn.SiLU()", (17,)),
+    ("nn.Softsign()", (5, 9)),
     ("nn.Softmax(dim=1)", (5, 9)),
     ("nn.Softmax(dim=0)", (5, 9)),
     ("nn.Softmax(dim=-2)", (2, 3, 4)),
@@ -143,7 +144,7 @@ def test_linear_of_float64_takes_and_gives_float64():
 def test_activations_pass_nan_and_infinities_as_pytorch_does():
     torch = pytest.importorskip("torch")
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30, 1e-40] * 5, np.float32)
-    for name in ("ReLU", "LeakyReLU", "ELU", "Sigmoid", "Tanh", "GELU", "SiLU"):
+    for name in ("ReLU", "LeakyReLU", "ELU", "Sigmoid", "Tanh", "GELU", "SiLU", "Softsign"):
         # In float64: PyTorch's float32 kernels for AVX-512 give GELU(inf) = nan and the like.
         y = getattr(torch.nn, name)()(torch.tensor(x, dtype=torch.float64)).numpy().astype(np.float32)
         np.testing.assert_allclose(getattr(nn, name)()(x), y, rtol=1e-6, err_msg=name)

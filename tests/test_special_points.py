@@ -15,7 +15,7 @@ POINTS = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 3.0, -3.0, *ENDS, 20.0, -20.0
 LEFT, RIGHT = (grid.ravel() for grid in np.meshgrid(POINTS, POINTS))
 ROWS = np.array(list(itertools.product(POINTS, repeat=3)))
 EXPONENTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, -0.5, -1.0, -2.0)
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu")
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu", "softsign")
 
 MAPS = {
     "negation": lambda x: -x,
@@ -59,6 +59,8 @@ def assert_alike(actual, expected, tolerance=1e-10):
 @pytest.mark.parametrize("name", ["exp", "log", "sqrt", "abs", *MAPS, *ACTIVATIONS])
 def test_gradients_of_maps_at_special_points_are_pytorchs(isa, name, slope):
     torch = pytest.importorskip("torch")
+    if name == "softsign" and slope == np.inf:
+        pytest.skip("PyTorch takes the gradient from two parts, inf - inf")
     if name in MAPS:
         ours = theirs = MAPS[name]
     elif name in ACTIVATIONS:

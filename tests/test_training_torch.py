@@ -72,7 +72,7 @@ def test_losses_over_100_steps_follow_torch(name, dtype):
     assert worst <= TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("activation", ["Tanh", "Sigmoid", "GELU", "SiLU", "ELU", "LeakyReLU"])
+@pytest.mark.parametrize("activation", ["Tanh", "Sigmoid", "GELU", "SiLU", "Softsign", "ELU", "LeakyReLU"])
 def test_every_activation_trains_as_in_torch(activation):
     torch = pytest.importorskip("torch")
     ours, theirs = build(torch, np.float64, activation)

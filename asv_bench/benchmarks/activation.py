@@ -8,7 +8,7 @@ import fastnn.nn.functional as F
 
 from .common import array, kernel
 
-KINDS = ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu"]
+KINDS = ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu", "softsign"]
 
 
 @functools.cache

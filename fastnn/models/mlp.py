@@ -14,6 +14,7 @@ ACTIVATIONS = {
     "tanh": nn.Tanh,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
+    "softsign": nn.Softsign,
 }
 
 
@@ -35,7 +36,7 @@ def mlp(
     classes : int
         Size of the output: logits of classes, or values of a regression.
     activation : str, default "relu"
-        "relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu" or "silu".
+        "relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu" or "softsign".
     dropout : float, default 0
         Probability with which a hidden value is dropped in training.
 

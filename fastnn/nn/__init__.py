@@ -12,7 +12,7 @@ pooling         MaxPool1d, MaxPool2d, AvgPool1d, AvgPool2d, AdaptiveAvgPool1d, A
                 AdaptiveMaxPool1d, AdaptiveMaxPool2d
 sizes           Upsample, ZeroPad2d
 norms           BatchNorm1d, BatchNorm2d, LayerNorm, GroupNorm, LocalResponseNorm
-activations     ReLU, LeakyReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Softmax, LogSoftmax
+activations     ReLU, LeakyReLU, ELU, GELU, SiLU, Sigmoid, Softsign, Tanh, Softmax, LogSoftmax
 dropout         Dropout, Dropout2d
 losses          CrossEntropyLoss, BCEWithLogitsLoss, MSELoss; Loss, their base
 functional      the same as functions of tensors or arrays, by custom imported as F
@@ -32,6 +32,7 @@ from fastnn.nn.activation import (
     Sigmoid,
     SiLU,
     Softmax,
+    Softsign,
     Tanh,
 )
 from fastnn.nn.container import ModuleDict, ModuleList, Sequential
@@ -95,6 +96,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softsign",
     "Tanh",
     "Upsample",
     "ZeroPad2d",

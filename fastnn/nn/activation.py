@@ -72,6 +72,19 @@ class SiLU(Module):
         return F.silu(input)
 
 
+class Softsign(Module):
+    """x / (1 + |x|).
+
+    Examples
+    --------
+    >>> nn.Softsign()(np.array([-3.0, 0.0, 1.0]))
+    array([-0.75,  0.  ,  0.5 ])
+    """
+
+    def forward(self, input: Any) -> Any:
+        return F.softsign(input)
+
+
 class Softmax(Module):
     """Softmax along dimension `dim`."""
 

@@ -14,7 +14,8 @@
     KIND(sigmoid, OUTPUT, 0.6, 0)      \
     KIND(tanh, OUTPUT, 0.6, 0)         \
     KIND(gelu, INPUT, 0.8, 1.4)        \
-    KIND(silu, INPUT, 0.6, 0.8)
+    KIND(silu, INPUT, 0.6, 0.8)        \
+    KIND(softsign, OUTPUT, 0.1, 0)
 
 #define ACT_INDEX(name, saves, forward_ns, backward_ns) ACT_##name,
 enum { FNN_ACTIVATIONS(ACT_INDEX) ACT_COUNT };

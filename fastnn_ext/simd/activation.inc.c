@@ -82,6 +82,14 @@ INLINE vec NAME(silu_slope)(vec x) {
 FORWARD(silu, x * vsigmoid(x))
 BACKWARD(silu, dy * NAME(silu_slope)(s))
 
+/* x / (1 + |x|) has the gradient 1 / (1 + |x|)^2: (1 - |y|)^2, from the output. */
+INLINE vec NAME(softsign_slope)(vec s) {
+    vec rest = vset(1) - vabs(s);
+    return rest * rest;
+}
+FORWARD(softsign, x / (vset(1) + vabs(x)))
+BACKWARD(softsign, dy * NAME(softsign_slope)(s))
+
 #define ACT_FORWARD(name, saves, forward_ns, backward_ns) [ACT_##name] = NAME(name),
 #define ACT_BACKWARD(name, saves, forward_ns, backward_ns) [ACT_##name] = NAME(name##_grad),
 

@@ -28,6 +28,7 @@ VALUE = {
     "tanh": lambda x, alpha: np.tanh(x),
     "gelu": lambda x, alpha: x * normal_cdf(x),
     "silu": lambda x, alpha: x * sigmoid(x),
+    "softsign": lambda x, alpha: x / (1 + np.abs(x)),
 }
 SLOPE = {
     "relu": lambda x, alpha: np.where(x <= 0, 0, 1),
@@ -37,6 +38,7 @@ SLOPE = {
     "tanh": lambda x, alpha: 1 - np.tanh(x) ** 2,
     "gelu": lambda x, alpha: normal_cdf(x) + x * normal_density(x),
     "silu": lambda x, alpha: sigmoid(x) * (1 + x * sigmoid(-x)),
+    "softsign": lambda x, alpha: (1 - np.abs(x / (1 + np.abs(x)))) ** 2,
 }
 
 

@@ -4,7 +4,18 @@ Inside a trace they take and return tensors; called with arrays they run as prog
 and return new arrays. The arguments' names, order and defaults are PyTorch's.
 """
 
-from fastnn.nn.functional.activation import elu, gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, tanh
+from fastnn.nn.functional.activation import (
+    elu,
+    gelu,
+    leaky_relu,
+    log_softmax,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softsign,
+    tanh,
+)
 from fastnn.nn.functional.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from fastnn.nn.functional.dropout import dropout, dropout2d
 from fastnn.nn.functional.linear import linear
@@ -59,5 +70,6 @@ __all__ = [
     "sigmoid",
     "silu",
     "softmax",
+    "softsign",
     "tanh",
 ]

@@ -53,6 +53,18 @@ def silu(input: Any) -> Any:
 
 
 @eager("input")
+def softsign(input: Any) -> Any:
+    """x / (1 + |x|) (Bergstra et al., 2009).
+
+    Examples
+    --------
+    >>> F.softsign(np.array([-3.0, 0.0, 1.0]))
+    array([-0.75,  0.  ,  0.5 ])
+    """
+    return activation(input, "softsign")
+
+
+@eager("input")
 def softmax(input: Any, dim: int) -> Any:
     """exp(x) / sum(exp(x)) along a dimension."""
     return loss.softmax(input, dim)
