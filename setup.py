@@ -107,12 +107,8 @@ class BuildExt(build_ext):
             source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
             for compile_flags, link_flags in candidates:
                 try:
-                    objects = self.compiler.compile(
-                        [str(source)], output_dir=folder, extra_postargs=compile_flags
-                    )
-                    self.compiler.link_executable(
-                        objects, "probe", output_dir=folder, extra_postargs=link_flags
-                    )
+                    objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_flags)
+                    self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=link_flags)
                 except Exception:  # each compiler class has its own
                     continue
                 return compile_flags, link_flags

@@ -115,9 +115,7 @@ def _config() -> dict[str, Any]:
         "openmp": {
             "version": runtime.openmp_version(),
             "runtimes": [
-                {name: entry[name] for name in wanted}
-                for entry in threadpool_info()
-                if entry["user_api"] == "openmp"
+                {name: entry[name] for name in wanted} for entry in threadpool_info() if entry["user_api"] == "openmp"
             ],
         },
         "threads": get_num_threads(),

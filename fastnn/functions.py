@@ -60,9 +60,7 @@ class Traced:
 class Differentiated(Traced):
     """A function's gradients, with its value or without."""
 
-    def __init__(
-        self, function: Callable[..., Any], argnums: int | Sequence[int] | None, with_value: bool
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], argnums: int | Sequence[int] | None, with_value: bool) -> None:
         if isinstance(argnums, (tuple, list)):
             self.argnums: Any = [_check.integer(f"argnums[{k}]", i) for k, i in enumerate(argnums)]
         else:

@@ -332,6 +332,7 @@ class TensorMethods:
         def sum(self, dim: Any = None, keepdim: bool = False) -> Tensor: ...
         def mean(self, dim: Any = None, keepdim: bool = False) -> Tensor: ...
         def reshape(self, *shape: Any) -> Tensor: ...
+
         view = reshape
 
         def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor: ...
@@ -595,9 +596,7 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         dtype = like.dtype if like is not None else number.dtype if number.dtype in FLOATS else np.float32
         return graph.add(CONSTANT, (), value=number.astype(dtype)).output
     _check.readable("an operand of the traced function", value)
-    raise TypeError(
-        f"{type(value).__name__} cannot enter a graph; expected a tensor, array or number{_user_line()}"
-    )
+    raise TypeError(f"{type(value).__name__} cannot enter a graph; expected a tensor, array or number{_user_line()}")
 
 
 def _check_enters(dtype: np.dtype[Any]) -> None:

@@ -220,9 +220,7 @@ def plot_history(
     return figure
 
 
-def confusion_matrix(
-    labels: ArrayLike, predictions: ArrayLike, classes: int | None = None
-) -> NDArray[np.int64]:
+def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int | None = None) -> NDArray[np.int64]:
     """How often each class was taken for each.
 
     Parameters
@@ -390,9 +388,7 @@ def pyplot() -> Any:
     try:
         from matplotlib import pyplot as module
     except ImportError as error:
-        raise ImportError(
-            'pictures need matplotlib, which is not installed: pip install "fastnn[plot]"'
-        ) from error
+        raise ImportError('pictures need matplotlib, which is not installed: pip install "fastnn[plot]"') from error
     return module
 
 
@@ -435,10 +431,7 @@ class _Tap(Module):
                     self._found.append(images[-1])
                     return result
         what = "no layer" if self._layer is None else f"layer: {self._layer!r} is not run, or"
-        raise ValueError(
-            f"{what} has an image (N, channels, height, width) for its output; those that have: "
-            f"{images}"
-        )
+        raise ValueError(f"{what} has an image (N, channels, height, width) for its output; those that have: {images}")
 
 
 def _first_weight(model_or_weight: Any) -> tuple[str, NDArray[Any]]:
@@ -524,9 +517,7 @@ def _read_csv(path: str) -> tuple[str, dict[str, list[float]]]:
     return file_name, table
 
 
-def _classes_of(
-    labels: ArrayLike, predictions: ArrayLike
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int | None]:
+def _classes_of(labels: ArrayLike, predictions: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64], int | None]:
     """True and predicted classes, and the number of classes if the predictions are scores."""
     truth, taken = np.asarray(labels), np.asarray(predictions)
     columns = taken.shape[1] if taken.ndim == 2 else None
@@ -540,9 +531,7 @@ def _classes_of(
     for name, array in (("labels", truth), ("predictions", taken)):
         if array.ndim != 1 or array.dtype.kind not in "iu":
             scores = " or scores (N, classes)" if name == "predictions" else ""
-            raise TypeError(
-                f"{name}: expected integers of shape (N,){scores}, got {array.dtype} {array.shape}"
-            )
+            raise TypeError(f"{name}: expected integers of shape (N,){scores}, got {array.dtype} {array.shape}")
         if array.min(initial=0) < 0:
             raise ValueError(f"{name}: expected classes from 0, got {array.min()}")
     if len(truth) != len(taken):
@@ -620,9 +609,7 @@ def _as_picture(image: NDArray[Any]) -> NDArray[Any]:
     return (image - low) / (high - low) if high > low else np.zeros(image.shape)
 
 
-def _show(
-    axes: Axes, picture: NDArray[Any], low: float = 0, high: float = 1, cmap: str | None = None
-) -> Any:
+def _show(axes: Axes, picture: NDArray[Any], low: float = 0, high: float = 1, cmap: str | None = None) -> Any:
     """imshow without axes; NaN is left out, in colours too."""
     if picture.ndim == 3:
         clear = np.isnan(picture[..., :1])

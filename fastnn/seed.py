@@ -55,9 +55,7 @@ def generator(seed: int | np.random.Generator | None = None) -> np.random.Genera
     try:
         return np.random.Generator(np.random.Philox(operator.index(seed)))
     except TypeError:
-        raise TypeError(
-            f"seed must be an int, a numpy Generator or None, got {type(seed).__name__}"
-        ) from None
+        raise TypeError(f"seed must be an int, a numpy Generator or None, got {type(seed).__name__}") from None
     except ValueError:  # negative
         raise ValueError(f"seed must be an int of at least 0, a numpy Generator or None, got {seed}") from None
 

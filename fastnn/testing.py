@@ -124,9 +124,7 @@ def _central_difference(
     finally:
         array[index] = value
     # Differences before the sum: outputs that do not depend on the element add no rounding error.
-    return float(
-        sum(np.sum(w * (a - b)) for w, a, b in zip(weights, above, below, strict=True)) / step
-    )
+    return float(sum(np.sum(w * (a - b)) for w, a, b in zip(weights, above, below, strict=True)) / step)
 
 
 def _parameters(function: Any) -> list[tuple[str, Parameter]]:
@@ -135,9 +133,7 @@ def _parameters(function: Any) -> list[tuple[str, Parameter]]:
     trained = [(name, p) for name, p in function.named_parameters() if p.requires_grad]
     for name, p in trained:
         if p.dtype != np.float64:
-            raise TypeError(
-                f"{name} is {p.dtype}; gradients are checked in float64: call model.double() first"
-            )
+            raise TypeError(f"{name} is {p.dtype}; gradients are checked in float64: call model.double() first")
     return trained
 
 
@@ -159,9 +155,7 @@ def _program(
         ]
         seeds: dict[Tensor, Tensor] = {}
         for k, tensor in enumerate(tensors):
-            seed = graph.add(
-                INPUT, (), name=f"weight[{k}]", shape=tensor.shape, dtype=tensor.dtype
-            ).output
+            seed = graph.add(INPUT, (), name=f"weight[{k}]", shape=tensor.shape, dtype=tensor.dtype).output
             graph.inputs.append(seed)
             seeds[tensor] = add(seeds[tensor], seed) if tensor in seeds else seed
         found = gradients(graph, seeds, leaves)

@@ -96,9 +96,7 @@ def convolution(draw):
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
     pads = [padding[0] + padding[1], padding[2] + padding[3]]
     ih, iw = (max(draw.size(6, 15), span - pad, 1) for span, pad in zip(spans, pads, strict=True))
-    oh, ow = (
-        (i + pad - span) // s + 1 for i, pad, span, s in zip((ih, iw), pads, spans, stride, strict=True)
-    )
+    oh, ow = ((i + pad - span) // s + 1 for i, pad, span, s in zip((ih, iw), pads, spans, stride, strict=True))
     return dict(
         n=draw.size(2, 4), ih=ih, iw=iw, ic=groups * ic, oh=oh, ow=ow, oc=groups * oc, kh=kernel[0], kw=kernel[1],
         stride_h=stride[0], stride_w=stride[1], pad_top=padding[0], pad_left=padding[2], dilation_h=dilation[0],

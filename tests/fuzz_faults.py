@@ -123,11 +123,14 @@ def values():
     arrays = "model.k = full(0.8)", "model.k[:] = 0.0", "model.k[1] = 2.0"
     yield "array", changed("h = h * self.k", "self.k = full(0.5)", *arrays)
     yield "number in an array", changed("h = h * float(self.k[0])", "self.k = full(0.5)", "model.k[0] = 0.8")
-    yield "tuple of arrays", changed(
-        "h = h * self.k[0] + self.k[1]",
-        "self.k = (full(0.5), full(1.0))",
-        "model.k = (full(1.0), full(0.5))",
-        "model.k[0][:] = 3.0",
+    yield (
+        "tuple of arrays",
+        changed(
+            "h = h * self.k[0] + self.k[1]",
+            "self.k = (full(0.5), full(1.0))",
+            "model.k = (full(1.0), full(0.5))",
+            "model.k[0][:] = 3.0",
+        ),
     )
     yield "list", changed("h = h * self.k[0]", "self.k = [0.5]", "model.k[0] = 0.8", "model.k.insert(0, 1.2)")
     yield "dict", changed("h = h * self.k['a']", "self.k = {'a': 0.5}", "model.k['a'] = 0.8")
@@ -139,10 +142,13 @@ def values():
     yield "closure", changed("h = h * get()", CLOSURE, "put(0.8)", section="globals")
     function = "def scaled(h):\n    return h * {}"
     yield "function", changed("h = scaled(h)", function.format(0.5), function.format(0.8), section="globals")
-    yield "values of a loss", written(
-        [*steps(3), "rate = 0.8", *steps(3), "scale[:] = 0.2", *steps(3), "scale = full(2.0)", *steps(3)],
-        globals="rate = 0.5\nscale = full(1.0)",
-        setup=["def loss(out, y):\n    return F.mse_loss(out * scale, y) * rate", SGD, STEP],
+    yield (
+        "values of a loss",
+        written(
+            [*steps(3), "rate = 0.8", *steps(3), "scale[:] = 0.2", *steps(3), "scale = full(2.0)", *steps(3)],
+            globals="rate = 0.5\nscale = full(1.0)",
+            setup=["def loss(out, y):\n    return F.mse_loss(out * scale, y) * rate", SGD, STEP],
+        ),
     )
     module, function = (f"see({name}(data(1, 3, 4), labels(1, 3)))" for name in ("loss.value_and_grad", "traced"))
     in_place = [module, "loss.weight.data[1] = 5.0", module]
@@ -172,8 +178,9 @@ def optimizers():
         actions += ["del other, second", *steps(3)]
         yield f"two over {name} parameters", written(actions, setup=[LOSS, ADAM, STEP])
     single, double = "dtype = np.float32\nmodel.float()", "dtype = np.float64\nmodel.double()"
-    yield "another dtype", written(
-        [*steps(3), single, *steps(3), *in_pieces(3), double, *steps(2)], setup=[LOSS, ADAM, STEP]
+    yield (
+        "another dtype",
+        written([*steps(3), single, *steps(3), *in_pieces(3), double, *steps(2)], setup=[LOSS, ADAM, STEP]),
     )
     copied = "model, opt = copy.deepcopy((model, opt))\nstep = fn.TrainStep(model, loss, opt)"
     yield "a copy", written([*steps(3), copied, *steps(3, 4), *in_pieces(3)], setup=[LOSS, ADAM, STEP])

@@ -216,10 +216,7 @@ def _shows(program, kind):
 
 def report(program, finding):
     """The program as text that can be run, with what was found."""
-    return (
-        f"program {program.seed}: block {finding.block} {finding.kind}: {finding.message}\n\n"
-        f"{program.source()}"
-    )
+    return f"program {program.seed}: block {finding.block} {finding.kind}: {finding.message}\n\n{program.source()}"
 
 
 # ---- many programs ------------------------------------------------------------------------------

@@ -12,13 +12,9 @@ def guarded(array):
     size = max(1, -(-array.nbytes // mmap.PAGESIZE)) * mmap.PAGESIZE
     memory = mmap.mmap(-1, size + mmap.PAGESIZE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    if ctypes.CDLL(None, use_errno=True).mprotect(
-        ctypes.c_void_p(address + size), ctypes.c_size_t(mmap.PAGESIZE), 0
-    ):
+    if ctypes.CDLL(None, use_errno=True).mprotect(ctypes.c_void_p(address + size), ctypes.c_size_t(mmap.PAGESIZE), 0):
         raise OSError(ctypes.get_errno(), "mprotect")
-    result = np.frombuffer(memory, array.dtype, array.size, size - array.nbytes).reshape(
-        array.shape
-    )
+    result = np.frombuffer(memory, array.dtype, array.size, size - array.nbytes).reshape(array.shape)
     result[...] = array
     return result
 

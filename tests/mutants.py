@@ -112,8 +112,11 @@ def main():
             alive = survives(tree, path, args.tests, args.timeout)
             survivors += alive
             line = text.count("\n", 0, start)
-            print(f"{'SURVIVES' if alive else 'found   '}  {path}:{line + 1}: {old!r} -> {new!r}: "
-                  f"{text.splitlines()[line].strip()}", flush=True)
+            print(
+                f"{'SURVIVES' if alive else 'found   '}  {path}:{line + 1}: {old!r} -> {new!r}: "
+                f"{text.splitlines()[line].strip()}",
+                flush=True,
+            )
     print(f"{survivors} of {len(chosen)} survive ({len(found)} possible)")
 
 

@@ -1,6 +1,6 @@
 """How much of the wheel each part of the installed fastnn takes; fails above the limit.
 
-    python tests/sizes.py
+python tests/sizes.py
 """
 
 import importlib.util

@@ -97,7 +97,8 @@ CASES = {
     "CrossEntropyLoss: an unknown reduction": (lambda: nn.CrossEntropyLoss(reduction="avg"), "reduction.*'avg'"),
     "CrossEntropyLoss: smoothing above 1": (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), "label_smoothing"),
     "CrossEntropyLoss: weights too few": (
-        lambda: nn.CrossEntropyLoss(weight=np.ones(2, np.float32))(X[:, :3], Y), "weight",
+        lambda: nn.CrossEntropyLoss(weight=np.ones(2, np.float32))(X[:, :3], Y),
+        "weight",
     ),
     "flatten: dims the wrong way round": (lambda: fn.trace(lambda x: F.flatten(x, 1, 0))(X), "start_dim"),
     "functional: an unknown shape": (lambda: fn.trace(lambda x: x.reshape(5, 5))(X), r"\(4, 6\).*\(5, 5\)"),

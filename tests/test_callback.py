@@ -463,9 +463,7 @@ def test_two_python_threads_run_callbacks_of_two_models_at_once():
             if not np.array_equal(model(X), y):
                 wrong.append(1)
 
-    workers = [
-        threading.Thread(target=work, args=pair) for pair in zip(models, expected, strict=True)
-    ]
+    workers = [threading.Thread(target=work, args=pair) for pair in zip(models, expected, strict=True)]
     for w in workers:
         w.start()
     for w in workers:

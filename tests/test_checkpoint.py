@@ -910,6 +910,7 @@ def test_other_data_are_refused_and_nothing_changes(tmp_path, other):
 
 # ---- crashes -----------------------------------------------------------------------------------
 
+
 @pytest.mark.attack
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("kills", [60, pytest.param(4000, marks=pytest.mark.slow)])

@@ -349,9 +349,7 @@ def test_resnet20_trains_on_moved_and_mirrored_images_of_cifar10(run, tmp_path):
     np.save("one.npy", images[3])
     of_file = json.loads(run("predict", "whole", "bytes.npy", "--json"))
     assert of_file["probabilities"] == of_set["probabilities"]
-    assert json.loads(run("predict", "whole", "one.npy", "--json"))["classes"] == [
-        of_set["classes"][3]
-    ]
+    assert json.loads(run("predict", "whole", "one.npy", "--json"))["classes"] == [of_set["classes"][3]]
     measured = json.loads(run("eval", "whole", "--json"))
     assert measured["accuracy"] == np.mean(np.equal(of_set["classes"], of_set["labels"]))
 
@@ -409,9 +407,7 @@ def test_predict_prints_a_class_and_its_probability_a_line(run):
     for line, row, label in zip(lines, chances, labels[5:9], strict=True):
         assert line == f"{row.argmax()} {row.max():.4f} label {label}"
     np.save("some.npy", images[5:9])
-    assert run("predict", "r", "some.npy").splitlines() == [
-        line.split(" label")[0] for line in lines
-    ]
+    assert run("predict", "r", "some.npy").splitlines() == [line.split(" label")[0] for line in lines]
     assert len(run("predict", "r").splitlines()) == 360
 
 
@@ -426,9 +422,7 @@ def test_info_describes_the_installation_or_a_run(run):
 
 
 def test_the_module_is_the_command(folder):
-    result = subprocess.run(
-        [sys.executable, "-m", "fastnn", "--version"], capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-m", "fastnn", "--version"], capture_output=True, text=True, check=True)
     assert result.stdout == f"fastnn {fn.__version__}\n"
 
 
@@ -437,9 +431,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(run):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as pipe:
-        result = subprocess.run(
-            [sys.executable, "-m", "fastnn", "predict", "r"], stdout=pipe, stderr=subprocess.PIPE
-        )
+        result = subprocess.run([sys.executable, "-m", "fastnn", "predict", "r"], stdout=pipe, stderr=subprocess.PIPE)
     assert (result.returncode, result.stderr) == (1, b"")
 
 
@@ -627,9 +619,7 @@ def test_a_folder_that_holds_something_is_not_written_to(fails, folder):
 def test_a_damaged_configuration_is_named(run, fails, folder, text):
     run("train", *SMALL, "--out", "r")
     config = json.loads((folder / "r" / "config.json").read_text())
-    (folder / "r" / "config.json").write_text(
-        json.dumps({**config, "hidden": "16"}) if text is None else text
-    )
+    (folder / "r" / "config.json").write_text(json.dumps({**config, "hidden": "16"}) if text is None else text)
     for command in ("eval", "predict", "info"):
         assert "config.json" in fails(command, "r")
     assert "config.json" in fails("train", "--resume", "r")

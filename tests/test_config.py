@@ -37,9 +37,7 @@ def test_threads_are_as_many_as_were_set():
         assert fn.get_num_threads() == n
 
 
-@pytest.mark.parametrize(
-    ("n", "error"), [(0, ValueError), (-1, ValueError), (2**31, ValueError), (1.0, TypeError)]
-)
+@pytest.mark.parametrize(("n", "error"), [(0, ValueError), (-1, ValueError), (2**31, ValueError), (1.0, TypeError)])
 @pytest.mark.parametrize("call", [fn.set_num_threads, lambda n: fn.threads(n).__enter__()])
 def test_a_wrong_number_of_threads_is_refused(call, n, error):
     fn.set_num_threads(2)

@@ -184,10 +184,7 @@ def test_many_outputs_of_many_channels_are_made_in_squares():
         (Layer(1, 14, 14, 64, 64, (3, 3), groups=64), False),
     ):
         layer.fill(np.random.default_rng(8), np.float32, False)
-        y, again = (
-            conv2d.conv2d(layer.x, layer.w, packed=packed, **layer.geometry)
-            for packed in (False, True)
-        )
+        y, again = (conv2d.conv2d(layer.x, layer.w, packed=packed, **layer.geometry) for packed in (False, True))
         assert np.any(y != again) == squares, repr(layer)
         np.testing.assert_allclose(y, again, rtol=0, atol=1e-4)
 
@@ -206,12 +203,8 @@ NAMED = {
     "stride larger than the input": Layer(2, 3, 3, 5, 6, (2, 2), stride=(9, 8)),
     "more padding than kernel": Layer(1, 4, 4, 3, 5, (2, 2), padding=(4, 3, 5, 2)),
     "unequal sides": Layer(2, 9, 8, 4, 17, (4, 2), padding=(1, 2, 0, 1)),
-    "taps that share no pixel": Layer(
-        1, 21, 23, 4, 3, (3, 3), dilation=(7, 8), padding=(2, 2, 1, 1)
-    ),
-    "dilation and stride with a common divisor": Layer(
-        1, 19, 20, 5, 6, (3, 4), stride=(4, 6), dilation=(2, 3)
-    ),
+    "taps that share no pixel": Layer(1, 21, 23, 4, 3, (3, 3), dilation=(7, 8), padding=(2, 2, 1, 1)),
+    "dilation and stride with a common divisor": Layer(1, 19, 20, 5, 6, (3, 4), stride=(4, 6), dilation=(2, 3)),
     "one-dimensional": Layer(2, 1, 2500, 3, 20, (1, 5), padding=(0, 0, 2, 2)),
     "one column": Layer(2, 1300, 1, 3, 20, (5, 1), padding=(2, 2, 0, 0)),
     "lenet 1": Layer(3, 28, 28, 1, 6, (5, 5), padding=(2, 2, 2, 2)),
@@ -224,12 +217,8 @@ NAMED = {
     "many panels": Layer(2, 10, 10, 64, 200, (3, 3), padding=(1, 1, 1, 1)),
     "several blocks of outputs": Layer(2, 40, 41, 30, 33, (3, 3), padding=(1, 1, 1, 1)),
     "depthwise": Layer(2, 20, 20, 70, 70, (3, 3), padding=(1, 1, 1, 1), groups=70),
-    "depthwise, stride 2": Layer(
-        2, 20, 21, 37, 37, (5, 4), stride=(2, 2), padding=(2, 1, 1, 2), groups=37
-    ),
-    "depthwise, two outputs a channel": Layer(
-        2, 8, 9, 5, 10, (3, 3), padding=(1, 1, 1, 1), groups=5
-    ),
+    "depthwise, stride 2": Layer(2, 20, 21, 37, 37, (5, 4), stride=(2, 2), padding=(2, 1, 1, 2), groups=37),
+    "depthwise, two outputs a channel": Layer(2, 8, 9, 5, 10, (3, 3), padding=(1, 1, 1, 1), groups=5),
     "groups": Layer(2, 12, 12, 96, 64, (3, 3), padding=(1, 1, 1, 1), groups=4),
     "an empty batch": Layer(0, 6, 6, 4, 5, (3, 3)),
     "outputs that read padding alone": Layer(2, 5, 6, 70, 20, (3, 3), padding=(4, 3, 5, 4)),
@@ -347,9 +336,7 @@ def test_nothing_is_read_or_written_beyond_the_buffers(isa, guarded, name, dtype
     run_op("conv2d_input_grad", dx=dx, dy=dy, w=w, saved=x, **sizes, **relu_grad, kept=0)
     np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g) * (x > 0))
     for kept in (0, 1):
-        packed, back = (
-            guarded(np.zeros(conv2d.packed_elements(**sizes, kind=kind), dtype)) for kind in (0, 1)
-        )
+        packed, back = (guarded(np.zeros(conv2d.packed_elements(**sizes, kind=kind), dtype)) for kind in (0, 1))
         run_op("conv2d_pack", packed=packed, w=w, scale=scale, **sizes, kind=0, kept=kept)
         run_op("conv2d", y=y, x=x, w=w, packed=packed, scale=scale, bias=bias, **sizes, **none, kept=kept)
         np.testing.assert_array_equal(y, (twin.conv2d(x, w, **g)) * layer.scale + bias)
@@ -472,9 +459,7 @@ def finite_size(x):
 @pytest.mark.parametrize("where", ("pixels", "weights", "everywhere", "one channel of weights"))
 @pytest.mark.parametrize("layer", SQUARES, ids=repr)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_numbers_in_squares_that_are_not_finite_reach_what_the_direct_sum_says(
-    isa, dtype, layer, where
-):
+def test_numbers_in_squares_that_are_not_finite_reach_what_the_direct_sum_says(isa, dtype, layer, where):
     rng = np.random.default_rng(6)
     layer.fill(rng, dtype, False)
     dx_saved = layer.x
@@ -494,9 +479,7 @@ def test_numbers_in_squares_that_are_not_finite_reach_what_the_direct_sum_says(
     dx = gradients_inside(layer.dy, layer.w, padding)
     dx_size = gradients_inside(finite_size(layer.dy), finite_size(layer.w), padding)
     dw, _ = twin.weight_grad(layer.x, layer.dy, layer.w.shape, **g)
-    dw_size, _ = twin.weight_grad(
-        finite_size(layer.x), finite_size(layer.dy), layer.w.shape, **g
-    )
+    dw_size, _ = twin.weight_grad(finite_size(layer.x), finite_size(layer.dy), layer.w.shape, **g)
 
     def results():
         how = {"packed": True, **g}
@@ -506,9 +489,7 @@ def test_numbers_in_squares_that_are_not_finite_reach_what_the_direct_sum_says(
             conv2d.conv2d(x, w, residual=residual, activation="relu", kept=True, **how),
             conv2d.conv2d(x, w, residual=residual, activation="tanh", **how),
             conv2d.conv2d_input_grad(dy, w, x.shape, **how),
-            conv2d.conv2d_input_grad(
-                dy, w, x.shape, activation_grad="relu", saved=dx_saved, kept=True, **how
-            ),
+            conv2d.conv2d_input_grad(dy, w, x.shape, activation_grad="relu", saved=dx_saved, kept=True, **how),
             conv2d.conv2d_weight_grad(x, dy, w.shape, **g)[0],
             conv2d.conv2d_weight_grad(x, dy, w.shape, pieces=3, **g)[0],
             conv2d.conv2d_weight_grad(x, dy, w.shape, pieces=1, **g)[0],
@@ -600,9 +581,7 @@ def test_results_agree_with_pytorch(seed):
             (dw, w.grad),
             (dbias, bias.grad),
         ]:
-            np.testing.assert_allclose(
-                ours, theirs.numpy(), rtol=1e-11, atol=1e-11, err_msg=repr(layer)
-            )
+            np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-11, atol=1e-11, err_msg=repr(layer))
 
 
 def test_pieces_are_cut_by_shape_and_fit_every_smaller_batch():

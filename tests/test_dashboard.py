@@ -24,14 +24,14 @@ pytestmark = [
 BENCH = Path(__file__).resolve().parent.parent / "asv_bench"
 
 # A benchmark's results are dropped when its own text changes, so the figure lies in a file.
-SUITE = '''
+SUITE = """
 from pathlib import Path
 def track_seconds():
     return float(Path(__file__).with_name("figure").read_text())
 track_seconds.unit = "seconds"
 def track_unmeasured():
     return 1.0
-'''
+"""
 CONF = {
     "version": 1,
     "project": "small",

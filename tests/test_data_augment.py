@@ -365,9 +365,7 @@ def test_a_batch_that_does_not_fit_is_refused_by_name(augmentation, batch, error
         augmentation(batch, generator())
 
 
-@pytest.mark.parametrize(
-    ("result", "error"), [(X, TypeError), ((X[:1],), ValueError), (None, TypeError)]
-)
+@pytest.mark.parametrize(("result", "error"), [(X, TypeError), ((X[:1],), ValueError), (None, TypeError)])
 def test_an_augmentation_that_returns_no_batch_is_named(result, error):
     with pytest.raises(error, match=r"augment\(batch, generator\): expected"):
         list(DataLoader(X, 2, augment=lambda batch, chance: result))

@@ -116,9 +116,7 @@ def test_cifar100_has_two_labels_to_choose_from(tmp_path, form):
         (cifar100, put100, "cifar100/cifar-100-binary"),
     ],
 )
-def test_files_are_found_where_they_may_be(
-    tmp_path, homeless, monkeypatch, told, read, put, subfolder
-):
+def test_files_are_found_where_they_may_be(tmp_path, homeless, monkeypatch, told, read, put, subfolder):
     place = homeless / "fastnn" if told == "cache" else tmp_path
     put(place / subfolder)
     if told == "FASTNN_DATA":
@@ -140,9 +138,7 @@ def test_a_given_root_is_the_only_place(tmp_path, homeless):
         (cifar100, ["train.bin", "test.bin"], "cifar-100-binary"),
     ],
 )
-def test_missing_files_are_told_by_name_and_place(
-    tmp_path, homeless, monkeypatch, read, names, subfolder
-):
+def test_missing_files_are_told_by_name_and_place(tmp_path, homeless, monkeypatch, read, names, subfolder):
     monkeypatch.setenv("FASTNN_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError) as raised:
         read()

@@ -203,9 +203,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, ending, keep):
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")  # Pillow's, about what it finds in TIFF
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "gif", "tiff", "webp", "ppm"])
-def test_bytes_changed_anywhere_give_an_image_or_a_value_error_that_names_the_file(
-    tmp_path, ending
-):
+def test_bytes_changed_anywhere_give_an_image_or_a_value_error_that_names_the_file(tmp_path, ending):
     path = tmp_path / "a" / f"bitten.{ending}"
     put(path, picture(12, 12))
     images = ImageFolder(tmp_path, size=8)

@@ -312,9 +312,7 @@ def test_a_writer_killed_at_any_time_leaves_a_whole_file(tmp_path):
         "for value in range(10**9): write_idx(sys.argv[1], np.full(200_000, value, np.int32))\n"
     )
     for delay in np.linspace(0, 0.05, 6):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE
-        )
+        writer = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
         assert writer.stdout.read(5) == b"ready"
         time.sleep(delay)
         writer.send_signal(signal.SIGKILL)

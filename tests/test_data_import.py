@@ -26,9 +26,7 @@ print(*sorted(set(sys.modules) - before))
 
 def modules_imported_beyond_numpy():
     package = Path(fastnn.data.__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(package)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(package)], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 

@@ -372,9 +372,7 @@ def test_an_error_of_the_transform_is_raised_at_its_batch_and_the_loader_lives_o
             raise OSError("the fifth row is damaged")
         return (x,)
 
-    loader = DataLoader(
-        ArrayDataset(np.arange(10), transform=transform), batch_size=2, prefetch=prefetch
-    )
+    loader = DataLoader(ArrayDataset(np.arange(10), transform=transform), batch_size=2, prefetch=prefetch)
     taken = []
     with pytest.raises(OSError, match="fifth row"):
         for batch in loader:

@@ -55,9 +55,7 @@ def test_the_test_set_is_another(tmp_path):
 
 def test_flattened_images_are_rows(tmp_path):
     put(tmp_path)
-    np.testing.assert_array_equal(
-        mnist(root=tmp_path, flatten=True)[0], mnist(root=tmp_path)[0].reshape(5, 784)
-    )
+    np.testing.assert_array_equal(mnist(root=tmp_path, flatten=True)[0], mnist(root=tmp_path)[0].reshape(5, 784))
 
 
 def test_images_that_are_not_normalized_are_the_bytes_of_the_file(tmp_path):
@@ -126,9 +124,7 @@ def test_images_and_labels_come_from_the_same_folder(tmp_path):
     ],
 )
 @pytest.mark.skipif(os.name != "posix", reason="the paths here are POSIX's")
-def test_the_cache_folder_is_the_one_of_the_platform(
-    tmp_path, monkeypatch, platform, environment, expected
-):
+def test_the_cache_folder_is_the_one_of_the_platform(tmp_path, monkeypatch, platform, environment, expected):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.delenv("XDG_CACHE_HOME")
     for name, value in environment.items():

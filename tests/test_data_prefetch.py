@@ -13,9 +13,7 @@ import pytest
 from fastnn.data import prefetch
 from fastnn.data.prefetch import ahead
 
-pytestmark = pytest.mark.filterwarnings(
-    "error", "ignore:This process .* is multi-threaded:DeprecationWarning"
-)
+pytestmark = pytest.mark.filterwarnings("error", "ignore:This process .* is multi-threaded:DeprecationWarning")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
@@ -229,7 +227,5 @@ def test_the_thread_of_an_iteration_left_hanging_ends_before_the_interpreter():
         "results = ahead(str, range(10**9), 2)\n"
         "next(results)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "MainThread\n", "")

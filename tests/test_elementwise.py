@@ -279,9 +279,7 @@ def test_nan_payloads_and_minus_zero_are_copied_bit_for_bit(isa):
         got = (
             copy(view.view(np.float32))
             if view.flags.c_contiguous
-            else copy(
-                np.lib.stride_tricks.as_strided(bits.view(np.float32), view.shape, view.strides)
-            )
+            else copy(np.lib.stride_tricks.as_strided(bits.view(np.float32), view.shape, view.strides))
         )
         np.testing.assert_array_equal(got.view(np.uint32), view)
 
@@ -299,9 +297,7 @@ def test_tails_stop_at_the_end_of_their_buffers(isa, guarded, dtype):
             np.testing.assert_array_equal(unary(kind, end_a, 2.0, out=out), unary(kind, a, 2.0))
         for kind in BINARY:
             for p, q in [(end_a, end_b), (end_a, one), (one, end_b)]:
-                np.testing.assert_array_equal(
-                    binary(kind, p, q, out=out), binary(kind, p.copy(), q.copy())
-                )
+                np.testing.assert_array_equal(binary(kind, p, q, out=out), binary(kind, p.copy(), q.copy()))
         for x in (end_a, guarded(np.repeat(a, 2))[1::2], guarded(np.repeat(a, 2))[::2]):
             np.testing.assert_array_equal(copy(x, out=out), x)
 

@@ -111,9 +111,7 @@ def test_every_activation_is_the_one_of_its_stem(isa, dtype, kind):
     a, b = rng.standard_normal((13, 21)).astype(dtype), rng.standard_normal((21, 37)).astype(dtype)
     saved = rng.standard_normal((13, 37)).astype(dtype)
     plain_product = gemm(a, b)
-    np.testing.assert_array_equal(
-        gemm(a, b, activation=kind, alpha=0.3), activation(kind, plain_product, alpha=0.3)
-    )
+    np.testing.assert_array_equal(gemm(a, b, activation=kind, alpha=0.3), activation(kind, plain_product, alpha=0.3))
     np.testing.assert_array_equal(
         gemm(a, b, saved=saved, activation_grad=kind, alpha=0.3),
         activation_backward(kind, plain_product, saved, alpha=0.3),

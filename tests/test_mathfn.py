@@ -42,9 +42,7 @@ def errors(name, x, wide):
         # Only what lies within half a unit of overflow may round either way.
         away = ~finite & ~np.isnan(want)
         largest = np.finfo(x.dtype).max
-        np.testing.assert_array_equal(
-            np.clip(got[away], -largest, largest), np.clip(rounded[away], -largest, largest)
-        )
+        np.testing.assert_array_equal(np.clip(got[away], -largest, largest), np.clip(rounded[away], -largest, largest))
         np.testing.assert_array_equal(np.signbit(got[finite]), np.signbit(want[finite]))
         info = np.finfo(x.dtype)
         exponent = np.maximum(np.frexp(np.abs(want[finite]))[1] - 1, info.minexp)
@@ -68,9 +66,7 @@ def test_every_float32_input_is_within_the_bound(isa, name):
     worst = 0.0
     for start in range(0, 2**32, 2**22):
         x = float32_range(start, start + 2**22)
-        if (
-            name == "erf"
-        ):  # a slow twin: erf is 1 from 4 on, and 2 / sqrt(pi) x to the last bit near 0
+        if name == "erf":  # a slow twin: erf is 1 from 4 on, and 2 / sqrt(pi) x to the last bit near 0
             x = x[(np.abs(x) < 4.5) & (np.abs(x) > 1e-5)]
         if x.size:
             worst = max(worst, errors(name, x, np.float64).max(initial=0))

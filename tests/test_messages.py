@@ -475,9 +475,7 @@ MISTAKES = {
     "a log that validation makes": (
         lambda: trainer().fit((X, Y), callbacks=[callbacks.EarlyStopping()], verbose=False),
         ["monitor: there is no log 'val_loss'; there are loss", "fit(validation_data=...)"],
-        lambda: trainer().fit(
-            (X, Y), validation_data=(X, Y), callbacks=[callbacks.EarlyStopping()], verbose=False
-        ),
+        lambda: trainer().fit((X, Y), validation_data=(X, Y), callbacks=[callbacks.EarlyStopping()], verbose=False),
     ),
 }
 

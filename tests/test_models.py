@@ -52,9 +52,7 @@ def kernels_of(program):
 # ---- what they are ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", [*PARAMETERS, *(pytest.param(n, marks=pytest.mark.slow) for n in LARGE)]
-)
+@pytest.mark.parametrize("name", [*PARAMETERS, *(pytest.param(n, marks=pytest.mark.slow) for n in LARGE)])
 def test_networks_have_as_many_parameters_as_published(name):
     model = getattr(models, name)()
     assert count(model) == {**PARAMETERS, **LARGE}[name]
@@ -236,9 +234,7 @@ def assert_losses_follow(torch, ours, theirs, shape, dtype, lr, momentum=0.9, si
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
     for name, value in theirs.state_dict().items():
         value = value.numpy()
-        scale = (
-            TOLERANCE[dtype] * (1 if dtype == np.float64 else 10) * max(np.abs(value).max(), 0.1)
-        )
+        scale = TOLERANCE[dtype] * (1 if dtype == np.float64 else 10) * max(np.abs(value).max(), 0.1)
         np.testing.assert_allclose(ours.state_dict()[name], value, rtol=0, atol=scale, err_msg=name)
 
 

@@ -94,9 +94,7 @@ def test_a_module_list_registers_parameters_and_is_walked_by_forward():
             return x
 
     net = Net()
-    assert list(net.state_dict()) == [
-        f"layers.{i}.{n}" for i in range(3) for n in ("weight", "bias")
-    ]
+    assert list(net.state_dict()) == [f"layers.{i}.{n}" for i in range(3) for n in ("weight", "bias")]
     assert net(X).shape == (4, 3)
     with pytest.raises(NotImplementedError, match="ModuleList has no forward"):
         net.layers(X)

@@ -11,9 +11,7 @@ from fastnn import nn
 
 from torch_twin import assert_same_as_torch
 
-SIZES = dict(
-    kernel=(1, 3, (2, 3)), stride=(1, 2), padding=(0, 1, "same"), dilation=(1, 2), groups=(1, 2, 4)
-)
+SIZES = dict(kernel=(1, 3, (2, 3)), stride=(1, 2), padding=(0, 1, "same"), dilation=(1, 2), groups=(1, 2, 4))
 SETTINGS = [s for s in itertools.product(*SIZES.values()) if s[2] != "same" or s[1] == 1]
 KINDS = ("weight", "input", "bias")
 
@@ -21,9 +19,7 @@ KINDS = ("weight", "input", "bias")
 def test_convolution_is_cross_correlation():
     x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
     w = np.array([[[[1, 0], [0, -1]]]], np.float32)
-    np.testing.assert_array_equal(
-        F.conv2d(x, w, np.array([0.5], np.float32)), np.full((1, 1, 3, 3), -4.5)
-    )
+    np.testing.assert_array_equal(F.conv2d(x, w, np.array([0.5], np.float32)), np.full((1, 1, 3, 3), -4.5))
 
 
 def test_four_paddings_are_top_bottom_left_right():
@@ -36,9 +32,7 @@ def test_four_paddings_are_top_bottom_left_right():
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, (2, 5)])
 def test_same_keeps_the_size(kernel):
-    assert nn.Conv2d(2, 3, kernel, padding="same", dilation=2)(
-        np.ones((2, 2, 6, 7), np.float32)
-    ).shape == (2, 3, 6, 7)
+    assert nn.Conv2d(2, 3, kernel, padding="same", dilation=2)(np.ones((2, 2, 6, 7), np.float32)).shape == (2, 3, 6, 7)
     assert nn.Conv2d(2, 3, 1, padding="valid")(np.ones((2, 2, 6, 7), np.float32)).shape == (
         2,
         3,
@@ -65,12 +59,9 @@ def test_layers_print_what_is_not_usual():
     assert repr(nn.Conv2d(1, 6, 5)) == "Conv2d(1, 6, kernel_size=(5, 5))"
     layer = nn.Conv2d(4, 8, 3, 2, (1, 0), 2, 4, False)
     assert repr(layer) == (
-        "Conv2d(4, 8, kernel_size=(3, 3), stride=(2, 2), padding=(1, 0), dilation=(2, 2), "
-        "groups=4, bias=False)"
+        "Conv2d(4, 8, kernel_size=(3, 3), stride=(2, 2), padding=(1, 0), dilation=(2, 2), groups=4, bias=False)"
     )
-    assert (
-        repr(nn.Conv1d(2, 2, 3, padding="same")) == "Conv1d(2, 2, kernel_size=(3,), padding='same')"
-    )
+    assert repr(nn.Conv1d(2, 2, 3, padding="same")) == "Conv1d(2, 2, kernel_size=(3,), padding='same')"
 
 
 def test_layout_changes_stand_at_the_edges_alone():
@@ -81,16 +72,10 @@ def test_layout_changes_stand_at_the_edges_alone():
         nn.Tanh(),
         nn.ConvTranspose2d(5, 4, 2),
     )
-    kernels = [
-        op.kernel for phase in model.plan(np.ones((2, 3, 6, 6), np.float32)).phases for op in phase
-    ]
+    kernels = [op.kernel for phase in model.plan(np.ones((2, 3, 6, 6), np.float32)).phases for op in phase]
     assert kernels.count("copy") == 2
-    sequences = nn.Sequential(
-        nn.Conv1d(3, 4, 3), nn.ReLU(), nn.Conv1d(4, 5, 3), nn.Tanh(), nn.Conv1d(5, 4, 2)
-    )
-    kernels = [
-        op.kernel for phase in sequences.plan(np.ones((2, 3, 9), np.float32)).phases for op in phase
-    ]
+    sequences = nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU(), nn.Conv1d(4, 5, 3), nn.Tanh(), nn.Conv1d(5, 4, 2))
+    kernels = [op.kernel for phase in sequences.plan(np.ones((2, 3, 9), np.float32)).phases for op in phase]
     assert kernels.count("copy") == 2
 
 
@@ -115,9 +100,7 @@ def test_explain_shows_layout_changes_with_both_shapes():
 
 def test_activations_run_in_the_epilogue():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    kernels = [
-        op.kernel for phase in model.plan(np.ones((2, 3, 6, 6), np.float32)).phases for op in phase
-    ]
+    kernels = [op.kernel for phase in model.plan(np.ones((2, 3, 6, 6), np.float32)).phases for op in phase]
     assert "activation" not in kernels
     assert "conv2d+bias+relu" in model.plan(np.ones((2, 3, 6, 6), np.float32)).explain()
 
@@ -169,9 +152,7 @@ def test_activations_run_in_the_epilogue():
             "input is float64|operand is float64",
         ),
         (
-            lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=2)(
-                np.ones((2, 4, 5, 5), np.float32)
-            ),
+            lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=2)(np.ones((2, 4, 5, 5), np.float32)),
             ValueError,
             "must be less than stride",
         ),
@@ -229,31 +210,21 @@ def test_conv1d_follows_torch(kernel, stride, padding, dilation, groups):
     assert_same_as_torch(torch, nn.Conv1d(*settings), torch.nn.Conv1d(*settings), 2, 4, 9)
 
 
-TRANSPOSED = [
-    (*s, extra) for s in SETTINGS if s[2] != "same" for extra in (0, 1) if extra < max(s[1], s[3])
-]
+TRANSPOSED = [(*s, extra) for s in SETTINGS if s[2] != "same" for extra in (0, 1) if extra < max(s[1], s[3])]
 
 
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "dilation", "groups", "output_padding"), TRANSPOSED
-)
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "groups", "output_padding"), TRANSPOSED)
 def test_conv_transpose2d_follows_torch(kernel, stride, padding, dilation, groups, output_padding):
     torch = pytest.importorskip("torch")
     settings = (4, 8, kernel, stride, padding, output_padding, groups, True, dilation)
-    assert_same_as_torch(
-        torch, nn.ConvTranspose2d(*settings), torch.nn.ConvTranspose2d(*settings), 2, 4, 4, 5
-    )
+    assert_same_as_torch(torch, nn.ConvTranspose2d(*settings), torch.nn.ConvTranspose2d(*settings), 2, 4, 4, 5)
 
 
 ONE_SIDED = [s for s in TRANSPOSED if all(isinstance(value, int) for value in s)]
 
 
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "dilation", "groups", "output_padding"), ONE_SIDED
-)
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "groups", "output_padding"), ONE_SIDED)
 def test_conv_transpose1d_follows_torch(kernel, stride, padding, dilation, groups, output_padding):
     torch = pytest.importorskip("torch")
     settings = (4, 8, kernel, stride, padding, output_padding, groups, True, dilation)
-    assert_same_as_torch(
-        torch, nn.ConvTranspose1d(*settings), torch.nn.ConvTranspose1d(*settings), 2, 4, 5
-    )
+    assert_same_as_torch(torch, nn.ConvTranspose1d(*settings), torch.nn.ConvTranspose1d(*settings), 2, 4, 5)

@@ -68,9 +68,7 @@ def test_called_with_arrays_they_give_what_pytorch_and_a_trace_give(name, args, 
     np.testing.assert_array_equal(traced(*arrays), ours)
 
 
-@pytest.mark.parametrize(
-    ("name", "args", "settings"), [c for c in CALLS if c[2].get("reduction") != "none"]
-)
+@pytest.mark.parametrize(("name", "args", "settings"), [c for c in CALLS if c[2].get("reduction") != "none"])
 def test_gradients_agree_with_central_differences(name, args, settings):
     arrays = [a for a in args if isinstance(a, np.ndarray)]
     others = args[len(arrays) :]

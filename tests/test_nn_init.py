@@ -18,12 +18,7 @@ NORMAL = {
     "xavier_normal_": [{}, {"gain": 0.5}],
     "kaiming_normal_": [{}, {"nonlinearity": "tanh"}, {"a": 0.2, "mode": "fan_out"}],
 }
-CASES = [
-    (name, settings)
-    for table in (UNIFORM, NORMAL)
-    for name, each in table.items()
-    for settings in each
-]
+CASES = [(name, settings) for table in (UNIFORM, NORMAL) for name, each in table.items() for settings in each]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -65,9 +60,7 @@ def test_fans_are_those_of_out_in_and_kernel(name, bound):
 )
 def test_gains_are_pytorchs(arguments):
     torch = pytest.importorskip("torch")
-    assert init.calculate_gain(*arguments) == pytest.approx(
-        torch.nn.init.calculate_gain(*arguments)
-    )
+    assert init.calculate_gain(*arguments) == pytest.approx(torch.nn.init.calculate_gain(*arguments))
 
 
 def test_uniform_and_normal_have_the_moments_asked_for():
@@ -84,9 +77,7 @@ def test_trunc_normal_has_the_moments_of_pytorchs_in_its_interval(interval):
     torch = pytest.importorskip("torch")
     a, b = interval
     ours = init.trunc_normal_(np.empty(100_000), 0.5, 1.0, a, b, seed=0)
-    theirs = torch.nn.init.trunc_normal_(
-        torch.empty(100_000, dtype=torch.float64), 0.5, 1.0, a, b
-    ).numpy()
+    theirs = torch.nn.init.trunc_normal_(torch.empty(100_000, dtype=torch.float64), 0.5, 1.0, a, b).numpy()
     assert a <= ours.min()
     assert ours.max() <= b
     np.testing.assert_allclose(ours.mean(), theirs.mean(), atol=0.02)
@@ -113,9 +104,7 @@ def test_a_parameter_is_filled_in_place_in_its_users_shape_and_returned():
     layer = nn.Linear(3, 5)
     before = layer(np.ones((1, 3), np.float32))
     assert init.uniform_(layer.weight, seed=4) is layer.weight
-    np.testing.assert_array_equal(
-        layer.weight.data, init.uniform_(np.empty((5, 3), np.float32), seed=4)
-    )
+    np.testing.assert_array_equal(layer.weight.data, init.uniform_(np.empty((5, 3), np.float32), seed=4))
     after = layer(np.ones((1, 3), np.float32))
     np.testing.assert_allclose(after[0], layer.weight.data.sum(1) + layer.bias.data, rtol=1e-5)
     assert not np.allclose(before, after)

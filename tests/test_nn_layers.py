@@ -63,9 +63,7 @@ def pair(expression, dtype):
     """The same layer in fastnn and in PyTorch, with the same weights."""
     torch = pytest.importorskip("torch")
     ours = eval(expression, {"nn": nn}).to(dtype)
-    theirs = eval(expression, {"nn": torch.nn}).to(
-        torch.float64 if dtype == np.float64 else torch.float32
-    )
+    theirs = eval(expression, {"nn": torch.nn}).to(torch.float64 if dtype == np.float64 else torch.float32)
     if ours.state_dict():
         ours.load_state_dict(theirs.state_dict())
     return ours, theirs
@@ -110,9 +108,7 @@ def test_gradients_agree_with_central_differences(expression, shape):
 def test_state_dict_has_pytorchs_names_order_and_shapes(expression):
     ours, theirs = pair(expression, np.float32)
     state = theirs.state_dict()
-    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [
-        (k, tuple(v.shape)) for k, v in state.items()
-    ]
+    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [(k, tuple(v.shape)) for k, v in state.items()]
     for name, array in ours.state_dict().items():
         np.testing.assert_array_equal(array, state[name].numpy())
 
@@ -210,7 +206,5 @@ def test_dropouts_gradient_has_the_mask_of_its_forward():
 
 
 def test_gradients_through_dropout_agree_with_central_differences():
-    model = nn.Sequential(
-        nn.Linear(5, 8), nn.Dropout(0.3), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 2)
-    ).double()
+    model = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.3), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 2)).double()
     assert gradcheck(model, data((4, 5), np.float64))

@@ -95,9 +95,7 @@ def test_large_logits_overflow_nowhere():
     y = np.array([[1e4, -1e4, 0.0]], np.float32)
     assert nn.CrossEntropyLoss()(y, [0]) == 0
     assert nn.CrossEntropyLoss()(y, [1]) == 2e4
-    value, dy = nn.BCEWithLogitsLoss(reduction="sum").value_and_grad(
-        y, np.array([[1, 1, 1]], np.float32)
-    )
+    value, dy = nn.BCEWithLogitsLoss(reduction="sum").value_and_grad(y, np.array([[1, 1, 1]], np.float32))
     assert value == pytest.approx(1e4 + np.log(2))
     np.testing.assert_allclose(dy, [[0, -1, -0.5]])
 
@@ -114,9 +112,7 @@ def test_a_setting_that_is_changed_takes_effect():
     loss = nn.CrossEntropyLoss()
     before = loss(LOGITS, LABELS)
     loss.label_smoothing = 0.2
-    assert (
-        loss(LOGITS, LABELS) == nn.CrossEntropyLoss(label_smoothing=0.2)(LOGITS, LABELS) != before
-    )
+    assert loss(LOGITS, LABELS) == nn.CrossEntropyLoss(label_smoothing=0.2)(LOGITS, LABELS) != before
 
 
 def test_weights_may_be_lists_and_are_then_float32():
@@ -137,9 +133,7 @@ def test_a_loss_written_by_a_user_has_a_gradient_too():
 
 def test_a_model_and_a_loss_in_pieces_give_pytorchs_gradients():
     torch = pytest.importorskip("torch")
-    theirs = torch.nn.Sequential(
-        torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)
-    ).double()
+    theirs = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()
     ours = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
     ours.load_state_dict(theirs.state_dict())
     labels = LABELS % 3

@@ -108,9 +108,7 @@ def test_a_frozen_parameter_gets_no_gradient_and_the_others_the_same_as_before()
             p.requires_grad = name not in frozen
         model.forward_train(X)
         model.backward(np.ones((6, 3)))
-        return {
-            name: None if p.grad is None else p.grad.copy() for name, p in model.named_parameters()
-        }
+        return {name: None if p.grad is None else p.grad.copy() for name, p in model.named_parameters()}
 
     model = Residual().double()
     some = grads({"a.weight", "c.bias"})
@@ -123,9 +121,7 @@ def test_a_frozen_parameter_gets_no_gradient_and_the_others_the_same_as_before()
 
 def test_freezing_the_first_layers_removes_their_work_from_the_plan():
     def ops(frozen):
-        model = nn.Sequential(
-            nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 1)
-        )
+        model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 1))
         for i in frozen:
             model[i].requires_grad_(False)
         step = fn.TrainStep(model, nn.MSELoss(), optim.SGD(model.parameters()))

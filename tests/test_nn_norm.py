@@ -106,9 +106,7 @@ def test_without_momentum_running_statistics_are_the_average():
 
 def test_a_layer_used_twice_counts_both_batches():
     layer = nn.BatchNorm1d(5)
-    fn.trace(lambda x: layer(layer(x)))(
-        np.random.default_rng(0).standard_normal((4, 5)).astype(np.float32)
-    )
+    fn.trace(lambda x: layer(layer(x)))(np.random.default_rng(0).standard_normal((4, 5)).astype(np.float32))
     assert layer.num_batches_tracked.data == 2
 
 
@@ -125,9 +123,7 @@ def test_local_response_norm_follows_its_formula():
         padded = np.pad(x**2, ((0, 0), (size // 2, (size - 1) // 2), (0, 0), (0, 0)))
         total = sum(padded[:, i : i + 7] for i in range(size))
         expected = x / (2 + 0.3 / size * total) ** 0.6
-        np.testing.assert_allclose(
-            F.local_response_norm(x, size, 0.3, 0.6, 2.0), expected, rtol=1e-12
-        )
+        np.testing.assert_allclose(F.local_response_norm(x, size, 0.3, 0.6, 2.0), expected, rtol=1e-12)
 
 
 def test_functional_batch_norm_writes_to_the_arrays_it_is_given():
@@ -137,9 +133,7 @@ def test_functional_batch_norm_writes_to_the_arrays_it_is_given():
     np.testing.assert_array_equal(y, F.batch_norm(IMAGES, None, None))
     z = F.batch_norm(IMAGES, mean, var, bias=np.array([1, 2, 3], np.float32))
     expected = (IMAGES - mean[:, None, None]) / np.sqrt(var + 1e-5)[:, None, None]
-    np.testing.assert_allclose(
-        z, expected + np.array([1, 2, 3])[:, None, None], rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(z, expected + np.array([1, 2, 3])[:, None, None], rtol=1e-5, atol=1e-5)
 
 
 # ---- fusion -------------------------------------------------------------------------------------
@@ -272,9 +266,7 @@ def test_a_norm_folds_into_weights_that_are_more_than_the_outputs():
 
 
 def test_a_frozen_norm_trains_the_convolution_before_it():
-    model = (
-        nn.Sequential(nn.Conv2d(3, 4, 3), randomise(nn.BatchNorm2d(4)), nn.ReLU()).double().eval()
-    )
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), randomise(nn.BatchNorm2d(4)), nn.ReLU()).double().eval()
     model[1].requires_grad_(False)
     assert fn.testing.gradcheck(model, IMAGES[:2].astype(np.float64))
 
@@ -368,9 +360,7 @@ def test_what_does_not_fit_is_refused_by_name(call, error, message):
         call()
 
 
-@pytest.mark.parametrize(
-    ("layer", "shape"), [(nn.BatchNorm1d(3), (3,)), (nn.BatchNorm2d(3), (3, 1, 1))]
-)
+@pytest.mark.parametrize(("layer", "shape"), [(nn.BatchNorm1d(3), (3,)), (nn.BatchNorm2d(3), (3, 1, 1))])
 def test_a_batch_of_one_value_a_channel_is_refused_after_larger_ones_too(layer, shape):
     layer(np.ones((4, *shape), np.float32))
     before = layer.running_mean.numpy().copy()
@@ -381,9 +371,7 @@ def test_a_batch_of_one_value_a_channel_is_refused_after_larger_ones_too(layer, 
 
 
 def test_layers_print_their_settings():
-    assert repr(nn.BatchNorm2d(3)) == (
-        "BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)"
-    )
+    assert repr(nn.BatchNorm2d(3)) == ("BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)")
     assert repr(nn.GroupNorm(2, 4)) == "GroupNorm(2, 4, eps=1e-05, affine=True)"
     assert repr(nn.LayerNorm(4)) == "LayerNorm((4,), eps=1e-05, elementwise_affine=True, bias=True)"
     assert repr(nn.LocalResponseNorm(5)) == "LocalResponseNorm(5, alpha=0.0001, beta=0.75, k=1.0)"

@@ -23,9 +23,7 @@ def kernels_of(model, x):
 
 def test_the_first_of_equal_maxima_gets_the_gradient():
     x = np.array([[[[3.0, 3.0], [1.0, 3.0]]]])
-    np.testing.assert_array_equal(
-        fn.grad(lambda x: F.max_pool2d(x, 2).sum())(x), [[[[1, 0], [0, 0]]]]
-    )
+    np.testing.assert_array_equal(fn.grad(lambda x: F.max_pool2d(x, 2).sum())(x), [[[[1, 0], [0, 0]]]])
 
 
 def test_nan_is_larger_than_all():
@@ -37,9 +35,7 @@ def test_nan_is_larger_than_all():
 def test_a_window_of_ceil_mode_begins_inside():
     x = np.arange(25, dtype=np.float32).reshape(1, 1, 5, 5)
     assert F.max_pool2d(x, 2).shape == (1, 1, 2, 2)
-    np.testing.assert_array_equal(
-        F.max_pool2d(x, 2, ceil_mode=True), [[[[6, 8, 9], [16, 18, 19], [21, 23, 24]]]]
-    )
+    np.testing.assert_array_equal(F.max_pool2d(x, 2, ceil_mode=True), [[[[6, 8, 9], [16, 18, 19], [21, 23, 24]]]])
     assert F.max_pool2d(x, 1, 5, ceil_mode=True).shape == (1, 1, 1, 1)
 
 
@@ -62,27 +58,20 @@ def test_pooling_between_convolutions_changes_no_layout():
     x = np.ones((2, 3, 16, 16), np.float32)
     images = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3), nn.AvgPool2d(2))
     assert kernels_of(images, x).count("copy") == 2
-    sequences = nn.Sequential(
-        nn.Conv1d(3, 4, 3), nn.MaxPool1d(2), nn.Conv1d(4, 4, 2), nn.AvgPool1d(2)
-    )
+    sequences = nn.Sequential(nn.Conv1d(3, 4, 3), nn.MaxPool1d(2), nn.Conv1d(4, 4, 2), nn.AvgPool1d(2))
     assert kernels_of(sequences, x[:, :, 0]).count("copy") == 2
 
 
 def test_global_pooling_flattens_without_a_copy():
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
-    )
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     assert kernels_of(model, np.ones((2, 3, 6, 6), np.float32)).count("copy") == 1
 
 
 def test_layers_print_their_windows():
     assert repr(nn.MaxPool2d(2)) == (
-        "MaxPool2d(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1), "
-        "ceil_mode=False)"
+        "MaxPool2d(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1), ceil_mode=False)"
     )
-    assert (
-        repr(nn.AvgPool1d(3, 1)) == "AvgPool1d(kernel_size=3, stride=1, padding=0, ceil_mode=False)"
-    )
+    assert repr(nn.AvgPool1d(3, 1)) == "AvgPool1d(kernel_size=3, stride=1, padding=0, ceil_mode=False)"
     assert repr(nn.AdaptiveAvgPool2d((None, 2))) == "AdaptiveAvgPool2d(output_size=(None, 2))"
 
 

@@ -11,9 +11,7 @@ def cells(text):
 
 
 def test_layers_stand_in_order_with_output_shapes_and_parameters():
-    model = nn.Sequential(
-        nn.Flatten(), nn.Linear(784, 225), nn.ReLU(), nn.Linear(225, 10, bias=False)
-    )
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 225), nn.ReLU(), nn.Linear(225, 10, bias=False))
     rows = cells(model.summary((1, 28, 28)))
     assert rows[0] == ["layer", "type", "output", "parameters"]
     assert rows[2:6] == [

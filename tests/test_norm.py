@@ -226,14 +226,10 @@ def test_normalized_values_are_the_twins(isa, dtype, activation):
         mean, weight, bias = random(rng, 3, channels, dtype=dtype)
         invstd = np.abs(random(rng, channels, dtype=dtype)) + dtype(0.1)
         for used in [(0, 0, 0), (1, 0, 0), (0, 1, 1), (1, 1, 1)]:
-            w, b, r = (
-                v if u else None for v, u in zip((weight, bias, residual), used, strict=True)
-            )
+            w, b, r = (v if u else None for v, u in zip((weight, bias, residual), used, strict=True))
             parts = (1.0 if w is None else w, 0.0 if b is None else b, 0.0 if r is None else r)
             want = twin.normalize(x, mean, invstd, *parts)
-            size = (
-                np.abs(x - mean) * invstd * np.abs(parts[0]) + np.abs(parts[1]) + np.abs(parts[2])
-            )
+            size = np.abs(x - mean) * invstd * np.abs(parts[0]) + np.abs(parts[1]) + np.abs(parts[2])
             if activation:
                 want = act_twin.activation(activation, want, 0.5)
             how = {"residual": r, "activation": activation, "alpha": 0.5}
@@ -248,9 +244,7 @@ def test_small_integers_are_normalized_exactly(isa, dtype):
         x, residual = rng.integers(-9, 10, (2, rows, channels)).astype(dtype)
         mean, weight, bias = rng.integers(-3, 4, (3, channels)).astype(dtype)
         invstd = 2.0 ** rng.integers(-2, 3, channels).astype(dtype)
-        y = norm.batch_norm_apply(
-            x, mean, invstd, weight, bias, residual=residual, activation="relu"
-        )
+        y = norm.batch_norm_apply(x, mean, invstd, weight, bias, residual=residual, activation="relu")
         want = np.maximum(twin.normalize(x, mean, invstd, weight, bias, residual), 0)
         np.testing.assert_array_equal(y, want)
         y = norm.batch_norm_eval(x, mean, invstd**-2, weight, bias, 0.0, residual=residual)
@@ -264,14 +258,10 @@ def test_evaluation_uses_the_running_statistics(isa, dtype):
         x, residual = random(rng, 2, rows, channels, dtype=dtype)
         mean, weight, bias = random(rng, 3, channels, dtype=dtype)
         var = rng.random(channels).astype(dtype)
-        y = norm.batch_norm_eval(
-            x, mean, var, weight, bias, 0.1, residual=residual, activation="relu"
-        )
+        y = norm.batch_norm_eval(x, mean, var, weight, bias, 0.1, residual=residual, activation="relu")
         invstd = norm.batch_norm_invstd(var, 0.1)
         assert close(invstd, (var + 0.1) ** -0.5, (var + 0.1) ** -0.5, dtype)
-        same = norm.batch_norm_apply(
-            x, mean, invstd, weight, bias, residual=residual, activation="relu"
-        )
+        same = norm.batch_norm_apply(x, mean, invstd, weight, bias, residual=residual, activation="relu")
         np.testing.assert_array_equal(y, same)
 
 
@@ -282,9 +272,7 @@ def test_values_normalized_by_group_are_the_twins(isa, dtype):
         x, residual = random(rng, 2, n, rows, channels, dtype=dtype)
         weight, bias = random(rng, 2, channels, dtype=dtype)
         mean, invstd = group_statistics(x, groups)
-        y = norm.group_norm_apply(
-            x, mean, invstd, weight, bias, residual=residual, activation="relu"
-        )
+        y = norm.group_norm_apply(x, mean, invstd, weight, bias, residual=residual, activation="relu")
         per = channels // groups
         spread = [np.repeat(v, per, 1)[:, None] for v in (mean, invstd)]
         want = np.maximum(twin.normalize(x, *spread, weight, bias, residual), 0)
@@ -385,9 +373,7 @@ def test_gradient_sums_of_pieces_are_the_twins(isa, dtype, activation):
         assert close(partial[: len(want)], want, size, dtype), (rows, channels)
         dweight, dbias, sums = norm.batch_norm_grad_finish(partial, rows)
         size = np.abs(partial).sum(0)
-        assert close(
-            sums, partial.sum(0, np.float64), size, dtype, 1 if dtype == np.float32 else 16
-        )
+        assert close(sums, partial.sum(0, np.float64), size, dtype, 1 if dtype == np.float32 else 16)
         np.testing.assert_array_equal(sums, [dbias, dweight])
 
 
@@ -551,9 +537,7 @@ def test_layer_norm_gradients_are_the_twins(isa, dtype):
         dx, dweight, dbias = layer_gradients(dy, x, mean, invstd, weight)
         want = wide * (dy * weight - (dy * weight).mean(1, keepdims=True, dtype=np.float64))
         want -= wide * xhat * (dy * weight * xhat).mean(1, keepdims=True)
-        size = wide * (
-            np.abs(dy * weight) + (np.abs(dy * weight) * (1 + np.abs(xhat))).mean(1, keepdims=True)
-        )
+        size = wide * (np.abs(dy * weight) + (np.abs(dy * weight) * (1 + np.abs(xhat))).mean(1, keepdims=True))
         assert close(dx, want, size * (1 + np.abs(xhat)), dtype)
         assert close(dweight, (dy * xhat).sum(0), np.abs(dy * xhat).sum(0), dtype)
         assert close(dbias, dy.sum(0, dtype=np.float64), np.abs(dy).sum(0), dtype)
@@ -657,7 +641,13 @@ def test_group_norm_of_numbers_far_from_1_is_the_twin(isa, dtype, power, groups)
             grouped = [twin.by_group(v, groups) for v in (near, dy, y, dx)]
             shape = (groups, -1)
             check_far(
-                *grouped[:2], weight.reshape(shape), bias.reshape(shape), (1, 3), 2, power, near_eps,
+                *grouped[:2],
+                weight.reshape(shape),
+                bias.reshape(shape),
+                (1, 3),
+                2,
+                power,
+                near_eps,
                 (grouped[2], mean, invstd, grouped[3], dweight.reshape(shape), dbias.reshape(shape)),
             )
 
@@ -686,9 +676,7 @@ def test_a_value_that_is_not_finite_spoils_its_channel_and_no_other(isa, value, 
         _, dbias, sums = norm.batch_norm_grad_finish(spoilt_dy, 500)
         np.testing.assert_array_equal(np.isfinite(dbias), np.arange(channels) != channel)
         dx = norm.batch_norm_grad_apply(spoilt, x, *usual[:2], None, sums)
-        np.testing.assert_array_equal(
-            np.isfinite(dx), np.broadcast_to(np.arange(channels) != channel, x.shape)
-        )
+        np.testing.assert_array_equal(np.isfinite(dx), np.broadcast_to(np.arange(channels) != channel, x.shape))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -850,10 +838,7 @@ def test_maps_work_in_place(isa):
             how = {"residual": residual, "activation": activation}
             y = norm.batch_norm_apply(x, mean, invstd, weight, bias, **how)
             target = x.copy()
-            assert (
-                norm.batch_norm_apply(target, mean, invstd, weight, bias, out=target, **how)
-                is target
-            )
+            assert norm.batch_norm_apply(target, mean, invstd, weight, bias, out=target, **how) is target
             np.testing.assert_array_equal(target, y)
             how["residual"] = target = residual.copy()
             norm.batch_norm_apply(x, mean, invstd, weight, bias, out=target, **how)
@@ -933,18 +918,13 @@ def test_training_with_batch_norm_relu_and_residual_agrees_with_torch(isa, dtype
             x, residual, dy = (a.reshape(-1, channels) for a in (x, residual, dy))
             mean, invstd, var = batch_statistics(x)
             norm.batch_norm_running(running_mean, running_var, mean, var, len(x), momentum, batches)
-            y = norm.batch_norm_apply(
-                x, mean, invstd, weight, bias, residual=residual, activation="relu"
-            )
+            y = norm.batch_norm_apply(x, mean, invstd, weight, bias, residual=residual, activation="relu")
             how = {"y": y, "activation": "relu"}
             (dx, dr), dw, db = batch_gradients(dy, x, mean, invstd, weight, residual=True, **how)
             shape = (n, rows, channels)
             agree(
                 dtype,
-                *[
-                    (a.reshape(shape), as_rows(b))
-                    for a, b in ((y, ty), (dx, tx.grad), (dr, tr.grad))
-                ],
+                *[(a.reshape(shape), as_rows(b)) for a, b in ((y, ty), (dx, tx.grad), (dr, tr.grad))],
             )
             agree(dtype, (dw, module.weight.grad), (db, module.bias.grad))
             agree(dtype, (running_mean, module.running_mean), (running_var, module.running_var))
@@ -1016,9 +996,7 @@ def test_local_response_norm_agrees_with_torch(isa, dtype, setting):
         ty = torch.nn.functional.local_response_norm(tx, *setting)
         ty.backward(channels_last(dy).detach())
         y, base = norm.local_response_norm(x.reshape(18, channels), *setting)
-        dx = norm.local_response_norm_backward(
-            dy.reshape(18, channels), x.reshape(18, channels), base, *setting[:3]
-        )
+        dx = norm.local_response_norm_backward(dy.reshape(18, channels), x.reshape(18, channels), base, *setting[:3])
         agree(dtype, (y.reshape(x.shape), as_rows(ty)), (dx.reshape(x.shape), as_rows(tx.grad)))
 
 

@@ -162,10 +162,7 @@ def test_the_input_stands_beside_its_maps():
 
 
 def test_maps_of_both_signs_have_white_for_zero_and_positive_ones_begin_at_it():
-    signed, positive = (
-        plot_feature_maps(small_net(), image(), layer).axes[1].get_images()[0]
-        for layer in ("0", "1")
-    )
+    signed, positive = (plot_feature_maps(small_net(), image(), layer).axes[1].get_images()[0] for layer in ("0", "1"))
     low, high = signed.get_clim()
     assert low == -high
     maps = picture(signed.axes)
@@ -270,9 +267,7 @@ def test_a_log_that_began_late_is_drawn_where_it_has_values(tmp_path):
     np.testing.assert_array_equal(late, drawn)
 
 
-@pytest.mark.parametrize(
-    ("losses", "scale"), [([1, 0.04], "log"), ([1, 0.06], "linear"), ([1, 0], "linear")]
-)
+@pytest.mark.parametrize(("losses", "scale"), [([1, 0.04], "log"), ([1, 0.06], "linear"), ([1, 0], "linear")])
 def test_a_loss_that_spans_a_factor_of_20_is_drawn_on_a_logarithmic_axis(losses, scale):
     assert plot_history({"loss": losses}).axes[0].get_yscale() == scale
 
@@ -336,11 +331,7 @@ def test_the_confusion_matrix_needs_no_matplotlib():
 
 def mistakes(figure):
     """Title and image of each mistake shown, in order."""
-    return [
-        (axes.get_title(), picture(axes))
-        for axes in figure.axes
-        if "→" in axes.get_title() and axes.get_images()
-    ]
+    return [(axes.get_title(), picture(axes)) for axes in figure.axes if "→" in axes.get_title() and axes.get_images()]
 
 
 LABELS = np.array([0, 1, 2, 2, 1, 0])

@@ -17,9 +17,7 @@ NAN = np.nan
 class Pool:
     """One geometry."""
 
-    def __init__(
-        self, x_shape, kernel, stride=None, padding=(0, 0), dilation=(1, 1), ceil_mode=False
-    ):
+    def __init__(self, x_shape, kernel, stride=None, padding=(0, 0), dilation=(1, 1), ceil_mode=False):
         self.x_shape, self.kernel, self.stride = x_shape, kernel, stride or kernel
         self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
 
@@ -28,9 +26,7 @@ class Pool:
 
     def windows(self, dilation=None):
         dilation = dilation or self.dilation
-        return twin.windows(
-            self.x_shape, self.kernel, self.stride, self.padding, dilation, self.ceil_mode
-        )
+        return twin.windows(self.x_shape, self.kernel, self.stride, self.padding, dilation, self.ceil_mode)
 
 
 def random_pool(rng):
@@ -245,9 +241,7 @@ def test_results_agree_with_pytorch(seed):
         return torch.from_numpy(array.transpose(0, 3, 1, 2).copy())
 
     def assert_same(ours, theirs):
-        np.testing.assert_allclose(
-            ours.transpose(0, 3, 1, 2), theirs.detach().numpy(), rtol=1e-12, atol=1e-12
-        )
+        np.testing.assert_allclose(ours.transpose(0, 3, 1, 2), theirs.detach().numpy(), rtol=1e-12, atol=1e-12)
 
     def compare(x, theirs_of, ours_of, backward_of):
         """Both results and both gradients."""
@@ -279,9 +273,7 @@ def test_results_agree_with_pytorch(seed):
                 x,
                 lambda leaf, k=k, s=s, p=p, o=options: pooling.avg_pool2d(leaf, k, s, p, **o),
                 lambda x, k=k, s=s, p=p, o=options: pool2d.avg_pool2d(x, k, s, p, **o),
-                lambda dy, x=x, k=k, s=s, p=p, o=options: pool2d.avg_pool2d_backward(
-                    dy, x.shape, k, s, p, **o
-                ),
+                lambda dy, x=x, k=k, s=s, p=p, o=options: pool2d.avg_pool2d_backward(dy, x.shape, k, s, p, **o),
             )
         size = tuple(int(o) for o in rng.integers(1, 9, 2))
         compare(
@@ -295,7 +287,5 @@ def test_results_agree_with_pytorch(seed):
             x,
             lambda leaf, size=size: pooling.adaptive_max_pool2d(leaf, size),
             lambda x, size=size: pool2d.adaptive_max_pool2d(x, size),
-            lambda dy, x=x, i=index, size=size: pool2d.adaptive_max_pool2d_backward(
-                dy, i, x.shape, size
-            ),
+            lambda dy, x=x, i=index, size=size: pool2d.adaptive_max_pool2d_backward(dy, i, x.shape, size),
         )

@@ -42,9 +42,7 @@ def test_rows_of_small_integers_are_exact(isa, dtype, kind):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", REDUCE)
 def test_columns_of_small_integers_are_exact(isa, dtype, kind):
-    for n, inner in itertools.product(
-        [1, 2, 15, 16, 17, 33, 100, 1000], [2, 3, 5, 8, 16, 17, 64, 70, 129, 300]
-    ):
+    for n, inner in itertools.product([1, 2, 15, 16, 17, 33, 100, 1000], [2, 3, 5, 8, 16, 17, 64, 70, 129, 300]):
         x = integers((n, inner), dtype, n)
         np.testing.assert_array_equal(reduce(kind, x, 0), twin.reduce(kind, x, 0).astype(dtype))
 
@@ -54,9 +52,7 @@ def test_columns_of_small_integers_are_exact(isa, dtype, kind):
 def test_any_axis_of_any_shape_is_reduced(shape, data, kind):
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     x = integers(shape, np.float32)
-    np.testing.assert_array_equal(
-        reduce(kind, x, axis), twin.reduce(kind, x, axis).astype(np.float32)
-    )
+    np.testing.assert_array_equal(reduce(kind, x, axis), twin.reduce(kind, x, axis).astype(np.float32))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -104,9 +100,7 @@ def test_nan_wins_wherever_it_stands_in_a_long_row(isa, dtype):
 
 
 @pytest.mark.parametrize("kind", REDUCE)
-@pytest.mark.parametrize(
-    "shape", [(1000,), (1000, 1), (1000, 7), (3, 130, 40), (2, 65, 1), (1, 3, 2)]
-)
+@pytest.mark.parametrize("shape", [(1000,), (1000, 1), (1000, 7), (3, 130, 40), (2, 65, 1), (1, 3, 2)])
 @pytest.mark.parametrize("pieces", [2, 7, PIECES])
 def test_pieces_are_partial_results_that_reduce_to_the_whole(isa, kind, shape, pieces):
     axis = 1 if len(shape) == 3 else 0
@@ -180,15 +174,11 @@ def test_tails_stop_at_the_end_of_their_buffers(isa, guarded, dtype):
             end = guarded(x)
             for kind, axis in itertools.product(REDUCE, range(len(shape))):
                 want = reduce(kind, x, axis)
-                np.testing.assert_array_equal(
-                    reduce(kind, end, axis, out=guarded(np.zeros_like(want))), want
-                )
+                np.testing.assert_array_equal(reduce(kind, end, axis, out=guarded(np.zeros_like(want))), want)
 
 
 def test_sums_over_nothing_are_zero(isa):
     for shape, axis in [((0,), 0), ((0, 3), 0), ((2, 0, 3), 1), ((2, 0), 1)]:
-        np.testing.assert_array_equal(
-            reduce("sum", np.zeros(shape), axis), np.zeros(shape).sum(axis)
-        )
+        np.testing.assert_array_equal(reduce("sum", np.zeros(shape), axis), np.zeros(shape).sum(axis))
     assert reduce("max", np.zeros((0, 3)), 1).shape == (0,)
     assert reduce("sum", np.array(3.0)) == 3

@@ -53,9 +53,7 @@ def test_float32_inputs_are_checked_in_float64():
 
 
 def test_a_wrong_gradient_is_named_with_its_place_and_both_values():
-    with pytest.raises(
-        AssertionError, match=r"input\[0\]\[2, 1\]: .*central differences"
-    ) as caught:
+    with pytest.raises(AssertionError, match=r"input\[0\]\[2, 1\]: .*central differences") as caught:
         gradcheck(Cube(error=0.5), X)
     assert "atol=1e-07" in str(caught.value)
 

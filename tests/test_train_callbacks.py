@@ -62,9 +62,7 @@ def test_a_callback_can_stop_training():
         trainer.stop_training = epoch == 2
 
     trainer = make()
-    history = trainer.fit(
-        (X, Y), epochs=9, callbacks=[callbacks.LambdaCallback(on_epoch_end=stop)], verbose=False
-    )
+    history = trainer.fit((X, Y), epochs=9, callbacks=[callbacks.LambdaCallback(on_epoch_end=stop)], verbose=False)
     assert history.epoch == [0, 1, 2]
 
 
@@ -87,9 +85,7 @@ def test_history_holds_a_list_for_each_log():
 
 def test_a_csv_file_holds_the_history(tmp_path):
     path = tmp_path / "h.csv"
-    history = (
-        make().fit((X, Y), epochs=3, callbacks=[callbacks.CSVLogger(path)], verbose=False).history
-    )
+    history = make().fit((X, Y), epochs=3, callbacks=[callbacks.CSVLogger(path)], verbose=False).history
     rows = read(path)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [float(row["loss"]) for row in rows] == history["loss"]

@@ -24,9 +24,7 @@ def test_accuracy_of_pixels_counts_each_pixel():
     assert accuracy(logits, np.array([[1, 0], [0, 0]])) == 0.5
 
 
-@pytest.mark.parametrize(
-    ("out_shape", "target_shape"), [((4,), (4,)), ((4, 1), (4,)), ((4, 1), (4, 1))]
-)
+@pytest.mark.parametrize(("out_shape", "target_shape"), [((4,), (4,)), ((4, 1), (4,)), ((4, 1), (4, 1))])
 @pytest.mark.parametrize("dtype", [np.float32, np.int64])
 def test_accuracy_of_binary_logits_answers_yes_above_zero(out_shape, target_shape, dtype):
     output = np.array([-1, 0.5, 2, -3], np.float32).reshape(out_shape)

@@ -67,9 +67,7 @@ def _block(torch, in_channels, width, stride, shortcut):
             self.bn2 = nn.BatchNorm2d(width)
             self.downsample = None
             if stride != 1 or in_channels != width:
-                projection = nn.Sequential(
-                    nn.Conv2d(in_channels, width, 1, stride, bias=False), nn.BatchNorm2d(width)
-                )
+                projection = nn.Sequential(nn.Conv2d(in_channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
                 self.downsample = projection if shortcut == "B" else Subsample()
 
         def forward(self, x):

@@ -8,9 +8,7 @@ TOLERANCE = 1e-9
 
 
 def same(ours, theirs, what):
-    np.testing.assert_allclose(
-        ours, theirs.detach().numpy(), rtol=TOLERANCE, atol=TOLERANCE, err_msg=what
-    )
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=TOLERANCE, atol=TOLERANCE, err_msg=what)
 
 
 def assert_same_as_torch(torch, ours, theirs, *shape, steps=1):

@@ -28,9 +28,7 @@ def warm(call: Callable[[], object]) -> Callable[[], object]:
     return call
 
 
-def kernel(
-    function: Callable[..., Any], *arrays: np.ndarray[Any, Any], wrt: int | None = None
-) -> Callable[[], object]:
+def kernel(function: Callable[..., Any], *arrays: np.ndarray[Any, Any], wrt: int | None = None) -> Callable[[], object]:
     """function(*arrays), or the gradient of it for arrays[wrt] alone, into memory that is there."""
     from fastnn.graph import Graph, recording
     from fastnn.lowering.gradients import gradients

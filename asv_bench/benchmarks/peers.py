@@ -31,8 +31,13 @@ class Library:
     """Interleaved measurements are `python -m asv_bench.peers`'s; here is their history."""
 
     params = [
-        ["train MLP 784-512-256-10, batch 128", "train LeNet-5, batch 64", "train ResNet-20, batch 128",
-         "infer LeNet-5, batch 1", "infer ResNet-18, batch 1"],
+        [
+            "train MLP 784-512-256-10, batch 128",
+            "train LeNet-5, batch 64",
+            "train ResNet-20, batch 128",
+            "infer LeNet-5, batch 1",
+            "infer ResNet-18, batch 1",
+        ],
         [name for name in contenders.names() if "compile" not in name and name != "openblas"],
     ]
     param_names = ["row", "library"]

@@ -79,8 +79,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         description="fastnn next to its peers on this machine, in turns within one run.",
     )
     add = parser.add_argument
-    add("--rows", nargs="+", default=list(rows.KINDS), choices=rows.KINDS, metavar="KIND",
-        help="gemm, conv, train, infer (default: all)")
+    add(
+        "--rows",
+        nargs="+",
+        default=list(rows.KINDS),
+        choices=rows.KINDS,
+        metavar="KIND",
+        help="gemm, conv, train, infer (default: all)",
+    )
     add("--only", nargs="+", metavar="TEXT", help="only rows whose name contains one of these")
     add("--contenders", nargs="+", choices=contenders.names(), metavar="NAME", help=", ".join(contenders.names()))
     add("--compile", action="store_true", help="torch.compile, too: needs g++, half a minute to start a network")

@@ -100,9 +100,7 @@ class Network:
     def training_flops(self) -> float:
         """Forward, weight gradients, and input gradients but for the first layer, which needs none."""
         first, shape = next(
-            (layer, shape)
-            for layer, shape in walk(self.layers, self.input)
-            if isinstance(layer, (Conv, Linear))
+            (layer, shape) for layer, shape in walk(self.layers, self.input) if isinstance(layer, (Conv, Linear))
         )
         return 3 * self.forward_flops() - layer_flops(first, shape)
 
@@ -123,9 +121,7 @@ def layer_flops(layer: Layer, shape: tuple[int, ...]) -> float:
     return 0.0
 
 
-def walk(
-    layers: Sequence[Layer], shape: tuple[int, ...]
-) -> Iterator[tuple[Layer, tuple[int, ...]]]:
+def walk(layers: Sequence[Layer], shape: tuple[int, ...]) -> Iterator[tuple[Layer, tuple[int, ...]]]:
     """All layers with the shapes of their inputs, residual blocks opened."""
     for layer in layers:
         if isinstance(layer, Residual):

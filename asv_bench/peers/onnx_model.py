@@ -59,18 +59,14 @@ class _Writer:
                     inputs = [x, self.weight((fan_out, fan_in, kernel, kernel), fan)]
                     if bias:
                         inputs.append(self.weight((fan_out,), fan))
-                    x = self.node(
-                        "Conv", inputs, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[padding] * 4
-                    )
+                    x = self.node("Conv", inputs, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[padding] * 4)
                 case networks.Norm(channels):
                     one, zero = np.ones(channels), np.zeros(channels)
                     x = self.node("BatchNormalization", [x, *map(self.constant, (one, zero, zero, one))])
                 case networks.Relu():
                     x = self.node("Relu", [x])
                 case networks.MaxPool(kernel, stride, padding):
-                    x = self.node(
-                        "MaxPool", [x], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[padding] * 4
-                    )
+                    x = self.node("MaxPool", [x], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[padding] * 4)
                 case networks.GlobalPool():
                     x = self.node("GlobalAveragePool", [x])
                 case networks.Flatten():

@@ -22,9 +22,7 @@ def result(row: Row, threads: int, timings: dict[str, Timing], failures: dict[st
         "name": row.name,
         "threads": threads,
         "flops": row.flops,
-        "times": {
-            name: {"min": t.minimum, "median": t.median, "turns": t.turns} for name, t in timings.items()
-        },
+        "times": {name: {"min": t.minimum, "median": t.median, "turns": t.turns} for name, t in timings.items()},
         "failures": failures,
         "best_peer": best,
         "ratio_min": peers[best].minimum / ours.minimum if both else None,

@@ -36,9 +36,7 @@ def parser() -> Parser:
 def _command(commands: Any, name: str, run: Any, text: str) -> Parser:
     command: Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     command.set_defaults(command=run)
-    command.add_argument(
-        "--threads", type=_at_least(1), metavar="N", help="default: all cores of this process"
-    )
+    command.add_argument("--threads", type=_at_least(1), metavar="N", help="default: all cores of this process")
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return command
 
@@ -103,9 +101,7 @@ def _predict(commands: Any) -> None:
         help="samples as .npy or IDX (.gz or not): floats as the network takes them, or integers, "
         "which are scaled as the run's data set is; default: the test set",
     )
-    command.add_argument(
-        "--samples", type=_range, metavar="FIRST:END", help="only these, such as 0:10"
-    )
+    command.add_argument("--samples", type=_range, metavar="FIRST:END", help="only these, such as 0:10")
 
 
 def _plot(commands: Any) -> None:
@@ -146,9 +142,7 @@ def _info(commands: Any) -> None:
 
 def _add_run(command: Parser) -> None:
     command.add_argument("run", metavar="RUN", help="folder that `fastnn train` left")
-    command.add_argument(
-        "--data-dir", metavar="DIR", help="folder of the data files (default: the run's)"
-    )
+    command.add_argument("--data-dir", metavar="DIR", help="folder of the data files (default: the run's)")
 
 
 def _at_least(minimum: int) -> Any:

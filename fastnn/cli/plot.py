@@ -30,9 +30,7 @@ def run(args: argparse.Namespace) -> int:
         "confusion": lambda: plotting.plot_confusion(labels, predict(model, images), images, names),
     }
     if convolves:
-        pictures["feature_maps"] = lambda: plotting.plot_feature_maps(
-            model, images[args.sample], args.layer
-        )
+        pictures["feature_maps"] = lambda: plotting.plot_feature_maps(model, images[args.sample], args.layer)
     elif args.layer is not None:
         raise ValueError(f"--layer: no layer of {place.config.model} makes images; leave --layer {args.layer} out")
 

@@ -100,9 +100,7 @@ def _train(args: argparse.Namespace, until_done: contextlib.ExitStack) -> int:
 def make_optimizer(config: Config, model: nn.Module) -> Optimizer:
     """The optimizer that a configuration names."""
     if config.optimizer == "sgd":
-        return optim.SGD(
-            model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
-        )
+        return optim.SGD(model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay)
     kind = {"adam": optim.Adam, "adamw": optim.AdamW}[config.optimizer]
     return kind(model.parameters(), config.lr, weight_decay=config.weight_decay)
 

@@ -51,8 +51,7 @@ class Compose:
     def __init__(self, augmentations: Sequence[Augmentation]) -> None:
         if not isinstance(augmentations, (list, tuple)):
             raise TypeError(
-                "augmentations: expected a list or tuple of callables, got "
-                f"{_check.kind_of(augmentations)}"
+                f"augmentations: expected a list or tuple of callables, got {_check.kind_of(augmentations)}"
             )
         for i, augmentation in enumerate(augmentations):
             if not callable(augmentation) or isinstance(augmentation, type):
@@ -120,9 +119,7 @@ class RandomCrop:
         top = _integers(generator, count, rows - height + 1)
         left = _integers(generator, count, columns - width + 1)
         # (N, rows - height + 1, columns - width + 1, ..., height, width): all windows, as a view
-        windows = np.moveaxis(
-            sliding_window_view(padded, self.size, axis=(-2, -1)), (-4, -3), (1, 2)
-        )
+        windows = np.moveaxis(sliding_window_view(padded, self.size, axis=(-2, -1)), (-4, -3), (1, 2))
         return windows[np.arange(count), top, left], *rest
 
     def __repr__(self) -> str:
@@ -214,8 +211,7 @@ class GaussianNoise:
         images, *rest = _images(batch)
         if images.dtype not in (np.float32, np.float64):
             raise TypeError(
-                f"images: noise is added to float32 or float64, got {images.dtype}; put Normalize "
-                "before GaussianNoise"
+                f"images: noise is added to float32 or float64, got {images.dtype}; put Normalize before GaussianNoise"
             )
         noise = generator.standard_normal(images.shape, images.dtype)
         noise *= images.dtype.type(self.std)
@@ -244,17 +240,14 @@ class Normalize:
         neither floats nor bytes.
     """
 
-    def __init__(
-        self, mean: float | Sequence[float], std: float | Sequence[float], dtype: Any = np.float32
-    ) -> None:
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float], dtype: Any = np.float32) -> None:
         self.mean = _each("mean", mean)
         self.std = _each("std", std)
         if min(self.std) <= 0:
             raise ValueError(f"std: expected numbers above 0, got {std!r}")
         if len({len(self.mean), len(self.std)} - {1}) > 1:
             raise ValueError(
-                f"std: expected a number, or one for each of the {len(self.mean)} channels of "
-                f"mean, got {len(self.std)}"
+                f"std: expected a number, or one for each of the {len(self.mean)} channels of mean, got {len(self.std)}"
             )
         self.dtype = _check.floating("dtype", dtype)
 
@@ -262,10 +255,7 @@ class Normalize:
         images, *rest = _images(batch)
         channels = max(len(self.mean), len(self.std))
         if channels > 1 and (images.ndim < 4 or images.shape[1] != channels):
-            raise ValueError(
-                f"images: expected {channels} channels, as mean and std have, got shape "
-                f"{images.shape}"
-            )
+            raise ValueError(f"images: expected {channels} channels, as mean and std have, got shape {images.shape}")
         if images.dtype != np.uint8 and images.dtype.kind != "f":
             raise TypeError(f"images: expected floats or uint8, got {images.dtype}")
         unit = 255 if images.dtype == np.uint8 else 1
@@ -286,9 +276,7 @@ def _images(batch: Batch) -> Batch:
     if not isinstance(batch, tuple) or not batch:
         raise TypeError(f"batch: expected a tuple of arrays, got {type(batch).__name__}")
     if np.ndim(batch[0]) < 3:
-        raise ValueError(
-            f"images: expected shape (N, channels, height, width), got {np.shape(batch[0])}"
-        )
+        raise ValueError(f"images: expected shape (N, channels, height, width), got {np.shape(batch[0])}")
     return np.asarray(batch[0]), *batch[1:]
 
 

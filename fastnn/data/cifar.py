@@ -192,9 +192,7 @@ def _find(
     original, short = subfolders
     places = _folders.places(root)
     for folder in (
-        os.path.join(place, sub)
-        for place in places
-        for sub in ("", original, short, os.path.join(short, original))
+        os.path.join(place, sub) for place in places for sub in ("", original, short, os.path.join(short, original))
     ):
         found = [os.path.join(folder, name) for name in names]
         if all(os.path.isfile(path) for path in found):

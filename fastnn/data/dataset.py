@@ -71,8 +71,7 @@ class ArrayDataset:
         self.transform = transform
         if len({len(array) for array in self.arrays}) > 1:
             raise ValueError(
-                f"arrays: expected equal lengths (first axis), got shapes "
-                f"{', '.join(map(str, self.shapes))}"
+                f"arrays: expected equal lengths (first axis), got shapes {', '.join(map(str, self.shapes))}"
             )
 
     @property

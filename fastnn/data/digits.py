@@ -16,9 +16,7 @@ _FILES = {
 _TEST_PER_CLASS = 36  # a fifth, and the same of every digit
 
 
-def digits(
-    split: str = "train", *, flatten: bool = False
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def digits(split: str = "train", *, flatten: bool = False) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the 1 797 handwritten digits of UCI's test set, 8x8 grey, embedded in the package.
 
     Parameters

@@ -103,14 +103,11 @@ class ImageFolder:
         for name, files in zip(names, found, strict=True):
             if not files:
                 raise ValueError(
-                    f"root: the class folder {os.path.join(root, name)} holds no image file "
-                    f"({', '.join(_ENDINGS)})"
+                    f"root: the class folder {os.path.join(root, name)} holds no image file ({', '.join(_ENDINGS)})"
                 )
         self.classes = tuple(names)
         self.files = tuple(path for files in found for path in files)
-        self.labels = np.repeat(
-            np.arange(len(names), dtype=np.int64), [len(files) for files in found]
-        )
+        self.labels = np.repeat(np.arange(len(names), dtype=np.int64), [len(files) for files in found])
         self._size = self.size or _size_of(_decode(self.files[0]))
         self._rows = ArrayDataset(np.arange(len(self.files)))
 
@@ -199,9 +196,7 @@ def _decode(path: str) -> Image:
             raise
         raise ValueError(f"{path}: damaged, or no image: {_check.brief(str(error), str)}") from error
     if image.mode.startswith(_DEEP):
-        raise ValueError(
-            f"{path}: expected 8 bits a value, got an image of Pillow's mode {image.mode}"
-        )
+        raise ValueError(f"{path}: expected 8 bits a value, got an image of Pillow's mode {image.mode}")
     return image
 
 
@@ -217,7 +212,5 @@ def _pillow() -> ModuleType:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError(
-            'ImageFolder needs Pillow, which is not installed: pip install "fastnn[image]"'
-        ) from error
+        raise ImportError('ImageFolder needs Pillow, which is not installed: pip install "fastnn[image]"') from error
     return Image

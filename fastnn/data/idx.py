@@ -114,8 +114,7 @@ def write_idx(path: str | os.PathLike[str], array: ArrayLike) -> None:
         raise TypeError(f"array: IDX holds {names}, got {values.dtype}")
     if not 1 <= values.ndim <= _MOST_AXES or max(values.shape) > _LONGEST_AXIS:
         raise ValueError(
-            f"array: IDX holds 1 to {_MOST_AXES} axes of at most {_LONGEST_AXIS}, "
-            f"got shape {values.shape}"
+            f"array: IDX holds 1 to {_MOST_AXES} axes of at most {_LONGEST_AXIS}, got shape {values.shape}"
         )
     code = _CODES[native]
     header = bytes([0, 0, code, values.ndim]) + np.array(values.shape, ">u4").tobytes()

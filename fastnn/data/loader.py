@@ -168,9 +168,7 @@ class DataLoader:
             raise TypeError(f"state: expected a mapping, got {type(state).__name__}")
         expected = self.state_dict().keys()
         if state.keys() != expected:
-            raise ValueError(
-                f"state: expected the keys {sorted(expected)}, got {_check.some(state)}"
-            )
+            raise ValueError(f"state: expected the keys {sorted(expected)}, got {_check.some(state)}")
         for name, own in self._geometry().items():
             if type(state[name]) is not type(own) or state[name] != own:
                 raise ValueError(
@@ -203,9 +201,7 @@ class DataLoader:
 
         return load
 
-    def _batches(
-        self, iteration: object, load: Callable[[int], Batch], epoch: int, first: int
-    ) -> Iterator[Batch]:
+    def _batches(self, iteration: object, load: Callable[[int], Batch], epoch: int, first: int) -> Iterator[Batch]:
         with closing(ahead(load, range(first, len(self)), self.prefetch)) as batches:
             for batch in batches:
                 if self._iteration is iteration:
@@ -226,9 +222,7 @@ class DataLoader:
 def _stream(seed: int, epoch: int, number: int) -> np.random.Philox:
     """The random words of an epoch: number 0 for its order, b + 1 for its batch b."""
     # Two words of the counter are left to each number: 2**128 blocks, so that none meets another.
-    return np.random.Philox(
-        key=np.array([seed, epoch], np.uint64), counter=np.array([0, 0, number, 0], np.uint64)
-    )
+    return np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=np.array([0, 0, number, 0], np.uint64))
 
 
 def _as_dataset(value: Any) -> Dataset:

@@ -26,9 +26,7 @@ PATIENCE = 0.05  # seconds
 LOOK = 1.0  # seconds
 
 
-def ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], depth: int
-) -> Generator[Result, None, None]:
+def ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int) -> Generator[Result, None, None]:
     """Yield ``function(item)`` for each item in order, up to `depth` of them computed in advance.
 
     Parameters
@@ -61,9 +59,7 @@ def ahead(
 
     requests: SimpleQueue[tuple[Item] | None] = SimpleQueue()
     replies: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-    worker = Thread(
-        target=_work, args=(function, requests, replies), name="fastnn-prefetch", daemon=True
-    )
+    worker = Thread(target=_work, args=(function, requests, replies), name="fastnn-prefetch", daemon=True)
 
     def stop() -> None:
         try:

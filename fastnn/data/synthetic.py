@@ -41,9 +41,7 @@ def xor(n: int = 4, noise: float = 0.0, seed: int | np.random.Generator | None =
     return _points(a, b, a ^ b, _gaussian((n, 2), noise, seed))
 
 
-def spirals(
-    n: int, classes: int = 3, noise: float = 0.2, seed: int | np.random.Generator | None = 0
-) -> Points:
+def spirals(n: int, classes: int = 3, noise: float = 0.2, seed: int | np.random.Generator | None = 0) -> Points:
     """Arms that wind 4 radians around the origin, out to radius 1; the class is the arm.
 
     Parameters
@@ -103,9 +101,7 @@ def moons(n: int, noise: float = 0.1, seed: int | np.random.Generator | None = 0
     return _points(x0, x1, lower, _gaussian((n, 2), noise, seed))
 
 
-def circles(
-    n: int, factor: float = 0.5, noise: float = 0.05, seed: int | np.random.Generator | None = 0
-) -> Points:
+def circles(n: int, factor: float = 0.5, noise: float = 0.05, seed: int | np.random.Generator | None = 0) -> Points:
     """A circle of radius 1 around a smaller one.
 
     Parameters
@@ -145,9 +141,7 @@ def _in_turn(n: int, classes: int) -> tuple[NDArray[np.int64], NDArray[np.float6
     return which, (rank + 0.5) / count
 
 
-def _gaussian(
-    shape: tuple[int, ...], noise: float, seed: int | np.random.Generator | None
-) -> NDArray[np.float64]:
+def _gaussian(shape: tuple[int, ...], noise: float, seed: int | np.random.Generator | None) -> NDArray[np.float64]:
     return _check.real("noise", noise, 0) * _check.generator(seed).standard_normal(shape)
 
 

@@ -236,8 +236,7 @@ class Builder:
     def _outlives(self, tensor: Tensor) -> bool:
         """Whether a later stage reads the tensor, or a view of it."""
         return any(
-            reader.stage > tensor.node.stage
-            or (reader.op.view_of is not None and self._outlives(reader.output))
+            reader.stage > tensor.node.stage or (reader.op.view_of is not None and self._outlives(reader.output))
             for reader in self.readers.get(tensor, ())
         )
 

@@ -327,9 +327,7 @@ class Programs:
         with recording(graph):
             absorb(graph, traced.tensors)
             recipe = self.finish(graph, traced.result)
-        program = Program(
-            graph, recipe.outputs, recipe.sinks, recipe.update, self._arena, {batch}, recipe.marks
-        )
+        program = Program(graph, recipe.outputs, recipe.sinks, recipe.update, self._arena, {batch}, recipe.marks)
         if recipe.receipt is not None:
             program.plans[0].leave_in(*recipe.receipt)
         read = {id(part) for array in arrays if id(array) not in _owned(graph) for part in bases(array)}

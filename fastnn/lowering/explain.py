@@ -26,9 +26,7 @@ def explain(phases: Sequence[Sequence[NativeOp]], arena_bytes: int, batch: int) 
         for op in phase:
             rows.append(("const" if op.constant else str(p), op.kernel, *_details(op)))
     text = [table(rows)]
-    text.append(
-        f"{len(phases)} phases, {len(rows) - 1} ops, arena {arena_bytes / 1024:.1f} KiB, batch up to {batch}"
-    )
+    text.append(f"{len(phases)} phases, {len(rows) - 1} ops, arena {arena_bytes / 1024:.1f} KiB, batch up to {batch}")
     return Text("\n".join(text))
 
 

@@ -45,11 +45,7 @@ class Live:
 
     def is_for(self, tensor: Tensor, reader: Node) -> bool:
         """Whether `reader` alone needs a tensor, once, in the stage that makes it."""
-        return (
-            self.readers.get(tensor) == [reader]
-            and tensor not in self.wanted
-            and tensor.node.stage == reader.stage
-        )
+        return self.readers.get(tensor) == [reader] and tensor not in self.wanted and tensor.node.stage == reader.stage
 
 
 def absorb(graph: Graph, wanted: Iterable[Tensor]) -> None:
@@ -94,11 +90,7 @@ def absorb(graph: Graph, wanted: Iterable[Tensor]) -> None:
 
 def _is_addition(node: Node) -> bool:
     """Of two tensors of one shape."""
-    return (
-        node.op is BINARY
-        and node.attrs["kind"] == "add"
-        and same_shape(node.inputs[0].shape, node.inputs[1].shape)
-    )
+    return node.op is BINARY and node.attrs["kind"] == "add" and same_shape(node.inputs[0].shape, node.inputs[1].shape)
 
 
 def _is_activation_by_output(node: Node) -> bool:

@@ -208,14 +208,11 @@ def align(first: Record, second: Record, *, fit: bool = False, lines: bool = Fal
         if (a.op, a.stage, a.inputs) != (b.op, b.stage, b.inputs):
             raise Parted(f"{merge.where}: {_show(a)} at one time, {_show(b)} at another")
         outputs = tuple(
-            (merge.value("shape", x, y, True), dtype)
-            for (x, dtype), (y, _) in zip(a.outputs, b.outputs, strict=True)
+            (merge.value("shape", x, y, True), dtype) for (x, dtype), (y, _) in zip(a.outputs, b.outputs, strict=True)
         )
         if [d for _, d in a.outputs] != [d for _, d in b.outputs] or a.attrs.keys() != b.attrs.keys():
             raise Parted(f"{merge.where}: another dtype or other settings")
-        attrs = {
-            name: merge.value(name, value, b.attrs[name], name in a.op.sized) for name, value in a.attrs.items()
-        }
+        attrs = {name: merge.value(name, value, b.attrs[name], name in a.op.sized) for name, value in a.attrs.items()}
         steps.append(Step(a.op, a.stage, a.inputs, attrs, outputs))
     if len(first.steps) != len(second.steps):
         raise Parted(f"{len(first.steps)} operations at one time, {len(second.steps)} at another")
@@ -297,8 +294,7 @@ def generalise(trace: Trace, record: Record) -> None:
     trace.record = record
     for node, step in zip(trace.graph.nodes, record.steps, strict=True):
         node.attrs = {
-            name: _sized(value, record.batch) if name in node.op.sized else value
-            for name, value in step.attrs.items()
+            name: _sized(value, record.batch) if name in node.op.sized else value for name, value in step.attrs.items()
         }
         for tensor, (shape, _) in zip(node.outputs, step.outputs, strict=True):
             tensor.shape = _sized(shape, record.batch)

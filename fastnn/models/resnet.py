@@ -24,9 +24,7 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(
-        self, in_channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None
-    ) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -49,9 +47,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(
-        self, in_channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None
-    ) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -84,9 +80,7 @@ class Subsample(nn.Module):
 
 
 def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
-    )
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
 
 def _stage(
@@ -100,9 +94,7 @@ def _stage(
     """Blocks of one width, the first of which changes size and channels."""
     out_channels = width * block.expansion
     plain = stride == 1 and in_channels == out_channels
-    first = block(
-        in_channels, width, stride, None if plain else shortcut(in_channels, out_channels, stride)
-    )
+    first = block(in_channels, width, stride, None if plain else shortcut(in_channels, out_channels, stride))
     return nn.Sequential(first, *(block(out_channels, width) for _ in range(blocks - 1)))
 
 
@@ -228,8 +220,6 @@ def resnet56(num_classes: int = 10, shortcut: str = "A", input_format: str = "NC
     return CifarResNet(56, num_classes, shortcut, input_format)
 
 
-def resnet110(
-    num_classes: int = 10, shortcut: str = "A", input_format: str = "NCHW"
-) -> CifarResNet:
+def resnet110(num_classes: int = 10, shortcut: str = "A", input_format: str = "NCHW") -> CifarResNet:
     """ResNet-110 for CIFAR: 1 727 962 parameters; arguments as of `resnet20`."""
     return CifarResNet(110, num_classes, shortcut, input_format)

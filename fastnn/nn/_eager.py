@@ -31,11 +31,7 @@ def eager(*names: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
             if is_tracing():
                 return function(*args, **kwargs)
             given = signature.bind(*args, **kwargs).arguments
-            absent = {
-                n
-                for n in names
-                if given.get(n, 0) is None and signature.parameters[n].default is None
-            }
+            absent = {n for n in names if given.get(n, 0) is None and signature.parameters[n].default is None}
             arrays = {n: given.pop(n) for n in names if n in given and n not in absent}
             return run_function(function, arrays, **given)
 
@@ -89,9 +85,7 @@ def _finish(graph: Graph, result: Any) -> Recipe:
 
 
 #: The programs of all functions. Their settings are part of the key, so nothing else is to be watched.
-PROGRAMS = Programs(
-    lambda *_: None, _finish, lambda _: (), (), "the function", any_batch=False, trusted=True
-)
+PROGRAMS = Programs(lambda *_: None, _finish, lambda _: (), (), "the function", any_batch=False, trusted=True)
 
 
 def run_function(function: Callable[..., Any], inputs: Mapping[str, Any], **settings: Any) -> Any:

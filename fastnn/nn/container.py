@@ -136,7 +136,5 @@ class ModuleDict(Module):
 def _add(container: Module, name: str, module: Any) -> None:
     """add_module, but a name may not hide an attribute such as `training`."""
     if isinstance(name, str) and name not in container._modules and hasattr(container, name):
-        raise ValueError(
-            f"{name!r} is an attribute of {type(container).__name__}; choose another name"
-        )
+        raise ValueError(f"{name!r} is an attribute of {type(container).__name__}; choose another name")
     container.add_module(name, module)

@@ -54,9 +54,7 @@ class _Conv(Module):
         order = (*range(2, len(shape)), 1, 0) if self.groups == 1 else None
         self.weight = Parameter(np.zeros(shape, dtype), order=order)
         has_bias = _check.flag("bias", bias)
-        self.register_parameter(
-            "bias", Parameter(np.zeros(self.out_channels, dtype)) if has_bias else None
-        )
+        self.register_parameter("bias", Parameter(np.zeros(self.out_channels, dtype)) if has_bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -133,9 +131,7 @@ class Conv2d(_Conv):
         self.padding = padding if isinstance(padding, str) else sides[::2] if uniform else sides
 
     def forward(self, input: Any) -> Any:
-        return F.conv2d(
-            input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         return self._repr(stride=self.stride, padding=self.padding, dilation=self.dilation)
@@ -178,14 +174,10 @@ class Conv1d(_Conv):
         self.stride = (single(stride, "stride", 1),)
         self.dilation = (single(dilation, "dilation", 1),)
         left, right = ends_of(padding, kernel[0], self.stride[0], self.dilation[0])
-        self.padding = (
-            padding if isinstance(padding, str) else (left,) if left == right else (left, right)
-        )
+        self.padding = padding if isinstance(padding, str) else (left,) if left == right else (left, right)
 
     def forward(self, input: Any) -> Any:
-        return F.conv1d(
-            input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        return F.conv1d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         return self._repr(stride=self.stride, padding=self.padding, dilation=self.dilation)
@@ -230,9 +222,7 @@ class ConvTranspose2d(_Conv):
         dtype: Any = None,
     ) -> None:
         kernel = pair(kernel_size, "kernel_size", 1)
-        super().__init__(
-            in_channels, out_channels, kernel, groups, bias, padding_mode, dtype, transposed=True
-        )
+        super().__init__(in_channels, out_channels, kernel, groups, bias, padding_mode, dtype, transposed=True)
         self.stride = pair(stride, "stride", 1)
         self.padding = pair(padding, "padding", 0)
         self.output_padding = pair(output_padding, "output_padding", 0)
@@ -286,9 +276,7 @@ class ConvTranspose1d(_Conv):
         dtype: Any = None,
     ) -> None:
         kernel = (single(kernel_size, "kernel_size", 1),)
-        super().__init__(
-            in_channels, out_channels, kernel, groups, bias, padding_mode, dtype, transposed=True
-        )
+        super().__init__(in_channels, out_channels, kernel, groups, bias, padding_mode, dtype, transposed=True)
         self.stride = (single(stride, "stride", 1),)
         self.padding = (single(padding, "padding", 0),)
         self.output_padding = (single(output_padding, "output_padding", 0),)

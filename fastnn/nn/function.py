@@ -95,8 +95,7 @@ class Function:
         shapes = [result] if single else result
         if not (isinstance(shapes, (tuple, list)) and shapes and all(map(_is_shape, shapes))):
             raise TypeError(
-                f"{name}.output_shape must return a tuple of positive ints, or of such tuples, got "
-                f"{result!r}"
+                f"{name}.output_shape must return a tuple of positive ints, or of such tuples, got {result!r}"
             )
         outputs = callback(tensors, [tuple(shape) for shape in shapes], name, _Use(self))
         return outputs[0] if single else tuple(outputs)
@@ -128,9 +127,7 @@ class _Use:
         grads = returned if isinstance(returned, (tuple, list)) else (returned,)
         if len(grads) != len(self.forms):
             return grads
-        return [
-            np.zeros(*form) if g is None else g for g, form in zip(grads, self.forms, strict=True)
-        ]
+        return [np.zeros(*form) if g is None else g for g, form in zip(grads, self.forms, strict=True)]
 
 
 def _alike(a: Any, b: Any) -> bool:

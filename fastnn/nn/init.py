@@ -108,9 +108,7 @@ def trunc_normal_(
     # Beyond 8 deviations lies less than 1e-15 of the distribution.
     low, high = max(low, mean - 8 * std), min(high, mean + 8 * std)
     if low > high or std == 0:
-        raise ValueError(
-            f"a ... b must hold a part of the distribution {mean} +- {std}, got {a} ... {b}"
-        )
+        raise ValueError(f"a ... b must hold a part of the distribution {mean} +- {std}, got {a} ... {b}")
     rng = generator(seed)
     if not math.isfinite(high - low):
         raise ValueError(f"std and a ... b must leave a finite range, got {std} and {a} ... {b}")
@@ -219,9 +217,7 @@ def _fans(tensor: Any) -> tuple[int, int]:
     """fan_in and fan_out of a shape (out, in, *kernel)."""
     shape = _shape(tensor)
     if len(shape) < 2:
-        raise ValueError(
-            f"tensor must have the shape (out, in, ...) for its fans to be known, got {shape}"
-        )
+        raise ValueError(f"tensor must have the shape (out, in, ...) for its fans to be known, got {shape}")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 

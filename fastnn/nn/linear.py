@@ -31,21 +31,15 @@ class Linear(Module):
         Likewise.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None) -> None:
         super().__init__()
         self.in_features = _check.size("in_features", in_features, 1)
         self.out_features = _check.size("out_features", out_features, 1)
         dtype = _check.floating("dtype", dtype)
         # (in, out) in memory: the products read rows of it.
-        self.weight = Parameter(
-            np.zeros((self.out_features, self.in_features), dtype), order=(1, 0)
-        )
+        self.weight = Parameter(np.zeros((self.out_features, self.in_features), dtype), order=(1, 0))
         has_bias = _check.flag("bias", bias)
-        self.register_parameter(
-            "bias", Parameter(np.zeros(self.out_features, dtype)) if has_bias else None
-        )
+        self.register_parameter("bias", Parameter(np.zeros(self.out_features, dtype)) if has_bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -59,10 +53,7 @@ class Linear(Module):
         return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, "
-            f"bias={self.bias is not None}"
-        )
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class Identity(Module):

@@ -81,9 +81,7 @@ class Loss(Module):
     def _finish_gradient(self, graph: Graph, value: Any) -> Recipe:
         name = type(self).__name__
         if not isinstance(value, Tensor) or value.shape != ():
-            raise ValueError(
-                f"{name} gives {value!r}, no scalar to differentiate; use reduction='mean' or 'sum'"
-            )
+            raise ValueError(f"{name} gives {value!r}, no scalar to differentiate; use reduction='mean' or 'sum'")
         (grad,) = gradients(graph, {value: one(value.dtype)}, graph.inputs[:1])
         if grad is None:
             raise ValueError(f"{name} does not depend on its input")
@@ -121,9 +119,7 @@ class CrossEntropyLoss(Loss):
         self.label_smoothing = _check.real("label_smoothing", label_smoothing, 0, 1)
 
     def forward(self, input: Any, target: Any) -> Any:
-        return F.cross_entropy(
-            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
-        )
+        return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
 
     def denominator(self, target: Any) -> float | None:
         """The sum of the class weights of the labels that are not ignored: see `Loss.denominator`."""
@@ -177,9 +173,7 @@ class BCEWithLogitsLoss(_Elementwise):
         self.reduction = check_reduction(reduction)
 
     def forward(self, input: Any, target: Any) -> Any:
-        return F.binary_cross_entropy_with_logits(
-            input, target, self.weight, self.reduction, self.pos_weight
-        )
+        return F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
 
 
 def _register(module: Module, name: str, value: Any, ndim: int | None = None) -> None:
@@ -188,11 +182,7 @@ def _register(module: Module, name: str, value: Any, ndim: int | None = None) ->
         module.register_parameter(name, None)
         return
     array = np.asarray(value)
-    if (
-        not isinstance(value, np.ndarray)
-        and array.dtype.kind in "fiu"
-        and not hasattr(value, "dtype")
-    ):
+    if not isinstance(value, np.ndarray) and array.dtype.kind in "fiu" and not hasattr(value, "dtype"):
         array = array.astype(np.float32)
     _check.floating(name, array.dtype)
     if ndim is not None and array.ndim != ndim:

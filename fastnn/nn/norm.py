@@ -18,9 +18,7 @@ from fastnn.ops import norm
 class _Norm(Module):
     """What norms share: eps, and weight and bias that start as 1 and 0."""
 
-    def __init__(
-        self, eps: Any, shape: tuple[int, ...], affine: bool, bias: bool, dtype: Any
-    ) -> None:
+    def __init__(self, eps: Any, shape: tuple[int, ...], affine: bool, bias: bool, dtype: Any) -> None:
         super().__init__()
         self.eps = _check.real("eps", eps, 0)
         dtype = _check.floating("dtype", dtype)
@@ -68,16 +66,12 @@ class _BatchNorm(_Norm):
 
     def forward(self, input: Any) -> Any:
         if input.ndim not in self.dimensions:
-            raise ValueError(
-                f"{type(self).__name__}: input has shape {tuple(input.shape)}; expected {self.shapes}"
-            )
+            raise ValueError(f"{type(self).__name__}: input has shape {tuple(input.shape)}; expected {self.shapes}")
         running = None
         if self.track_running_stats:
             running = (self.running_mean, self.running_var, self.num_batches_tracked)
         momentum = -1.0 if self.momentum is None else self.momentum
-        return norm.batch_norm(
-            input, running, self.weight, self.bias, self.training, momentum, self.eps
-        )
+        return norm.batch_norm(input, running, self.weight, self.bias, self.training, momentum, self.eps)
 
     def extra_repr(self) -> str:
         return (

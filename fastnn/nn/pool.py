@@ -50,9 +50,7 @@ class MaxPool2d(_Pool):
         self.ceil_mode = _check.flag("ceil_mode", ceil_mode)
 
     def forward(self, input: Any) -> Any:
-        return F.max_pool2d(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )
+        return F.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
 class MaxPool1d(_Pool):
@@ -74,9 +72,7 @@ class MaxPool1d(_Pool):
         self.ceil_mode = _check.flag("ceil_mode", ceil_mode)
 
     def forward(self, input: Any) -> Any:
-        return F.max_pool1d(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )
+        return F.max_pool1d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
 class AvgPool2d(_Pool):

@@ -21,9 +21,7 @@ class ZeroPad2d(Module):
         super().__init__()
         sides = padding if isinstance(padding, (tuple, list)) else (padding,) * 4
         if len(sides) != 4:
-            raise ValueError(
-                f"padding must be an int or (left, right, top, bottom), got {padding!r}"
-            )
+            raise ValueError(f"padding must be an int or (left, right, top, bottom), got {padding!r}")
         self.padding = tuple(_check.size("padding", side, 0) for side in sides)
 
     def forward(self, input: Any) -> Any:

@@ -35,8 +35,7 @@ class Callback(Op):
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         *outputs, token = node.outputs
         given = [
-            broadcast_to(y.dtype.type(0), y.shape) if dy is None else dy
-            for y, dy in zip(outputs, grads, strict=False)
+            broadcast_to(y.dtype.type(0), y.shape) if dy is None else dy for y, dy in zip(outputs, grads, strict=False)
         ]
         wrt = [i for i, x in enumerate(node.inputs) if needs[i] and x.dtype.kind == "f"]
         result: list[Tensor | None] = [None] * len(node.inputs)
@@ -116,9 +115,7 @@ def callback(
         raise TypeError(f"{name}: at least one input must be a float32 or float64 tensor")
     for i, t in floats[1:]:
         if t.dtype != floats[0][1].dtype:
-            raise TypeError(
-                f"{name}: input {floats[0][0]} is {floats[0][1].dtype}, input {i} is {t.dtype}"
-            )
+            raise TypeError(f"{name}: input {floats[0][0]} is {floats[0][1].dtype}, input {i} is {t.dtype}")
     buffers = len(tensors) + len(shapes) + 1
     sizes = sum(t.ndim for t in tensors) + sum(len(shape) for shape in shapes)
     if buffers > native.MAX_BUFFERS or sizes > native.MAX_SIZES:
@@ -126,9 +123,7 @@ def callback(
             f"{name}: {buffers - 1} inputs and outputs of {sizes} dimensions together; at most "
             f"{native.MAX_BUFFERS - 1} of {native.MAX_SIZES} are supported"
         )
-    node = active_graph().add(
-        CALLBACK, tensors, name=name, use=use, shapes=tuple(shapes)
-    )
+    node = active_graph().add(CALLBACK, tensors, name=name, use=use, shapes=tuple(shapes))
     return node.outputs[:-1]
 
 
@@ -162,22 +157,15 @@ class Call:
         self.inputs = tuple((first_input + i, str(t.dtype), t.ndim) for i, t in enumerate(inputs))
         self.sizes = [size for t in (*outputs, *inputs) for size in t.shape]
 
-    def __call__(
-        self, arrays: list[Any], shapes: list[tuple[int, ...]]
-    ) -> list[np.ndarray[Any, Any]]:
+    def __call__(self, arrays: list[Any], shapes: list[tuple[int, ...]]) -> list[np.ndarray[Any, Any]]:
         returned = self.function(*arrays)
         values = returned if isinstance(returned, (tuple, list)) else (returned,)
         if len(values) != self.count:
             raise ValueError(f"{self.name} returned {len(values)} arrays; expected {self.count}")
         dtype = self.outputs[0][1]
-        return [
-            self._checked(i, values[i], shape, dtype)
-            for i, shape in zip(self.chosen, shapes, strict=True)
-        ]
+        return [self._checked(i, values[i], shape, dtype) for i, shape in zip(self.chosen, shapes, strict=True)]
 
-    def _checked(
-        self, i: int, value: Any, shape: tuple[int, ...], dtype: str
-    ) -> np.ndarray[Any, Any]:
+    def _checked(self, i: int, value: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
         what = self.name if self.count == 1 else f"{self.name}: array {i}"
         array = np.asarray(value, dtype) if isinstance(value, (int, float)) else np.asarray(value)
         if array.dtype != dtype:

@@ -45,9 +45,7 @@ class Geometry:
         return dict(zip(native.GEOMETRY.split(), values, strict=True))
 
 
-def _packed(
-    to: Emitter, w: Tensor, dims: Arguments, kind: int, scale: Tensor | None = None
-) -> Temporary:
+def _packed(to: Emitter, w: Tensor, dims: Arguments, kind: int, scale: Tensor | None = None) -> Temporary:
     """The weights as the kernels read them, made once a run instead of in every chunk; kept if constant."""
     packed = to.temporary((native.packed_elements(**dims, kind=kind),), w.dtype)
     to.emit("conv2d_pack", packed=packed, w=w, scale=scale, **dims, kind=kind, kept=to.is_constant(w))
@@ -80,11 +78,7 @@ class Conv2d(Op):
         geometry = node.attrs["geometry"]
         dx = dw = None
         if needs[0]:
-            dx = (
-                active_graph()
-                .add(INPUT_GRAD, [dy, w], geometry=geometry, shape=x.shape, grad=None)
-                .output
-            )
+            dx = active_graph().add(INPUT_GRAD, [dy, w], geometry=geometry, shape=x.shape, grad=None).output
         result = [dx]
         if needs[1]:
             dw = active_graph().add(WEIGHT_GRAD, [x, dy], geometry=geometry, shape=w.shape)
@@ -136,17 +130,9 @@ class InputGrad(Op):
         geometry = node.attrs["geometry"]
         ddy = dw = None
         if needs[0]:
-            ddy = (
-                active_graph()
-                .add(CONV2D, [g, w], geometry=geometry, bias=False, residual=False, act=None)
-                .output
-            )
+            ddy = active_graph().add(CONV2D, [g, w], geometry=geometry, bias=False, residual=False, act=None).output
         if needs[1]:
-            dw = (
-                active_graph()
-                .add(WEIGHT_GRAD, [g, dy], geometry=geometry, shape=w.shape)
-                .outputs[0]
-            )
+            dw = active_graph().add(WEIGHT_GRAD, [g, dy], geometry=geometry, shape=w.shape).outputs[0]
         return [ddy, dw]
 
     def lower(self, node: Node, to: Emitter) -> None:
@@ -205,7 +191,6 @@ class WeightGrad(Op):
             )
 
 
-
 CONV2D = Conv2d()
 INPUT_GRAD = InputGrad()
 WEIGHT_GRAD = WeightGrad()
@@ -234,9 +219,7 @@ def padding_of(
 
 def ends_of(padding: Any, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
     """(left, right) from an int, two of them, "same" or "valid"."""
-    if not isinstance(padding, str) and not (
-        isinstance(padding, (tuple, list)) and len(padding) == 2
-    ):
+    if not isinstance(padding, str) and not (isinstance(padding, (tuple, list)) and len(padding) == 2):
         padding = [single(padding, "padding", 0)] * 2
     sides = padding if isinstance(padding, str) else (0, 0, *padding)
     return padding_of(sides, (1, kernel), (1, stride), (1, dilation))[2:]
@@ -294,29 +277,19 @@ def _operands(
 def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """x (N, H, W, IC), w in the layout of kernels -> (N, OH, OW, OC)"""
     inputs = [x, w] if bias is None else [x, w, bias]
-    return (
-        active_graph()
-        .add(CONV2D, inputs, geometry=geometry, bias=bias is not None, residual=False, act=None)
-        .output
-    )
+    return active_graph().add(CONV2D, inputs, geometry=geometry, bias=bias is not None, residual=False, act=None).output
 
 
-def conv2d(
-    x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Tensor:
+def conv2d(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
     """See fastnn.nn.functional.conv2d."""
     x, weight, bias = _operands("conv2d", x, weight, bias, groups, "H, W")
     kernel = (weight.shape[2], weight.shape[3])
     strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-    geometry = Geometry(
-        kernel, strides, padding_of(padding, kernel, strides, dilations), dilations, groups
-    )
+    geometry = Geometry(kernel, strides, padding_of(padding, kernel, strides, dilations), dilations, groups)
     return to_nchw(_convolve(to_nhwc(x), kernel_layout(weight, groups), bias, geometry))
 
 
-def conv1d(
-    x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Tensor:
+def conv1d(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
     """See fastnn.nn.functional.conv1d: images one pixel high."""
     x, weight, bias = _operands("conv1d", x, weight, bias, groups, "L")
     oc, ic, width = weight.shape
@@ -341,9 +314,7 @@ def conv_transpose2d(
     dilation: Any,
 ) -> Tensor:
     """See fastnn.nn.functional.conv_transpose2d."""
-    x, weight, bias = _operands(
-        "conv_transpose2d", x, weight, bias, groups, "H, W", transposed=True
-    )
+    x, weight, bias = _operands("conv_transpose2d", x, weight, bias, groups, "H, W", transposed=True)
     geometry, size = _transposed(
         "conv_transpose2d",
         (x.shape[2], x.shape[3]),
@@ -399,23 +370,18 @@ def _transposed(
     for axis in (0, 1):
         if extra[axis] >= max(strides[axis], dilations[axis]):
             raise ValueError(
-                f"{what}: output_padding {extra} must be less than stride {strides} or "
-                f"dilation {dilations}"
+                f"{what}: output_padding {extra} must be less than stride {strides} or dilation {dilations}"
             )
         span = (kernel[axis] - 1) * dilations[axis] + 1
         result.append((size[axis] - 1) * strides[axis] - 2 * before[axis] + span + extra[axis])
     if min(result) < 1:
-        raise ValueError(
-            f"{what}: the output would be {result[0]} x {result[1]}; use less padding"
-        )
+        raise ValueError(f"{what}: the output would be {result[0]} x {result[1]}; use less padding")
     # The convolution that goes back from the output leaves out what output_padding put at its end.
     ends = (before[0], before[0] - extra[0], before[1], before[1] - extra[1])
     return Geometry(kernel, strides, ends, dilations, groups), (result[0], result[1])
 
 
-def _convolve_back(
-    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, size: tuple[int, int]
-) -> Tensor:
+def _convolve_back(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, size: tuple[int, int]) -> Tensor:
     """x (N, H, W, IC) -> (N, *size, OC), by weight (IC, OC/groups, KH, KW)"""
     shape = (x.shape[0], *size, weight.shape[1] * geometry.groups)
     inputs = [x, kernel_layout(weight, geometry.groups)]

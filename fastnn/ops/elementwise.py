@@ -124,9 +124,7 @@ BINARY = Binary()
 def unary(x: Any, kind: str, a: float = 1.0, b: float = 0.0) -> Tensor:
     x = as_tensor(x)
     check_float(kind, x)
-    return behind_layout(
-        lambda t: active_graph().add(UNARY, [t], kind=kind, a=float(a), b=float(b)).output, x
-    )
+    return behind_layout(lambda t: active_graph().add(UNARY, [t], kind=kind, a=float(a), b=float(b)).output, x)
 
 
 def neg(x: Any) -> Tensor:

@@ -40,9 +40,7 @@ class MatMul(Op):
         _, m, n, k = self.sizes(node)
         k2 = b.shape[-1] if node.attrs["tb"] else b.shape[-2]
         if linear(k) != linear(k2):
-            raise ValueError(
-                f"matmul: {describe((m, k))} times {describe((k2, n))}: the inner sizes must agree"
-            )
+            raise ValueError(f"matmul: {describe((m, k))} times {describe((k2, n))}: the inner sizes must agree")
         return [((*a.shape[:-2], m, n), a.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
@@ -164,8 +162,7 @@ def matmul(a: Any, b: Any) -> Tensor:
         return reshape(y, (*a.shape[:-1], y.shape[-1])) if a.ndim > 2 else y
     if not same_shape(a.shape[:-2], b.shape[:-2]):
         raise ValueError(
-            f"matmul: stacks of shapes {describe(a.shape)} and {describe(b.shape)} must have the same "
-            "leading sizes"
+            f"matmul: stacks of shapes {describe(a.shape)} and {describe(b.shape)} must have the same leading sizes"
         )
     if a.ndim == 3:
         return product(a, b)
@@ -191,9 +188,7 @@ def linear_map(x: Any, weight: Any, bias: Any = None) -> Tensor:
         bias = as_tensor(bias, like=x)
         check_dtypes("linear", x, bias, ("the input", "the bias"), of_model=True)
         if bias.ndim != 1 or linear(bias.shape[0]) != linear(weight.shape[0]):
-            raise ValueError(
-                f"linear: bias has shape {describe(bias.shape)}; expected ({weight.shape[0]},)"
-            )
+            raise ValueError(f"linear: bias has shape {describe(bias.shape)}; expected ({weight.shape[0]},)")
     if x.ndim == 2:
         return product(x, weight, tb=True, bias=bias)
     rows = reshape(x, (count(x.shape[:-1]), x.shape[-1]))

@@ -250,11 +250,7 @@ def sum_to(x: Tensor, shape: Shape) -> Tensor:
     if same_shape(x.shape, shape):
         return x
     missing = x.ndim - len(shape)
-    axes = [
-        i
-        for i in range(x.ndim)
-        if i < missing or (is_one(shape[i - missing]) and not is_one(x.shape[i]))
-    ]
+    axes = [i for i in range(x.ndim) if i < missing or (is_one(shape[i - missing]) and not is_one(x.shape[i]))]
     return x.sum(tuple(axes)).reshape(shape)
 
 

@@ -221,18 +221,20 @@ def cross_entropy(
         weight = as_tensor(weight, like=logits)
         check_dtypes("cross_entropy", logits, weight, ("the input", "the weight"))
         if not same_shape(weight.shape, logits.shape[1:]):
-            raise ValueError(
-                f"cross_entropy: weight has shape {describe(weight.shape)}; expected ({logits.shape[1]},)"
-            )
+            raise ValueError(f"cross_entropy: weight has shape {describe(weight.shape)}; expected ({logits.shape[1]},)")
         inputs.append(weight)
-    losses = active_graph().add(
-        CROSS_ENTROPY,
-        inputs,
-        ignore_index=int(ignore_index),
-        reduction=reduction,
-        smoothing=float(label_smoothing),
-        weighted=weight is not None,
-    ).output
+    losses = (
+        active_graph()
+        .add(
+            CROSS_ENTROPY,
+            inputs,
+            ignore_index=int(ignore_index),
+            reduction=reduction,
+            smoothing=float(label_smoothing),
+            weighted=weight is not None,
+        )
+        .output
+    )
     return losses.reshape(result) if reduction == "none" else losses.sum()
 
 

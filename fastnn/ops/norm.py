@@ -88,9 +88,7 @@ class BatchNormEval(Op):
         _, mean, var = node.inputs[:3]
         invstd = active_graph().add(BATCH_NORM_INVSTD, [var], eps=node.attrs["eps"]).output
         needs = [needs[0], *needs[3:]]
-        dx, *rest = _norm_vjp(
-            BATCH_NORM_GRAD, node, grads[0], needs, mean, invstd, weight_at=3, training=False
-        )
+        dx, *rest = _norm_vjp(BATCH_NORM_GRAD, node, grads[0], needs, mean, invstd, weight_at=3, training=False)
         return [dx, None, None, *rest]
 
     def lower(self, node: Node, to: Emitter) -> None:
@@ -450,9 +448,7 @@ def batch_norm(
         if training and running is not None:
             updated = tuple(None if r is None else active_graph().storage(r) for r in running)
         call = sum(node.op is BATCH_NORM for node in active_graph().nodes)
-        node = active_graph().add(
-            BATCH_NORM, [rows, *affine], running=updated, call=call, momentum=momentum, **attrs
-        )
+        node = active_graph().add(BATCH_NORM, [rows, *affine], running=updated, call=call, momentum=momentum, **attrs)
     else:
         statistics = [as_tensor(value) for value in running[:2]]
         node = active_graph().add(BATCH_NORM_EVAL, [rows, *statistics, *affine], **attrs)
@@ -469,9 +465,7 @@ def group_norm(x: Any, groups: int, weight: Any, bias: Any, eps: float) -> Tenso
         )
     affine = _affine("group_norm", x, weight, bias, (x.shape[1],))
     attrs = dict(groups=groups, eps=eps, affine=bool(affine), residual=False, act=None)
-    return _channels_first(
-        active_graph().add(GROUP_NORM, [_channels_last(x), *affine], **attrs).output
-    )
+    return _channels_first(active_graph().add(GROUP_NORM, [_channels_last(x), *affine], **attrs).output)
 
 
 def layer_norm(x: Any, shape: tuple[int, ...], weight: Any, bias: Any, eps: float) -> Tensor:

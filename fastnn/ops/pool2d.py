@@ -95,9 +95,7 @@ class Windows:
             k, s, p, d = self.kernel[i], self.stride[i], self.padding[i], self.dilation[i]
             span = (k - 1) * d + 1
             if 2 * p > span:
-                raise ValueError(
-                    f"{what}: padding {p} is more than half of the kernel, which spans {span}"
-                )
+                raise ValueError(f"{what}: padding {p} is more than half of the kernel, which spans {span}")
             windows = (extent + 2 * p - span + (s - 1 if self.ceil_mode else 0)) // s + 1
             if self.ceil_mode and (windows - 1) * s >= extent + p:
                 windows -= 1
@@ -160,9 +158,7 @@ def _check_taps(what: str, windows: Windows) -> None:
         )
 
 
-def max_pool2d(
-    x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> Tensor:
+def max_pool2d(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Tensor:
     """See fastnn.nn.functional.max_pool2d."""
     x = _image("max_pool2d", x, "H, W")
     windows = _windows(kernel, stride, padding, dilation, ceil_mode)
@@ -170,9 +166,7 @@ def max_pool2d(
     return to_nchw(_pool("max_pool2d", MAX_POOL2D, to_nhwc(x), windows))
 
 
-def max_pool1d(
-    x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> Tensor:
+def max_pool1d(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Tensor:
     """See fastnn.nn.functional.max_pool1d."""
     x = _image("max_pool1d", x, "L")
     windows = _windows_1d(kernel, stride, padding, dilation, ceil_mode)
@@ -196,9 +190,7 @@ def avg_pool2d(
     return to_nchw(_pool("avg_pool2d", AVG_POOL2D, to_nhwc(x), windows, **settings))
 
 
-def avg_pool1d(
-    x: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool
-) -> Tensor:
+def avg_pool1d(x: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool) -> Tensor:
     """See fastnn.nn.functional.avg_pool1d."""
     x = _image("avg_pool1d", x, "L")
     windows = _windows_1d(kernel, stride, padding, 1, ceil_mode)

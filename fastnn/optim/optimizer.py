@@ -155,10 +155,7 @@ class Group(dict[str, Any]):
         """Whether values and gradients of two parameters lie as those in the state arrays do."""
         step = -(-before.size // ALIGN) * ALIGN * before.dtype.itemsize
         pairs = ((before._storage, p._storage), (before._gradient_storage(), p._gradient_storage()))
-        return all(
-            b.base is not None and a.base is b.base and b.ctypes.data - a.ctypes.data == step
-            for a, b in pairs
-        )
+        return all(b.base is not None and a.base is b.base and b.ctypes.data - a.ctypes.data == step for a, b in pairs)
 
 
 def _set(*settings: _Changes) -> None:
@@ -250,9 +247,7 @@ class Optimizer:
             members = list(given)
             for p in members:
                 if not isinstance(p, Parameter):
-                    raise TypeError(
-                        f"params must hold parameters, as model.parameters() does, got {_check.kind_of(p)}"
-                    )
+                    raise TypeError(f"params must hold parameters, as model.parameters() does, got {_check.kind_of(p)}")
                 if id(p) in seen:
                     raise ValueError(f"params names a parameter twice, one of shape {p.shape}")
                 seen.add(id(p))
@@ -263,9 +258,7 @@ class Optimizer:
         self._make_programs()
 
     def _make_programs(self) -> None:
-        self._programs = Programs(
-            lambda: (), self._finish, lambda _: (), (self,), type(self).__name__, trusted=True
-        )
+        self._programs = Programs(lambda: (), self._finish, lambda _: (), (self,), type(self).__name__, trusted=True)
 
     # ---- for subclasses -------------------------------------------------------------------------
 
@@ -393,8 +386,7 @@ class Optimizer:
     def settings(self) -> list[dict[str, Any]]:
         """Each group's settings and step count, as plain values."""
         return [
-            {**{k: v for k, v in group.items() if k != "params"}, "steps": group.steps}
-            for group in self.param_groups
+            {**{k: v for k, v in group.items() if k != "params"}, "steps": group.steps} for group in self.param_groups
         ]
 
     def state_dict(self) -> dict[str, Any]:
@@ -539,8 +531,10 @@ class _Update:
         return hash(self.reached)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Update) and len(self.reached) == len(other.reached) and all(
-            a is b for a, b in zip(self.reached, other.reached, strict=True)
+        return (
+            isinstance(other, _Update)
+            and len(self.reached) == len(other.reached)
+            and all(a is b for a, b in zip(self.reached, other.reached, strict=True))
         )
 
 

@@ -264,9 +264,7 @@ def _check_content(name: str, content: dict[str, Any]) -> None:
 
     def expect(right: bool, field: str, wanted: str, value: Any) -> None:
         if not right:
-            raise ValueError(
-                f"{name} is no checkpoint of fastnn: {field} must be {wanted}, got {_check.brief(value)}"
-            )
+            raise ValueError(f"{name} is no checkpoint of fastnn: {field} must be {wanted}, got {_check.brief(value)}")
 
     for field in ("step", "epoch", "history", "optimizer", "random", "loader", "extra"):
         if field not in content:
@@ -312,9 +310,7 @@ def _fit_optimizer(name: str, optimizer: Optimizer, state: dict[str, Any]) -> No
         raise ValueError(f"{name} holds the state of {_check.brief(state['kind'], str)}, not of {own['kind']}")
     names = [[sorted(group) for group in groups] for groups in (own["groups"], state["groups"])]
     if names[0] != names[1]:
-        raise ValueError(
-            f"{name} does not fit the optimizer: {_differing(names[1], names[0])}"
-        )
+        raise ValueError(f"{name} does not fit the optimizer: {_differing(names[1], names[0])}")
     for i, (mine, saved) in enumerate(zip(own["state"], state["state"], strict=True)):
         form, other = ({k: (a.dtype, a.shape) for k, a in s.items()} for s in (mine, saved))
         if form != other:

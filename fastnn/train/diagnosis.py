@@ -56,9 +56,7 @@ def diagnose(model: Module, loss: Any, arrays: Sequence[Array], names: Sequence[
     def finish(graph: Graph, results: list[Tensor]) -> Recipe:
         return Recipe([results], tuple)
 
-    programs = Programs(
-        forward, finish, lambda _: names, (model, loss), "the model with its loss", any_batch=False
-    )
+    programs = Programs(forward, finish, lambda _: names, (model, loss), "the model with its loss", any_batch=False)
     program = programs.find(arrays).program
     # Running statistics and random numbers have their values again afterwards.
     kept = [b._storage for b in model.buffers() if b._storage.flags.writeable]

@@ -196,9 +196,7 @@ def as_dataset(name: str, data: Any) -> Any:
     """(x, y) as an ArrayDataset; a data set as it is."""
     if isinstance(data, (tuple, list)):
         if len(data) < 2:
-            raise ValueError(
-                f"{name}: expected inputs and a target, (x, y); got {len(data)} array(s)"
-            )
+            raise ValueError(f"{name}: expected inputs and a target, (x, y); got {len(data)} array(s)")
         return _rows(name, [to_array(a, f"{name}[{i}]") for i, a in enumerate(data)])
     is_dataset = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (Mapping, str))
     if not is_dataset or hasattr(data, "__array__"):

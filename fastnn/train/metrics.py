@@ -211,6 +211,4 @@ def _check_classes(name: str, output: NDArray[Any], target: NDArray[Any]) -> Non
 
 def _check_pair(name: str, output: NDArray[Any], target: NDArray[Any]) -> None:
     if np.shape(output) != np.shape(target):
-        raise ValueError(
-            f"{name}: output has shape {np.shape(output)}, target {np.shape(target)}; they must agree"
-        )
+        raise ValueError(f"{name}: output has shape {np.shape(output)}, target {np.shape(target)}; they must agree")

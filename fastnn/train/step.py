@@ -144,9 +144,7 @@ class TrainStep:
                 "the loss depends on no trainable parameter that the optimizer holds; does it use the model's output, "
                 "and is requires_grad True?"
             )
-        sinks = [
-            (grad, p._gradient_storage(), 0) for p, grad in zip(trained, grads, strict=True) if grad is not None
-        ]
+        sinks = [(grad, p._gradient_storage(), 0) for p, grad in zip(trained, grads, strict=True) if grad is not None]
         facts = [
             *((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached),
             *((ATTRIBUTE, p, "_requires_grad", p.requires_grad) for p in self.optimizer.parameters()),

@@ -11,9 +11,7 @@ def output_size(size, kernel, stride, padding, dilation):
     """(OH, OW)."""
     (h, w), (kh, kw), (sh, sw), (dh, dw) = size, kernel, stride, dilation
     top, bottom, left, right = padding
-    return (h + top + bottom - dh * (kh - 1) - 1) // sh + 1, (
-        w + left + right - dw * (kw - 1) - 1
-    ) // sw + 1
+    return (h + top + bottom - dh * (kh - 1) - 1) // sh + 1, (w + left + right - dw * (kw - 1) - 1) // sw + 1
 
 
 def _padded(x, padding):
@@ -50,9 +48,7 @@ def conv2d(
     out = output_size(x.shape[1:3], (kh, kw), stride, padding, dilation)
     y = np.zeros((x.shape[0], *out, groups * ocg))
     x_padded, w = _padded(x, padding), w.astype(np.float64)
-    for g, i, j, x_part, y_part in _taps(
-        (kh, kw), out, stride, dilation, groups, x.shape[3], groups * ocg
-    ):
+    for g, i, j, x_part, y_part in _taps((kh, kw), out, stride, dilation, groups, x.shape[3], groups * ocg):
         y[y_part] += x_padded[x_part] @ w[g, i, j]
     if bias is not None:
         y += bias
@@ -65,9 +61,7 @@ def input_grad(dy, w, x_shape, *, stride=(1, 1), padding=(0, 0, 0, 0), dilation=
     _, h, width, ic = x_shape
     dx = np.zeros(_padded(np.zeros(x_shape), padding).shape)
     dy, w = dy.astype(np.float64), w.astype(np.float64)
-    for g, i, j, x_part, y_part in _taps(
-        w.shape[1:3], dy.shape[1:3], stride, dilation, groups, ic, dy.shape[3]
-    ):
+    for g, i, j, x_part, y_part in _taps(w.shape[1:3], dy.shape[1:3], stride, dilation, groups, ic, dy.shape[3]):
         dx[x_part] += dy[y_part] @ w[g, i, j].T
     return dx[:, top : top + h, left : left + width]
 

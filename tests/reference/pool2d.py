@@ -27,10 +27,7 @@ def windows(x_shape, kernel, stride, padding=(0, 0), dilation=(1, 1), ceil_mode=
             axis.append((inside, sum(i < size + p for _, i in places)))
         axes.append(axis)
     return [
-        [
-            ([(i * kernel[1] + j, y, x) for i, y in rows for j, x in cols], height * width)
-            for cols, width in axes[1]
-        ]
+        [([(i * kernel[1] + j, y, x) for i, y in rows for j, x in cols], height * width) for cols, width in axes[1]]
         for rows, height in axes[0]
     ]
 
@@ -43,10 +40,7 @@ def adaptive_windows(x_shape, output_size):
     ]
     width = x_shape[2]
     return [
-        [
-            ([(y * width + x, y, x) for y in rows for x in cols], len(rows) * len(cols))
-            for cols in axes[1]
-        ]
+        [([(y * width + x, y, x) for y in rows for x in cols], len(rows) * len(cols)) for cols in axes[1]]
         for rows in axes[0]
     ]
 

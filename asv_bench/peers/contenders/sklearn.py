@@ -21,9 +21,7 @@ def make(name: str, row: Row, threads: int) -> Callable[[], object]:
     work = row.work
     assert isinstance(work, Training)
     hidden = [layer.fan_out for layer in work.network.layers if isinstance(layer, Linear)][:-1]
-    model = MLPClassifier(
-        hidden, solver=work.optimizer, batch_size=work.batch, learning_rate_init=1e-5, random_state=0
-    )
+    model = MLPClassifier(hidden, solver=work.optimizer, batch_size=work.batch, learning_rate_init=1e-5, random_state=0)
     x, y = work.network.batch(work.batch)
     model.partial_fit(x, y, classes=range(work.network.classes))
     return lambda: model.partial_fit(x, y)

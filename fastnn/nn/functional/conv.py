@@ -101,9 +101,7 @@ def conv_transpose2d(
     (N, out, OH, OW)
         OH = (H - 1) * stride - 2 * padding + dilation * (KH - 1) + output_padding + 1, and so OW.
     """
-    return convolution.conv_transpose2d(
-        input, weight, bias, stride, padding, output_padding, groups, dilation
-    )
+    return convolution.conv_transpose2d(input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 @eager("input", "weight", "bias")
@@ -130,6 +128,4 @@ def conv_transpose1d(
     -------
     (N, out, OL)
     """
-    return convolution.conv_transpose1d(
-        input, weight, bias, stride, padding, output_padding, groups, dilation
-    )
+    return convolution.conv_transpose1d(input, weight, bias, stride, padding, output_padding, groups, dilation)

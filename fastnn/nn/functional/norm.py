@@ -90,9 +90,7 @@ def layer_norm(
 
 
 @eager("input", "weight", "bias")
-def group_norm(
-    input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Any:
+def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """(x - mean) / sqrt(var + eps) * weight + bias for groups of channels (Wu and He, 2018).
 
     Parameters
@@ -108,9 +106,7 @@ def group_norm(
 
 
 @eager("input")
-def local_response_norm(
-    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Any:
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
     """x / (k + alpha / size * s) ** beta, s the sum of squares of `size` neighbouring channels.
 
     Krizhevsky et al. (2012), section 3.3; in PyTorch's form, where alpha is divided by size.

@@ -41,9 +41,7 @@ def max_pool2d(
         OH = (H + 2 * padding - dilation * (KH - 1) - 1) / stride + 1, rounded down (in ceil mode
         up), and so for OW.
     """
-    return pool2d.max_pool2d(
-        input, kernel_size, stride, padding, dilation, _check.flag("ceil_mode", ceil_mode)
-    )
+    return pool2d.max_pool2d(input, kernel_size, stride, padding, dilation, _check.flag("ceil_mode", ceil_mode))
 
 
 @eager("input")
@@ -56,9 +54,7 @@ def max_pool1d(
     ceil_mode: bool = False,
 ) -> Any:
     """max_pool2d over sequences (N, C, L)."""
-    return pool2d.max_pool1d(
-        input, kernel_size, stride, padding, dilation, _check.flag("ceil_mode", ceil_mode)
-    )
+    return pool2d.max_pool1d(input, kernel_size, stride, padding, dilation, _check.flag("ceil_mode", ceil_mode))
 
 
 @eager("input")

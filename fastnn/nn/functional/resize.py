@@ -9,9 +9,7 @@ from fastnn.ops import shape
 
 
 @eager("input")
-def pad(
-    input: Any, pad: tuple[int, ...], mode: str = "constant", value: float | None = None
-) -> Any:
+def pad(input: Any, pad: tuple[int, ...], mode: str = "constant", value: float | None = None) -> Any:
     """Zeros around the last dimensions.
 
     Parameters
