@@ -4,10 +4,9 @@
 The functions run on the calling thread with the GIL released; to load several cores, call them from
 several Python threads.
 """
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
 
 from fastnn_ext cimport runtime
-from fastnn_ext.arrays cimport check, check_apart, data
 
 import numpy as np
 
@@ -22,6 +21,36 @@ cdef extern from "simd/machine.h" nogil:
         machine_multiply_add multiply_add
         machine_triad triad
     const machine_kernels *machine_table(int isa, int dtype)
+
+
+cdef void *data(object array) except? NULL:
+    """Address of the first element; NULL for None."""
+    return NULL if array is None else <void *> <uintptr_t> array.ctypes.data
+
+
+cdef int check(str name, object array, object dtype, object shape, bint writeable=False) except -1:
+    """Refuses what is not a C-contiguous array of this dtype and, unless None, this shape."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(array).__name__}")
+    if array.dtype != dtype:
+        raise TypeError(f"{name} must have dtype {np.dtype(dtype)}, got {array.dtype}")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    if not array.flags.c_contiguous or not array.flags.aligned:
+        raise ValueError(f"{name} must be C-contiguous and aligned, got strides {array.strides}")
+    if writeable and not array.flags.writeable:
+        raise ValueError(f"{name} must be writeable")
+    return 0
+
+
+cdef int check_apart(dict arrays) except -1:
+    """Refuses arrays, by name, of which two overlap; None is passed over."""
+    given = [(name, array) for name, array in arrays.items() if array is not None]
+    for i, (name, array) in enumerate(given):
+        for other, other_array in given[:i]:
+            if np.may_share_memory(array, other_array):
+                raise ValueError(f"{name} must not overlap {other}")
+    return 0
 
 
 MOST_ROUNDS = 1 << 28  # about a second's

@@ -83,4 +83,3 @@ cdef void release(fnn_program *program) noexcept nogil
 cdef void register_op(str name, fnn_run_fn run, fnn_prepare_fn prepare, str outputs, str inputs, str dims=*,
                       str scalars=*) except *
 cdef int find_op(str name, fnn_op *op) except -1
-cdef int run_one(str name, fnn_op *op) except -1

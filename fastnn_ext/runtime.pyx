@@ -6,7 +6,6 @@ import os
 import warnings
 
 from libc.stdint cimport int64_t, uintptr_t
-from libc.string cimport memset
 
 
 cdef extern from "runtime_team.h" nogil:
@@ -86,27 +85,6 @@ cdef int find_op(str name, fnn_op *op) except -1:
     op.run = <fnn_run_fn> <uintptr_t> run
     op.prepare = <fnn_prepare_fn> <uintptr_t> prepare_
     op.isa = current_isa
-    return 0
-
-
-cdef int run_one(str name, fnn_op *op) except -1:
-    """Runs a single op on all threads: what the drivers' checked functions are made of."""
-    cdef fnn_phase phase
-    cdef fnn_program program
-    cdef int status
-    find_op(name, op)
-    memset(&phase, 0, sizeof(phase))
-    memset(&program, 0, sizeof(program))
-    phase.count = 1
-    program.ops = op
-    program.phases = &phase
-    program.n_ops = program.n_phases = program.commit = 1
-    with nogil:
-        fnn_prepare(&program)
-        status = fnn_execute(&program, fnn_threads(), NULL, NULL)
-        fnn_release(&program)
-    if status == FNN_NO_MEMORY:
-        raise MemoryError(f"no memory for the scratch of {name}: {program.scratch} bytes a thread")
     return 0
 
 

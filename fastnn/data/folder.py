@@ -213,4 +213,5 @@ def _pillow() -> ModuleType:
         from PIL import Image
     except ImportError as error:
         raise ImportError('ImageFolder needs Pillow, which is not installed: pip install "fastnn[image]"') from error
-    return Image
+    module: ModuleType = Image
+    return module
