@@ -65,6 +65,8 @@ cdef extern from "simd/activation.h" nogil:
 
 cdef extern from "simd/norm.h" nogil:
     enum: NORM_SCRATCH, NORM_FEW
+    struct norm_far:
+        double scale, n, mean, m2
     struct norm_job:
         int64_t rows, channels, stride, per, piece, pieces
         void *partial
@@ -87,6 +89,8 @@ cdef extern from "simd/norm.h" nogil:
         int64_t weighted
         double count, eps
         double *part
+        norm_far *far_part
+        int64_t far_parts
         int64_t relu
         act_backward act
         const double *settings
@@ -104,11 +108,13 @@ cdef extern from "simd/norm.h" nogil:
     struct norm_kernels:
         int64_t (*columns)(int64_t channels) noexcept nogil
         void (*stats)(const norm_job *job) noexcept nogil
-        void (*grad_stats)(const norm_job *job) noexcept nogil
+        int (*grad_stats)(const norm_job *job) noexcept nogil
+        void (*far_dots)(const norm_job *job, int64_t begin, int64_t end) noexcept nogil
         void (*row_grad_stats)(const norm_job *job) noexcept nogil
         void (*finish)(const norm_job *job) noexcept nogil
         void (*group_finish)(const norm_job *job) noexcept nogil
-        void (*far_group)(const norm_job *job) noexcept nogil
+        void (*far_stats)(const norm_job *job) noexcept nogil
+        void (*far_finish)(const norm_job *job) noexcept nogil
         void (*grad_finish)(const norm_job *job) noexcept nogil
         void (*group_grad_finish)(const norm_job *job) noexcept nogil
         void (*running)(void *running_mean, void *running_var, const void *mean, const void *var, int64_t rows,
@@ -123,9 +129,10 @@ cdef extern from "simd/norm.h" nogil:
         void (*layer_moments)(const norm_job *job, double shift, double *sum, double *square) noexcept nogil
         void (*layer_part)(const norm_job *job, double mean, double invstd) noexcept nogil
         int (*keeps_digits)(double var, double eps) noexcept nogil
+        void (*far_layer_moments)(const norm_job *job) noexcept nogil
+        int (*far_layer_part)(const norm_job *job, double *mean, double *invstd) noexcept nogil
         void (*layer_grad_sums)(const norm_job *job, double *sum, double *dot) noexcept nogil
         void (*layer_grad_part)(const norm_job *job, double sum, double dot) noexcept nogil
-        int (*is_near)(const void *invstd, int64_t n) noexcept nogil
         int64_t (*response_scratch)(int64_t n, int64_t size) noexcept nogil
         void (*response)(const norm_response_job *job) noexcept nogil
         void (*response_grad)(const norm_response_job *job) noexcept nogil
@@ -166,6 +173,7 @@ cdef enum:
     PIECE, USED    # rows a piece; pieces that a sample's rows make
     SPAN, PARTS    # a chunk is SPAN pieces, samples or channels, or one of PARTS of a sample's rows
     BLOCKS, SPLIT  # into which channels are cut where they are many: of whole groups, or SPLIT of each group
+    FAR_PARTS      # into which a chunk is cut where its numbers are far from 1
 
 # A chunk's aim in nanoseconds; bytes of rows that are still in L1 when an activation takes them; and channels whose
 # pieces a chunk combines, at most.
@@ -185,6 +193,7 @@ cdef double LAYER_NS = 0.2, LAYER_GRAD_NS = 0.22, ROW_NS = 20
 cdef double RESPONSE_NS = 0.5, TERM_NS = 0.08, POWER_NS = 1.5  # plus each term of a window; beta not 0.75
 cdef double FAR_NS = 0.3  # more, for each float32 of an array that no cache holds
 cdef enum: NEAR_ELEMENTS = 1 << 20  # of one that a cache does
+cdef double RARE_NS = 4  # a chunk, for each number far from 1: of any type, on any ISA
 cdef double[3] ISA_FACTOR = [2.0, 1.0, 0.7]
 
 
@@ -269,9 +278,15 @@ cdef block block_of(const fnn_op *op, int64_t i) noexcept nogil:
     return b
 
 
-cdef void cut_pieces(fnn_op *op, double ns, double column) noexcept nogil:
+cdef inline int64_t far_parts(double ns) noexcept nogil:
+    """Into how many parts work on numbers far from 1 is cut. As such numbers are rare, a chunk of ordinary ones is made
+    no shorter for them than it must: it may take all of a millisecond."""
+    return short_parts(ns * FNN_MOST_NS / 1e6)
+
+
+cdef void cut_pieces(fnn_op *op, double ns, double column, bint far) noexcept nogil:
     """Chunks of whole pieces, or of some channels of one. `column`: nanoseconds to lay out a channel, where there are
-    more than MOST_COLUMNS."""
+    more than MOST_COLUMNS. `far`: a second round looks for numbers far from 1, if that may take long."""
     cdef int64_t pieces = op.dim[SAMPLES] * op.dim[USED], width = op.dim[CHANNELS]
     cdef int64_t rows = min(op.dim[PIECE], op.dim[ROWS])
     cdef double piece, longest
@@ -284,7 +299,9 @@ cdef void cut_pieces(fnn_op *op, double ns, double column) noexcept nogil:
         width = cut_blocks(op, width * (FNN_MOST_NS / longest))
         piece /= op.dim[BLOCKS]
     op.dim[SPAN] = 1 if op.dim[BLOCKS] > 1 else clip(CHUNK_NS / piece, max(<int64_t> 1, pieces))
-    op.chunks = ceil_div(pieces, op.dim[SPAN]) * op.dim[BLOCKS]
+    op.dim[FAR_PARTS] = min(far_parts(RARE_NS * rows * width * op.dim[SPAN]), width) if far else 1
+    op.rounds = 1 if op.dim[FAR_PARTS] == 1 else 2
+    op.chunks = ceil_div(pieces, op.dim[SPAN]) * op.dim[BLOCKS] * op.dim[FAR_PARTS]
     op.scratch = NORM_SCRATCH * kernels_of(op).columns(width)
 
 
@@ -310,79 +327,107 @@ cdef void cut_rows(fnn_op *op, double ns) noexcept nogil:
     op.scratch = NORM_SCRATCH * kernels_of(op).columns(width)
 
 
-cdef void cut_channels(fnn_op *op, bint sums) noexcept nogil:
-    """Chunks of some channels; of sums over very many pieces, a first round makes fewer, in chunks of half the time
-    that one may take."""
-    cdef int64_t pieces = op.dim[SAMPLES] * op.dim[USED]
-    cdef double channel = PARTIAL_NS * 2 * max(<int64_t> 1, pieces)
+cdef double cut_channels(fnn_op *op) noexcept nogil:
+    """Chunks of some channels; returns nanoseconds of one."""
+    cdef double channel = PARTIAL_NS * 2 * max(<int64_t> 1, op.dim[SAMPLES] * op.dim[USED])
     op.dim[SPAN] = max(<int64_t> LEAST_BLOCK, clip(FNN_MOST_NS / channel, SPAN_CHANNELS))
+    op.chunks = ceil_div(op.dim[CHANNELS], op.dim[SPAN])
+    op.scratch = NORM_SCRATCH * SPAN_CHANNELS
+    op.cost = channel * op.dim[CHANNELS]
+    return channel
+
+
+cdef void cut_sums(fnn_op *op) noexcept nogil:
+    """Chunks of some channels; of very many pieces, a first round makes fewer, in chunks of half the time that one may
+    take."""
+    cdef double channel = cut_channels(op)
     op.dim[PARTS] = 1
-    if sums and channel * op.dim[SPAN] > FNN_MOST_NS:
+    if channel * op.dim[SPAN] > FNN_MOST_NS:
         op.dim[SPAN] = SPAN_CHANNELS
         op.dim[PARTS] = short_parts(2 * channel * SPAN_CHANNELS)
         op.rounds = 2
         op.shared = op.dim[PARTS] * 2 * op.dim[CHANNELS] * item_size(op)
     op.chunks = ceil_div(op.dim[CHANNELS], op.dim[SPAN]) * op.dim[PARTS]
-    op.scratch = NORM_SCRATCH * SPAN_CHANNELS
-    op.cost = channel * op.dim[CHANNELS]
 
 
-cdef void cut_samples(fnn_op *op) noexcept nogil:
-    """Chunks of some samples, or of some channels of one, of half the time that a chunk may take, which a second round
-    joins where groups are cut."""
+cdef int64_t cut_samples(fnn_op *op, double more) noexcept nogil:
+    """Chunks of some samples, or of some channels of one, of half the time that a chunk may take: parts of groups are
+    still to be joined. `more`: nanoseconds for each channel. Returns the most channels that a chunk has of a sample."""
     cdef int64_t width = op.dim[CHANNELS]
     cdef double sample = PARTIAL_NS * 2 * (op.dim[USED] + 2) * width + GROUP_NS * op.dim[GROUPS]
     op.cost = sample * op.dim[SAMPLES]
     op.dim[SPAN] = clip(CHUNK_NS / sample, max(<int64_t> 1, op.dim[SAMPLES]))
+    sample += more * width
     if sample > FNN_MOST_NS:
         op.dim[SPAN] = 1
         width = cut_blocks(op, width * (FNN_MOST_NS / sample / 2))
     op.chunks = ceil_div(op.dim[SAMPLES], op.dim[SPAN]) * op.dim[BLOCKS]
     op.scratch = NORM_SCRATCH * width
-    if op.dim[SPLIT] > 1:
-        op.rounds = 2
-        op.shared = op.chunks * 2 * sizeof(double)
+    return width
+
+
+cdef bint cut_far(fnn_op *op, int64_t rows) noexcept nogil:
+    """Where a chunk's numbers, so many rows of one channel, would take long if they were far from 1: cut into parts."""
+    op.dim[FAR_PARTS] = min(far_parts(RARE_NS * rows), max(<int64_t> 1, op.dim[ROWS]))
+    op.chunks *= op.dim[FAR_PARTS]
+    return op.dim[FAR_PARTS] > 1
 
 
 cdef void prepare_batch_stats(fnn_op *op) noexcept nogil:
     set_batch(op)
-    cut_pieces(op, STATS_NS, COLUMN_NS)
+    cut_pieces(op, STATS_NS, COLUMN_NS, False)
 
 
 cdef void prepare_group_stats(fnn_op *op) noexcept nogil:
     set_group(op)
     op.dim[GROUPS] = op.dim[CHANNELS]  # statistics of channels know no groups
-    cut_pieces(op, STATS_NS, COLUMN_NS)
+    cut_pieces(op, STATS_NS, COLUMN_NS, False)
 
 
 cdef void prepare_batch_grad_stats(fnn_op *op) noexcept nogil:
     set_batch(op)
-    cut_pieces(op, GRAD_STATS_NS + (ACT_NS if is_map(op) else 0), LAYOUT_NS)
+    cut_pieces(op, GRAD_STATS_NS + (ACT_NS if is_map(op) else 0), LAYOUT_NS, True)
 
 
 cdef void prepare_group_grad_stats(fnn_op *op) noexcept nogil:
     set_group(op)
-    cut_pieces(op, GRAD_STATS_NS + (ACT_NS if is_map(op) else 0), LAYOUT_NS)
+    cut_pieces(op, GRAD_STATS_NS + (ACT_NS if is_map(op) else 0), LAYOUT_NS, True)
 
 
 cdef void prepare_batch_finish(fnn_op *op) noexcept nogil:
     set_batch(op)
-    cut_channels(op, False)
+    cut_channels(op)
+    if cut_far(op, op.dim[ROWS] * min(op.dim[SPAN], op.dim[CHANNELS])):
+        op.rounds = 3
+        op.shared = op.dim[CHANNELS] * op.dim[FAR_PARTS] * sizeof(norm_far)
 
 
 cdef void prepare_batch_grad_finish(fnn_op *op) noexcept nogil:
     set_batch(op)
-    cut_channels(op, True)
+    cut_sums(op)
 
 
 cdef void prepare_group_params(fnn_op *op) noexcept nogil:
     set_group(op)
-    cut_channels(op, True)
+    cut_sums(op)
 
 
 cdef void prepare_group_finish(fnn_op *op) noexcept nogil:
+    cdef int64_t width
     set_group(op)
-    cut_samples(op)
+    width = cut_samples(op, RARE_NS / 2)
+    if cut_far(op, op.dim[SPAN] * op.dim[ROWS] * width) or op.dim[SPLIT] > 1:
+        op.rounds = 4
+        op.shared = op.dim[SAMPLES] * (op.dim[BLOCKS] * 2 * sizeof(double)
+                                       + op.dim[GROUPS] * op.dim[SPLIT] * op.dim[FAR_PARTS] * sizeof(norm_far))
+
+
+cdef void prepare_group_grad_finish(fnn_op *op) noexcept nogil:
+    set_group(op)
+    cut_samples(op, 0)
+    if op.dim[SPLIT] > 1:
+        op.rounds = 2
+        op.shared = op.chunks * 2 * sizeof(double)
 
 
 cdef void prepare_batch_apply(fnn_op *op) noexcept nogil:
@@ -454,11 +499,14 @@ cdef int run_stats(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogi
 
 cdef int run_grad_stats(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t rows = op.dim[ROWS], channels = op.dim[CHANNELS], i, row, sample, place, group
-    cdef block b = block_of(op, chunk % op.dim[BLOCKS])
+    cdef int64_t far = op.dim[FAR_PARTS], round = chunk // op.chunks, part = chunk % op.chunks % far
+    cdef block b = block_of(op, chunk % op.chunks // far % op.dim[BLOCKS])
     cdef norm_job job = job_of(op, &b, scratch)
     if is_map(op):
         job.act = backward_kernel(<int> op.dim[ACT], op.isa, op.dtype)
-    chunk = chunk // op.dim[BLOCKS]
+    if round == 0 and part > 0:
+        return 0
+    chunk = chunk % op.chunks // far // op.dim[BLOCKS]
     for i in range(chunk * op.dim[SPAN], min((chunk + 1) * op.dim[SPAN], op.dim[SAMPLES] * op.dim[USED])):
         sample = i // op.dim[USED]
         row = i % op.dim[USED] * op.dim[PIECE]
@@ -469,7 +517,10 @@ cdef int run_grad_stats(const fnn_op *op, int64_t chunk, void *scratch) noexcept
         job.dy, job.x = at(op, GRAD_STATS_DY, place), at(op, GRAD_STATS_X, place)
         job.mean, job.invstd = at(op, GRAD_STATS_MEAN, group), at(op, GRAD_STATS_INVSTD, group)
         job.y = at(op, GRAD_STATS_Y, place)
-        kernels_of(op).grad_stats(&job)
+        if round == 1:
+            kernels_of(op).far_dots(&job, b.n * part // far, b.n * (part + 1) // far)
+        elif kernels_of(op).grad_stats(&job) and op.rounds == 1:
+            kernels_of(op).far_dots(&job, 0, b.n)
     return 0
 
 
@@ -482,14 +533,33 @@ cdef inline block some_channels(const fnn_op *op, int64_t i) noexcept nogil:
     return b
 
 
+cdef void find_far(const fnn_op *op, const norm_job *whole, int64_t part) noexcept nogil:
+    """What one of FAR_PARTS of the rows knows where numbers are far from 1."""
+    cdef int64_t parts = op.dim[FAR_PARTS], first = whole.rows * part // parts
+    cdef norm_job job = whole[0]
+    job.x = <const char *> whole.x + first * whole.stride * item_size(op)
+    job.rows = whole.rows * (part + 1) // parts - first
+    job.far_part = whole.far_part + part
+    job.far_parts = parts
+    kernels_of(op).far_stats(&job)
+
+
 cdef int run_finish(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef block b = some_channels(op, chunk)
+    cdef int64_t far = op.dim[FAR_PARTS], round = chunk // op.chunks, part = chunk % op.chunks % far
+    cdef block b = some_channels(op, chunk % op.chunks // far)
     cdef norm_job job = job_of(op, &b, scratch)
     job.mean, job.invstd = at(op, FINISH_MEAN, b.first), at(op, FINISH_INVSTD, b.first)
     job.var = at(op, FINISH_VAR, b.first)
     job.partial, job.x = at(op, FINISH_PARTIAL, b.first), at(op, FINISH_X, b.first)
     job.eps = op.scalar[EPS]
-    kernels_of(op).finish(&job)
+    job.far_part = <norm_far *> scratch if op.rounds == 1 else <norm_far *> op.common + b.first * far
+    if round == 0 and part == 0:
+        kernels_of(op).finish(&job)
+    if round == 1 or op.rounds == 1:
+        find_far(op, &job, part)
+    if round == op.rounds - 1 and part == 0:
+        job.far_parts = far
+        kernels_of(op).far_finish(&job)
     return 0
 
 
@@ -505,50 +575,48 @@ cdef inline void put(const fnn_op *op, int k, int64_t i, double value) noexcept 
         (<double *> op.buf[k])[i] = value
 
 
-cdef void join_group(const fnn_op *op, int64_t chunk) noexcept nogil:
+cdef void join_group(const fnn_op *op, int64_t sample, int64_t group) noexcept nogil:
     """Mean and inverse deviation of a group from those of its parts, as the kernel takes them from its channels."""
-    cdef int64_t groups = op.dim[GROUPS], split = op.dim[SPLIT], sample = chunk // op.dim[BLOCKS], k
-    cdef int64_t group = chunk % op.dim[BLOCKS] // split, per = op.dim[CHANNELS] // groups, rows = op.dim[ROWS]
-    cdef int64_t place = sample * groups + group
-    cdef double *parts = part_at(op, chunk)
+    cdef int64_t groups = op.dim[GROUPS], split = op.dim[SPLIT], per = op.dim[CHANNELS] // groups, rows = op.dim[ROWS], k
+    cdef double *parts = part_at(op, sample * op.dim[BLOCKS] + group * split)
     cdef double mean = 0, m2 = 0, away
-    cdef block b
-    cdef norm_job job
     for k in range(split):
         mean += parts[2 * k] * block_of(op, k).n / per
     for k in range(split):
         away = parts[2 * k] - mean
         m2 += parts[2 * k + 1] + <double> rows * block_of(op, k).n * away * away
     m2 /= <double> rows * per
-    put(op, GROUP_FINISH_MEAN, place, mean)
-    put(op, GROUP_FINISH_INVSTD, place, 1 / sqrt(m2 + op.scalar[EPS]))
-    if not kernels_of(op).keeps_digits(m2, op.scalar[EPS]):
-        b.first, b.n, b.per = group * per, per, per
-        job = job_of(op, &b, NULL)
-        job.mean, job.invstd = at(op, GROUP_FINISH_MEAN, place), at(op, GROUP_FINISH_INVSTD, place)
-        job.x = at(op, GROUP_FINISH_X, sample * rows * op.dim[CHANNELS] + b.first)
-        job.eps = op.scalar[EPS]
-        kernels_of(op).far_group(&job)
+    put(op, GROUP_FINISH_MEAN, sample * groups + group, mean)
+    put(op, GROUP_FINISH_INVSTD, sample * groups + group, 1 / sqrt(m2 + op.scalar[EPS]))
 
 
 cdef int run_group_finish(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t channels = op.dim[CHANNELS], groups = op.dim[GROUPS], i
-    cdef block b = block_of(op, chunk % op.dim[BLOCKS])
-    cdef norm_job job
-    if chunk >= op.chunks:  # the first part of a group joins them all
-        if chunk % op.dim[SPLIT] == 0:
-            join_group(op, chunk - op.chunks)
-        return 0
-    job = job_of(op, &b, scratch)
-    job.part = part_at(op, chunk)
+    """In rounds, or in one go: statistics, or those of parts of groups; these joined; the same of numbers far from 1."""
+    cdef int64_t channels = op.dim[CHANNELS], groups = op.dim[GROUPS], split = op.dim[SPLIT], i, place
+    cdef int64_t far = op.dim[FAR_PARTS], round = chunk // op.chunks, part = chunk % op.chunks % far
+    cdef int64_t cut = chunk % op.chunks // far % op.dim[BLOCKS]
+    cdef int64_t first = chunk % op.chunks // far // op.dim[BLOCKS] * op.dim[SPAN]
+    cdef norm_far *found = <norm_far *> (<double *> op.common + 2 * op.dim[SAMPLES] * op.dim[BLOCKS])
+    cdef bint joins = part == 0 and cut % split == 0  # the first part of a group joins them all
+    cdef block b = block_of(op, cut)
+    cdef norm_job job = job_of(op, &b, scratch)
     job.eps = op.scalar[EPS]
-    chunk = chunk // op.dim[BLOCKS]
-    for i in range(chunk * op.dim[SPAN], min((chunk + 1) * op.dim[SPAN], op.dim[SAMPLES])):
-        job.mean = at(op, GROUP_FINISH_MEAN, i * groups + b.group)
-        job.invstd = at(op, GROUP_FINISH_INVSTD, i * groups + b.group)
+    for i in range(first, min(first + op.dim[SPAN], op.dim[SAMPLES])):
+        place = i * groups + b.group
+        job.mean, job.invstd = at(op, GROUP_FINISH_MEAN, place), at(op, GROUP_FINISH_INVSTD, place)
         job.partial = at(op, GROUP_FINISH_PARTIAL, i * op.dim[USED] * 2 * channels + b.first)
         job.x = at(op, GROUP_FINISH_X, i * op.dim[ROWS] * channels + b.first)
-        kernels_of(op).group_finish(&job)
+        if round == 0 and part == 0:
+            job.part = part_at(op, i * op.dim[BLOCKS] + cut)
+            kernels_of(op).group_finish(&job)
+        if round == 1 and split > 1 and joins:
+            join_group(op, i, b.group)
+        job.far_part = <norm_far *> scratch if op.rounds == 1 else found + (place * split + cut % split) * far
+        if round == 2 or op.rounds == 1:
+            find_far(op, &job, part)
+        if round == op.rounds - 1 and joins:
+            job.far_parts = split * far
+            kernels_of(op).far_finish(&job)
     return 0
 
 
@@ -761,7 +829,7 @@ runtime.register_op("group_norm_grad_stats", run_grad_stats, prepare_group_grad_
                     "partial", "dy x mean invstd y?", "n rows channels groups act", "alpha beta")
 runtime.register_op("group_norm_grad_params", run_group_grad_params, prepare_group_params,
                     "dweight? dbias?", "partial", "n rows channels")
-runtime.register_op("group_norm_grad_finish", run_group_grad_finish, prepare_group_finish,
+runtime.register_op("group_norm_grad_finish", run_group_grad_finish, prepare_group_grad_finish,
                     "sums", "partial weight?", "n rows channels groups")
 runtime.register_op("group_norm_grad_apply", run_group_grad_apply, prepare_group_grad_apply,
                     "dx? dresidual?", "*dy x mean invstd weight? sums y?", "n rows channels groups act", "alpha beta")
@@ -776,24 +844,27 @@ cdef enum: PARAMS_PARTIAL, PARAMS_DY, PARAMS_X, PARAMS_MEAN, PARAMS_INVSTD
 # Places in fnn_op.dim; local response norm's columns are channels.
 cdef enum: ROW_COUNT, COLS
 
-# What the parts of a long row find, in op.common: (rows, PARTS, FOUND) doubles.
+# What the parts of a long row find, in op.common: (rows, PARTS, FOUND) doubles, and behind them (rows, PARTS) norm_far.
 cdef enum: FIRST_SUM, SUM, SQUARE, FOUND
 
 
-cdef void cut_plain_rows(fnn_op *op, double ns, int64_t rounds) noexcept nogil:
-    """Chunks of some rows, or of a part of one, of a quarter of the time that a chunk may take, in so many rounds."""
+cdef void cut_plain_rows(fnn_op *op, double ns, double far_ns, int64_t rounds) noexcept nogil:
+    """Chunks of some rows, or of a part of one, of a quarter of the time that a chunk may take, in so many rounds.
+    far_ns: of an element that is far from 1."""
     cdef double row = scaled(op, ns) * op.dim[COLS] + ROW_NS, longest = at_most(op, ns) * op.dim[COLS]
     op.kernels = norm_table(op.isa, op.dtype)
     op.dim[SPAN] = clip(CHUNK_NS / row, max(<int64_t> 1, op.dim[ROW_COUNT]))
-    op.dim[PARTS] = 1
+    op.dim[PARTS] = far_parts(far_ns * op.dim[COLS])
     if longest > FNN_MOST_NS:
+        op.dim[PARTS] = max(op.dim[PARTS], short_parts(4 * longest))
+    if op.dim[PARTS] > 1:
         op.dim[SPAN] = 1
-        op.dim[PARTS] = min(short_parts(4 * longest), ceil_div(op.dim[COLS], LEAST_BLOCK))
+        op.dim[PARTS] = min(op.dim[PARTS], ceil_div(op.dim[COLS], LEAST_BLOCK))
         op.rounds = rounds
     op.chunks = ceil_div(op.dim[ROW_COUNT], op.dim[SPAN]) * op.dim[PARTS]
     op.cost = (row if op.dim[ROW_COUNT] * op.dim[COLS] < NEAR_ELEMENTS else longest) * op.dim[ROW_COUNT]
-    if rounds > 1 and op.rounds == rounds:
-        op.shared = op.chunks * FOUND * sizeof(double)
+    if op.rounds > 1:
+        op.shared = op.chunks * (FOUND * sizeof(double) + sizeof(norm_far))
 
 
 cdef double total_of(const fnn_op *op, const double *first, int value) noexcept nogil:
@@ -805,11 +876,16 @@ cdef double total_of(const fnn_op *op, const double *first, int value) noexcept 
 
 
 cdef void prepare_layer(fnn_op *op) noexcept nogil:
-    cut_plain_rows(op, LAYER_NS, 3)
+    cut_plain_rows(op, LAYER_NS, RARE_NS, 4)
 
 
 cdef void prepare_layer_grad(fnn_op *op) noexcept nogil:
-    cut_plain_rows(op, LAYER_GRAD_NS, 2)
+    cut_plain_rows(op, LAYER_GRAD_NS, RARE_NS, 2)
+
+
+cdef void prepare_layer_grad_params(fnn_op *op) noexcept nogil:
+    set_batch(op)
+    cut_pieces(op, GRAD_STATS_NS, LAYOUT_NS, False)
 
 
 cdef norm_job layer_job(const fnn_op *op, int64_t row, int64_t col, int64_t end) noexcept nogil:
@@ -832,6 +908,7 @@ cdef int run_long_layer(const fnn_op *op, int64_t chunk) noexcept nogil:
     cdef int64_t row = chunk % op.chunks // parts, part = chunk % parts
     cdef double *first = <double *> op.common + row * parts * FOUND
     cdef double *mine = first + part * FOUND
+    cdef norm_far *far = <norm_far *> (<double *> op.common + op.chunks * FOUND) + row * parts
     cdef double mean, rest, var, invstd
     cdef norm_job job = layer_job(op, row, cols * part // parts, cols * (part + 1) // parts)
     if round == 0:
@@ -845,19 +922,24 @@ cdef int run_long_layer(const fnn_op *op, int64_t chunk) noexcept nogil:
         return 0
     rest = total_of(op, first, SUM) / cols
     var = total_of(op, first, SQUARE) / cols - rest * rest
-    invstd = 1 / sqrt(max(<double> 0, var) + op.scalar[EPS])
+    invstd = 1 / sqrt((0 if var < 0 else var) + op.scalar[EPS])
     mean += rest
-    if not kernels.keeps_digits(var, op.scalar[EPS]):
-        # Rare: the row is taken as one.
-        if part == 0:
-            job = layer_job(op, row, 0, cols)
-            kernels.layer(&job)
+    if kernels.keeps_digits(var, op.scalar[EPS]):
+        if round == 3:
+            return 0
+        kernels.layer_part(&job, mean, invstd)
+    elif round == 2:
+        job.far_part = far + part
+        kernels.far_layer_moments(&job)
         return 0
+    else:
+        job.far_part, job.far_parts = far, parts
+        if not kernels.far_layer_part(&job, &mean, &invstd):
+            kernels.layer_part(&job, mean, invstd)
     if part == 0 and job.mean != NULL:
         put(op, LAYER_MEAN, row, mean)
     if part == 0 and job.invstd != NULL:
         put(op, LAYER_INVSTD, row, invstd)
-    kernels.layer_part(&job, mean, invstd)
     return 0
 
 
@@ -891,12 +973,7 @@ cdef int run_long_layer_grad(const fnn_op *op, int64_t chunk) noexcept nogil:
     cdef double *first = <double *> op.common + row * parts * FOUND
     cdef double *mine = first + part * FOUND
     cdef norm_job job = layer_grad_job(op, row, cols * part // parts, cols * (part + 1) // parts)
-    if not kernels.is_near(job.invstd, 1):
-        # Rare: the row is taken as one.
-        if chunk < op.chunks and part == 0:
-            job = layer_grad_job(op, row, 0, cols)
-            kernels.layer_grad(&job)
-    elif chunk < op.chunks:
+    if chunk < op.chunks:
         kernels.layer_grad_sums(&job, &mine[SUM], &mine[SQUARE])
     else:
         kernels.layer_grad_part(&job, total_of(op, first, SUM), total_of(op, first, SQUARE))
@@ -933,7 +1010,7 @@ cdef int run_layer_grad_params(const fnn_op *op, int64_t chunk, void *scratch) n
 runtime.register_op("layer_norm", run_layer, prepare_layer, "y mean? invstd?", "x weight? bias?", "rows cols", "eps")
 runtime.register_op("layer_norm_backward", run_layer_grad, prepare_layer_grad,
                     "dx", "dy x mean invstd weight?", "rows cols")
-runtime.register_op("layer_norm_grad_params", run_layer_grad_params, prepare_batch_grad_stats,
+runtime.register_op("layer_norm_grad_params", run_layer_grad_params, prepare_layer_grad_params,
                     "partial", "dy x mean invstd", "rows cols")
 
 
@@ -947,7 +1024,7 @@ cdef enum: RESPONSE_ALPHA, RESPONSE_BETA, RESPONSE_K
 
 
 cdef void prepare_response(fnn_op *op) noexcept nogil:
-    cut_plain_rows(op, RESPONSE_NS + TERM_NS * op.dim[SIZE] + (0 if op.scalar[RESPONSE_BETA] == 0.75 else POWER_NS), 1)
+    cut_plain_rows(op, RESPONSE_NS + TERM_NS * op.dim[SIZE] + (0 if op.scalar[RESPONSE_BETA] == 0.75 else POWER_NS), 0, 1)
     op.scratch = kernels_of(op).response_scratch(ceil_div(op.dim[COLS], op.dim[PARTS]), op.dim[SIZE])
     op.scratch *= item_size(op)
 

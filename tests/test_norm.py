@@ -652,6 +652,101 @@ def test_group_norm_of_numbers_far_from_1_is_the_twin(isa, dtype, power, groups)
             )
 
 
+def far_shapes():
+    """Statistics of so many numbers that far ones are cut: their family, shape, and axes of a mean."""
+    yield "layer", (2, 600_000), (1,)
+    yield "batch", (300_000, 3), (0,)
+    yield "batch", (9_000, 140), (0,)
+    yield "group", (2, 1000, 300), (1, 3)
+    yield "group", (1, 2, 400_000), (1, 3)  # a group in parts
+
+
+def statistics(family, x, eps):
+    """y, mean and invstd, as the family's ops compute them, of one group."""
+    if family == "layer":
+        return norm.layer_norm(x, None, None, eps)
+    if family == "batch":
+        mean, invstd, _ = batch_statistics(x, eps)
+        return norm.batch_norm_apply(x, mean, invstd, None, None), mean, invstd
+    mean, invstd = group_statistics(x, 1, eps)
+    return norm.group_norm_apply(x, mean, invstd, None, None), mean, invstd
+
+
+@pytest.mark.parametrize("family, shape, axes", list(far_shapes()))
+@pytest.mark.parametrize("dtype, power, eps", [(np.float32, 100, 0), (np.float64, 900, 0), (np.float64, 1000, 1e-300)])
+@pytest.mark.parametrize("kind", ["large", "small", "of all sizes"])
+def test_many_numbers_far_from_1_have_the_twins_statistics(family, shape, axes, dtype, power, eps, kind):
+    """They are cut into parts, of which each has a scale of its own: also zeros, and numbers next to much larger ones."""
+    rng = np.random.default_rng(43)
+    sizes = {"large": [power], "small": [-power], "of all sizes": [-power, None, 0, power - 3, -power, power]}[kind]
+    scales = np.array([0 if p is None else math.ldexp(1, p) for p in sizes], dtype)
+    places = np.arange(np.prod(shape)).reshape(shape) * len(scales) // np.prod(shape)
+    x = (random(rng, *shape, dtype=dtype) + dtype(0.5)) * scales[places]
+    y, mean, invstd = statistics(family, x, eps)
+    grouped = twin.by_group(x, 1) if family == "group" else x
+    want_mean, want_var = twin.moments(grouped, axes)
+    sharp = 1 / np.sqrt(want_var + np.longdouble(eps))
+    largest = np.abs(grouped).max(axes, keepdims=True).astype(np.longdouble)
+    rounding = 16 * UNIT[dtype]
+    want_mean, sharp, largest = (v.reshape(mean.shape) for v in (want_mean, sharp, largest))
+    assert np.all(np.abs(mean - want_mean) <= rounding * largest)
+    assert np.all(np.abs(invstd - sharp) <= rounding * sharp)
+    shape = (-1, *(1,) * (x.ndim - 1)) if family != "batch" else (1, -1)
+    want = (x - want_mean.reshape(shape)) * sharp.reshape(shape)
+    spread = (np.abs(x) + np.abs(want_mean).reshape(shape)) * sharp.reshape(shape)
+    assert np.all(np.abs(y - want) <= rounding * (spread + 1))
+    for got in on_threads(lambda: statistics(family, x, eps)):
+        for a, b in zip(got, (y, mean, invstd), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("family, shape, axes", list(far_shapes()))
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_value_that_is_not_finite_among_many_far_from_1_spoils_its_statistics(family, shape, axes, value):
+    x = np.full(shape, 1e30, np.float32)
+    x[..., 0][..., : shape[-1] // 2] *= -1
+    x[(-1,) * len(shape)] = value
+    _, _, invstd = statistics(family, x, 0)
+    assert np.isnan(invstd.reshape(-1)[-1])
+
+
+@pytest.mark.parametrize("dtype, power", [(np.float32, 100), (np.float32, -100), (np.float64, 900), (np.float64, -900)])
+def test_gradients_of_long_rows_far_from_1_are_the_twins(dtype, power):
+    rng = np.random.default_rng(44)
+    rows, cols = 2, 600_000
+    near, dy = (random(rng, rows, cols, dtype=dtype) for _ in range(2))
+    x, weight = near * dtype(math.ldexp(1, power)), random(rng, cols, dtype=dtype)
+    _, mean, invstd = norm.layer_norm(x, weight, None, 0)
+    dx, *_ = layer_gradients(dy, x, mean, invstd, weight)
+    want_mean, want_var = (v.astype(np.float64) for v in twin.moments(near, 1))
+    sharp = 1 / np.sqrt(want_var)
+    want = twin.grad(dy, (near - want_mean) * sharp, sharp, weight, (1,))
+    size = sharp * (np.abs(dy * weight) + 1) * (1 + np.abs(near))
+    assert close(dx * dtype(math.ldexp(1, power)), want, size, dtype)
+    for got, *_ in on_threads(lambda: layer_gradients(dy, x, mean, invstd, weight)):
+        np.testing.assert_array_equal(got, dx)
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+@pytest.mark.parametrize("rows, channels", [(60_000, 40), (600_000, 1)])
+def test_dots_that_overflow_are_taken_again_in_parts(isa, rows, channels, activation):
+    """(x - mean) dy leaves the range of float32 in some channels; times invstd, it is far from it."""
+    rng = np.random.default_rng(45)
+    dy, y = random(rng, rows, channels), random(rng, rows, channels)
+    x = random(rng, rows, channels) + np.float32(0.5)
+    large = np.arange(channels) % 3 == 0
+    scale = np.where(large, np.float32(2.0**120), np.float32(1))
+    x, dy = x * scale, dy * np.float32(2**20)
+    mean, invstd = np.zeros(channels, np.float32), np.float32(1) / scale
+    how = {"activation": activation, "y": y} if activation else {}
+    partial = on_threads(lambda: norm.batch_norm_grad_stats(dy, x, mean, invstd, **how))
+    for other in partial[1:]:
+        np.testing.assert_array_equal(other, partial[0])
+    g = dy * {None: 1, "relu": y > 0, "tanh": 1 - y * y}[activation].astype(np.float64) if activation else dy
+    want = (g * (x / scale)).sum(0, np.float64)
+    assert close(partial[0][:, 1].sum(0), want, np.abs(g * (x / scale)).sum(0, np.float64), np.float32)
+
+
 # ---- special values ----
 
 

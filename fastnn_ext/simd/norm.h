@@ -8,6 +8,10 @@ enum { NORM_SCRATCH = 72 };
 /* Rows up to which sums over rows take hardly more time than reading them. */
 enum { NORM_FEW = 16 };
 
+/* What is known of n numbers far from 1, times `scale`, a power of two: their mean and sum of squared deviations.
+ * scale == 0: one of them is not finite, and nothing is known. */
+struct norm_far { double scale, n, mean, m2; };
+
 /* Batch, group and layer norm, of some rows and channels; each kernel says what it takes. Rows of `channels`
  * elements lie `stride` elements apart: side by side, or as some columns of longer rows, at least as many as keep
  * the vectors full. Pointers are to the first of these rows and channels, or to what belongs to it. A mean, or an
@@ -32,6 +36,8 @@ struct norm_job {
     double count;                    /* of the elements that a mean is of */
     double eps;
     double *part;                    /* two numbers of a part of a group go here; NULL: the group is whole */
+    struct norm_far *far_part;       /* of the first mean's numbers, if they are far from 1; the next mean's are */
+    int64_t far_parts;               /* far_parts on, and a mean's have so many parts */
     int64_t relu;                    /* the activation is relu: g = y <= 0 ? 0 : dy */
     act_backward act;                /* another one's gradient, which makes g of dy and y with `settings`, or NULL */
     const double *settings;
@@ -55,18 +61,22 @@ struct norm_kernels {
     /* ---- partial of one piece, of `rows` rows ---- */
     /* Of x, first_row: means and squared deviations. */
     void (*stats)(const struct norm_job *job);
-    /* Of dy, x, mean, invstd, per, and y with relu or act: the sums of gradients. */
-    void (*grad_stats)(const struct norm_job *job);
+    /* Of dy, x, mean, invstd, per, and y with relu or act: the sums of gradients. Returns whether one is not finite. */
+    int (*grad_stats)(const struct norm_job *job);
+    /* Then, of channels [begin, end): sums of g (x - mean) invstd that are not, for no reason of g, mean or invstd. */
+    void (*far_dots)(const struct norm_job *job, int64_t begin, int64_t end);
     /* The same with mean and invstd of each row, and neither relu nor act. */
     void (*row_grad_stats)(const struct norm_job *job);
 
-    /* ---- of partial of all pieces, and of x where a variance does not keep its digits ---- */
+    /* ---- of partial of all pieces ---- */
     /* mean, invstd and var of `rows` rows, by eps. */
     void (*finish)(const struct norm_job *job);
     /* The same for groups, without var; of a part of one, `part` gets the mean and the sum of squared deviations. */
     void (*group_finish)(const struct norm_job *job);
-    /* The same of `per` channels of x, where a variance does not keep its digits; nothing if one is not finite. */
-    void (*far_group)(const struct norm_job *job);
+    /* Where invstd tells of a variance that did not keep its digits: far_part of some rows of x. */
+    void (*far_stats)(const struct norm_job *job);
+    /* And from all its parts the same once more; it stays where a number is not finite. */
+    void (*far_finish)(const struct norm_job *job);
     /* dweight, dbias, and sums and dots. */
     void (*grad_finish)(const struct norm_job *job);
     /* sums and dots of groups, times weight; of a part of one, `part` gets both. */
@@ -94,14 +104,17 @@ struct norm_kernels {
     /* dx of dy, x, mean, invstd, weight. */
     void (*layer_grad)(const struct norm_job *job);
     /* What these are made of, for `channels` elements of a row, of `count`: the sums of x - shift and of its square;
-     * y by mean and invstd, where the variance keeps its digits; the sums of g and g (x - mean), and dx by those of
-     * the whole row, where its inverse deviation is near 1. */
+     * y by mean and invstd, where the variance keeps its digits; */
     void (*layer_moments)(const struct norm_job *job, double shift, double *sum, double *square);
     void (*layer_part)(const struct norm_job *job, double mean, double invstd);
     int (*keeps_digits)(double var, double eps);
+    /* where it does not, far_part; y, mean and invstd by all parts of the row, unless this returns 0, as a number is
+     * not finite; */
+    void (*far_layer_moments)(const struct norm_job *job);
+    int (*far_layer_part)(const struct norm_job *job, double *mean, double *invstd);
+    /* two sums of gradients, and dx by those of the whole row. */
     void (*layer_grad_sums)(const struct norm_job *job, double *sum, double *dot);
     void (*layer_grad_part)(const struct norm_job *job, double sum, double dot);
-    int (*is_near)(const void *invstd, int64_t n);
 
     /* ---- local response norm ---- */
     int64_t (*response_scratch)(int64_t n, int64_t size);

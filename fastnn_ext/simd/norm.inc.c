@@ -29,9 +29,10 @@
  * ----------
  * Squares of numbers beyond 1.8e19 are infinite in float, and those of numbers below 1e-19 lose their digits. Where a
  * variance (with eps) says so, its numbers are read again, scaled by a power of two to lie below 1, one after another in
- * double: see far_moments. Gradients of such numbers hold products like invstd^3 dot that leave the range, though their
- * values do not; they take the same sums in another order, by (x - mean) invstd, which is near 1. So is a sum of
- * g (x - mean) that overflows. Ordinary numbers pay a comparison a row or channel.
+ * double: see far_moments. Parts of them have scales of their own, and are joined by Chan's formula. Gradients of such
+ * numbers hold products like invstd^3 dot that leave the range, though their values do not; they take the same sums in
+ * another order, by (x - mean) invstd, which is near 1. So is a sum of g (x - mean) that overflows. Ordinary numbers pay
+ * a comparison a row or channel.
  */
 #define STEP 4 /* lines that are worked on side by side, so that a column's state is loaded once for all */
 #define FIRST 8
@@ -42,6 +43,7 @@
 #define NEAR (32768 / (int64_t)sizeof(real))
 /* Layer norm: elements of a row that are summed in the element type, and rows that are worked on together. */
 #define RUN (64 * W)
+#define FAR_BLOCK ((int64_t)512)
 #define ROWS 4
 
 /* A variance (and eps) from which on squares have kept their digits; and inverse deviations between which what their
@@ -154,7 +156,7 @@ INLINE int NAME(all_keep_digits)(const real *invstd, int64_t n) {
 }
 
 /* Whether none of n inverse deviations is far from 1. */
-static int NAME(is_near)(const void *invstd, int64_t n) {
+INLINE int NAME(is_near)(const real *invstd, int64_t n) {
     return NAME(all_between)(invstd, n, LEAST_INVERSE, MOST_INVERSE);
 }
 
@@ -164,38 +166,69 @@ INLINE double NAME(hat)(real x, real mean, real invstd) {
     return (0.25 * (double)x - 0.25 * (double)mean) * (4 * (double)invstd);
 }
 
-/* Mean and variance of x times `scale`, a power of two. */
-struct NAME(far) { double scale, mean, var, inverse; };
-
-/* Of (rows, cols) elements, rows `stride` apart. Returns 0 if one of them is not finite. */
-RARE int NAME(far_moments)(struct NAME(far) *f, const real *x, int64_t rows, int64_t stride,
-                           int64_t cols, double eps) {
-    const double share = 1 / ((double)rows * (double)cols);
-    double largest = 0, sum = 0, rest = 0, square = 0;
+/* Of (rows, cols) elements, rows `stride` apart; the square root of eps times the scale is below 1, too. */
+INLINE void NAME(far_block)(struct norm_far *f, const real *x, int64_t rows, int64_t stride, int64_t cols, double eps) {
+    double largest = sqrt(eps), sum = 0, rest = 0, square = 0;
     int exponent;
+    f->n = (double)rows * (double)cols;
+    f->scale = 0;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < cols; c++) {
             const double v = fabs((double)x[r * stride + c]);
-            if (!(v <= MOST)) return 0;
+            if (!(v <= MOST)) return;
             if (v > largest) largest = v;
         }
     frexp(largest, &exponent);
+    if (largest == 0) exponent = -1000;
     f->scale = ldexp(1, exponent < -1000 ? 1000 : exponent > 1000 ? -1000 : -exponent);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < cols; c++) sum += (double)x[r * stride + c] * f->scale;
-    f->mean = sum * share;
+    f->mean = sum / f->n;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < cols; c++) {
             const double d = (double)x[r * stride + c] * f->scale - f->mean;
             rest += d;
             square += d * d;
         }
-    rest *= share;
-    f->mean += rest;
-    f->var = square * share - rest * rest;
-    if (f->var < 0) f->var = 0;
-    f->inverse = 1 / sqrt(f->var + eps * f->scale * f->scale);
-    return 1;
+    f->mean += rest / f->n;
+    f->m2 = square - rest * rest / f->n;
+    if (f->m2 < 0) f->m2 = 0;
+}
+
+/* Both as one, at the scale of the larger numbers; `a` may know of none yet. */
+RARE void NAME(far_add)(struct norm_far *a, const struct norm_far *b) {
+    const double scale = a->n > 0 && a->scale < b->scale ? a->scale : b->scale, n = a->n + b->n;
+    if (scale > 0 && a->n > 0) {
+        const double by = scale / a->scale, to = scale / b->scale, share = b->n / n, away = b->mean * to - a->mean * by;
+        a->mean = a->mean * by + away * share;
+        a->m2 = a->m2 * by * by + b->m2 * to * to + away * away * (a->n * share);
+    } else a->mean = b->mean, a->m2 = b->m2;
+    a->scale = scale, a->n = n;
+}
+
+/* In blocks, so that their sums are short: of one after another, the error would grow with their number. */
+RARE void NAME(far_moments)(struct norm_far *f, const real *x, int64_t rows, int64_t stride, int64_t cols, double eps) {
+    const int64_t width = cols < FAR_BLOCK ? cols : FAR_BLOCK, height = FAR_BLOCK / width;
+    *f = (struct norm_far){0};
+    for (int64_t r = 0; r < rows; r += height)
+        for (int64_t c = 0; c < cols; c += width) {
+            struct norm_far block;
+            NAME(far_block)(&block, x + r * stride + c, rows - r < height ? rows - r : height, stride,
+                            cols - c < width ? cols - c : width, eps);
+            NAME(far_add)(f, &block);
+        }
+}
+
+/* Parts as one; returns 0 if a number is not finite. */
+RARE int NAME(far_join)(struct norm_far *f, const struct norm_far *part, int64_t parts) {
+    *f = part[0];
+    for (int64_t i = 1; i < parts; i++) NAME(far_add)(f, part + i);
+    return f->scale > 0;
+}
+
+/* 1 / sqrt(var + eps) of numbers times f->scale. */
+RARE double NAME(far_inverse)(const struct norm_far *f, double eps) {
+    return 1 / sqrt(f->m2 / f->n + eps * f->scale * f->scale);
 }
 
 /* ---- statistics over rows ------------------------------------------------------------------ */
@@ -365,8 +398,7 @@ static void NAME(flush)(double *restrict total, real *restrict sum, int64_t cols
     memset(sum, 0, (size_t)cols * sizeof *sum);
 }
 
-/* Returns whether a dot is not finite. */
-static int NAME(near_grad_stats)(const struct norm_job *job) {
+static int NAME(grad_stats)(const struct norm_job *job) {
     const int64_t rows = job->rows, channels = job->channels, stride = job->stride, per = job->per;
     const int relu = job->relu != 0;
     const act_backward act = job->act;
@@ -418,8 +450,8 @@ static int NAME(near_grad_stats)(const struct norm_job *job) {
     return vhasnan(nothing);
 }
 
-/* Sums of g (x - mean) invstd that are not finite for no reason of g, mean or invstd: in double, element by element. */
-RARE void NAME(far_dots)(const struct norm_job *job) {
+/* Element by element, in double. */
+RARE void NAME(far_dots)(const struct norm_job *job, int64_t begin, int64_t end) {
     const int64_t rows = job->rows, channels = job->channels, stride = job->stride, per = job->per;
     const act_backward act = job->act;
     const real *dy = job->dy, *x = job->x, *y = job->y ? job->y : dy, *mean = job->mean, *invstd = job->invstd;
@@ -427,7 +459,7 @@ RARE void NAME(far_dots)(const struct norm_job *job) {
     double *total = job->scratch;
     real *g = (real *)(total + channels);
     int found = 0;
-    for (int64_t c = 0; c < channels; c++) {
+    for (int64_t c = begin; c < end; c++) {
         const double m = fabs((double)mean[c / per]), s = (double)invstd[c / per];
         const int far = fabs((double)sum[c]) <= MOST && m <= MOST && s > 0 && s <= MOST && !(fabs((double)dot[c]) <= MOST);
         total[c] = far ? 0 : -INFINITY;
@@ -435,18 +467,14 @@ RARE void NAME(far_dots)(const struct norm_job *job) {
     }
     if (!found) return;
     for (int64_t r = 0; r < rows; r++, dy += stride, x += stride, y += stride) {
-        if (act) act(g, dy, y, channels, job->settings);
-        else memcpy(g, dy, (size_t)channels * sizeof *g);
-        for (int64_t c = 0; c < channels; c++)
+        if (act) act(g + begin, dy + begin, y + begin, end - begin, job->settings);
+        else memcpy(g + begin, dy + begin, (size_t)(end - begin) * sizeof *g);
+        for (int64_t c = begin; c < end; c++)
             if (total[c] > -INFINITY && !(job->relu && y[c] <= 0))
                 total[c] += (double)g[c] * NAME(hat)(x[c], mean[c / per], invstd[c / per]);
     }
-    for (int64_t c = 0; c < channels; c++)
+    for (int64_t c = begin; c < end; c++)
         if (total[c] > -INFINITY) dot[c] = (real)total[c];
-}
-
-static void NAME(grad_stats)(const struct norm_job *job) {
-    if (NAME(near_grad_stats)(job)) NAME(far_dots)(job);
 }
 
 INLINE void NAME(row_grad_at)(const int rows, const int n, const real *dy, const real *x, int64_t stride,
@@ -559,23 +587,6 @@ static void NAME(finish)(const struct norm_job *job) {
         invstd[c] = (real)(1 / sqrt(v + eps));
         if (var) var[c] = (real)v;
     }
-    if (NAME(all_keep_digits)(invstd, n)) return;
-    for (int64_t c = 0; c < n; c++) {
-        struct NAME(far) f;
-        if (NAME(all_keep_digits)(invstd + c, 1)) continue;
-        if (!NAME(far_moments)(&f, x + c, rows, job->stride, 1, eps)) continue;
-        mean[c] = (real)(f.mean / f.scale);
-        invstd[c] = (real)(f.inverse * f.scale);
-        if (var) var[c] = (real)(f.var / f.scale / f.scale);
-    }
-}
-
-RARE void NAME(far_group)(const struct norm_job *job) {
-    struct NAME(far) f;
-    real *mean = job->mean, *invstd = job->invstd;
-    if (!NAME(far_moments)(&f, job->x, job->rows, job->stride, job->per, job->eps)) return;
-    *mean = (real)(f.mean / f.scale);
-    *invstd = (real)(f.inverse * f.scale);
 }
 
 static void NAME(group_finish)(const struct norm_job *job) {
@@ -598,11 +609,29 @@ static void NAME(group_finish)(const struct norm_job *job) {
         mean[c / per] = (real)m;
         invstd[c / per] = (real)(1 / sqrt(m2 / ((double)rows * (double)per) + eps));
     }
-    if (NAME(all_keep_digits)(invstd, n / per)) return;
-    struct norm_job group = *job;
-    for (int64_t c = 0; c < n; c += per) {
-        group.mean = mean + c / per, group.invstd = invstd + c / per, group.x = x + c;
-        if (!NAME(all_keep_digits)(group.invstd, 1)) NAME(far_group)(&group);
+}
+
+static void NAME(far_stats)(const struct norm_job *job) {
+    const int64_t groups = job->channels / job->per;
+    const real *x = job->x, *invstd = job->invstd;
+    if (NAME(all_keep_digits)(invstd, groups)) return;
+    for (int64_t i = 0; i < groups; i++)
+        if (!NAME(all_keep_digits)(invstd + i, 1))
+            NAME(far_moments)(job->far_part + i * job->far_parts, x + i * job->per, job->rows, job->stride, job->per,
+                              job->eps);
+}
+
+static void NAME(far_finish)(const struct norm_job *job) {
+    const int64_t groups = job->channels / job->per;
+    real *mean = job->mean, *invstd = job->invstd, *var = job->var;
+    if (NAME(all_keep_digits)(invstd, groups)) return;
+    for (int64_t i = 0; i < groups; i++) {
+        struct norm_far f;
+        if (NAME(all_keep_digits)(invstd + i, 1)) continue;
+        if (!NAME(far_join)(&f, job->far_part + i * job->far_parts, job->far_parts)) continue;
+        mean[i] = (real)(f.mean / f.scale);
+        invstd[i] = (real)(NAME(far_inverse)(&f, job->eps) * f.scale);
+        if (var) var[i] = (real)(f.m2 / f.n / f.scale / f.scale);
     }
 }
 
@@ -854,19 +883,15 @@ INLINE void NAME(row_moments)(const int squares, double *sum_, double *square_, 
     *square_ = square;
 }
 
-/* A row whose squares leave the range; returns 0 if it is not finite. */
-RARE int NAME(far_layer)(real *y, real *mean, real *invstd, const real *x,
-                         const real *weight, const real *bias, int64_t cols, double eps) {
-    struct NAME(far) f;
-    if (!NAME(far_moments)(&f, x, 1, cols, cols, eps)) return 0;
+/* Some elements of a row whose squares leave the range. */
+RARE void NAME(far_layer_map)(real *y, const real *x, const struct norm_far *f, const real *weight, const real *bias,
+                              int64_t cols, double eps) {
+    const double inverse = NAME(far_inverse)(f, eps);
     for (int64_t c = 0; c < cols; c++) {
-        double z = ((double)x[c] * f.scale - f.mean) * f.inverse;
+        double z = ((double)x[c] * f->scale - f->mean) * inverse;
         if (weight) z *= (double)weight[c];
         y[c] = (real)(z + (bias ? (double)bias[c] : 0));
     }
-    *mean = (real)(f.mean / f.scale);
-    *invstd = (real)(f.inverse * f.scale);
-    return 1;
 }
 
 INLINE void NAME(layer_map)(real *y, const real *x, real mean, real invstd, const real *weight, const real *bias,
@@ -890,13 +915,33 @@ static void NAME(layer_part)(const struct norm_job *job, double mean, double inv
     NAME(layer_map)(job->y, job->x, (real)mean, (real)invstd, job->weight, job->bias, job->channels);
 }
 
+static void NAME(far_layer_moments)(const struct norm_job *job) {
+    NAME(far_moments)(job->far_part, job->x, 1, job->channels, job->channels, job->eps);
+}
+
+static int NAME(far_layer_part)(const struct norm_job *job, double *mean, double *invstd) {
+    struct norm_far f;
+    if (!NAME(far_join)(&f, job->far_part, job->far_parts)) return 0;
+    NAME(far_layer_map)(job->y, job->x, &f, job->weight, job->bias, job->channels, job->eps);
+    *mean = f.mean / f.scale;
+    *invstd = NAME(far_inverse)(&f, job->eps) * f.scale;
+    return 1;
+}
+
 /* Some rows of which one at least is far. */
-RARE void NAME(far_layers)(real *y, real *mean, real *invstd, const real *x,
-                           const real *weight, const real *bias, int64_t rows,
-                           int64_t cols, double eps) {
-    for (int64_t r = 0; r < rows; r++, y += cols, x += cols)
-        if (NAME(all_keep_digits)(invstd + r, 1) || !NAME(far_layer)(y, mean + r, invstd + r, x, weight, bias, cols, eps))
+RARE void NAME(far_layers)(real *y, real *mean, real *invstd, const real *x, const real *weight, const real *bias,
+                           int64_t rows, int64_t cols, double eps) {
+    for (int64_t r = 0; r < rows; r++, y += cols, x += cols) {
+        struct norm_far f = {0};
+        if (!NAME(all_keep_digits)(invstd + r, 1)) NAME(far_moments)(&f, x, 1, cols, cols, eps);
+        if (f.scale == 0) {
             NAME(layer_map)(y, x, mean[r], invstd[r], weight, bias, cols);
+            continue;
+        }
+        NAME(far_layer_map)(y, x, &f, weight, bias, cols, eps);
+        mean[r] = (real)(f.mean / f.scale);
+        invstd[r] = (real)(NAME(far_inverse)(&f, eps) * f.scale);
+    }
 }
 
 /* A row is read from cache twice more: a first mean, then both moments about it, which mend its
@@ -932,20 +977,29 @@ static void NAME(layer)(const struct norm_job *job) {
     }
 }
 
-/* A row's gradient where its deviation is far from 1. */
-RARE void NAME(far_layer_grad)(real *dx, const real *dy, const real *x, real mean,
-                               real invstd, const real *weight, int64_t cols) {
-    double sum = 0, dot = 0;
-    for (int64_t c = 0; c < cols; c++) {
-        const double g = (double)dy[c] * (weight ? (double)weight[c] : 1);
-        sum += g;
-        dot += g * NAME(hat)(x[c], mean, invstd);
+/* A row's gradient where its deviation is far from 1: the sums of g and of g (x - mean) invstd. */
+RARE void NAME(far_row_grad_sums)(double *sum_, double *dot_, const real *dy, const real *x, real mean, real invstd,
+                                  const real *weight, int64_t cols) {
+    *sum_ = *dot_ = 0;
+    for (int64_t begin = 0; begin < cols; begin += FAR_BLOCK) {
+        const int64_t end = cols - begin < FAR_BLOCK ? cols : begin + FAR_BLOCK;
+        double sum = 0, dot = 0;
+        for (int64_t c = begin; c < end; c++) {
+            const double g = (double)dy[c] * (weight ? (double)weight[c] : 1);
+            sum += g;
+            dot += g * NAME(hat)(x[c], mean, invstd);
+        }
+        *sum_ += sum;
+        *dot_ += dot;
     }
-    sum /= (double)cols;
-    dot /= (double)cols;
+}
+
+/* dx of some columns of a row of n. */
+RARE void NAME(far_row_grad_map)(real *dx, const real *dy, const real *x, real mean, real invstd, const real *weight,
+                                 int64_t cols, double sum, double dot, double n) {
     for (int64_t c = 0; c < cols; c++) {
         const double g = (double)dy[c] * (weight ? (double)weight[c] : 1);
-        dx[c] = (real)((double)invstd * (g - sum - NAME(hat)(x[c], mean, invstd) * dot));
+        dx[c] = (real)((double)invstd * (g - sum / n - NAME(hat)(x[c], mean, invstd) * (dot / n)));
     }
 }
 
@@ -993,13 +1047,17 @@ INLINE void NAME(row_grad_map)(real *dx, const real *dy, const real *x, real mea
 }
 
 static void NAME(layer_grad_sums)(const struct norm_job *job, double *sum, double *dot) {
-    const real *mean = job->mean;
-    NAME(row_grad_sums)(sum, dot, job->dy, job->x, *mean, job->weight, job->channels);
+    const real *mean = job->mean, *invstd = job->invstd, *weight = job->weight;
+    if (NAME(is_far)((double)*invstd))
+        NAME(far_row_grad_sums)(sum, dot, job->dy, job->x, *mean, *invstd, weight, job->channels);
+    else NAME(row_grad_sums)(sum, dot, job->dy, job->x, *mean, weight, job->channels);
 }
 
 static void NAME(layer_grad_part)(const struct norm_job *job, double sum, double dot) {
-    const real *mean = job->mean, *invstd = job->invstd;
-    NAME(row_grad_map)(job->dx, job->dy, job->x, *mean, *invstd, job->weight, job->channels, sum, dot, job->count);
+    const real *mean = job->mean, *invstd = job->invstd, *weight = job->weight, *dy = job->dy, *x = job->x;
+    if (NAME(is_far)((double)*invstd))
+        NAME(far_row_grad_map)(job->dx, dy, x, *mean, *invstd, weight, job->channels, sum, dot, job->count);
+    else NAME(row_grad_map)(job->dx, dy, x, *mean, *invstd, weight, job->channels, sum, dot, job->count);
 }
 
 static __attribute__((noinline)) void NAME(near_layer_grad)(const struct norm_job *job, int64_t first, int64_t end) {
@@ -1015,16 +1073,21 @@ static __attribute__((noinline)) void NAME(near_layer_grad)(const struct norm_jo
 
 static void NAME(layer_grad)(const struct norm_job *job) {
     const int64_t rows = job->rows, cols = job->channels;
-    const real *dy = job->dy, *x = job->x, *mean = job->mean, *invstd = job->invstd;
+    const real *dy = job->dy, *x = job->x, *mean = job->mean, *invstd = job->invstd, *weight = job->weight;
     real *dx = job->dx;
     if (NAME(is_near)(invstd, rows)) {
         NAME(near_layer_grad)(job, 0, rows);
         return;
     }
-    for (int64_t r = 0; r < rows; r++)
-        if (NAME(is_far)((double)invstd[r]))
-            NAME(far_layer_grad)(dx + r * cols, dy + r * cols, x + r * cols, mean[r], invstd[r], job->weight, cols);
-        else NAME(near_layer_grad)(job, r, r + 1);
+    for (int64_t r = 0; r < rows; r++, dx += cols, dy += cols, x += cols) {
+        double sum, dot;
+        if (!NAME(is_far)((double)invstd[r])) {
+            NAME(near_layer_grad)(job, r, r + 1);
+            continue;
+        }
+        NAME(far_row_grad_sums)(&sum, &dot, dy, x, mean[r], invstd[r], weight, cols);
+        NAME(far_row_grad_map)(dx, dy, x, mean[r], invstd[r], weight, cols, sum, dot, (double)cols);
+    }
 }
 
 /* ---- local response norm ------------------------------------------------------------------- */
@@ -1115,10 +1178,12 @@ static const struct norm_kernels NAME(table) = {
     .columns = NAME(columns),
     .stats = NAME(stats),
     .grad_stats = NAME(grad_stats),
+    .far_dots = NAME(far_dots),
     .row_grad_stats = NAME(row_grad_stats),
     .finish = NAME(finish),
     .group_finish = NAME(group_finish),
-    .far_group = NAME(far_group),
+    .far_stats = NAME(far_stats),
+    .far_finish = NAME(far_finish),
     .grad_finish = NAME(grad_finish),
     .group_grad_finish = NAME(group_grad_finish),
     .running = NAME(running),
@@ -1131,10 +1196,11 @@ static const struct norm_kernels NAME(table) = {
     .layer_moments = NAME(layer_moments),
     .layer_part = NAME(layer_part),
     .keeps_digits = NAME(keep_digits),
+    .far_layer_moments = NAME(far_layer_moments),
+    .far_layer_part = NAME(far_layer_part),
     .layer_grad = NAME(layer_grad),
     .layer_grad_sums = NAME(layer_grad_sums),
     .layer_grad_part = NAME(layer_grad_part),
-    .is_near = NAME(is_near),
     .response_scratch = NAME(response_scratch),
     .response = NAME(response),
     .response_grad = NAME(response_grad),
