@@ -676,7 +676,7 @@ def statistics(family, x, eps):
 @pytest.mark.parametrize("dtype, power, eps", [(np.float32, 100, 0), (np.float64, 900, 0), (np.float64, 1000, 1e-300)])
 @pytest.mark.parametrize("kind", ["large", "small", "of all sizes"])
 def test_many_numbers_far_from_1_have_the_twins_statistics(family, shape, axes, dtype, power, eps, kind):
-    """They are cut into parts, of which each has a scale of its own: also zeros, and numbers next to much larger ones."""
+    """Parts have scales of their own: also those of zeros only, and of numbers next to much larger ones."""
     rng = np.random.default_rng(43)
     sizes = {"large": [power], "small": [-power], "of all sizes": [-power, None, 0, power - 3, -power, power]}[kind]
     scales = np.array([0 if p is None else math.ldexp(1, p) for p in sizes], dtype)
