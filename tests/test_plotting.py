@@ -14,6 +14,7 @@ from fastnn.cli import main
 from fastnn.plotting import (
     confusion_matrix,
     plot_confusion,
+    plot_decision_boundary,
     plot_feature_maps,
     plot_filters,
     plot_history,
@@ -461,7 +462,7 @@ def test_the_package_has_its_pictures_without_an_import_of_ones_own():
         "print(fn.plotting.plot_history.__module__)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "True False\nfastnn.plotting\n", done.stderr
+    assert done.stdout == "True False\nfastnn.plotting.history\n", done.stderr
     with pytest.raises(AttributeError, match="'fastnn' has no attribute 'plottin'"):
         fn.plottin  # noqa: B018
 
@@ -686,3 +687,72 @@ def test_bench_without_matplotlib_says_so_before_it_measures(trained, tmp_path, 
     capsys.readouterr()
     assert main(["bench", str(trained), "--plot", str(tmp_path / "profile.png")]) == 2
     assert 'pip install "fastnn[plot]"' in capsys.readouterr().err
+
+
+# ---- decision boundaries ----
+
+
+CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+
+
+def colours(figure):
+    (axes,) = figure.axes
+    (image,) = axes.images
+    return image.get_array()
+
+
+def test_a_plane_is_coloured_by_the_class_with_the_largest_logit():
+    picture = plot_decision_boundary(lambda p: np.stack([0 * p[:, 0], 9 * (p[:, 0] - 0.5)], 1), CORNERS, [0, 0, 1, 1])
+    plane = colours(picture)
+    assert plane.shape == (200, 200, 3)
+    left, right = plane[:, :80].reshape(-1, 3), plane[:, 120:].reshape(-1, 3)
+    assert (left[:, 2] > left[:, 0]).all() and (right[:, 0] > right[:, 2]).all()  # blue, orange
+    assert np.all(plane[:, 98:102] > plane[:, [0, 0, 0, 0]])  # paler where it is not sure
+    (axes,) = picture.axes
+    (edge,) = (path for set_ in axes.collections if hasattr(set_, "levels") for path in set_.get_paths())
+    assert np.abs(edge.vertices[:, 0] - 0.5).max() < 0.01
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_one_logit_is_that_of_class_1(shape):
+    one = plot_decision_boundary(lambda p: (4 * (p[:, 1] - 0.3)).reshape(shape), CORNERS, [0, 1, 0, 1])
+    two = plot_decision_boundary(
+        lambda p: np.stack([-2 * (p[:, 1] - 0.3), 2 * (p[:, 1] - 0.3)], 1), CORNERS, [0, 1, 0, 1]
+    )
+    np.testing.assert_allclose(colours(one), colours(two), atol=1e-6)
+
+
+def test_a_boundary_is_that_of_evaluation_mode_and_leaves_the_model_alone():
+    model = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.9), nn.Linear(8, 3))
+    one = plot_decision_boundary(model, CORNERS, [0, 1, 2, 1])
+    np.testing.assert_array_equal(colours(one), colours(plot_decision_boundary(model, CORNERS, [0, 1, 2, 1])))
+    assert model.training
+
+
+def test_points_of_one_class_without_a_boundary_are_drawn():
+    picture = plot_decision_boundary(lambda p: 1 + 0 * p[:, 0], CORNERS[:1], [1])
+    assert not [set_ for set_ in picture.axes[0].collections if hasattr(set_, "levels")]
+
+
+def test_a_boundary_is_drawn_on_a_part_of_a_figure():
+    from fastnn.plotting import pyplot
+
+    figure = pyplot().figure()
+    left, right = figure.subfigures(1, 2)
+    assert plot_decision_boundary(lambda p: p[:, 0], CORNERS, [0, 0, 1, 1], figure=right) is right
+    assert len(right.axes) == 1 and not left.axes
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (dict(x=np.zeros((4, 3))), r"x: expected points of shape \(N, 2\), got \(4, 3\)"),
+        (dict(labels=[0, 1]), "labels: expected 4 classes from 0"),
+        (dict(labels=[0, 1, 0.5, 1]), "labels: expected 4 classes from 0"),
+        (dict(model=lambda p: np.zeros((len(p), 2, 2))), r"model: expected logits .* got shape \(40000, 2, 2\)"),
+        (dict(resolution=1), "resolution"),
+    ],
+)
+def test_what_has_no_boundary_is_refused(change, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        plot_decision_boundary(**(dict(model=lambda p: p[:, 0], x=CORNERS, labels=[0, 1, 1, 0]) | change))
