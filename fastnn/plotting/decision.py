@@ -63,7 +63,8 @@ def plot_decision_boundary(
     across, along = (np.linspace(*ends, side) for ends in zip(low - margin, high + margin, strict=True))
     plane = np.stack(np.meshgrid(across, along), 2).reshape(-1, 2).astype(np.float32)
     result = model.evaluated(plane) if isinstance(model, Module) else model(plane)
-    winner, sure = _choices(np.asarray(result), len(plane))
+    leads = _leads(np.asarray(result), len(plane))
+    winner, sure = leads.argmax(1), np.nan_to_num(np.tanh(leads.max(1) / 2))
 
     figure = new_figure(figure, 5.0, 4.6)
     axes = figure.subplots()
@@ -73,17 +74,17 @@ def plot_decision_boundary(
     colours = 1 - (0.15 + 0.4 * sure[:, np.newaxis]) * (1 - palette[winner % 10])
     reach = (across[0], across[-1], along[0], along[-1])
     axes.imshow(colours.reshape(side, side, 3), origin="lower", extent=reach, aspect="auto", interpolation="nearest")
-    for each in range(1, int(winner.max()) + 1):  # a boundary is where a class begins
-        if (winner >= each).any() and not (winner >= each).all():
-            axes.contour(across, along, (winner >= each).reshape(side, side), [0.5], colors=INK, linewidths=1)
+    for lead in leads.T[1:]:
+        if lead.min() < 0 < lead.max():
+            axes.contour(across, along, lead.reshape(side, side), [0], colors=INK, linewidths=1)
     axes.scatter(points[:, 0], points[:, 1], s=18, c=palette[classes % 10], edgecolors="white", linewidths=0.6)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8)
     return figure
 
 
-def _choices(logits: NDArray[Any], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Each point's class, and how sure it is next to the second: from 0 to 1."""
+def _leads(logits: NDArray[Any], count: int) -> NDArray[np.float64]:
+    """How far each class's logit lies above the largest of the others, (count, classes)."""
     if logits.shape[:1] != (count,) or logits.ndim not in (1, 2) or logits.size == 0:
         raise ValueError(
             f"model: expected logits (N,), (N, 1) or (N, classes) for {count} points, got shape {logits.shape}"
@@ -91,5 +92,9 @@ def _choices(logits: NDArray[Any], count: int) -> tuple[NDArray[np.int64], NDArr
     logits = logits.reshape(count, -1).astype(np.float64)
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], 1)
-    ranked = np.sort(logits, 1)
-    return logits.argmax(1), np.nan_to_num(np.tanh((ranked[:, -1] - ranked[:, -2]) / 2))
+    order = np.argsort(logits, 1)
+    row = np.arange(count)
+    rivals = np.broadcast_to(logits[row, order[:, -1], np.newaxis], logits.shape).copy()
+    rivals[row, order[:, -1]] = logits[row, order[:, -2]]
+    leads: NDArray[np.float64] = logits - rivals
+    return leads
