@@ -1,4 +1,4 @@
-"""Each script of the gallery runs, in its quick settings, and leaves a picture; what it looks like, people have seen."""
+"""Each script of the gallery runs, in its quick settings, and leaves a picture."""
 
 import ast
 import os

@@ -16,8 +16,9 @@ from fastnn.data.dataset import ArrayDataset, Dataset
 from fastnn.data.digits import digits
 from fastnn.data.folder import ImageFolder
 from fastnn.data.idx import read_idx, write_idx
-from fastnn.data.loader import DataLoader
+from fastnn.data.loader import DataLoader, balanced_weights
 from fastnn.data.mnist import mnist
+from fastnn.data.split import Subset, k_fold, random_split
 from fastnn.data.synthetic import circles, moons, spirals, xor
 
 __all__ = [
@@ -32,12 +33,16 @@ __all__ = [
     "RandomCrop",
     "RandomHorizontalFlip",
     "RandomShift",
+    "Subset",
+    "balanced_weights",
     "cifar10",
     "cifar100",
     "circles",
     "digits",
+    "k_fold",
     "mnist",
     "moons",
+    "random_split",
     "read_idx",
     "spirals",
     "write_idx",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -117,6 +117,21 @@ class ArrayDataset:
         if self.transform is None:
             return batch
         return as_batch(self.transform(*batch), len(batch[0]), "transform(*batch)")
+
+
+def as_dataset(value: Any) -> Dataset:
+    """Arrays as an `ArrayDataset`, and a dataset as it is."""
+    if isinstance(value, (tuple, list)):
+        return ArrayDataset(*value)
+    if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
+        return ArrayDataset(value)
+    if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")) or isinstance(value, (Mapping, str)):
+        raise TypeError(
+            "dataset: expected a tuple of arrays, or an object with len(dataset) and "
+            f"dataset[indices], got {_check.kind_of(value)}"
+        )
+    dataset: Dataset = value
+    return dataset
 
 
 def as_batch(result: Any, rows: int, source: str) -> Batch:

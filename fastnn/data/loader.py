@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import _check
-from fastnn.data.dataset import ArrayDataset, Batch, Dataset, as_batch
+from fastnn.data.dataset import Batch, Dataset, as_batch, as_dataset
+from fastnn.data.order import as_seed, drawn, shuffled, stream
 from fastnn.data.prefetch import ahead
 from fastnn_ext.atomic import commit
 
@@ -43,6 +44,9 @@ class DataLoader:
         Called as ``augment(batch, generator)`` with a tuple of arrays and a NumPy Generator, and
         returns a tuple of arrays of as many rows; see `Compose` and its neighbours. It leaves its
         arguments as they are, and takes chance from `generator` alone.
+    weights : array of float, shape (N,), optional
+        Of each row, at least 0. Each epoch then draws as many rows as there are, with replacement, each with a
+        chance in proportion to its weight: `balanced_weights` gives the rows of rare classes a larger one.
 
     Attributes
     ----------
@@ -80,8 +84,9 @@ class DataLoader:
         drop_last: bool = False,
         prefetch: int = 2,
         augment: Callable[[Batch, np.random.Generator], Batch] | None = None,
+        weights: ArrayLike | None = None,
     ) -> None:
-        self.dataset = _as_dataset(dataset)
+        self.dataset = as_dataset(dataset)
         self.batch_size = _check.integer("batch_size", batch_size, 1)
         self.shuffle = _check.flag("shuffle", shuffle)
         self.seed = as_seed(seed)
@@ -93,6 +98,9 @@ class DataLoader:
             )
         self.augment = augment
         self._samples = len(self.dataset)
+        self.weights = None if weights is None else _as_weights(weights, self._samples)
+        if self.weights is not None and self.shuffle:
+            raise ValueError("shuffle: rows that weights draw come by chance already; leave it out")
         if self._samples == 0:
             raise ValueError("dataset: expected at least one row, got none")
         if len(self) == 0:
@@ -138,8 +146,8 @@ class DataLoader:
         -------
         dict
             ``seed``, ``epoch`` and ``batch``, the number of this epoch's batches handed out so
-            far; and ``samples``, ``batch_size``, ``shuffle`` and ``drop_last``, without which
-            these would mean other batches.
+            far; and ``samples``, ``batch_size``, ``shuffle``, ``drop_last`` and a checksum of `weights`,
+            if there are any, without which these would mean other batches.
         """
         return {"seed": self.seed, "epoch": self._epoch, "batch": self._batch, **self._geometry()}
 
@@ -181,12 +189,15 @@ class DataLoader:
         return [(self, "seed", seed), (self, "_epoch", epoch), (self, "_batch", batch), (self, "_iteration", None)]
 
     def _geometry(self) -> dict[str, int | bool]:
-        return {
+        geometry: dict[str, int | bool] = {
             "samples": self._samples,
             "batch_size": self.batch_size,
             "shuffle": self.shuffle,
             "drop_last": self.drop_last,
         }
+        if self.weights is not None:
+            geometry["weights"] = zlib.crc32(self.weights.tobytes())
+        return geometry
 
     def _loading(self, epoch: int, order: NDArray[np.int64]) -> Callable[[int], Batch]:
         seed, augment = self.seed, self.augment
@@ -196,7 +207,7 @@ class DataLoader:
             batch = as_batch(self.dataset[rows], len(rows), "dataset[indices]")
             if augment is None:
                 return batch
-            generator = np.random.Generator(_stream(seed, epoch, number + 1))
+            generator = np.random.Generator(stream(seed, epoch, number + 1))
             return as_batch(augment(batch, generator), len(rows), "augment(batch, generator)")
 
         return load
@@ -211,39 +222,50 @@ class DataLoader:
             self._move(epoch + 1, 0, None)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        if not self.shuffle:
-            return np.arange(self._samples, dtype=np.int64)
-        # The rank of raw random words, not Generator.permutation: NumPy promises the words for
-        # all its versions (NEP 19), so that a run resumes after an upgrade.
-        words = _stream(self.seed, epoch, 0).random_raw(self._samples)
-        return np.argsort(words, kind="stable").astype(np.int64, copy=False)
+        if self.weights is not None:
+            return drawn(self.weights, self.seed, epoch)
+        if self.shuffle:
+            return shuffled(self._samples, self.seed, epoch)
+        return np.arange(self._samples, dtype=np.int64)
 
 
-def _stream(seed: int, epoch: int, number: int) -> np.random.Philox:
-    """The random words of an epoch: number 0 for its order, b + 1 for its batch b."""
-    # Two words of the counter are left to each number: 2**128 blocks, so that none meets another.
-    return np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=np.array([0, 0, number, 0], np.uint64))
+def balanced_weights(labels: ArrayLike) -> NDArray[np.float64]:
+    """Weights of rows by which a `DataLoader` draws every class equally often.
+
+    Parameters
+    ----------
+    labels : array of int, shape (N,)
+        Classes, from 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        1 / (rows of the row's class).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no classes.
+
+    Examples
+    --------
+    >>> fn.data.balanced_weights([0, 0, 1, 0])
+    array([0.33333333, 0.33333333, 1.        , 0.33333333])
+    """
+    classes = np.asarray(labels)
+    if classes.ndim != 1 or classes.dtype.kind not in "iub" or not classes.size:
+        raise TypeError(f"labels: expected integers of shape (N,), got {classes.dtype} {classes.shape}")
+    _, which, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    return 1.0 / counts[which]
 
 
-def _as_dataset(value: Any) -> Dataset:
-    if isinstance(value, (tuple, list)):
-        return ArrayDataset(*value)
-    if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
-        return ArrayDataset(value)
-    if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")) or isinstance(value, (Mapping, str)):
-        raise TypeError(
-            "dataset: expected a tuple of arrays, or an object with len(dataset) and "
-            f"dataset[indices], got {_check.kind_of(value)}"
+def _as_weights(weights: ArrayLike, rows: int) -> NDArray[np.float64]:
+    array = np.asarray(weights)
+    if array.shape != (rows,) or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"weights: expected a number for each of {rows} rows, shape ({rows},), got {array.dtype} {array.shape}"
         )
-    dataset: Dataset = value
-    return dataset
-
-
-def as_seed(seed: int | np.random.Generator | None) -> int:
-    """The number that a seed stands for."""
-    # 63 bits: what is drawn here also fits where others keep it as a signed number.
-    if seed is None:
-        return int.from_bytes(os.urandom(8), "little") >> 1
-    if isinstance(seed, np.random.Generator):
-        return int(seed.integers(2**63))
-    return _check.integer("seed", seed, 0, _check.LARGEST_SEED)
+    array = array.astype(np.float64)
+    if not (np.isfinite(array).all() and (array >= 0).all() and 0 < array.sum() < np.inf):
+        raise ValueError("weights: expected finite numbers of at least 0, and one above it")
+    return array

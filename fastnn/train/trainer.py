@@ -13,7 +13,7 @@ import numpy as np
 
 from fastnn import _check
 from fastnn.data import DataLoader
-from fastnn.data.loader import as_seed
+from fastnn.data.order import as_seed
 from fastnn.files import write_atomically
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
