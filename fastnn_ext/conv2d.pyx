@@ -8,8 +8,8 @@ act_grad are indices into fastnn_ext.activation.ACTIVATIONS, or -1.
 
 `packed` holds w * scale as the kernels read it, so that chunks do not each copy what they need: conv2d_pack writes it,
 kind 0 for conv2d and 1 for conv2d_input_grad, and packed_elements says its size. All of them are given w, too. With few
-pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read; unless `kept` is 1, which says
-that packed weights are made once and read in many runs.
+pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read; unless `constant` is 1: the
+weights are, and what is packed in the first run is read in many.
 
 Where outputs read zeros outside the image, those terms are mostly left out of their sums.
 
@@ -122,7 +122,7 @@ cdef enum:
     N, IH, IW, IC, OH, OW, OC, KH, KW
     STRIDE_H, STRIDE_W, PAD_TOP, PAD_LEFT, DILATION_H, DILATION_W, GROUPS
     ACT       # of passes: act, act_grad
-    KEPT      # of passes and of conv2d_pack
+    CONSTANT  # of passes and of conv2d_pack: whether the weights are
     METHOD    # one of those below
     ROWS      # of outputs a chunk
     COLS      # of outputs a chunk
@@ -185,9 +185,9 @@ cdef double WEIGHT_NS = 0.15, OWN_NS = 0.4, PACKED_NS = 0.3, TAP_NS = 1.0
 cdef enum: WINOGRAD_BYTES = 208 << 10, WINOGRAD_PANELS = 4, LEAST_PANELS = 2, LEAST_TILES = 2
 # Sums over more channels are too long for a chunk of them to be short.
 cdef enum: WINOGRAD_CHANNELS = 2048
-# What they cost besides, in multiply-adds as measured: to transform a square of a channel, in or out; and the weights of
-# a channel in and out. Weights that are kept are not transformed, but are more to read.
-cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180, KEPT_COST = 60
+# What they cost besides, in multiply-adds as measured: to transform a square of a channel, in or out; and the weights
+# of a channel in and out. Constant weights are not transformed in each run, but are more to read.
+cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180, CONSTANT_COST = 60
 cdef enum: DIRECT_TAPS = 9  # multiply-adds of an output and channel by the direct sum, where these are CONV_POINTS / 4
 # Rounds of direct sums for one of Winograd's where these are not finite: 36 products for 16, and a shorter last one.
 cdef enum: DIRECT_ROUNDS = 3
@@ -364,9 +364,9 @@ cdef int64_t method_of_pass(const int64_t *dim, const layer *t, bint packed) noe
         return DIRECT_PACKING
     if (min(top, left) >= -1 and t.out_h + 1 + top <= t.source_h and t.out_w + 1 + left <= t.source_w
             and t.depth <= WINOGRAD_CHANNELS
-            and fewer_products(dim, t, t.depth + t.width, KEPT_COST if dim[KEPT] else WEIGHT_COST)):
+            and fewer_products(dim, t, t.depth + t.width, CONSTANT_COST if dim[CONSTANT] else WEIGHT_COST)):
         return WINOGRAD
-    if not dim[KEPT] and t.taps * t.summed <= OWN_TERMS and (
+    if not dim[CONSTANT] and t.taps * t.summed <= OWN_TERMS and (
             dim[N] * ceil_div(t.out_h, t.residues_h) * ceil_div(t.out_w, t.residues_w) <= OWN_PIXELS):
         return DIRECT_PACKING
     return DIRECT
@@ -1326,10 +1326,10 @@ cdef int run_sum(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
 
 
 runtime.register_op("conv2d", run_forward, prepare_forward,
-                    "y", "x w packed? scale? bias? residual?", GEOMETRY + " act kept", "alpha beta")
+                    "y", "x w packed? scale? bias? residual?", GEOMETRY + " act constant", "alpha beta")
 runtime.register_op("conv2d_input_grad", run_input_grad, prepare_input_grad,
-                    "dx", "dy w packed? saved?", GEOMETRY + " act_grad kept", "alpha beta")
-runtime.register_op("conv2d_pack", run_pack, prepare_pack, "packed", "w scale?", GEOMETRY + " kind kept")
+                    "dx", "dy w packed? saved?", GEOMETRY + " act_grad constant", "alpha beta")
+runtime.register_op("conv2d_pack", run_pack, prepare_pack, "packed", "w scale?", GEOMETRY + " kind constant")
 runtime.register_op("conv2d_weight_grad", run_weight_grad, prepare_weight_grad,
                     "dw? dbias? partial?", "x dy", GEOMETRY + " pieces")
 runtime.register_op("conv2d_weight_grad_sum", run_sum, prepare_sum, "dw dbias?", "partial", "elements oc pieces")
