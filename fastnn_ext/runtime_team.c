@@ -119,7 +119,8 @@ int fnn_threads(void) {
 
 /* libgomp ends the process where it cannot make a thread. So those that a team wants anew are made and joined by
  * ourselves first; where that fails, for a limit of processes or of memory, the team is smaller, and it is tried again
- * later. Each thread that opens teams has a pool of its own, which has as many as its last team, and none after a fork. */
+ * later. Each thread that opens teams has a pool of its own, which has as many as its last team, and none after a
+ * fork. */
 #define TRY_AGAIN_SECONDS 10.0
 /* Bytes that must be left beside the threads' own, for a team and for each of them. */
 enum { TEAM_BYTES = 1 << 16, MEMBER_BYTES = 1 << 12 };

@@ -17,7 +17,8 @@ struct conv2d_view {
 enum { CONV_DIRECT, CONV_COPY, CONV_POINTERS };
 
 /* Points of a square of 2 x 2 outputs, or of a channel's 3 x 3 weights; how many channels are summed before the next
- * are transformed; and, in bytes a channel and point, of how many squares a gradient for the weights is: see winograd.h. */
+ * are transformed; and, in bytes a channel and point, of how many squares a gradient for the weights is: see
+ * winograd.h. */
 enum { CONV_POINTS = 16, CONV_POINTS_DEPTH = 64, CONV_SQUARES_BYTES = 192 };
 
 /* A stretch of the sum that reads consecutive elements from each pixel's pointer. */
@@ -48,7 +49,8 @@ struct conv2d_job {
     const void *residual; /* laid out as y, or NULL: added before relu */
     const void *saved;    /* laid out as y, or NULL: outputs become 0 where it is <= 0 */
     int64_t relu, depthwise, mode;
-    int64_t resumes, goes_on; /* the view is of some of the taps or depth: y holds the sums of those before; others follow */
+    /* The view is of some of the taps or depth: y holds the sums of those before; others follow. */
+    int64_t resumes, goes_on;
     int64_t few; /* pixels that do not fill a tile well */
     int64_t ow, square0, square1; /* winograd: instead of rows and columns, squares of 2 x 2 outputs, row by row */
     /* set by gather, in the caller's scratch */
@@ -120,8 +122,9 @@ struct conv2d_kernels {
                         unsigned char *spoilt, void *scratch);
     int64_t (*weight_grad_bytes)(const struct conv2d_weight_job *job);
     void (*weight_grad)(const struct conv2d_weight_job *job);
-    /* The same for 3 x 3 taps, strides and steps of 1, by fewer products: of [depth0, depth1), at most CONV_POINTS_DEPTH.
-     * Returns 1 where they are not finite: then dw is as it was if it was to be added to, and else worth nothing. */
+    /* The same for 3 x 3 taps, strides and steps of 1, by fewer products: of [depth0, depth1), at most
+     * CONV_POINTS_DEPTH. Returns 1 where they are not finite: then dw is as it was if it was to be added to, and else
+     * worth nothing. */
     int64_t (*winograd_grad_bytes)(const struct conv2d_weight_job *job);
     int64_t (*winograd_sums_bytes)(const struct conv2d_weight_job *job);
     int (*winograd_grad)(const struct conv2d_weight_job *job);

@@ -126,7 +126,8 @@ INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int 
             /* A pointer for every third row: the two below it are at one and two times a_row, which an
              * address can hold. The asm keeps the compiler from deriving one pointer from another. */
             const int thirds = (mr + 2) / 3, last = (int)(s->n - (nv - 1) * W);
-            const int64_t a_row = mode == COPIED_TILES ? 1 : s->a_row, a_col = s->a_col, b_row = mode == COPYING || mode == DIRECT ? t->b_row : nv * W;
+            const int64_t a_row = mode == COPIED_TILES ? 1 : s->a_row, a_col = s->a_col,
+                          b_row = mode == COPYING || mode == DIRECT ? t->b_row : nv * W;
             const int64_t next_row = s->next_row, pause = s->pause;
             const real *x[2 * ((MR + 2) / 3)], *y = s->b, *next = s->next;
             real *copy = t->scratch;

@@ -241,7 +241,8 @@ INLINE vec vmin(vec a, vec b) { return vsel(visnan(a), a, _mm256_min_pd(a, b)); 
 #if defined(__ARM_FEATURE_FMA)
 INLINE vec vfma(vec a, vec b, vec c) {
     vec r;
-    for (int i = 0; i < W; i++) r[i] = REAL_IS_FLOAT ? (real)fmaf((float)a[i], (float)b[i], (float)c[i]) : (real)fma(a[i], b[i], c[i]);
+    for (int i = 0; i < W; i++)
+        r[i] = REAL_IS_FLOAT ? (real)fmaf((float)a[i], (float)b[i], (float)c[i]) : (real)fma(a[i], b[i], c[i]);
     return r;
 }
 #else

@@ -195,8 +195,8 @@ RARE int64_t NAME(winograd_spoilt)(unsigned char *spoilt, const real *sums, int6
 
 /* The outputs of the job's squares from their sums, (CONV_POINTS, squares, width); which of them are not finite, and
  * how many squares these are. */
-static int64_t NAME(winograd_outputs)(unsigned char *spoilt, const real *sums, int64_t plane, const struct conv2d_job *t,
-                                      int64_t first, int64_t n) {
+static int64_t NAME(winograd_outputs)(unsigned char *spoilt, const real *sums, int64_t plane,
+                                      const struct conv2d_job *t, int64_t first, int64_t n) {
     const int64_t width = NAME(winograd_width)(n);
     const real *begin = sums;
     real bias[LANES2] = {0};
