@@ -183,11 +183,12 @@ INLINE void NAME(tile)(const int pixels, const int vecs, const int depthwise, co
         NAME(finish)(spare, vecs * W, t, b, p, pixels);
         return;
     }
-    if (b->ends && t->relu)
+    if (b->ends && t->relu) {
         UNROLL for (int m = 0; m < pixels; m++) {
             sum[m][0] = vmax(sum[m][0], vzero());
             if (vecs == 2) sum[m][1] = vmax(sum[m][1], vzero());
         }
+    }
     UNROLL for (int m = 0; m < pixels; m++) {
         real *y = (real *)t->y + t->at[p + m] + b->first;
         vstore(y, sum[m][0]);
@@ -204,6 +205,7 @@ typedef void (*NAME(tile_fn))(const struct conv2d_job *t, const struct NAME(tile
 #define NARROW(m) TILE_FN(narrow, m, 1, 0)
 #define CHANNELS2(m) TILE_FN(channels2_, m, 2, 1)
 #define CHANNELS1(m) TILE_FN(channels1_, m, 1, 1)
+/* clang-format off */
 EACH_TILE2(WIDE) EACH_TILE1(NARROW) EACH_TILE2(CHANNELS2) EACH_TILE1(CHANNELS1)
 #undef WIDE
 #undef NARROW
@@ -217,6 +219,7 @@ static const NAME(tile_fn) NAME(wide)[] = {NULL, EACH_TILE2(WIDE)};
 static const NAME(tile_fn) NAME(narrow)[] = {NULL, EACH_TILE1(NARROW)};
 static const NAME(tile_fn) NAME(channels2)[] = {NULL, EACH_TILE2(CHANNELS2)};
 static const NAME(tile_fn) NAME(channels1)[] = {NULL, EACH_TILE1(CHANNELS1)};
+/* clang-format on */
 #undef WIDE
 #undef NARROW
 #undef CHANNELS2
@@ -602,6 +605,7 @@ typedef void (*NAME(weight_fn))(const struct NAME(weight_block) *b, const int64_
 #define WIDE(m) TILE_FN(weight_wide, m, 2, 0)
 #define NARROW(m) TILE_FN(weight_narrow, m, 1, 0)
 #define CHANNELS1(m) TILE_FN(weight_channels, m, 1, 1)
+/* clang-format off */
 EACH_TILE2(WIDE) EACH_TILE1(NARROW) EACH_TILE1(CHANNELS1)
 #undef WIDE
 #undef NARROW
@@ -612,6 +616,7 @@ EACH_TILE2(WIDE) EACH_TILE1(NARROW) EACH_TILE1(CHANNELS1)
 static const NAME(weight_fn) NAME(weight_wide)[] = {NULL, EACH_TILE2(WIDE)};
 static const NAME(weight_fn) NAME(weight_narrow)[] = {NULL, EACH_TILE1(NARROW)};
 static const NAME(weight_fn) NAME(weight_channels)[] = {NULL, EACH_TILE1(CHANNELS1)};
+/* clang-format on */
 #undef WIDE
 #undef NARROW
 #undef CHANNELS1

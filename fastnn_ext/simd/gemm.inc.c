@@ -172,11 +172,12 @@ INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int 
             if (t->accumulate)
                 UNROLL for (int i = 0; i < groups * mr; i++) UNROLL for (int j = 0; j < nv; j++)
                     sum[i][j] = vload(c + i * c_row + j * W) + sum[i][j];
-            if (bias)
+            if (bias) {
                 UNROLL for (int j = 0; j < nv; j++) {
                     vec v = vload(bias + j * W);
                     UNROLL for (int i = 0; i < groups * mr; i++) sum[i][j] = sum[i][j] + v;
                 }
+            }
             UNROLL for (int i = 0; i < groups * mr; i++, c += c_row) UNROLL for (int j = 0; j < nv; j++)
                 vstore(c + j * W, sum[i][j]);
         } else {
@@ -193,6 +194,7 @@ INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int 
 
 typedef void (*NAME(tile_fn))(const struct gemm_block *t, struct NAME(strip) *s);
 
+/* clang-format off */
 #define TILE(mr, groups, nv, mode)                                                                            \
     static void NAME(tile_##mr##_##groups##nv##mode)(const struct gemm_block *t, struct NAME(strip) *s) {     \
         NAME(tiles)(mr, groups, nv, mode, t, s);                                                              \
@@ -244,6 +246,7 @@ static const NAME(tile_fn) NAME(pair)[MR + 1] = {
     PAIR(7), PAIR(8), PAIR(9), PAIR(10), PAIR(11), PAIR(12), PAIR(13), PAIR(14),
 #endif
 };
+/* clang-format on */
 #undef TILE
 #undef TILES
 #undef ROW
@@ -442,8 +445,10 @@ static void NAME(multiply)(const struct gemm_block *t) {
                 const int groups = nv == 1 && left > 1 ? 2 : 1;
                 s.count = copying ? 1 : left / groups;
                 left -= s.count * groups;
-                const NAME(tile_fn) tile = nv > 2 ? NAME(wide_tile)[r] : groups == 2 ? NAME(pair)[r]
-                    : NAME(tile)[r][nv - 1][direct ? DIRECT : copying ? COPYING : copied];
+                const int mode = direct ? DIRECT : copying ? COPYING : copied;
+                const NAME(tile_fn) tile = nv > 2        ? NAME(wide_tile)[r]
+                                           : groups == 2 ? NAME(pair)[r]
+                                                         : NAME(tile)[r][nv - 1][mode];
                 tile(t, &s);
                 if (copying) {
                     s.b = t->scratch;

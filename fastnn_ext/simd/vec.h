@@ -259,6 +259,7 @@ INLINE vec vmin(vec a, vec b) { return vsel(vmor(vlt(a, b), visnan(a)), a, b); }
 #endif
 #endif
 
+/* clang-format off */
 #if REAL_IS_FLOAT
 INLINE vec vabs(vec a) { return vasf(vasi(a) & viset(0x7fffffff)); }
 /* Adding 1.5 * 2^23 leaves the rounded integer in the low bits. */
@@ -271,6 +272,7 @@ INLINE vec vround(vec x) { vec magic = vset(6755399441055744.0); return (x + mag
 INLINE veci vtoi(vec x) { vec magic = vset(6755399441055744.0); return vasi(x + magic) - vasi(magic); }
 INLINE vec vitof(veci i) { vec magic = vset(6755399441055744.0); return vasf(i + vasi(magic)) - magic; }
 #endif
+/* clang-format on */
 
 /* Lane W + i is lane i of b. */
 #undef VZIP

@@ -101,12 +101,16 @@ INLINE void NAME(winograd_square)(real *v, int64_t plane, const real *x, int64_t
             const real *a = x + (i == 0 ? 0 : i == 2 ? 2 : 1) * line + c;
             const real *b = x + (i == 3 ? 3 : i == 2 ? 1 : 2) * line + c;
             vec d[4];
-            if (some == W) UNROLL for (int j = 0; j < 4; j++) {
-                const vec p = vload(a + j * pixel), q = vload(b + j * pixel);
-                d[j] = i == 1 ? p + q : p - q;
-            } else UNROLL for (int j = 0; j < 4; j++) {
-                const vec p = vload_n(a + j * pixel, some), q = vload_n(b + j * pixel, some);
-                d[j] = i == 1 ? p + q : p - q;
+            if (some == W) {
+                UNROLL for (int j = 0; j < 4; j++) {
+                    const vec p = vload(a + j * pixel), q = vload(b + j * pixel);
+                    d[j] = i == 1 ? p + q : p - q;
+                }
+            } else {
+                UNROLL for (int j = 0; j < 4; j++) {
+                    const vec p = vload_n(a + j * pixel, some), q = vload_n(b + j * pixel, some);
+                    d[j] = i == 1 ? p + q : p - q;
+                }
             }
             real *to = v + 4 * i * plane + c;
             vstore(to, d[0] - d[2]);
@@ -142,10 +146,9 @@ static void NAME(winograd_inputs)(real *points, int64_t plane, int64_t each, con
         for (int64_t r = 0; r < 4; r++)
             for (int64_t c = 0; c < 4; c++) {
                 real *to = patch + (r * 4 + c) * each;
-                if (top + r < 0 || top + r >= v->h || left + c < 0 || left + c >= v->w)
-                    memset(to, 0, (size_t)each * sizeof(real));
-                else
-                    memcpy(to, x + r * line + c * v->pixel, (size_t)n * sizeof(real));
+                const int outside = top + r < 0 || top + r >= v->h || left + c < 0 || left + c >= v->w;
+                if (outside) memset(to, 0, (size_t)each * sizeof(real));
+                else memcpy(to, x + r * line + c * v->pixel, (size_t)n * sizeof(real));
             }
         NAME(winograd_square)(points, plane, patch, 4 * each, each, n);
     }
@@ -329,12 +332,13 @@ INLINE vec NAME(winograd_nine)(real *to, int64_t tap, const real *m, int64_t pla
         const vec both = (d[i][1] + d[i][2]) * half;
         const vec taps[3] = {d[i][0] + both, (d[i][1] - d[i][2]) * half, both + d[i][3]};
         sum[i] = taps[0] + taps[1] + taps[2];
-        if (to)
+        if (to) {
             UNROLL for (int j = 0; j < 3; j++, to += tap) {
                 vec v = taps[j];
                 if (accumulate) v = (some == W ? vload(to) : vload_n(to, some)) + v;
                 NAME(store_some)(to, v, some);
             }
+        }
     }
     return sum[0] + sum[1] + sum[2];
 }
