@@ -320,8 +320,9 @@ cdef int run_cross_entropy(const fnn_op *op, int64_t chunk, void *scratch) noexc
     return 0
 
 
-runtime.register_op("softmax", run_softmax, prepare_softmax, "y", "x", "rows cols log")
-runtime.register_op("softmax_backward", run_softmax_backward, prepare_softmax_backward, "dx", "dy y", "rows cols log")
+runtime.register_op("softmax", run_softmax, prepare_softmax, "y", "*x", "rows cols log")
+runtime.register_op("softmax_backward", run_softmax_backward, prepare_softmax_backward, "dx", "*dy *y",
+                    "rows cols log")
 runtime.register_op("cross_entropy", run_cross_entropy, prepare_cross_entropy,
                     "row_loss dlogits?", "logits labels weight?", "rows cols ignore_index reduction", "smoothing")
 
