@@ -422,8 +422,7 @@ static void work(worker *w) {
             const int64_t chunks = team->chunks; /* of this turn, which cannot end before this chunk does */
             /* After a stop the remaining chunks are only counted, so that all threads leave alike. */
             if (!stopped(w)) run_chunk(w, op_index, chunk);
-            if (atomic_fetch_add_explicit(&team->done, 1, memory_order_acq_rel) + 1 == chunks)
-                advance(w, phase, turn);
+            if (atomic_fetch_add_explicit(&team->done, 1, memory_order_acq_rel) + 1 == chunks) advance(w, phase, turn);
         } else {
             wait_for_change(w, phase, turn);
         }

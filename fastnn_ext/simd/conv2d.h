@@ -31,13 +31,22 @@ struct conv2d_seg {
 };
 
 /* A row of a region: where column 0 reads and writes, in elements, and its rows of taps inside the image. */
-struct conv2d_line { int64_t from, at; int32_t top, bottom; };
+struct conv2d_line {
+    int64_t from, at;
+    int32_t top, bottom;
+};
 
 /* Columns of a region whose columns of taps inside the image are [left, right). */
-struct conv2d_run { int64_t col0, col1; int32_t left, right; };
+struct conv2d_run {
+    int64_t col0, col1;
+    int32_t left, right;
+};
 
 /* Pixels that follow each other in a region: no others than these taps of theirs are inside the image. */
-struct conv2d_group { int64_t pixels; int32_t top, bottom, left, right; };
+struct conv2d_group {
+    int64_t pixels;
+    int32_t top, bottom, left, right;
+};
 
 /* A region of outputs: columns [col0, col1) of rows [row0, row1), an image having oh rows. */
 struct conv2d_job {

@@ -268,8 +268,8 @@ static void NAME(pack_rows)(void *out_, const struct conv2d_pack_job *pack, int6
 static void NAME(fetch_rows)(const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first, int64_t n) {
     if (pack->channel_stride != 1) return;
     for (; rows > 0; row++, rows--) {
-        const real *w = (const real *)pack->w + pack->order[row / pack->depth] * pack->tap_stride
-            + row % pack->depth * pack->depth_stride + first;
+        const real *w = (const real *)pack->w + pack->order[row / pack->depth] * pack->tap_stride +
+                        row % pack->depth * pack->depth_stride + first;
         __builtin_prefetch(w, 0, 2);
         __builtin_prefetch(w + n - 1, 0, 2);
     }
@@ -432,8 +432,8 @@ static void NAME(gather_lines)(const struct conv2d_job *t, struct conv2d_line *l
             if (t->clips) inside(0, v->taps_h, v->step_h, y, v->h, &top, &bottom);
             line->at = image * t->y_image + r * t->y_row;
             line->from = t->mode == CONV_COPY
-                ? copied + ((r - r0) * whole.stride_h * whole.w - t->col0 * whole.stride_w) * v->depth
-                : ((image * v->h + y) * v->w + v->left) * v->pixel;
+                             ? copied + ((r - r0) * whole.stride_h * whole.w - t->col0 * whole.stride_w) * v->depth
+                             : ((image * v->h + y) * v->w + v->left) * v->pixel;
             line->top = (int32_t)top, line->bottom = (int32_t)bottom;
         }
         if (t->mode == CONV_COPY) copied += patch_of(v, r1 - r0, cols).h * whole.w * v->depth;
@@ -595,8 +595,8 @@ INLINE void NAME(weight_tile)(const int rows, const int vecs, const int depthwis
     }
 }
 
-typedef void (*NAME(weight_fn))(const struct NAME(weight_block) *b, const int64_t *offsets, real *out,
-                                int64_t out_row, int64_t n, int begins);
+typedef void (*NAME(weight_fn))(const struct NAME(weight_block) *b, const int64_t *offsets, real *out, int64_t out_row,
+                                int64_t n, int begins);
 #define TILE_FN(name, rows, vecs, depthwise)                                                         \
     static void NAME(name##rows)(const struct NAME(weight_block) *b, const int64_t *offsets, real *out, \
                                  int64_t out_row, int64_t n, int begins) {                           \
@@ -843,7 +843,9 @@ static const struct conv2d_kernels NAME(table) = {
     .lanes = W,
     .pixels = TILE2,
     .narrow_pixels = TILE1,
-    .rate = VEC_BYTES == 64 ? 5 * W : VEC_BYTES == 32 ? 6 * W : 2 * W,
+    .rate = VEC_BYTES == 64   ? 5 * W
+            : VEC_BYTES == 32 ? 6 * W
+                              : 2 * W,
     .pack = NAME(pack_rows),
     .gather_bytes = NAME(gather_bytes),
     .gather = NAME(gather),

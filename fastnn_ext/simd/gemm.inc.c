@@ -43,8 +43,8 @@ enum { STREAMED = 8 }; /* rows of B that are read side by side where C has one r
 #endif
 
 /* C (rows, n) from a tile (rows, wide) whose last columns may be none of C's, or where C is transposed. */
-static __attribute__((noinline)) void NAME(finish)(const struct gemm_block *t, real *tile, int rows, int wide,
-                                                   real *c, const real *bias, int64_t n) {
+static __attribute__((noinline)) void NAME(finish)(const struct gemm_block *t, real *tile, int rows, int wide, real *c,
+                                                   const real *bias, int64_t n) {
     if (!t->exchanged) {
         for (int i = 0; i < rows; i++, c += t->c_row)
             for (int j = 0; j < wide && j < n; j += W, tile += W) {
@@ -98,8 +98,8 @@ INLINE void NAME(step)(const int mr, const int groups, const int nv, const int m
                        const int64_t a_row, const int at, const real *y, const int last, real *copy) {
     const int thirds = (mr + 2) / 3;
     vec row[4];
-    UNROLL for (int j = 0; j < nv; j++)
-        row[j] = mode == DIRECT && j == nv - 1 ? vload_n(y + j * W, last) : vload(y + j * W);
+    UNROLL for (int j = 0; j < nv; j++) row[j] = mode == DIRECT && j == nv - 1 ? vload_n(y + j * W, last)
+                                                                               : vload(y + j * W);
     if (mode == COPYING) UNROLL for (int j = 0; j < nv; j++) vstore(copy + j * W, row[j]);
     UNROLL for (int i = 0; i < mr; i++) UNROLL for (int g = 0; g < groups; g++) {
         const real *a = x[g * thirds + i / 3] + at;
@@ -318,8 +318,7 @@ static void NAME(pack_tiles)(real *to, const struct gemm_block *t, int64_t tiles
             for (; k + LANE <= depth; k += LANE) {
                 vec v[WIDE / W][LANE];
                 UNROLL for (int x = 0; x < WIDE / W; x++) {
-                    UNROLL for (int i = 0; i < LANE; i++)
-                        v[x][i] = vload16(a + (x * W + i) * a_row + k, LANE * a_row);
+                    UNROLL for (int i = 0; i < LANE; i++) v[x][i] = vload16(a + (x * W + i) * a_row + k, LANE * a_row);
                     vtranspose16(v[x]);
                 }
                 UNROLL for (int i = 0; i < LANE; i++) UNROLL for (int x = 0; x < WIDE / W; x++)
@@ -463,7 +462,9 @@ static const struct gemm_kernels NAME(table) = {
     .mr = MR,
     .nr = NR,
     .kc = KC,
-    .rate = VEC_BYTES == 64 ? 5 * W : VEC_BYTES == 32 ? 6 * W : 2 * W,
+    .rate = VEC_BYTES == 64   ? 5 * W
+            : VEC_BYTES == 32 ? 6 * W
+                              : 2 * W,
     .scratch_bytes = NAME(scratch_bytes),
     .pack_panels = NAME(pack_panels),
     .multiply = NAME(multiply),

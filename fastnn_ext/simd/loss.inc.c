@@ -175,8 +175,8 @@ static void NAME(softmax_backward)(void *dx_, const void *dy_, const void *y_, i
     const real *dy = dy_, *y = y_;
     if (cols <= NARROW)
         for (int64_t r = 0; r < rows; r += W)
-            NAME(softmax_backward_narrow)
-            (dx + r * cols, dy + r * cols, y + r * cols, rows - r < W ? (int)(rows - r) : W, (int)cols, log);
+            NAME(softmax_backward_narrow)(dx + r * cols, dy + r * cols, y + r * cols,
+                                          rows - r < W ? (int)(rows - r) : W, (int)cols, log);
     else
         for (int64_t r = 0; r < rows; r++)
             NAME(softmax_backward_wide)(dx + r * cols, dy + r * cols, y + r * cols, cols, log);
@@ -285,9 +285,8 @@ static void NAME(cross_entropy)(void *loss_, void *dlogits_, const void *logits_
     int64_t n = s->cols;
     if (n <= NARROW)
         for (int64_t r = 0; r < rows; r += W)
-            NAME(cross_entropy_narrow)
-            (loss + r, dlogits ? dlogits + r * n : NULL, logits + r * n, labels + r, weight,
-             rows - r < W ? (int)(rows - r) : W, s);
+            NAME(cross_entropy_narrow)(loss + r, dlogits ? dlogits + r * n : NULL, logits + r * n, labels + r, weight,
+                                       rows - r < W ? (int)(rows - r) : W, s);
     else
         for (int64_t r = 0; r < rows; r++)
             NAME(cross_entropy_wide)(loss + r, dlogits ? dlogits + r * n : NULL, logits + r * n, labels[r], weight, s);

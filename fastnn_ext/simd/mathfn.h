@@ -151,9 +151,7 @@ INLINE vec NAME(poly)(const real *c, int n, vec x) {
 }
 
 /* 2^n for an integer n within the normal exponents. The sum has n + bias in its lowest bits. */
-INLINE vec NAME(power_of_two)(vec n) {
-    return vasf(vasi(n + vset(ROUND_MAGIC + EXPONENT_BIAS)) << MANTISSA_BITS);
-}
+INLINE vec NAME(power_of_two)(vec n) { return vasf(vasi(n + vset(ROUND_MAGIC + EXPONENT_BIAS)) << MANTISSA_BITS); }
 
 /* The p(r) of x = n ln2 + r. */
 INLINE vec NAME(exp_parts)(vec x, vec *n) {
@@ -175,9 +173,7 @@ INLINE vec NAME(exp_neg_abs)(vec x) {
     return NAME(exp_in_range)(vsel(vlt(a, least), least, a));
 }
 
-INLINE vec NAME(with_sign_of)(vec magnitude, vec x) {
-    return vasf(vasi(magnitude) | (vasi(x) & viset(SIGN_BIT)));
-}
+INLINE vec NAME(with_sign_of)(vec magnitude, vec x) { return vasf(vasi(magnitude) | (vasi(x) & viset(SIGN_BIT))); }
 
 INLINE vec vexp(vec x) {
     vec most = vset(EXP_MAX), least = vset(EXP_MIN);

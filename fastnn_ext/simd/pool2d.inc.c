@@ -190,7 +190,8 @@ INLINE void NAME(max_rows)(const struct pool2d_job *t, const int wanted, const i
             const struct pool_window w = f.cols[o];
             const real *from = x + w.begin * channels;
             const int64_t place = h.count < 1 || w.count < 1 ? none
-                                  : t->flat ? h.begin * t->iw + w.begin : h.first * t->kw + w.first;
+                                  : t->flat                  ? h.begin * t->iw + w.begin
+                                                             : h.first * t->kw + w.first;
             ireal *places = wanted ? f.places + o * n : NULL;
             if (whole && h.count == 2 && w.count == 2)
                 NAME(max_window)(2, 2, from, row_step, col_step, n, y, places, place, row_place, 1, 1);
@@ -243,8 +244,9 @@ INLINE void NAME(avg_rows)(const struct pool2d_job *t, const int whole) {
         if (!begins && !direct) NAME(move_row)(t, 0, (real *)t->out + at, f.row, cols);
         for (int64_t o = 0; o < cols; o++, y += pixel) {
             const struct pool_window w = f.cols[o];
-            const struct pool_window across =
-                whole ? w : window_of(t->col0 + o, t->iw, t->ow, t->kw, t->stride_w, t->pad_left, t->dilation_w);
+            const struct pool_window across = whole ? w
+                                                    : window_of(t->col0 + o, t->iw, t->ow, t->kw, t->stride_w,
+                                                                t->pad_left, t->dilation_w);
             const vec divisor = vset(ends ? NAME(divisor)(t, &all, &across) : 1);
 /* Row by row: the sum of sums of a row rounds less than one long sum. */
 #define BODY(c, n)                                                                      \

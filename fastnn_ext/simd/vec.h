@@ -363,8 +363,7 @@ INLINE void vtranspose16(vec *v) {
 INLINE real vsum(vec v) {
     real t[W];
     memcpy(t, &v, sizeof v);
-    UNROLL for (int half = W / 2; half > 0; half /= 2)
-        UNROLL for (int i = 0; i < half; i++) t[i] += t[i + half];
+    UNROLL for (int half = W / 2; half > 0; half /= 2) UNROLL for (int i = 0; i < half; i++) t[i] += t[i + half];
     return t[0];
 }
 INLINE real vhmax(vec v) {

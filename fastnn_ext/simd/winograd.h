@@ -62,8 +62,8 @@ static void NAME(winograd_fetch)(const struct conv2d_pack_job *pack, int tap, in
     const int by_row = pack->channel_stride == 1;
     const int64_t lines = by_row ? rows : n, length = by_row ? n : rows;
     const int64_t step = by_row ? pack->depth_stride : pack->channel_stride;
-    const real *w = (const real *)pack->w + pack->order[tap] * pack->tap_stride + k * pack->depth_stride
-        + first * pack->channel_stride;
+    const real *w = (const real *)pack->w + pack->order[tap] * pack->tap_stride + k * pack->depth_stride +
+                    first * pack->channel_stride;
     for (int64_t i = 0; i < lines; i++, w += step) {
         for (int64_t j = 0; j < length; j += 64 / (int64_t)sizeof(real)) __builtin_prefetch(w + j, 0, 2);
         __builtin_prefetch(w + length - 1, 0, 2);
@@ -178,8 +178,8 @@ INLINE void NAME(winograd_finish)(const struct conv2d_job *t, int64_t to, vec v,
 }
 
 /* spoilt[i] = whether an output of the job's square i is not finite; returns how many are so. */
-RARE int64_t NAME(winograd_spoilt)(unsigned char *spoilt, const real *sums, int64_t plane,
-                                   const struct conv2d_job *t, int64_t n) {
+RARE int64_t NAME(winograd_spoilt)(unsigned char *spoilt, const real *sums, int64_t plane, const struct conv2d_job *t,
+                                   int64_t n) {
     const int64_t width = NAME(winograd_width)(n);
     int64_t count = 0;
     for (int64_t i = t->square0; i < t->square1; i++, sums += width) {
@@ -228,10 +228,10 @@ static int64_t NAME(winograd_outputs)(unsigned char *spoilt, const real *sums, i
 /* Scratch of a chunk of so many squares and channels, each the sum over `depth` others. */
 static int64_t NAME(winograd_bytes)(int64_t depth, int64_t squares, int64_t n) {
     const int64_t panels = (n + LANES2 - 1) / LANES2;
-    const int64_t planes = NAME(winograd_plane)(squares, NAME(winograd_depth)(depth))
-        + panels * NAME(winograd_plane)(squares, LANES2);
-    return align64(squares * (int64_t)(sizeof(int64_t) + sizeof(void *)))
-        + CONV_POINTS * planes * (int64_t)sizeof(real);
+    const int64_t planes = NAME(winograd_plane)(squares, NAME(winograd_depth)(depth)) +
+                           panels * NAME(winograd_plane)(squares, LANES2);
+    return align64(squares * (int64_t)(sizeof(int64_t) + sizeof(void *))) +
+           CONV_POINTS * planes * (int64_t)sizeof(real);
 }
 
 /* Channels [first, first + n) of `width` over the job's squares. */
@@ -251,8 +251,8 @@ static int64_t NAME(winograd)(const struct conv2d_job *t, const void *packed, in
     for (int64_t i = 0; i < squares; i++) table[i] = points + i * each;
     for (int64_t k = 0; k < depth; k += each) {
         const int64_t rows = smaller(depth - k, each);
-        const real *w = (const real *)packed + k / each * NAME(winograd_elements)(each, width)
-            + NAME(winograd_elements)(rows, first);
+        const real *w = (const real *)packed + k / each * NAME(winograd_elements)(each, width) +
+                        NAME(winograd_elements)(rows, first);
         NAME(winograd_inputs)(points, plane, each, t, k, rows);
         for (int64_t c = 0; c < n; c += LANES2) {
             const int64_t channels = smaller(n - c, LANES2), panel = NAME(winograd_width)(channels);
@@ -264,7 +264,12 @@ static int64_t NAME(winograd)(const struct conv2d_job *t, const void *packed, in
             for (int64_t point = 0; point < CONV_POINTS; point++, w += next) {
                 const struct conv2d_seg seg = {.offset = point * plane, .length = rows};
                 const struct NAME(tile_block) b = {
-                    .seg = &seg, .end = &seg + 1, .weights = w, .bias = zeros, .n = panel, .begins = k == 0,
+                    .seg = &seg,
+                    .end = &seg + 1,
+                    .weights = w,
+                    .bias = zeros,
+                    .n = panel,
+                    .begins = k == 0,
                 };
                 product.y = to + point * sum_plane;
                 for (int64_t i = 0; i < count; i++) {
