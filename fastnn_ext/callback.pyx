@@ -3,8 +3,8 @@
 
 The op's object is a fastnn.ops.callback.Call. It has `outputs` and `inputs`, tuples of (place in fnn_op.buf, dtype,
 ndim), whose sizes follow each other in `sizes`; called with a list of input arrays and a list of output shapes, it
-returns the outputs. Python gets copies: an array that it keeps is its own, while the arena goes on to hold other things.
-What it raises stops the program, and is raised again from the run.
+returns the outputs. Python gets copies: an array that it keeps is its own, while the arena goes on to hold other
+things. What it raises stops the program, and is raised again from the run.
 """
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory

@@ -8,8 +8,8 @@ act_grad are indices into fastnn_ext.activation.ACTIVATIONS, or -1.
 
 `packed` holds w * scale as the kernels read it, so that chunks do not each copy what they need: conv2d_pack writes it,
 kind 0 for conv2d and 1 for conv2d_input_grad, and packed_elements says its size. All of them are given w, too. With few
-pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read; unless `kept` is 1, which says
-that packed weights are made once and read in many runs.
+pixels chunks share no weights: then conv2d_pack does nothing, and packed is not read; unless `constant` is 1: the
+weights are, and what is packed in the first run is read in many.
 
 Where outputs read zeros outside the image, those terms are mostly left out of their sums.
 
@@ -122,7 +122,7 @@ cdef enum:
     N, IH, IW, IC, OH, OW, OC, KH, KW
     STRIDE_H, STRIDE_W, PAD_TOP, PAD_LEFT, DILATION_H, DILATION_W, GROUPS
     ACT       # of passes: act, act_grad
-    KEPT      # of passes and of conv2d_pack
+    CONSTANT  # of passes and of conv2d_pack: whether the weights are
     METHOD    # one of those below
     ROWS      # of outputs a chunk
     COLS      # of outputs a chunk
@@ -150,8 +150,8 @@ cdef enum: DIRECT, DIRECT_PACKING, WINOGRAD
 cdef enum: LINE = 64  # bytes of a line of the cache
 
 # How long a chunk of a pass lasts, in nanoseconds: short passes are cut into CHUNKS that last from LEAST_CHUNK_NS to
-# CHUNK_NS; long ones into LONG_CHUNKS that last up to LONG_NS, as the more channels and rows a chunk has, the less often
-# its patch is copied and its weights are read.
+# CHUNK_NS; long ones into LONG_CHUNKS that last up to LONG_NS, as the more channels and rows a chunk has, the less
+# often its patch is copied and its weights are read.
 cdef enum: CHUNKS = 8, LEAST_CHUNK_NS = 5000, CHUNK_NS = 25000
 cdef enum: LONG_CHUNKS = 24, LONG_NS = 200000
 # Pixels of a chunk: READ_PIXELS at least, for which it is worth reading a panel, and fewer where these take longer than
@@ -180,14 +180,14 @@ cdef enum: FAR_BYTES = 1 << 20, FAR = 3
 cdef double WEIGHT_NS = 0.15, OWN_NS = 0.4, PACKED_NS = 0.3, TAP_NS = 1.0
 
 # Winograd's products. A chunk holds so many bytes of transformed inputs, and as many of sums: both stay in L2. It has
-# so many panels if there are many, as it transforms its inputs for them; at least LEAST_PANELS, and LEAST_TILES register
-# tiles of squares, if that makes too few chunks.
+# so many panels if there are many, as it transforms its inputs for them; at least LEAST_PANELS, and LEAST_TILES
+# register tiles of squares, if that makes too few chunks.
 cdef enum: WINOGRAD_BYTES = 208 << 10, WINOGRAD_PANELS = 4, LEAST_PANELS = 2, LEAST_TILES = 2
 # Sums over more channels are too long for a chunk of them to be short.
 cdef enum: WINOGRAD_CHANNELS = 2048
-# What they cost besides, in multiply-adds as measured: to transform a square of a channel, in or out; and the weights of
-# a channel in and out. Weights that are kept are not transformed, but are more to read.
-cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180, KEPT_COST = 60
+# What they cost besides, in multiply-adds as measured: to transform a square of a channel, in or out; and the weights
+# of a channel in and out. Constant weights are not transformed in each run, but are more to read.
+cdef enum: SQUARE_COST = 230, WEIGHT_COST = 180, CONSTANT_COST = 60
 cdef enum: DIRECT_TAPS = 9  # multiply-adds of an output and channel by the direct sum, where these are CONV_POINTS / 4
 # Rounds of direct sums for one of Winograd's where these are not finite: 36 products for 16, and a shorter last one.
 cdef enum: DIRECT_ROUNDS = 3
@@ -197,11 +197,13 @@ cdef enum: DIRECT_ROUNDS = 3
 cdef enum: LEAST_PACK = 1 << 14, MOST_PACK = 1 << 17, POINTS_PANELS = 4
 cdef enum: WIDEST = 32  # channels of a panel, on any ISA
 
-# The gradient for the weights. Outputs that it sums in registers before it adds them to memory (half as many of float64).
+# The gradient for the weights. Outputs that it sums in registers before it adds them to memory (half as many of
+# float64).
 cdef enum: BLOCK_OUTPUTS = 256
 cdef enum: GRAD_CHANNELS = 64  # of outputs of a chunk by Winograd's products: their sums stay in L2
 # It is cut into chunks of CHUNK_MACS multiply-adds, but into no more than WEIGHT_CHUNKS, as more would read inputs and
-# outputs more often, unless these last too long. By shape alone, the same on any ISA: a panel's channels are counted in multiples of NARROWEST.
+# outputs more often, unless these last too long. By shape alone, the same on any ISA: a panel's channels are counted in
+# multiples of NARROWEST.
 cdef enum: CHUNK_MACS = 1000000, WEIGHT_CHUNKS = 32, NARROWEST = 8
 # Input channels of a chunk, at least: for fewer, copying the gradients of outputs for each chunk costs too much.
 cdef enum: LEAST_DEPTH = 24
@@ -210,7 +212,8 @@ cdef enum: PIECE_BLOCKS = 2, PARTIAL_ELEMENTS = 1 << 20
 # Nanoseconds: an element of dw that a block of outputs is added to; a float32 that a block reads, copied; an element of
 # dw, or of a piece of it, that comes from a chunk; an element that conv2d_weight_grad_sum reads or writes.
 cdef double ADD_NS = 0.3, COPY_NS = 0.3, WRITE_NS = 0.2, SUM_NS = 0.1
-# A float32 of dw that is written to memory or read back; depthwise sums are cleared, made, and read again to be written.
+# A float32 of dw that is written to memory or read back; depthwise sums are cleared, made, and read again to be
+# written.
 cdef double MEMORY_NS = 0.3
 cdef enum: DEPTHWISE_MOVES = 4
 cdef enum: SUM_CHUNK = 4096  # elements of dw that a chunk of conv2d_weight_grad_sum makes
@@ -345,7 +348,8 @@ cdef inline int64_t squares_of(const int64_t *dim, const layer *t) noexcept nogi
 
 cdef bint fewer_products(const int64_t *dim, const layer *t, double moved, double weight_cost) noexcept nogil:
     """Whether Winograd's products are fewer than those of the direct sum, with what they cost besides, counted in
-    products: of a square `moved` channels are transformed; weight_cost is that of the weights of a channel in and out."""
+    products: of a square `moved` channels are transformed; weight_cost is that of the weights of a channel in and
+    out."""
     cdef double products = <double> t.depth * t.width, squares = <double> squares_of(dim, t)
     if not (dim[KH] == dim[KW] == 3 and dim[STRIDE_H] == dim[STRIDE_W] == 1 and dim[DILATION_H] == dim[DILATION_W] == 1
             and dim[GROUPS] == 1):
@@ -355,18 +359,18 @@ cdef bint fewer_products(const int64_t *dim, const layer *t, double moved, doubl
 
 
 cdef int64_t method_of_pass(const int64_t *dim, const layer *t, bint packed) noexcept nogil:
-    """How the outputs are made, if weights are packed for it or not. By Winograd's products only if an output at a corner
-    has 4 taps inside the image: its rounding error is that of its whole square, which would be large beside a sum over
-    fewer."""
+    """How the outputs are made, if weights are packed for it or not. By Winograd's products only if an output at a
+    corner has 4 taps inside the image: its rounding error is that of its whole square, which would be large beside a
+    sum over fewer."""
     cdef int64_t top = dim[PAD_TOP] - 2 if t.grad else -dim[PAD_TOP]  # the row that an output's first tap reads
     cdef int64_t left = dim[PAD_LEFT] - 2 if t.grad else -dim[PAD_LEFT]
     if not packed:
         return DIRECT_PACKING
     if (min(top, left) >= -1 and t.out_h + 1 + top <= t.source_h and t.out_w + 1 + left <= t.source_w
             and t.depth <= WINOGRAD_CHANNELS
-            and fewer_products(dim, t, t.depth + t.width, KEPT_COST if dim[KEPT] else WEIGHT_COST)):
+            and fewer_products(dim, t, t.depth + t.width, CONSTANT_COST if dim[CONSTANT] else WEIGHT_COST)):
         return WINOGRAD
-    if not dim[KEPT] and t.taps * t.summed <= OWN_TERMS and (
+    if not dim[CONSTANT] and t.taps * t.summed <= OWN_TERMS and (
             dim[N] * ceil_div(t.out_h, t.residues_h) * ceil_div(t.out_w, t.residues_w) <= OWN_PIXELS):
         return DIRECT_PACKING
     return DIRECT
@@ -454,8 +458,8 @@ cdef inline int64_t packed_at(const layer *t, int64_t group, int64_t panel) noex
     return (group * packed_width(t) + panel * 2 * t.lanes) * t.taps * t.summed
 
 
-cdef void pack_job(conv2d_pack_job *job, const fnn_op *op, const layer *t, const residue *r, int64_t group, const void *w,
-                   const void *scale, int64_t *order) noexcept nogil:
+cdef void pack_job(conv2d_pack_job *job, const fnn_op *op, const layer *t, const residue *r, int64_t group,
+                   const void *w, const void *scale, int64_t *order) noexcept nogil:
     """What the panels of a residue of a group are made of; fills `order`, a place for each of its taps."""
     cdef int64_t i, j
     cdef int64_t icg = op.dim[IC] // op.dim[GROUPS], ocg = op.dim[OC] // op.dim[GROUPS]
@@ -500,8 +504,8 @@ cdef void prepare_pack(fnn_op *op) noexcept nogil:
 
 
 cdef struct tap_sets:
-    # Of the taps of a gradient along an axis, taps k, k + period, k + 2 * period, ... reach the same residue: set k. The
-    # sets follow each other in packed weights. Each has `least` taps, and the first `more` of them one more.
+    # Of the taps of a gradient along an axis, taps k, k + period, k + 2 * period, ... reach the same residue: set k.
+    # The sets follow each other in packed weights. Each has `least` taps, and the first `more` of them one more.
     int64_t stride, pad, spread, g, period, count, least, more
 
 
@@ -545,7 +549,8 @@ cdef int run_pack(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     part = chunk % parts
     chunk = chunk // parts
     for panel in range(chunk * op.dim[PANELS], min((chunk + 1) * op.dim[PANELS], t.groups * t.panels)):
-        pack_panel(op, &t, panel // t.panels, panel % t.panels, rows * part // parts, rows * (part + 1) // parts, scratch)
+        pack_panel(op, &t, panel // t.panels, panel % t.panels, rows * part // parts, rows * (part + 1) // parts,
+                   scratch)
     return 0
 
 
@@ -682,8 +687,8 @@ cdef int64_t most_taps(int64_t kernel, int64_t stride, int64_t dilation) noexcep
 
 
 cdef void cut_sums(fnn_op *op, int64_t parts, int64_t down, int64_t across, int64_t depth) noexcept nogil:
-    """Cut sums over (down, across) taps of some input channels into so many parts: rows of taps; single taps, if the rows
-    are too few; some channels of a tap."""
+    """Cut sums over (down, across) taps of some input channels into so many parts: rows of taps; single taps, if the
+    rows are too few; some channels of a tap."""
     op.dim[DOWN] = min(parts, down)
     op.dim[ACROSS] = min(ceil_div(parts, op.dim[DOWN]), across)
     op.dim[DEPTHS] = min(ceil_div(parts, op.dim[DOWN] * op.dim[ACROSS]), depth)
@@ -722,8 +727,8 @@ cdef inline void take_taps(axis *a, int64_t begin, int64_t end) noexcept nogil:
 
 
 cdef int64_t gather_bytes(const fnn_op *op, const layer *t, const residue *r) noexcept nogil:
-    """What finding the pixels of any part of a residue's sum takes: of the largest, or of the smallest, of whose pixels a
-    copy may be made where that of the largest is too large."""
+    """What finding the pixels of any part of a residue's sum takes: of the largest, or of the smallest, of whose pixels
+    a copy may be made where that of the largest is too large."""
     cdef conv2d_job job
     cdef layer s = t[0]
     cdef residue part = r[0]
@@ -785,8 +790,8 @@ cdef void prepare_winograd(fnn_op *op, const layer *t) noexcept nogil:
 cdef double winograd_ns(const fnn_op *op, const layer *t) noexcept nogil:
     """What a chunk takes."""
     cdef double channels = op.dim[PANELS] * 2 * t.lanes
-    return op.dim[SQUARES] * (CONV_POINTS * (t.depth + OUTPUT_TERMS) * channels + SQUARE_COST * (t.depth + channels)) / (
-        kernels_of(op).rate)
+    cdef double products = CONV_POINTS * (t.depth + OUTPUT_TERMS) * channels
+    return op.dim[SQUARES] * (products + SQUARE_COST * (t.depth + channels)) / kernels_of(op).rate
 
 
 cdef int64_t direct_bytes(const fnn_op *op, const layer *t) noexcept nogil:
@@ -959,8 +964,8 @@ cdef int64_t blocks_of(int64_t outputs, int64_t residues, int64_t images, int64_
     return more * ceil_div(images * (least + 1), block) + (residues - more) * ceil_div(images * least, block)
 
 
-cdef int64_t take_residue(int64_t *chunk, int64_t outputs, int64_t residues, int64_t images, int64_t block, int64_t each,
-                          int64_t *blocks) noexcept nogil:
+cdef int64_t take_residue(int64_t *chunk, int64_t outputs, int64_t residues, int64_t images, int64_t block,
+                          int64_t each, int64_t *blocks) noexcept nogil:
     """The residue that a chunk is of, where a block has `each` chunks; leaves the chunk's number among those of the
     residue in `chunk`, and the residue's blocks in `blocks`."""
     cdef int64_t least = outputs // residues, more = outputs % residues, remainder
@@ -1040,7 +1045,8 @@ cdef int run_pass(const fnn_op *op, int64_t chunk, void *scratch, bint grad) noe
     last = min(first + dim[PANELS], t.panels)
     for panel in range(first, last):
         if not packs:
-            weights = at(op, PACKED, packed_at(&t, group, panel) + (r.before * t.summed + s.at) * panel_width(&t, panel))
+            weights = at(op, PACKED,
+                         packed_at(&t, group, panel) + (r.before * t.summed + s.at) * panel_width(&t, panel))
         kernels.panel(&job, weights, &pack if packs else NULL, panel * 2 * t.lanes,
                       min(t.width - panel * 2 * t.lanes, 2 * t.lanes))
     if not s.goes_on:
@@ -1116,15 +1122,15 @@ cdef void prepare_weight_grad(fnn_op *op) noexcept nogil:
     cdef const conv2d_kernels *kernels = conv2d_table(op.isa, op.dtype)
     cdef layer t = layer_of(op, False)
     cdef int64_t *dim = op.dim
-    cdef int64_t parts, splits
+    cdef int64_t parts, splits, moved
     cdef conv2d_weight_job job
     op.kernels = kernels
     weight_job(op, &t, &job)
     dim[METHOD] = DIRECT
-    # Its chunks transform what they read for a block of channels. Where that pays each piece has squares, as WEIGHT_COST
-    # is that of several.
-    if fewer_products(dim, &t, ceil_div(t.width, GRAD_CHANNELS) * t.depth + ceil_div(t.depth, CONV_POINTS_DEPTH) * t.width,
-                      WEIGHT_COST * dim[PIECES]):
+    # Its chunks transform what they read for a block of channels. Where that pays each piece has squares, as
+    # WEIGHT_COST is that of several.
+    moved = ceil_div(t.width, GRAD_CHANNELS) * t.depth + ceil_div(t.depth, CONV_POINTS_DEPTH) * t.width
+    if fewer_products(dim, &t, moved, WEIGHT_COST * dim[PIECES]):
         dim[METHOD] = WINOGRAD
     parts = 1 if t.depthwise else depth_parts(dim)
     splits = ceil_div(weight_chunks(dim), dim[PIECES] * t.groups)
@@ -1168,16 +1174,16 @@ cdef void cut_winograd_grad(fnn_op *op, const layer *t) noexcept nogil:
 
 
 cdef double memory_ns(const fnn_op *op, const layer *t, double elements, int64_t blocks) noexcept nogil:
-    """What an element of dw waits for memory in each block of outputs, where a chunk has so many elements: more than stay
-    in cache are written, and read back if there are several blocks."""
+    """What an element of dw waits for memory in each block of outputs, where a chunk has so many elements: more than
+    stay in cache are written, and read back if there are several blocks."""
     if elements * item_size(op) <= FAR_BYTES:
         return 0
     return MEMORY_NS * floats_of(op) * (DEPTHWISE_MOVES if t.depthwise else 2 if blocks > 1 else 1)
 
 
 cdef void cut_weight_grad(fnn_op *op, const layer *t, const conv2d_weight_job *job) noexcept nogil:
-    """Chunks of some channels in and out; if a block of outputs takes too long, of fewer input channels, or of some of the
-    taps; rounds of some blocks."""
+    """Chunks of some channels in and out; if a block of outputs takes too long, of fewer input channels, or of some of
+    the taps; rounds of some blocks."""
     cdef int64_t *dim = op.dim
     cdef double rate = kernels_of(op).rate, outputs = <double> dim[N] * dim[OH] * dim[OW]
     cdef double width = dim[PANELS] * 2 * t.lanes, block = min(outputs, <double> job.block_rows * job.block_cols)
@@ -1284,8 +1290,8 @@ cdef inline void take_blocks(int64_t *begin, int64_t *end, int64_t block, int64_
 
 cdef void run_winograd_grad(const fnn_op *op, const layer *t, conv2d_weight_job *job, int64_t round,
                             int64_t chunk) noexcept nogil:
-    """In one round, or in dim[SUM_ROWS] that keep their sums, and others that make them again directly, from nothing, if
-    they are not finite."""
+    """In one round, or in dim[SUM_ROWS] that keep their sums, and others that make them again directly, from nothing,
+    if they are not finite."""
     cdef int64_t rounds = op.dim[SUM_ROWS], begin = job.square0, squares = job.square1 - begin
     cdef int64_t *spoilt
     if rounds == 1:
@@ -1321,15 +1327,16 @@ cdef int run_sum(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     if middle > begin:
         kernels_of(op).sum(at(op, SUM_DW, begin), at(op, SUM_PARTIAL, begin), middle - begin, pieces, total)
     if end > middle and op.buf[SUM_DBIAS] != NULL:
-        kernels_of(op).sum(at(op, SUM_DBIAS, middle - elements), at(op, SUM_PARTIAL, middle), end - middle, pieces, total)
+        kernels_of(op).sum(at(op, SUM_DBIAS, middle - elements), at(op, SUM_PARTIAL, middle), end - middle, pieces,
+                           total)
     return 0
 
 
 runtime.register_op("conv2d", run_forward, prepare_forward,
-                    "y", "x w packed? scale? bias? residual?", GEOMETRY + " act kept", "alpha beta")
+                    "y", "x w packed? scale? bias? residual?", GEOMETRY + " act constant", "alpha beta")
 runtime.register_op("conv2d_input_grad", run_input_grad, prepare_input_grad,
-                    "dx", "dy w packed? saved?", GEOMETRY + " act_grad kept", "alpha beta")
-runtime.register_op("conv2d_pack", run_pack, prepare_pack, "packed", "w scale?", GEOMETRY + " kind kept")
+                    "dx", "dy w packed? saved?", GEOMETRY + " act_grad constant", "alpha beta")
+runtime.register_op("conv2d_pack", run_pack, prepare_pack, "packed", "w scale?", GEOMETRY + " kind constant")
 runtime.register_op("conv2d_weight_grad", run_weight_grad, prepare_weight_grad,
                     "dw? dbias? partial?", "x dy", GEOMETRY + " pieces")
 runtime.register_op("conv2d_weight_grad_sum", run_sum, prepare_sum, "dw dbias?", "partial", "elements oc pieces")

@@ -25,7 +25,7 @@ from libc.string cimport memset
 from fastnn_ext cimport runtime
 from fastnn_ext.activation cimport act_backward, act_forward, backward_kernel, forward_kernel
 from fastnn_ext.driver cimport at, ceil_div, item_size
-from fastnn_ext.runtime cimport fnn_op, short_parts
+from fastnn_ext.runtime cimport FNN_MOST_NS, fnn_op, short_parts
 
 
 cdef extern from "simd/gemm.h" nogil:
@@ -72,7 +72,7 @@ cdef enum:
     LEAST_NS = 6000      # and what one of the two halves of a small product takes at least
     MIN_CHUNKS = 8       # a long product's chunks are longer: more of them would read and pack more often
     PACKED_CHUNKS = 16   # as MIN_CHUNKS, where B is copied for all
-    MOST_NS = 1000000    # but no larger pieces than these, in rounds: one is what a lost core, or a Ctrl-C, costs
+    PIECE_CHUNKS = 2     # as long as a chunk may be, one a round, in a piece: a larger one reads and packs less often
     MOST_ROWS = 192      # of A in a chunk: over a block of k they take part of a core's L2
     FAR_BYTES = 262144   # a B of more bytes does not stay in L2 between pieces
     SET_BYTES = 4096     # what lies a multiple of this apart shares a set of L1
@@ -178,7 +178,7 @@ cdef void cut(fnn_op *op, const gemm_kernels *kernels, double rate) noexcept nog
     cdef double ns = m * n * k / rate
     cdef double least = max(<double> LEAST_NS, min(<double> CHUNK_NS, ns / 2))
     cdef int64_t chunks = PACKED_CHUNKS if op.dim[B_PACKED] else MIN_CHUNKS
-    cdef double area = max(least, min(<double> MOST_NS, ns / chunks)) * rate / k
+    cdef double area = max(least, min(<double> PIECE_CHUNKS * FNN_MOST_NS, ns / chunks)) * rate / k
     cdef double row_price = PACKED_A_PRICE if op.dim[A_PACKED] else A_PRICE
     cdef double col_price = B_PRICE if op.dim[B_COL] == 1 else APART_B_PRICE
     if op.dim[B_PACKED]:

@@ -9,9 +9,9 @@ dlogits is each row's own gradient. weight, (cols,), is that of each class; with
 trusted: the caller has checked that each is a column or ignore_index.
 
 The other losses write PIECES numbers whose plain sum is the loss (a mean is divided already), and dinput is its
-gradient; with "none", n numbers and each one's own gradient. Piece p covers the elements from p * size on, where size is
-ceil(n / PIECES), rounded up to a multiple of 256; pieces past the end are 0. Of bce_with_logits, weight has n elements,
-and pos_weight has `cols`, of which i % cols belongs to element i.
+gradient; with "none", n numbers and each one's own gradient. Piece p covers the elements from p * size on, where size
+is ceil(n / PIECES), rounded up to a multiple of 256; pieces past the end are 0. Of bce_with_logits, weight has n
+elements, and pos_weight has `cols`, of which i % cols belongs to element i.
 
 A row that takes longer than a chunk may (some 300 000 columns) is cut into parts: a round finds each part's largest
 value, one its sum of exponentials, and one writes the result. A piece that takes longer is summed in several rounds.
@@ -320,8 +320,9 @@ cdef int run_cross_entropy(const fnn_op *op, int64_t chunk, void *scratch) noexc
     return 0
 
 
-runtime.register_op("softmax", run_softmax, prepare_softmax, "y", "x", "rows cols log")
-runtime.register_op("softmax_backward", run_softmax_backward, prepare_softmax_backward, "dx", "dy y", "rows cols log")
+runtime.register_op("softmax", run_softmax, prepare_softmax, "y", "*x", "rows cols log")
+runtime.register_op("softmax_backward", run_softmax_backward, prepare_softmax_backward, "dx", "*dy *y",
+                    "rows cols log")
 runtime.register_op("cross_entropy", run_cross_entropy, prepare_cross_entropy,
                     "row_loss dlogits?", "logits labels weight?", "rows cols ignore_index reduction", "smoothing")
 

@@ -577,7 +577,8 @@ cdef inline void put(const fnn_op *op, int k, int64_t i, double value) noexcept 
 
 cdef void join_group(const fnn_op *op, int64_t sample, int64_t group) noexcept nogil:
     """Mean and inverse deviation of a group from those of its parts, as the kernel takes them from its channels."""
-    cdef int64_t groups = op.dim[GROUPS], split = op.dim[SPLIT], per = op.dim[CHANNELS] // groups, rows = op.dim[ROWS], k
+    cdef int64_t groups = op.dim[GROUPS], split = op.dim[SPLIT], per = op.dim[CHANNELS] // groups
+    cdef int64_t rows = op.dim[ROWS], k
     cdef double *parts = part_at(op, sample * op.dim[BLOCKS] + group * split)
     cdef double mean = 0, m2 = 0, away
     for k in range(split):
@@ -591,7 +592,8 @@ cdef void join_group(const fnn_op *op, int64_t sample, int64_t group) noexcept n
 
 
 cdef int run_group_finish(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    """In rounds, or in one go: statistics, or those of parts of groups; these joined; the same of numbers far from 1."""
+    """In rounds, or in one go: statistics, or those of parts of groups; these joined; the same of numbers far from
+    1."""
     cdef int64_t channels = op.dim[CHANNELS], groups = op.dim[GROUPS], split = op.dim[SPLIT], i, place
     cdef int64_t far = op.dim[FAR_PARTS], round = chunk // op.chunks, part = chunk % op.chunks % far
     cdef int64_t cut = chunk % op.chunks // far % op.dim[BLOCKS]
@@ -1024,7 +1026,8 @@ cdef enum: RESPONSE_ALPHA, RESPONSE_BETA, RESPONSE_K
 
 
 cdef void prepare_response(fnn_op *op) noexcept nogil:
-    cut_plain_rows(op, RESPONSE_NS + TERM_NS * op.dim[SIZE] + (0 if op.scalar[RESPONSE_BETA] == 0.75 else POWER_NS), 0, 1)
+    cdef double power_ns = 0 if op.scalar[RESPONSE_BETA] == 0.75 else POWER_NS
+    cut_plain_rows(op, RESPONSE_NS + TERM_NS * op.dim[SIZE] + power_ns, 0, 1)
     op.scratch = kernels_of(op).response_scratch(ceil_div(op.dim[COLS], op.dim[PARTS]), op.dim[SIZE])
     op.scratch *= item_size(op)
 

@@ -2,8 +2,8 @@
 
 sgd and adam update `count` parameters of n elements together, which lie one behind the other, and their states, from
 the gradient. Parameter k has the elements from begins[k] - begins[0] on, and has been updated steps[k] times (a
-double), each by its own count: one that was frozen for a while is not as far as its neighbours. At steps[k] = 0 SGD does
-not read momentum_buffer, and with a momentum of 0 it leaves it alone, so only steps with a momentum count for it.
+double), each by its own count: one that was frozen for a while is not as far as its neighbours. At steps[k] = 0 SGD
+does not read momentum_buffer, and with a momentum of 0 it leaves it alone, so only steps with a momentum count for it.
 max_exp_avg_sq is AMSGrad's, NULL without it; `decoupled` is AdamW's weight decay.
 
 `hyper` points to doubles, read at run time, so that a schedule changes them without a new plan; HYPER_NAMES has their
@@ -159,5 +159,6 @@ cdef int run_tick(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
 runtime.register_op("sgd", run_sgd, prepare_sgd,
                     "param", "grad hyper steps begins +momentum_buffer", "n count maximize nesterov")
 runtime.register_op("adam", run_adam, prepare_adam,
-                    "param", "grad hyper steps begins +exp_avg +exp_avg_sq +max_exp_avg_sq?", "n count maximize decoupled")
+                    "param", "grad hyper steps begins +exp_avg +exp_avg_sq +max_exp_avg_sq?",
+                    "n count maximize decoupled")
 runtime.register_op("tick", run_tick, prepare_tick, "hyper", "+steps", "count updates condition")

@@ -67,8 +67,8 @@ cdef enum:
     LEAST_CHUNK_NS = 5000
     CHUNKS = 8  # that an op is cut into, where they last from LEAST_CHUNK_NS to CHUNK_NS
 # Estimates of nanoseconds, by vectors of channels: a tap of an average, of a maximum, of a maximum that is located, and
-# of a gradient; a vector without its taps; a pixel without its vectors; what is added for a byte that comes from memory,
-# and for a vector that is not full.
+# of a gradient; a vector without its taps; a pixel without its vectors; what is added for a byte that comes from
+# memory, and for a vector that is not full.
 cdef double AVG_NS = 0.6
 cdef double MAX_NS = 1.0
 cdef double INDEX_NS = 1.8
@@ -127,9 +127,9 @@ cdef inline extent windows_of(const pool2d_job *job) noexcept nogil:
 
 cdef void cut(fnn_op *op, int64_t height, int64_t width, double pixel_ns, double vector_ns, extent reads,
               double bytes_of_one) noexcept nogil:
-    """Chunks of rows, or of parts of one row, of n images of (height, width), or of some channels of a pixel, in as many
-    rounds as it takes to read what belongs to it. A pixel takes pixel_ns, and vector_ns for each vector: longer where
-    the vectors that it reads, of lanes of bytes_of_one, come from memory."""
+    """Chunks of rows, or of parts of one row, of n images of (height, width), or of some channels of a pixel, in as
+    many rounds as it takes to read what belongs to it. A pixel takes pixel_ns, and vector_ns for each vector: longer
+    where the vectors that it reads, of lanes of bytes_of_one, come from memory."""
     cdef int64_t rows = op.dim[N] * height, lanes = (<const pool2d_kernels *> op.kernels).lanes, parts
     cdef int64_t vectors = ceil_div(op.dim[C], lanes)
     cdef double budget, count = reads.down * reads.across
@@ -158,8 +158,8 @@ cdef void cut(fnn_op *op, int64_t height, int64_t width, double pixel_ns, double
 
 
 cdef inline void place(const fnn_op *op, pool2d_job *job, int64_t height, int64_t width, int64_t chunk) noexcept nogil:
-    """Which rows, columns and channels of n images of (height, width) a chunk takes, and in its round which part of what
-    it reads."""
+    """Which rows, columns and channels of n images of (height, width) a chunk takes, and in its round which part of
+    what it reads."""
     cdef int64_t round = chunk // op.chunks, blocks = ceil_div(width, op.dim[COLS])
     cdef int64_t split = ceil_div(op.dim[C], op.dim[CHANNELS]), block
     chunk = chunk % op.chunks
@@ -219,7 +219,8 @@ cdef void prepare_gather(fnn_op *op, double read_bytes) noexcept nogil:
     cdef extent windows = windows_of(&job)
     op.kernels = kernels
     op.dim[SCATTER] = False
-    cut(op, job.ih, job.iw, GRAD_PIXEL_NS, GRAD_NS * windows.down * windows.across + GRAD_VECTOR_NS, windows, read_bytes)
+    cut(op, job.ih, job.iw, GRAD_PIXEL_NS, GRAD_NS * windows.down * windows.across + GRAD_VECTOR_NS, windows,
+        read_bytes)
     job.col1, job.c1 = op.dim[COLS], op.dim[CHANNELS]
     op.scratch = kernels.backward_bytes(&job)
 

@@ -119,7 +119,8 @@ int fnn_threads(void) {
 
 /* libgomp ends the process where it cannot make a thread. So those that a team wants anew are made and joined by
  * ourselves first; where that fails, for a limit of processes or of memory, the team is smaller, and it is tried again
- * later. Each thread that opens teams has a pool of its own, which has as many as its last team, and none after a fork. */
+ * later. Each thread that opens teams has a pool of its own, which has as many as its last team, and none after a
+ * fork. */
 #define TRY_AGAIN_SECONDS 10.0
 /* Bytes that must be left beside the threads' own, for a team and for each of them. */
 enum { TEAM_BYTES = 1 << 16, MEMBER_BYTES = 1 << 12 };
@@ -421,8 +422,7 @@ static void work(worker *w) {
             const int64_t chunks = team->chunks; /* of this turn, which cannot end before this chunk does */
             /* After a stop the remaining chunks are only counted, so that all threads leave alike. */
             if (!stopped(w)) run_chunk(w, op_index, chunk);
-            if (atomic_fetch_add_explicit(&team->done, 1, memory_order_acq_rel) + 1 == chunks)
-                advance(w, phase, turn);
+            if (atomic_fetch_add_explicit(&team->done, 1, memory_order_acq_rel) + 1 == chunks) advance(w, phase, turn);
         } else {
             wait_for_change(w, phase, turn);
         }

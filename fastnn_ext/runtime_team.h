@@ -26,9 +26,9 @@
 
 typedef struct fnn_op fnn_op;
 
-/* Computes chunk `chunk` (0 <= chunk < op->rounds * op->chunks: those of a round side by side). `scratch` is op->scratch bytes, 64-byte aligned,
- * private to the calling thread, with undefined contents. Returns 0, or -1 to abort the program:
- * ops that call Python, which have set a Python error, and "finite", which has not. */
+/* Computes chunk `chunk` (0 <= chunk < op->rounds * op->chunks: those of a round side by side). `scratch` is
+ * op->scratch bytes, 64-byte aligned, private to the calling thread, with undefined contents. Returns 0, or -1 to abort
+ * the program: ops that call Python, which have set a Python error, and "finite", which has not. */
 typedef int (*fnn_run_fn)(const fnn_op *op, int64_t chunk, void *scratch);
 
 /* Reads dim, dtype and isa; sets chunks, scratch, cost and, if it likes, kernels, rounds and shared. */
@@ -96,8 +96,8 @@ typedef struct {
     fnn_team *team;
 } fnn_program;
 
-/* FNN_FAILED: stopped before its commit phase; a Python error is set unless "finite" did it. FNN_LATE: ran to its end, and
- * a Python error (KeyboardInterrupt) is set all the same. */
+/* FNN_FAILED: stopped before its commit phase; a Python error is set unless "finite" did it. FNN_LATE: ran to its end,
+ * and a Python error (KeyboardInterrupt) is set all the same. */
 enum { FNN_OK = 0, FNN_LATE = 1, FNN_FAILED = -1, FNN_NO_MEMORY = -2 };
 
 /* Returns nonzero if the program should stop (a Python error is then set). Called on the calling

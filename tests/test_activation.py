@@ -1,10 +1,14 @@
 """Activations and their gradients against float64 twins, and PyTorch's special values."""
 
+import ast
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fastnn import nn
 from fastnn_ext import runtime
 
 from native.activation import ACTIVATIONS, SAVES, activation, activation_backward, saves_output
@@ -44,9 +48,13 @@ def special(dtype):
     ]
 
 
-def test_there_are_eight_kinds_in_a_fixed_order():
-    assert ACTIVATIONS == ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu", "softsign")
-    assert set(SAVES) == set(ACTIVATIONS)
+def test_every_kind_has_a_twin_a_function_and_a_layer_and_is_timed():
+    assert len(set(ACTIVATIONS)) == len(ACTIVATIONS)
+    assert set(twin.VALUE) == set(twin.SLOPE) == set(SAVES) == set(ACTIVATIONS)
+    assert set(ACTIVATIONS) <= set(nn.functional.__all__)
+    benchmark = Path(__file__).parent.parent / "asv_bench" / "benchmarks" / "activation.py"
+    timed = re.search(r"^KINDS = (\[.*?\])$", benchmark.read_text(), re.M | re.S)[1]
+    assert set(ast.literal_eval(timed)) == set(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -118,20 +126,10 @@ def test_special_values_pass_in_every_lane_and_leave_the_others_alone(isa, dtype
 )
 def test_special_values_and_their_gradients_are_pytorchs(isa, dtype, kind, alpha):
     torch = pytest.importorskip("torch")
-    f = torch.nn.functional
     x = np.array([*special(dtype), 0.3, -0.3, 3.0, -3.0], dtype)
     # In float64: its float32 kernels for AVX-512 give gelu(inf) = nan and the like.
     t = torch.tensor(x.astype(np.float64), requires_grad=True)
-    y = {
-        "relu": f.relu,
-        "leaky_relu": lambda t: f.leaky_relu(t, alpha),
-        "elu": lambda t: f.elu(t, alpha),
-        "sigmoid": torch.sigmoid,
-        "tanh": torch.tanh,
-        "gelu": f.gelu,
-        "silu": f.silu,
-        "softsign": f.softsign,
-    }[kind](t)
+    y = getattr(torch.nn.functional, kind)(t, *([alpha] if kind in ALPHA else []))
     y.sum().backward()
     got = activation(kind, x, alpha)
     tolerance = {"rtol": 16 * eps(dtype), "atol": 8 * eps(dtype)}

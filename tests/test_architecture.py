@@ -94,6 +94,18 @@ def handwritten():
     return [path for path in paths if path.suffix != ".c" or not path.with_suffix(".pyx").exists()]
 
 
+def test_native_lines_are_no_wider_than_python_s():
+    width = int(re.search(r"^line-length = (\d+)$", (ROOT / "pyproject.toml").read_text(), re.M)[1])
+    assert f"\nColumnLimit: {width}\n" in (ROOT / ".clang-format").read_text()
+    wide = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in handwritten()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > width
+    ]
+    assert not wide
+
+
 def test_kernels_neither_allocate_nor_touch_python():
     for path in sources(NATIVE / "simd", "*.c", "*.h"):
         assert not re.search(r"\balloca\s*\(|Python\.h", path.read_text()), path

@@ -67,12 +67,12 @@ def geometry(n, ih, iw, ic, oc, kh, kw, stride, padding, dilation, groups):
 def convolution_ops():
     for sizes in convolutions():
         g = geometry(*sizes)
-        for kept in (0, 1):
+        for constant in (0, 1):
             for packed in ("", " packed"):
-                yield "conv2d", "y x w bias" + packed, dict(g, act=-1, kept=kept)
-                yield "conv2d_input_grad", "dx dy w" + packed, dict(g, act_grad=-1, kept=kept)
+                yield "conv2d", "y x w bias" + packed, dict(g, act=-1, constant=constant)
+                yield "conv2d_input_grad", "dx dy w" + packed, dict(g, act_grad=-1, constant=constant)
             for kind in (0, 1):
-                yield "conv2d_pack", "packed w", dict(g, kind=kind, kept=kept)
+                yield "conv2d_pack", "packed w", dict(g, kind=kind, constant=constant)
         pieces, elements = conv2d.weight_grad_pieces(**g)
         yield "conv2d_weight_grad", "dw dbias x dy" + (" partial" if pieces > 1 else ""), dict(g, pieces=pieces)
         if pieces > 1:

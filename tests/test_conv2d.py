@@ -87,11 +87,11 @@ def random_layer(rng):
 
 
 def results_of(layer):
-    """Forward, packed and not and kept, and all gradients."""
+    """Forward, with weights packed or not, and constant, and all gradients."""
     g = layer.geometry
     x, w, bias, dy, residual = layer.x, layer.w, layer.bias, layer.dy, layer.residual
     results = []
-    for how in ({}, {"packed": True}, {"packed": True, "kept": True}):
+    for how in ({}, {"packed": True}, {"packed": True, "constant": True}):
         masked = {"activation_grad": "relu", "saved": x}
         results += [
             conv2d.conv2d(x, w, bias, **how, **g),
@@ -330,18 +330,18 @@ def test_nothing_is_read_or_written_beyond_the_buffers(isa, guarded, name, dtype
     y, dx = guarded(np.zeros_like(residual)), guarded(np.zeros_like(x))
     dw, dbias = guarded(np.zeros_like(w)), guarded(np.zeros_like(bias))
     relu, none = activation.epilogue("relu"), activation.epilogue(None)
-    run_op("conv2d", y=y, x=x, w=w, bias=bias, residual=residual, **sizes, **relu, kept=0)
+    run_op("conv2d", y=y, x=x, w=w, bias=bias, residual=residual, **sizes, **relu, constant=0)
     np.testing.assert_array_equal(y, np.maximum(twin.conv2d(x, w, bias, residual=residual, **g), 0))
     relu_grad, none_grad = (activation.epilogue(kind, name="act_grad") for kind in ("relu", None))
-    run_op("conv2d_input_grad", dx=dx, dy=dy, w=w, saved=x, **sizes, **relu_grad, kept=0)
+    run_op("conv2d_input_grad", dx=dx, dy=dy, w=w, saved=x, **sizes, **relu_grad, constant=0)
     np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g) * (x > 0))
-    for kept in (0, 1):
+    for constant in (0, 1):
         packed, back = (guarded(np.zeros(conv2d.packed_elements(**sizes, kind=kind), dtype)) for kind in (0, 1))
-        run_op("conv2d_pack", packed=packed, w=w, scale=scale, **sizes, kind=0, kept=kept)
-        run_op("conv2d", y=y, x=x, w=w, packed=packed, scale=scale, bias=bias, **sizes, **none, kept=kept)
+        run_op("conv2d_pack", packed=packed, w=w, scale=scale, **sizes, kind=0, constant=constant)
+        run_op("conv2d", y=y, x=x, w=w, packed=packed, scale=scale, bias=bias, **sizes, **none, constant=constant)
         np.testing.assert_array_equal(y, (twin.conv2d(x, w, **g)) * layer.scale + bias)
-        run_op("conv2d_pack", packed=back, w=w, **sizes, kind=1, kept=kept)
-        run_op("conv2d_input_grad", dx=dx, dy=dy, w=w, packed=back, **sizes, **none_grad, kept=kept)
+        run_op("conv2d_pack", packed=back, w=w, **sizes, kind=1, constant=constant)
+        run_op("conv2d_input_grad", dx=dx, dy=dy, w=w, packed=back, **sizes, **none_grad, constant=constant)
         np.testing.assert_array_equal(dx, twin.input_grad(dy, w, x.shape, **g))
     expected = twin.weight_grad(x, dy, w.shape, **g)
     run_op("conv2d_weight_grad", dw=dw, dbias=dbias, x=x, dy=dy, **sizes, pieces=1)
@@ -486,10 +486,10 @@ def test_numbers_in_squares_that_are_not_finite_reach_what_the_direct_sum_says(i
         x, w, dy, residual = layer.x, layer.w, layer.dy, layer.residual
         return [
             conv2d.conv2d(x, w, residual=residual, **how),
-            conv2d.conv2d(x, w, residual=residual, activation="relu", kept=True, **how),
+            conv2d.conv2d(x, w, residual=residual, activation="relu", constant=True, **how),
             conv2d.conv2d(x, w, residual=residual, activation="tanh", **how),
             conv2d.conv2d_input_grad(dy, w, x.shape, **how),
-            conv2d.conv2d_input_grad(dy, w, x.shape, activation_grad="relu", saved=dx_saved, kept=True, **how),
+            conv2d.conv2d_input_grad(dy, w, x.shape, activation_grad="relu", saved=dx_saved, constant=True, **how),
             conv2d.conv2d_weight_grad(x, dy, w.shape, **g)[0],
             conv2d.conv2d_weight_grad(x, dy, w.shape, pieces=3, **g)[0],
             conv2d.conv2d_weight_grad(x, dy, w.shape, pieces=1, **g)[0],

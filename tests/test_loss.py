@@ -141,6 +141,10 @@ def test_softmax_of_rows_that_are_cut_is_the_twins_on_any_threads(isa, dtype, lo
     x, dy = numbers((2, LONG), dtype), numbers((2, LONG), dtype, 1)
     x[1, -1] = NAN
     y, dx = same_on_any_threads(lambda: (y := loss.softmax(x, log), loss.softmax_backward(dy, y, log)))
+    for out in (dy.copy(), y.copy()):
+        operands = (out, y) if (out == dy).all() else (dy, out)
+        np.testing.assert_array_equal(loss.softmax_backward(*operands, log, out=out), dx)
+    np.testing.assert_array_equal(loss.softmax(over := x.copy(), log, out=over), y)
     expected = twin.softmax(x, log)
     depth = 1 + x[:1].max().astype(np.float64) - x
     assert_close(y, expected, 8 * UNIT[dtype] * (depth - expected if log else expected * depth))

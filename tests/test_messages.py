@@ -363,8 +363,18 @@ MISTAKES = {
     ),
     "the class of an optimizer": (
         lambda: step(optimizer=optim.SGD),
-        ["optimizer must be an Optimizer, got the class SGD itself; make one with SGD(...)"],
+        ["optimizer must be an Optimizer, such as", "got the class SGD itself; make one with SGD(...)"],
         None,
+    ),
+    "the name of a loss": (
+        lambda: trainer(loss="cross_entropy"),
+        ["loss must be callable", "such as nn.CrossEntropyLoss(), got str"],
+        lambda: trainer(loss=nn.CrossEntropyLoss()),
+    ),
+    "the name of an optimizer": (
+        lambda: step(optimizer="sgd"),
+        ["optimizer must be an Optimizer, such as optim.SGD(model.parameters()), got str"],
+        lambda: step(model := net(), optimizer=optim.SGD(model.parameters())),
     ),
     "the class of a layer": (
         lambda: nn.Sequential(nn.Linear(6, 3), nn.ReLU),
@@ -461,6 +471,11 @@ MISTAKES = {
         lambda: fit(X, Y, Two()),
         ["input is a tuple of 2", "CrossEntropyLoss compares one output", "output, target: loss(output[0], target)"],
         lambda: fit(X, Y, Two(), lambda output, target: nn.CrossEntropyLoss()(output[0], target)),
+    ),
+    "one metric that is no list": (
+        lambda: trainer(metrics="accuracy"),
+        ["metrics: expected a list of names or callables, got 'accuracy'; of one metric, too: metrics=[metric]"],
+        lambda: trainer(metrics=["accuracy"]),
     ),
     "a regression's accuracy": (
         lambda: fit(X, X[:, :3], loss=nn.MSELoss(), metrics=["accuracy"]),

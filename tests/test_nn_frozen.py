@@ -78,7 +78,7 @@ def test_weights_are_packed_and_norms_folded_in_the_first_run_alone():
     assert seconds_of_packing() == 0
     frozen(x[:2])
     assert seconds_of_packing() > 0, "another batch may want another packing"
-    assert "const" in program.explain()
+    assert "constant" in program.explain()
     assert not any(op.constant for op in native_ops(small_network().eval().plan(x)))
 
 

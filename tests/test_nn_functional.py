@@ -11,6 +11,7 @@ from fastnn.nn import _eager
 from fastnn.nn import functional as F
 from fastnn.seed import manual_seed
 from fastnn.testing import gradcheck
+from fastnn_ext.activation import ACTIVATIONS
 
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((6, 4))
@@ -20,14 +21,9 @@ W, B = RNG.standard_normal((5, 4)), RNG.standard_normal(5)
 CALLS = [
     ("linear", (X, W), {}),
     ("linear", (X, W, B), {}),
-    ("relu", (X,), {}),
+    *((kind, (X,), {}) for kind in ACTIVATIONS),
     ("leaky_relu", (X, 0.2), {}),
     ("elu", (X,), {"alpha": 0.5}),
-    ("sigmoid", (X,), {}),
-    ("tanh", (X,), {}),
-    ("gelu", (X,), {}),
-    ("silu", (X,), {}),
-    ("softsign", (X,), {}),
     ("softmax", (X, 1), {}),
     ("softmax", (X,), {"dim": 0}),
     ("log_softmax", (X, -1), {}),
@@ -66,6 +62,31 @@ def test_called_with_arrays_they_give_what_pytorch_and_a_trace_give(name, args, 
     others = args[len(arrays) :]
     traced = trace(lambda *tensors: getattr(F, name)(*tensors, *others, **settings))
     np.testing.assert_array_equal(traced(*arrays), ours)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_and_its_gradient_lie_in_the_place_of_what_nobody_else_reads(name, dtype):
+    x, weight = X.astype(dtype), W.T.astype(dtype)  # (6, 4), (4, 5)
+
+    def attention(x):
+        return getattr(F, name)(x * 2, 1) @ weight
+
+    eager = getattr(F, name)(x * 2, 1) @ weight
+    traced = trace(attention)
+    np.testing.assert_array_equal(traced(x), eager)
+    pulled = grad(lambda x: attention(x).square().sum())
+    slope = getattr(F, name)(x * 2, 1)
+    into = 2 * eager @ weight.T
+    total = (into * slope if name == "softmax" else into).sum(1, keepdims=True)
+    wanted = 2 * (slope * (into - total) if name == "softmax" else into - np.exp(slope) * total)
+    np.testing.assert_allclose(pulled(x), wanted, rtol=2e-5 if dtype == np.float32 else 1e-12)
+
+    for function, kernels in ((traced, {"softmax"}), (pulled, {"softmax", "softmax_backward"})):
+        ops = [op for phase in function.plan(x).phases for op in phase if op.kernel in kernels]
+        assert {op.kernel for op in ops} == kernels
+        for op in ops:
+            assert op.buffers[0].root() in [buffer.root() for buffer in op.inputs()]
 
 
 @pytest.mark.parametrize(("name", "args", "settings"), [c for c in CALLS if c[2].get("reduction") != "none"])

@@ -9,6 +9,7 @@ import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn, optim
 
+from native.activation import ACTIVATIONS
 from torch_twin import assert_same_as_torch
 
 IMAGES = np.random.default_rng(0).standard_normal((4, 3, 6, 5)).astype(np.float32)
@@ -150,7 +151,7 @@ def test_a_training_step_adds_and_masks_within_the_norm(shortcut):
     assert "batch_norm+residual+relu" in program.explain()
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "leaky_relu", "gelu", "silu", "softsign", "elu"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_fused_gradients_agree_with_differences(activation, training):
     model = randomise(Residual(activation)).double().train(training)

@@ -171,14 +171,15 @@ def test_a_groups_pieces_are_few_and_not_small():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_running_statistics_move_by_the_momentum_towards_the_unbiased_variance(isa, dtype):
+@pytest.mark.parametrize("rows", [2, 10])
+def test_running_statistics_move_by_the_momentum_towards_the_unbiased_variance(isa, rows, dtype):
     rng = np.random.default_rng(5)
     running = random(rng, 2, 19, dtype=dtype) ** 2
     mean, var = random(rng, 2, 19, dtype=dtype) ** 2
     before = running.copy()
-    norm.batch_norm_running(*running, mean, var, 10, 0.25)
+    norm.batch_norm_running(*running, mean, var, rows, 0.25)
     np.testing.assert_allclose(running[0], 0.75 * before[0] + 0.25 * mean, rtol=8 * UNIT[dtype])
-    unbiased = var * 10 / 9
+    unbiased = var * rows / (rows - 1)
     np.testing.assert_allclose(running[1], 0.75 * before[1] + 0.25 * unbiased, rtol=8 * UNIT[dtype])
 
 

@@ -9,13 +9,13 @@ import pytest
 import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn
+from fastnn_ext.activation import ACTIVATIONS
 
 ENDS = (np.inf, -np.inf, np.nan, 1e300, -1e300, 1e-300, -1e-300, 5e-324)
 POINTS = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 3.0, -3.0, *ENDS, 20.0, -20.0, 750.0, -750.0])
 LEFT, RIGHT = (grid.ravel() for grid in np.meshgrid(POINTS, POINTS))
 ROWS = np.array(list(itertools.product(POINTS, repeat=3)))
 EXPONENTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, -0.5, -1.0, -2.0)
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu", "softsign")
 
 MAPS = {
     "negation": lambda x: -x,

@@ -203,6 +203,7 @@ def interrupted_at(numbers, tmp_path, begin, whole, **arguments):
         except Interrupted:
             pass
         assert [module.training for module in first.trainer.model.modules()] == first.modes, at
+        assert not first.trainer._running, at  # else a checkpoint leaves out what the last step left
         first.trainer.save_checkpoint(tmp_path / "stopped")
         second = Run(first.folder, 77, first.kind).fit(resume=tmp_path / "stopped")
         assert not differences(second.outcome(), whole), f"after an interrupt at bytecode {at}"
@@ -383,6 +384,7 @@ def test_a_second_ctrl_c_while_the_first_is_answered_loses_nothing(tmp_path, eve
         first = begin()
         run(lambda: ends(first.fit), at)  # noqa: B023  (called at once)
         assert [module.training for module in first.trainer.model.modules()] == first.modes, at
+        assert not first.trainer._running, at  # else a checkpoint leaves out what the last step left
         first.trainer.save_checkpoint(tmp_path / "stopped")
         second = Run(tmp_path / "run", 77, extra=[Midway()]).fit(resume=tmp_path / "stopped")
         assert not differences(second.outcome(), whole), at

@@ -6,6 +6,8 @@ import pytest
 import fastnn as fn
 from fastnn import nn, optim
 
+from native.activation import LAYERS
+
 STEPS = 100
 SIZES = (64, 96, 48, 10)
 TOLERANCE = {np.float32: 1e-4, np.float64: 1e-9}
@@ -72,7 +74,7 @@ def test_losses_over_100_steps_follow_torch(name, dtype):
     assert worst <= TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("activation", ["Tanh", "Sigmoid", "GELU", "SiLU", "Softsign", "ELU", "LeakyReLU"])
+@pytest.mark.parametrize("activation", LAYERS.values())
 def test_every_activation_trains_as_in_torch(activation):
     torch = pytest.importorskip("torch")
     ours, theirs = build(torch, np.float64, activation)

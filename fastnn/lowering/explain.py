@@ -18,13 +18,13 @@ class Text(str):
 def explain(phases: Sequence[Sequence[NativeOp]], arena_bytes: int, batch: int) -> str:
     """One line a native op: phase, kernel, shapes, FLOPs, bytes, arena offset of its first output.
 
-    "const" in place of the phase: it runs for the first batch of a size, and what it made stays.
+    "constant" in place of the phase: it runs for the first batch of a size, and what it made stays.
     """
     header = ("phase", "op", "shapes", "from", "MFLOP", "KiB", "arena")
     rows = [header]
     for p, phase in enumerate(phases):
         for op in phase:
-            rows.append(("const" if op.constant else str(p), op.kernel, *_details(op)))
+            rows.append(("constant" if op.constant else str(p), op.kernel, *_details(op)))
     text = [table(rows)]
     text.append(f"{len(phases)} phases, {len(rows) - 1} ops, arena {arena_bytes / 1024:.1f} KiB, batch up to {batch}")
     return Text("\n".join(text))

@@ -46,9 +46,9 @@ class Geometry:
 
 
 def _packed(to: Emitter, w: Tensor, dims: Arguments, kind: int, scale: Tensor | None = None) -> Temporary:
-    """The weights as the kernels read them, made once a run instead of in every chunk; kept if constant."""
+    """The weights as the kernels read them, made once a run instead of in every chunk; if constant, once a size."""
     packed = to.temporary((native.packed_elements(**dims, kind=kind),), w.dtype)
-    to.emit("conv2d_pack", packed=packed, w=w, scale=scale, **dims, kind=kind, kept=to.is_constant(w))
+    to.emit("conv2d_pack", packed=packed, w=w, scale=scale, **dims, kind=kind, constant=to.is_constant(w))
     return packed
 
 
@@ -108,7 +108,7 @@ class Conv2d(Op):
             scale=scale,
             **dims,
             **epilogue(node.attrs["act"]),
-            kept=to.is_constant(w),
+            constant=to.is_constant(w),
             flops=_flops(node, node.output, w),
         )
 
@@ -147,7 +147,7 @@ class InputGrad(Op):
             packed=_packed(to, w, dims, 1),
             **dims,
             **epilogue(node.attrs["grad"], "act_grad"),
-            kept=to.is_constant(w),
+            constant=to.is_constant(w),
             flops=_flops(node, dy, w),
         )
 

@@ -175,7 +175,9 @@ def resolve(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
         For an unknown name, something that cannot be called, or two metrics of one name.
     """
     if isinstance(metrics, str) or not isinstance(metrics, Sequence):
-        raise TypeError(f"metrics: expected a list of names or callables, got {_check.brief(metrics)}")
+        one = isinstance(metrics, str) or callable(metrics)
+        hint = "; of one metric, too: metrics=[metric]" if one else ""
+        raise TypeError(f"metrics: expected a list of names or callables, got {_check.brief(metrics)}{hint}")
     found: dict[str, Metric] = {}
     for metric in metrics:
         if isinstance(metric, str):

@@ -53,8 +53,9 @@ class TrainStep:
     ) -> None:
         _check.instance("model", model, Module)
         if not callable(loss) or isinstance(loss, type):
-            raise TypeError(f"loss must be callable as loss(output, target), got {_check.kind_of(loss)}")
-        _check.instance("optimizer", optimizer, Optimizer)
+            wanted = "callable as loss(output, target), such as nn.CrossEntropyLoss()"
+            raise TypeError(f"loss must be {wanted}, got {_check.kind_of(loss)}")
+        _check.instance("optimizer", optimizer, Optimizer, "an Optimizer, such as optim.SGD(model.parameters())")
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not any(id(p) in held for p in model.parameters()):
             raise ValueError("optimizer holds no parameter of this model; make it of model.parameters()")

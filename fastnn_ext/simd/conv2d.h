@@ -17,7 +17,8 @@ struct conv2d_view {
 enum { CONV_DIRECT, CONV_COPY, CONV_POINTERS };
 
 /* Points of a square of 2 x 2 outputs, or of a channel's 3 x 3 weights; how many channels are summed before the next
- * are transformed; and, in bytes a channel and point, of how many squares a gradient for the weights is: see winograd.h. */
+ * are transformed; and, in bytes a channel and point, of how many squares a gradient for the weights is: see
+ * winograd.h. */
 enum { CONV_POINTS = 16, CONV_POINTS_DEPTH = 64, CONV_SQUARES_BYTES = 192 };
 
 /* A stretch of the sum that reads consecutive elements from each pixel's pointer. */
@@ -30,13 +31,22 @@ struct conv2d_seg {
 };
 
 /* A row of a region: where column 0 reads and writes, in elements, and its rows of taps inside the image. */
-struct conv2d_line { int64_t from, at; int32_t top, bottom; };
+struct conv2d_line {
+    int64_t from, at;
+    int32_t top, bottom;
+};
 
 /* Columns of a region whose columns of taps inside the image are [left, right). */
-struct conv2d_run { int64_t col0, col1; int32_t left, right; };
+struct conv2d_run {
+    int64_t col0, col1;
+    int32_t left, right;
+};
 
 /* Pixels that follow each other in a region: no others than these taps of theirs are inside the image. */
-struct conv2d_group { int64_t pixels; int32_t top, bottom, left, right; };
+struct conv2d_group {
+    int64_t pixels;
+    int32_t top, bottom, left, right;
+};
 
 /* A region of outputs: columns [col0, col1) of rows [row0, row1), an image having oh rows. */
 struct conv2d_job {
@@ -48,7 +58,8 @@ struct conv2d_job {
     const void *residual; /* laid out as y, or NULL: added before relu */
     const void *saved;    /* laid out as y, or NULL: outputs become 0 where it is <= 0 */
     int64_t relu, depthwise, mode;
-    int64_t resumes, goes_on; /* the view is of some of the taps or depth: y holds the sums of those before; others follow */
+    /* The view is of some of the taps or depth: y holds the sums of those before; others follow. */
+    int64_t resumes, goes_on;
     int64_t few; /* pixels that do not fill a tile well */
     int64_t ow, square0, square1; /* winograd: instead of rows and columns, squares of 2 x 2 outputs, row by row */
     /* set by gather, in the caller's scratch */
@@ -120,8 +131,9 @@ struct conv2d_kernels {
                         unsigned char *spoilt, void *scratch);
     int64_t (*weight_grad_bytes)(const struct conv2d_weight_job *job);
     void (*weight_grad)(const struct conv2d_weight_job *job);
-    /* The same for 3 x 3 taps, strides and steps of 1, by fewer products: of [depth0, depth1), at most CONV_POINTS_DEPTH.
-     * Returns 1 where they are not finite: then dw is as it was if it was to be added to, and else worth nothing. */
+    /* The same for 3 x 3 taps, strides and steps of 1, by fewer products: of [depth0, depth1), at most
+     * CONV_POINTS_DEPTH. Returns 1 where they are not finite: then dw is as it was if it was to be added to, and else
+     * worth nothing. */
     int64_t (*winograd_grad_bytes)(const struct conv2d_weight_job *job);
     int64_t (*winograd_sums_bytes)(const struct conv2d_weight_job *job);
     int (*winograd_grad)(const struct conv2d_weight_job *job);

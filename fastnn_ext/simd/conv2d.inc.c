@@ -47,7 +47,8 @@ INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Which outputs c of [begin, end) read inside [0, size) at c * stride + origin. */
-INLINE void inside(int64_t begin, int64_t end, int64_t stride, int64_t origin, int64_t size, int64_t *low, int64_t *high) {
+INLINE void inside(int64_t begin, int64_t end, int64_t stride, int64_t origin, int64_t size, int64_t *low,
+                   int64_t *high) {
     /* Dividing takes long, and strides are mostly 1. */
     int64_t from = origin >= 0 ? 0 : stride == 1 ? -origin : (-origin + stride - 1) / stride;
     int64_t to = origin >= size ? 0 : stride == 1 ? size - origin : (size - 1 - origin) / stride + 1;
@@ -182,11 +183,12 @@ INLINE void NAME(tile)(const int pixels, const int vecs, const int depthwise, co
         NAME(finish)(spare, vecs * W, t, b, p, pixels);
         return;
     }
-    if (b->ends && t->relu)
+    if (b->ends && t->relu) {
         UNROLL for (int m = 0; m < pixels; m++) {
             sum[m][0] = vmax(sum[m][0], vzero());
             if (vecs == 2) sum[m][1] = vmax(sum[m][1], vzero());
         }
+    }
     UNROLL for (int m = 0; m < pixels; m++) {
         real *y = (real *)t->y + t->at[p + m] + b->first;
         vstore(y, sum[m][0]);
@@ -203,6 +205,7 @@ typedef void (*NAME(tile_fn))(const struct conv2d_job *t, const struct NAME(tile
 #define NARROW(m) TILE_FN(narrow, m, 1, 0)
 #define CHANNELS2(m) TILE_FN(channels2_, m, 2, 1)
 #define CHANNELS1(m) TILE_FN(channels1_, m, 1, 1)
+/* clang-format off */
 EACH_TILE2(WIDE) EACH_TILE1(NARROW) EACH_TILE2(CHANNELS2) EACH_TILE1(CHANNELS1)
 #undef WIDE
 #undef NARROW
@@ -216,6 +219,7 @@ static const NAME(tile_fn) NAME(wide)[] = {NULL, EACH_TILE2(WIDE)};
 static const NAME(tile_fn) NAME(narrow)[] = {NULL, EACH_TILE1(NARROW)};
 static const NAME(tile_fn) NAME(channels2)[] = {NULL, EACH_TILE2(CHANNELS2)};
 static const NAME(tile_fn) NAME(channels1)[] = {NULL, EACH_TILE1(CHANNELS1)};
+/* clang-format on */
 #undef WIDE
 #undef NARROW
 #undef CHANNELS2
@@ -236,7 +240,8 @@ static void NAME(pack_rows)(void *out_, const struct conv2d_pack_job *pack, int6
     for (int64_t length; rows > 0; row += length, rows -= length) {
         const int64_t begin = row % depth;
         length = smaller(depth - begin, rows);
-        const real *w = (const real *)pack->w + pack->order[row / depth] * pack->tap_stride + begin * step + first * channel;
+        const real *w = (const real *)pack->w + pack->order[row / depth] * pack->tap_stride + begin * step +
+                        first * channel;
         int64_t k = 0;
         if (channel == 1) {
             for (; k < length; k++, out += width, w += step) {
@@ -263,8 +268,8 @@ static void NAME(pack_rows)(void *out_, const struct conv2d_pack_job *pack, int6
 static void NAME(fetch_rows)(const struct conv2d_pack_job *pack, int64_t row, int64_t rows, int64_t first, int64_t n) {
     if (pack->channel_stride != 1) return;
     for (; rows > 0; row++, rows--) {
-        const real *w = (const real *)pack->w + pack->order[row / pack->depth] * pack->tap_stride
-            + row % pack->depth * pack->depth_stride + first;
+        const real *w = (const real *)pack->w + pack->order[row / pack->depth] * pack->tap_stride +
+                        row % pack->depth * pack->depth_stride + first;
         __builtin_prefetch(w, 0, 2);
         __builtin_prefetch(w + n - 1, 0, 2);
     }
@@ -427,8 +432,8 @@ static void NAME(gather_lines)(const struct conv2d_job *t, struct conv2d_line *l
             if (t->clips) inside(0, v->taps_h, v->step_h, y, v->h, &top, &bottom);
             line->at = image * t->y_image + r * t->y_row;
             line->from = t->mode == CONV_COPY
-                ? copied + ((r - r0) * whole.stride_h * whole.w - t->col0 * whole.stride_w) * v->depth
-                : ((image * v->h + y) * v->w + v->left) * v->pixel;
+                             ? copied + ((r - r0) * whole.stride_h * whole.w - t->col0 * whole.stride_w) * v->depth
+                             : ((image * v->h + y) * v->w + v->left) * v->pixel;
             line->top = (int32_t)top, line->bottom = (int32_t)bottom;
         }
         if (t->mode == CONV_COPY) copied += patch_of(v, r1 - r0, cols).h * whole.w * v->depth;
@@ -590,8 +595,8 @@ INLINE void NAME(weight_tile)(const int rows, const int vecs, const int depthwis
     }
 }
 
-typedef void (*NAME(weight_fn))(const struct NAME(weight_block) *b, const int64_t *offsets, real *out,
-                                int64_t out_row, int64_t n, int begins);
+typedef void (*NAME(weight_fn))(const struct NAME(weight_block) *b, const int64_t *offsets, real *out, int64_t out_row,
+                                int64_t n, int begins);
 #define TILE_FN(name, rows, vecs, depthwise)                                                         \
     static void NAME(name##rows)(const struct NAME(weight_block) *b, const int64_t *offsets, real *out, \
                                  int64_t out_row, int64_t n, int begins) {                           \
@@ -600,6 +605,7 @@ typedef void (*NAME(weight_fn))(const struct NAME(weight_block) *b, const int64_
 #define WIDE(m) TILE_FN(weight_wide, m, 2, 0)
 #define NARROW(m) TILE_FN(weight_narrow, m, 1, 0)
 #define CHANNELS1(m) TILE_FN(weight_channels, m, 1, 1)
+/* clang-format off */
 EACH_TILE2(WIDE) EACH_TILE1(NARROW) EACH_TILE1(CHANNELS1)
 #undef WIDE
 #undef NARROW
@@ -610,6 +616,7 @@ EACH_TILE2(WIDE) EACH_TILE1(NARROW) EACH_TILE1(CHANNELS1)
 static const NAME(weight_fn) NAME(weight_wide)[] = {NULL, EACH_TILE2(WIDE)};
 static const NAME(weight_fn) NAME(weight_narrow)[] = {NULL, EACH_TILE1(NARROW)};
 static const NAME(weight_fn) NAME(weight_channels)[] = {NULL, EACH_TILE1(CHANNELS1)};
+/* clang-format on */
 #undef WIDE
 #undef NARROW
 #undef CHANNELS1
@@ -686,8 +693,9 @@ static void NAME(copy_gradients)(real *out, const struct conv2d_weight_job *t, i
 }
 
 /* Copies what a block reads, channels [c0, c0 + n), and says where its rows of outputs begin. */
-static void NAME(copy_block)(real *patch, int64_t *lines, struct NAME(weight_block) *b, const struct conv2d_weight_job *t,
-                             int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t c0, int64_t n, int64_t spacing) {
+static void NAME(copy_block)(real *patch, int64_t *lines, struct NAME(weight_block) *b,
+                             const struct conv2d_weight_job *t, int64_t row, int64_t rows, int64_t col, int64_t cols,
+                             int64_t c0, int64_t n, int64_t spacing) {
     const struct conv2d_view *v = &t->view;
     const struct patch_shape whole = patch_of(v, 1, cols);
     int64_t pixels = 0;
@@ -711,8 +719,9 @@ static void NAME(copy_block)(real *patch, int64_t *lines, struct NAME(weight_blo
 }
 
 /* out (taps, channels, ...) (+)= the sums over one block, for the channels in its patch. */
-static void NAME(add_block)(const struct NAME(weight_plan) *plan, struct NAME(weight_block) *b, const struct conv2d_weight_job *t,
-                            const real *gradients, int64_t *offsets, int64_t cols, int64_t c0, int64_t channels, int begins) {
+static void NAME(add_block)(const struct NAME(weight_plan) *plan, struct NAME(weight_block) *b,
+                            const struct conv2d_weight_job *t, const real *gradients, int64_t *offsets, int64_t cols,
+                            int64_t c0, int64_t channels, int begins) {
     const struct conv2d_view *v = &t->view;
     const int64_t patch_w = patch_of(v, 1, cols).w, lists = plan->merged ? 1 : v->taps_h * v->taps_w;
     const int64_t rows = plan->merged ? v->taps_h * v->taps_w * channels : channels;
@@ -735,8 +744,8 @@ static void NAME(add_block)(const struct NAME(weight_plan) *plan, struct NAME(we
     }
 }
 
-static void NAME(weight_grad_channels)(const struct conv2d_weight_job *t, const struct NAME(weight_plan) *plan, int64_t *lines,
-                                       int64_t *offsets, real *gradients, real *patch, real *sums) {
+static void NAME(weight_grad_channels)(const struct conv2d_weight_job *t, const struct NAME(weight_plan) *plan,
+                                       int64_t *lines, int64_t *offsets, real *gradients, real *patch, real *sums) {
     const struct conv2d_view *v = &t->view;
     const int64_t taps = v->taps_h * v->taps_w;
     for (int64_t c0 = t->first; c0 < t->first + t->n; c0 += W) {
@@ -745,7 +754,8 @@ static void NAME(weight_grad_channels)(const struct conv2d_weight_job *t, const 
         for (int64_t i = 0; i < taps * W; i++) sums[i] = 0;
         for (int64_t row = t->row0; row < t->row1; row += t->block_rows)
             for (int64_t col = t->col0; col < t->col1; col += t->block_cols, begins = 0) {
-                const int64_t rows = smaller(t->block_rows, t->row1 - row), cols = smaller(t->block_cols, t->col1 - col);
+                const int64_t rows = smaller(t->block_rows, t->row1 - row),
+                              cols = smaller(t->block_cols, t->col1 - col);
                 const int64_t patch_w = patch_of(v, 1, cols).w;
                 struct NAME(weight_block) b;
                 NAME(copy_gradients)(gradients, t, row, rows, col, cols, c0, n, t->dbias ? (real *)t->dbias + c0 : NULL,
@@ -800,14 +810,16 @@ static void NAME(weight_grad)(const struct conv2d_weight_job *t) {
                 const int64_t patch_w = patch_of(v, 1, cols).w;
                 for (int64_t m = 0; m < taps * depth; m++) {
                     const int64_t tap = m / depth;
-                    offsets[m] = (tap / v->taps_w * v->step_h * patch_w + tap % v->taps_w * v->step_w) * depth + m % depth;
+                    offsets[m] = (tap / v->taps_w * v->step_h * patch_w + tap % v->taps_w * v->step_w) * depth +
+                                 m % depth;
                 }
                 NAME(copy_block)(patch, lines, &b, t, row, rows, col, cols, 0, depth, depth);
                 NAME(add_block)(&plan, &b, t, gradients, offsets, cols, 0, depth, begins);
                 continue;
             }
             for (int64_t i = 0; i < plan.groups; i++) {
-                const int64_t c0 = t->depth0 + depth * i / plan.groups, n = t->depth0 + depth * (i + 1) / plan.groups - c0;
+                const int64_t c0 = t->depth0 + depth * i / plan.groups,
+                              n = t->depth0 + depth * (i + 1) / plan.groups - c0;
                 NAME(copy_block)(patch, lines, &b, t, row, rows, col, cols, c0, n, plan.spacing);
                 NAME(add_block)(&plan, &b, t, gradients, offsets, cols, c0, n, begins);
             }
@@ -831,7 +843,9 @@ static const struct conv2d_kernels NAME(table) = {
     .lanes = W,
     .pixels = TILE2,
     .narrow_pixels = TILE1,
-    .rate = VEC_BYTES == 64 ? 5 * W : VEC_BYTES == 32 ? 6 * W : 2 * W,
+    .rate = VEC_BYTES == 64   ? 5 * W
+            : VEC_BYTES == 32 ? 6 * W
+                              : 2 * W,
     .pack = NAME(pack_rows),
     .gather_bytes = NAME(gather_bytes),
     .gather = NAME(gather),

@@ -42,8 +42,8 @@ typedef void (*elementwise_unary)(void *y, const void *x, int64_t n, double a, d
 
 /* y is (rows, n), contiguous; element (i, j) of a lies at i * a_row + j * a_col, b's likewise.
  * In place if y is a or b, with the same strides. */
-typedef void (*elementwise_binary)(void *y, const void *a, const void *b, int64_t rows, int64_t n,
-                                   int64_t a_row, int64_t a_col, int64_t b_row, int64_t b_col);
+typedef void (*elementwise_binary)(void *y, const void *a, const void *b, int64_t rows, int64_t n, int64_t a_row,
+                                   int64_t a_col, int64_t b_row, int64_t b_col);
 
 struct elementwise_kernels {
     elementwise_unary unary[UNARY_COUNT];

@@ -175,8 +175,8 @@ INLINE void NAME(transpose)(real *y, const real *x, int64_t rows, int64_t n, int
         for (int64_t j = i < full_rows ? full_n : 0; j < n; j++) y[i * y_row + j] = x[i + j * x_col];
 }
 
-static void NAME(copy)(void *y_, const void *x_, int64_t rows, int64_t n, int64_t y_row, int64_t y_col,
-                       int64_t x_row, int64_t x_col) {
+static void NAME(copy)(void *y_, const void *x_, int64_t rows, int64_t n, int64_t y_row, int64_t y_col, int64_t x_row,
+                       int64_t x_col) {
     real *y = y_;
     const real *x = x_;
     if (y_col == 1 && x_col > 1 && x_row == 1) {

@@ -43,8 +43,8 @@ enum { STREAMED = 8 }; /* rows of B that are read side by side where C has one r
 #endif
 
 /* C (rows, n) from a tile (rows, wide) whose last columns may be none of C's, or where C is transposed. */
-static __attribute__((noinline)) void NAME(finish)(const struct gemm_block *t, real *tile, int rows, int wide,
-                                                   real *c, const real *bias, int64_t n) {
+static __attribute__((noinline)) void NAME(finish)(const struct gemm_block *t, real *tile, int rows, int wide, real *c,
+                                                   const real *bias, int64_t n) {
     if (!t->exchanged) {
         for (int i = 0; i < rows; i++, c += t->c_row)
             for (int j = 0; j < wide && j < n; j += W, tile += W) {
@@ -98,8 +98,8 @@ INLINE void NAME(step)(const int mr, const int groups, const int nv, const int m
                        const int64_t a_row, const int at, const real *y, const int last, real *copy) {
     const int thirds = (mr + 2) / 3;
     vec row[4];
-    UNROLL for (int j = 0; j < nv; j++)
-        row[j] = mode == DIRECT && j == nv - 1 ? vload_n(y + j * W, last) : vload(y + j * W);
+    UNROLL for (int j = 0; j < nv; j++) row[j] = mode == DIRECT && j == nv - 1 ? vload_n(y + j * W, last)
+                                                                               : vload(y + j * W);
     if (mode == COPYING) UNROLL for (int j = 0; j < nv; j++) vstore(copy + j * W, row[j]);
     UNROLL for (int i = 0; i < mr; i++) UNROLL for (int g = 0; g < groups; g++) {
         const real *a = x[g * thirds + i / 3] + at;
@@ -126,7 +126,8 @@ INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int 
             /* A pointer for every third row: the two below it are at one and two times a_row, which an
              * address can hold. The asm keeps the compiler from deriving one pointer from another. */
             const int thirds = (mr + 2) / 3, last = (int)(s->n - (nv - 1) * W);
-            const int64_t a_row = mode == COPIED_TILES ? 1 : s->a_row, a_col = s->a_col, b_row = mode == COPYING || mode == DIRECT ? t->b_row : nv * W;
+            const int64_t a_row = mode == COPIED_TILES ? 1 : s->a_row, a_col = s->a_col,
+                          b_row = mode == COPYING || mode == DIRECT ? t->b_row : nv * W;
             const int64_t next_row = s->next_row, pause = s->pause;
             const real *x[2 * ((MR + 2) / 3)], *y = s->b, *next = s->next;
             real *copy = t->scratch;
@@ -171,11 +172,12 @@ INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int 
             if (t->accumulate)
                 UNROLL for (int i = 0; i < groups * mr; i++) UNROLL for (int j = 0; j < nv; j++)
                     sum[i][j] = vload(c + i * c_row + j * W) + sum[i][j];
-            if (bias)
+            if (bias) {
                 UNROLL for (int j = 0; j < nv; j++) {
                     vec v = vload(bias + j * W);
                     UNROLL for (int i = 0; i < groups * mr; i++) sum[i][j] = sum[i][j] + v;
                 }
+            }
             UNROLL for (int i = 0; i < groups * mr; i++, c += c_row) UNROLL for (int j = 0; j < nv; j++)
                 vstore(c + j * W, sum[i][j]);
         } else {
@@ -192,6 +194,7 @@ INLINE void NAME(tiles)(const int mr, const int groups, const int nv, const int 
 
 typedef void (*NAME(tile_fn))(const struct gemm_block *t, struct NAME(strip) *s);
 
+/* clang-format off */
 #define TILE(mr, groups, nv, mode)                                                                            \
     static void NAME(tile_##mr##_##groups##nv##mode)(const struct gemm_block *t, struct NAME(strip) *s) {     \
         NAME(tiles)(mr, groups, nv, mode, t, s);                                                              \
@@ -243,6 +246,7 @@ static const NAME(tile_fn) NAME(pair)[MR + 1] = {
     PAIR(7), PAIR(8), PAIR(9), PAIR(10), PAIR(11), PAIR(12), PAIR(13), PAIR(14),
 #endif
 };
+/* clang-format on */
 #undef TILE
 #undef TILES
 #undef ROW
@@ -314,8 +318,7 @@ static void NAME(pack_tiles)(real *to, const struct gemm_block *t, int64_t tiles
             for (; k + LANE <= depth; k += LANE) {
                 vec v[WIDE / W][LANE];
                 UNROLL for (int x = 0; x < WIDE / W; x++) {
-                    UNROLL for (int i = 0; i < LANE; i++)
-                        v[x][i] = vload16(a + (x * W + i) * a_row + k, LANE * a_row);
+                    UNROLL for (int i = 0; i < LANE; i++) v[x][i] = vload16(a + (x * W + i) * a_row + k, LANE * a_row);
                     vtranspose16(v[x]);
                 }
                 UNROLL for (int i = 0; i < LANE; i++) UNROLL for (int x = 0; x < WIDE / W; x++)
@@ -441,8 +444,10 @@ static void NAME(multiply)(const struct gemm_block *t) {
                 const int groups = nv == 1 && left > 1 ? 2 : 1;
                 s.count = copying ? 1 : left / groups;
                 left -= s.count * groups;
-                const NAME(tile_fn) tile = nv > 2 ? NAME(wide_tile)[r] : groups == 2 ? NAME(pair)[r]
-                    : NAME(tile)[r][nv - 1][direct ? DIRECT : copying ? COPYING : copied];
+                const int mode = direct ? DIRECT : copying ? COPYING : copied;
+                const NAME(tile_fn) tile = nv > 2        ? NAME(wide_tile)[r]
+                                           : groups == 2 ? NAME(pair)[r]
+                                                         : NAME(tile)[r][nv - 1][mode];
                 tile(t, &s);
                 if (copying) {
                     s.b = t->scratch;
@@ -457,7 +462,9 @@ static const struct gemm_kernels NAME(table) = {
     .mr = MR,
     .nr = NR,
     .kc = KC,
-    .rate = VEC_BYTES == 64 ? 5 * W : VEC_BYTES == 32 ? 6 * W : 2 * W,
+    .rate = VEC_BYTES == 64   ? 5 * W
+            : VEC_BYTES == 32 ? 6 * W
+                              : 2 * W,
     .scratch_bytes = NAME(scratch_bytes),
     .pack_panels = NAME(pack_panels),
     .multiply = NAME(multiply),

@@ -175,8 +175,8 @@ static void NAME(softmax_backward)(void *dx_, const void *dy_, const void *y_, i
     const real *dy = dy_, *y = y_;
     if (cols <= NARROW)
         for (int64_t r = 0; r < rows; r += W)
-            NAME(softmax_backward_narrow)
-            (dx + r * cols, dy + r * cols, y + r * cols, rows - r < W ? (int)(rows - r) : W, (int)cols, log);
+            NAME(softmax_backward_narrow)(dx + r * cols, dy + r * cols, y + r * cols,
+                                          rows - r < W ? (int)(rows - r) : W, (int)cols, log);
     else
         for (int64_t r = 0; r < rows; r++)
             NAME(softmax_backward_wide)(dx + r * cols, dy + r * cols, y + r * cols, cols, log);
@@ -204,7 +204,8 @@ static void NAME(cross_entropy_narrow)(real *loss, real *dlogits, const real *lo
         lane_a[r] = (real)((1 - s->smoothing) * (weight ? (double)weight[labels[r]] : 1.0) * s->scale);
     }
     const int smooth = s->smoothing != 0;
-    const vec a = vload(lane_a), b = vset((real)(s->smoothing / cols * s->scale)), weight_sum = vset((real)s->weight_sum);
+    const vec a = vload(lane_a), b = vset((real)(s->smoothing / cols * s->scale)),
+              weight_sum = vset((real)s->weight_sum);
     const vmask skip = vneq(vload(lane_skip), vzero());
     vec max = vload(t), sum = vzero(), weighted = vzero();
     for (int c = 1; c < cols; c++) max = vmax(max, vload(t + c * W));
@@ -284,9 +285,8 @@ static void NAME(cross_entropy)(void *loss_, void *dlogits_, const void *logits_
     int64_t n = s->cols;
     if (n <= NARROW)
         for (int64_t r = 0; r < rows; r += W)
-            NAME(cross_entropy_narrow)
-            (loss + r, dlogits ? dlogits + r * n : NULL, logits + r * n, labels + r, weight,
-             rows - r < W ? (int)(rows - r) : W, s);
+            NAME(cross_entropy_narrow)(loss + r, dlogits ? dlogits + r * n : NULL, logits + r * n, labels + r, weight,
+                                       rows - r < W ? (int)(rows - r) : W, s);
     else
         for (int64_t r = 0; r < rows; r++)
             NAME(cross_entropy_wide)(loss + r, dlogits ? dlogits + r * n : NULL, logits + r * n, labels[r], weight, s);
@@ -320,7 +320,9 @@ INLINE vec NAME(mse_value)(vec d, vec p) { return d * d; }
 INLINE vec NAME(mse_slope)(vec d, vec p) { return d + d; }
 INLINE vec NAME(l1_value)(vec d, vec p) { return vabs(d); }
 /* The sign; 0 for NaN, as in PyTorch. */
-INLINE vec NAME(l1_slope)(vec d, vec p) { return vsel(vgt(d, vzero()), vset(1), vsel(vlt(d, vzero()), vset(-1), vzero())); }
+INLINE vec NAME(l1_slope)(vec d, vec p) {
+    return vsel(vgt(d, vzero()), vset(1), vsel(vlt(d, vzero()), vset(-1), vzero()));
+}
 INLINE vec NAME(smooth_l1_value)(vec d, vec p) {
     vec size = vabs(d), half = vset((real)0.5);
     return vsel(vlt(size, p), half * d * d / p, size - half * p);

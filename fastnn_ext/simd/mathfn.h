@@ -83,6 +83,7 @@
 #define EXPM1_MIN -18.0f
 #define TANH_MAX 10.0f
 #define ERF_MAX 4.0f
+/* clang-format off */
 static const float exp_q_f32[] = {
     0x1.fffffep-2f, 0x1.5554a8p-3f, 0x1.555796p-5f, 0x1.122a4ep-7f, 0x1.6aed7ap-10f,
 };
@@ -96,6 +97,7 @@ static const float erf_t_f32[] = {
     -0x1.6626b2p-12f, -0x1.2088e8p+0f, -0x1.46baf6p-1f, -0x1.a652fp-4f,
     0x1.65cac2p-6f, -0x1.825968p-9f, 0x1.86dadcp-13f,
 };
+/* clang-format on */
 #else
 #define MANTISSA_BITS 52
 #define EXPONENT_BIAS 1023
@@ -111,6 +113,7 @@ static const float erf_t_f32[] = {
 #define EXPM1_MIN -38.0
 #define TANH_MAX 20.0
 #define ERF_MAX 6.0
+/* clang-format off */
 static const double exp_q_f64[] = {
     0x1p-1, 0x1.555555555555ap-3, 0x1.555555555555dp-5, 0x1.111111110f0a7p-7,
     0x1.6c16c16c11877p-10, 0x1.a01a01b26a48p-13, 0x1.a01a01c35d38ap-16, 0x1.71ddf1d384306p-19,
@@ -137,6 +140,7 @@ static const double erf_t_f64[] = {
     0x1.1ea239c7e48aep-19, -0x1.90cff902d2f4bp-22, 0x1.8ebfab644c1bap-25, -0x1.0e581767c6b9cp-28,
     0x1.c1a94ed033d0dp-33, -0x1.5acb4937835d9p-38,
 };
+/* clang-format on */
 #endif
 
 /* c[0] + c[1] x + ... + c[n - 1] x^(n - 1), by Horner's rule. */
@@ -147,9 +151,7 @@ INLINE vec NAME(poly)(const real *c, int n, vec x) {
 }
 
 /* 2^n for an integer n within the normal exponents. The sum has n + bias in its lowest bits. */
-INLINE vec NAME(power_of_two)(vec n) {
-    return vasf(vasi(n + vset(ROUND_MAGIC + EXPONENT_BIAS)) << MANTISSA_BITS);
-}
+INLINE vec NAME(power_of_two)(vec n) { return vasf(vasi(n + vset(ROUND_MAGIC + EXPONENT_BIAS)) << MANTISSA_BITS); }
 
 /* The p(r) of x = n ln2 + r. */
 INLINE vec NAME(exp_parts)(vec x, vec *n) {
@@ -171,9 +173,7 @@ INLINE vec NAME(exp_neg_abs)(vec x) {
     return NAME(exp_in_range)(vsel(vlt(a, least), least, a));
 }
 
-INLINE vec NAME(with_sign_of)(vec magnitude, vec x) {
-    return vasf(vasi(magnitude) | (vasi(x) & viset(SIGN_BIT)));
-}
+INLINE vec NAME(with_sign_of)(vec magnitude, vec x) { return vasf(vasi(magnitude) | (vasi(x) & viset(SIGN_BIT))); }
 
 INLINE vec vexp(vec x) {
     vec most = vset(EXP_MAX), least = vset(EXP_MIN);

@@ -28,11 +28,11 @@
  * Far from 1
  * ----------
  * Squares of numbers beyond 1.8e19 are infinite in float, and those of numbers below 1e-19 lose their digits. Where a
- * variance (with eps) says so, its numbers are read again, scaled by a power of two to lie below 1, one after another in
- * double: see far_moments. Parts of them have scales of their own, and are joined by Chan's formula. Gradients of such
- * numbers hold products like invstd^3 dot that leave the range, though their values do not; they take the same sums in
- * another order, by (x - mean) invstd, which is near 1. So is a sum of g (x - mean) that overflows. Ordinary numbers pay
- * a comparison a row or channel.
+ * variance (with eps) says so, its numbers are read again, scaled by a power of two to lie below 1, one after another
+ * in double: see far_moments. Parts of them have scales of their own, and are joined by Chan's formula. Gradients of
+ * such numbers hold products like invstd^3 dot that leave the range, though their values do not; they take the same
+ * sums in another order, by (x - mean) invstd, which is near 1. So is a sum of g (x - mean) that overflows. Ordinary
+ * numbers pay a comparison a row or channel.
  */
 #define STEP 4 /* lines that are worked on side by side, so that a column's state is loaded once for all */
 #define FIRST 8
@@ -386,9 +386,8 @@ INLINE int NAME(few_grad)(const int relu, real *sum, real *dot, const real *dy, 
         NAME(few_grad_at)(WIDE, W, relu, nothing, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c, rows,
                           stride);
     for (; c < cols; c += W)
-        NAME(few_grad_at)
-        (1, cols - c < W ? (int)(cols - c) : W, relu, nothing, sum + c, dot + c, dy + c, x + c, y + c, mean + c, invstd + c,
-         rows, stride);
+        NAME(few_grad_at)(1, cols - c < W ? (int)(cols - c) : W, relu, nothing, sum + c, dot + c, dy + c, x + c, y + c,
+                          mean + c, invstd + c, rows, stride);
     return vhasnan((nothing[0] + nothing[1]) + (nothing[2] + nothing[3]));
 }
 
@@ -461,7 +460,8 @@ RARE void NAME(far_dots)(const struct norm_job *job, int64_t begin, int64_t end)
     int found = 0;
     for (int64_t c = begin; c < end; c++) {
         const double m = fabs((double)mean[c / per]), s = (double)invstd[c / per];
-        const int far = fabs((double)sum[c]) <= MOST && m <= MOST && s > 0 && s <= MOST && !(fabs((double)dot[c]) <= MOST);
+        const int far = fabs((double)sum[c]) <= MOST && m <= MOST && s > 0 && s <= MOST &&
+                        !(fabs((double)dot[c]) <= MOST);
         total[c] = far ? 0 : -INFINITY;
         found |= far;
     }
@@ -788,8 +788,8 @@ static void NAME(backward_columns)(struct norm_job *job) {
     job->far = far;
 }
 
-INLINE void NAME(grad_apply_at)(const int lines, const int n, const int constant, const int far, const int relu, real *dx,
-                                real *dresidual, const real *dy, const real *x, const real *y, int64_t stride,
+INLINE void NAME(grad_apply_at)(const int lines, const int n, const int constant, const int far, const int relu,
+                                real *dx, real *dresidual, const real *dy, const real *x, const real *y, int64_t stride,
                                 const real *column, int64_t padded) {
     vec a = vload(column), mean = vzero(), b = vzero(), c = vzero();
     if (!constant) mean = vload(column + padded), b = vload(column + 2 * padded), c = vload(column + 3 * padded);
@@ -805,18 +805,16 @@ INLINE void NAME(grad_apply_at)(const int lines, const int n, const int constant
     }
 }
 
-INLINE void NAME(grad_apply_lines)(const int lines, const int constant, const int far, const int relu, real *dx, real *dresidual,
-                                   const real *dy, const real *x, const real *y, int64_t stride, int64_t cols,
-                                   const real *column, int64_t padded) {
+INLINE void NAME(grad_apply_lines)(const int lines, const int constant, const int far, const int relu, real *dx,
+                                   real *dresidual, const real *dy, const real *x, const real *y, int64_t stride,
+                                   int64_t cols, const real *column, int64_t padded) {
     int64_t c = 0;
     for (; c + W <= cols; c += W)
-        NAME(grad_apply_at)
-        (lines, W, constant, far, relu, dx + c, dresidual ? dresidual + c : NULL, dy + c, x + c, y + c, stride, column + c,
-         padded);
+        NAME(grad_apply_at)(lines, W, constant, far, relu, dx + c, dresidual ? dresidual + c : NULL, dy + c, x + c,
+                            y + c, stride, column + c, padded);
     if (c < cols)
-        NAME(grad_apply_at)
-        (lines, (int)(cols - c), constant, far, relu, dx + c, dresidual ? dresidual + c : NULL, dy + c, x + c, y + c, stride,
-         column + c, padded);
+        NAME(grad_apply_at)(lines, (int)(cols - c), constant, far, relu, dx + c, dresidual ? dresidual + c : NULL,
+                            dy + c, x + c, y + c, stride, column + c, padded);
 }
 
 /* Line by line, with the column of scales. */
@@ -1037,7 +1035,8 @@ INLINE void NAME(row_grad_sums)(double *sum_, double *dot_, const real *dy, cons
 INLINE void NAME(row_grad_map)(real *dx, const real *dy, const real *x, real mean_, real invstd, const real *weight,
                                int64_t cols, double sum, double dot, double n) {
     const double i = (double)invstd;
-    const vec mean = vset(mean_), a = vset(invstd), b = vset((real)(-i * i * i * dot / n)), e = vset((real)(-i * sum / n));
+    const vec mean = vset(mean_), a = vset(invstd), b = vset((real)(-i * i * i * dot / n)),
+              e = vset((real)(-i * sum / n));
     for (int64_t c = 0; c < cols; c += W) {
         const int m = cols - c < W ? (int)(cols - c) : W;
         vec g = get(dy + c, m);

@@ -37,7 +37,8 @@ static void NAME(sgd)(void *param_, void *buffer_, const void *grad_, int64_t n,
     if (i < n) sgd_part(param + i, buffer ? buffer + i : NULL, grad + i, (int)(n - i), &s);
 }
 
-INLINE void adam_part(real *param, real *m_, real *v_, real *vmax_, const real *grad, int n, const struct adam_step *s) {
+INLINE void adam_part(real *param, real *m_, real *v_, real *vmax_, const real *grad, int n,
+                      const struct adam_step *s) {
     vec p = part_load(param, n), g = part_load(grad, n), m = part_load(m_, n), v = part_load(v_, n);
     if (s->maximize) g = vneg(g);
     if (s->weight_decay != 0) {

@@ -15,9 +15,12 @@
 struct pool_window { int64_t begin, count, first, span; };
 
 /* Whole dilations in a distance. Nearly all dilations are 1, and divisions take their time. */
-INLINE int64_t dilations_in(int64_t distance, int64_t dilation) { return dilation == 1 ? distance : distance / dilation; }
+INLINE int64_t dilations_in(int64_t distance, int64_t dilation) {
+    return dilation == 1 ? distance : distance / dilation;
+}
 
-INLINE struct pool_window window_of(int64_t o, int64_t size, int64_t outputs, int64_t k, int64_t stride, int64_t pad, int64_t dilation) {
+INLINE struct pool_window window_of(int64_t o, int64_t size, int64_t outputs, int64_t k, int64_t stride, int64_t pad,
+                                    int64_t dilation) {
     struct pool_window w;
     if (k == 0) {
         w.begin = o * size / outputs;
@@ -64,7 +67,8 @@ INLINE int64_t sources_bound(int64_t size, int64_t outputs, int64_t k, int64_t s
 }
 
 /* The most outputs that `inputs` inputs side by side lie in the windows of. */
-INLINE int64_t outputs_bound(int64_t inputs, int64_t size, int64_t outputs, int64_t k, int64_t stride, int64_t dilation) {
+INLINE int64_t outputs_bound(int64_t inputs, int64_t size, int64_t outputs, int64_t k, int64_t stride,
+                             int64_t dilation) {
     const int64_t bound = k == 0 ? inputs * outputs / size + 2 : (inputs - 1 + (k - 1) * dilation) / stride + 1;
     return bound < outputs ? bound : outputs;
 }
@@ -141,8 +145,8 @@ INLINE struct NAME(pool_forward) NAME(start_forward)(const struct pool2d_job *t)
 /* The maximum of rows x cols pixels and, if `places`, where it is: place, + row_place a row, +
  * col_place a column. The first of equals; NaN wins, the last one if there are more, as in PyTorch. */
 INLINE void NAME(max_window)(const int64_t rows, const int64_t cols, const real *x, int64_t row_step, int64_t col_step,
-                             int64_t channels, real *y, ireal *places, int64_t place, int64_t row_place, int64_t col_place,
-                             const int begins) {
+                             int64_t channels, real *y, ireal *places, int64_t place, int64_t row_place,
+                             int64_t col_place, const int begins) {
 #define BODY(c, n)                                                                          \
     const real *line = x + (c);                                                             \
     vec best = vset(-(real)INFINITY), at = vasf(viset((ireal)place));                       \
@@ -186,7 +190,8 @@ INLINE void NAME(max_rows)(const struct pool2d_job *t, const int wanted, const i
             const struct pool_window w = f.cols[o];
             const real *from = x + w.begin * channels;
             const int64_t place = h.count < 1 || w.count < 1 ? none
-                                  : t->flat ? h.begin * t->iw + w.begin : h.first * t->kw + w.first;
+                                  : t->flat                  ? h.begin * t->iw + w.begin
+                                                             : h.first * t->kw + w.first;
             ireal *places = wanted ? f.places + o * n : NULL;
             if (whole && h.count == 2 && w.count == 2)
                 NAME(max_window)(2, 2, from, row_step, col_step, n, y, places, place, row_place, 1, 1);
@@ -230,7 +235,8 @@ INLINE void NAME(avg_rows)(const struct pool2d_job *t, const int whole) {
     const int64_t row_step = t->dilation_h * t->iw * channels, col_step = t->dilation_w * channels;
     const int begins = whole || begins_windows(t), ends = whole || ends_windows(t);
     for (int64_t r = t->row0; r < t->row1; r++) {
-        const struct pool_window all = window_of(r % t->oh, t->ih, t->oh, t->kh, t->stride_h, t->pad_top, t->dilation_h);
+        const struct pool_window all = window_of(r % t->oh, t->ih, t->oh, t->kh, t->stride_h, t->pad_top,
+                                                 t->dilation_h);
         const struct pool_window h = part_of_window(all, t->down, t->down_parts, t->dilation_h);
         const real *x = (const real *)t->in + (r / t->oh * t->ih + h.begin) * t->iw * channels + t->c0;
         const int64_t at = (r * t->ow + t->col0) * channels + t->c0;
@@ -238,8 +244,9 @@ INLINE void NAME(avg_rows)(const struct pool2d_job *t, const int whole) {
         if (!begins && !direct) NAME(move_row)(t, 0, (real *)t->out + at, f.row, cols);
         for (int64_t o = 0; o < cols; o++, y += pixel) {
             const struct pool_window w = f.cols[o];
-            const struct pool_window across =
-                whole ? w : window_of(t->col0 + o, t->iw, t->ow, t->kw, t->stride_w, t->pad_left, t->dilation_w);
+            const struct pool_window across = whole ? w
+                                                    : window_of(t->col0 + o, t->iw, t->ow, t->kw, t->stride_w,
+                                                                t->pad_left, t->dilation_w);
             const vec divisor = vset(ends ? NAME(divisor)(t, &all, &across) : 1);
 /* Row by row: the sum of sums of a row rounds less than one long sum. */
 #define BODY(c, n)                                                                      \
@@ -283,7 +290,8 @@ static int64_t NAME(backward_bytes)(const struct pool2d_job *t) {
     const int64_t sources = NAME(most_rows)(t) + cols * (NAME(most_cols)(t) + 1);
     return pool_align(sources * (int64_t)sizeof(struct pool_source)) +
            pool_align((NAME(most_rows)(t) + outputs) * (int64_t)sizeof(real)) +
-           pool_align((cols * n + W) * (int64_t)sizeof(real)) + (NAME(most_rows)(t) * outputs * n + W) * (int64_t)sizeof(ireal);
+           pool_align((cols * n + W) * (int64_t)sizeof(real)) +
+           (NAME(most_rows)(t) * outputs * n + W) * (int64_t)sizeof(ireal);
 }
 
 /* What a gather works with. */
@@ -310,7 +318,8 @@ INLINE struct NAME(pool_backward) NAME(start_backward)(const struct pool2d_job *
     b.out1 = 0;
     for (int64_t i = 0; i < cols; i++) {
         struct pool_source *s = b.cols + i * most;
-        const int64_t n = s[most - 1].out = sources_of(s, t->col0 + i, t->iw, t->ow, t->kw, t->stride_w, t->pad_left, t->dilation_w);
+        const int64_t n = s[most - 1].out = sources_of(s, t->col0 + i, t->iw, t->ow, t->kw, t->stride_w, t->pad_left,
+                                                       t->dilation_w);
         if (n > 0 && s[0].out < b.out0) b.out0 = s[0].out;
         if (n > 0 && s[n - 1].out >= b.out1) b.out1 = s[n - 1].out + 1;
     }

@@ -16,7 +16,8 @@ struct random_kernels {
     void (*uniform)(double *out, const uint32_t *words, int64_t n);
     void (*normal)(double *out, const uint32_t *words, int64_t n);
     /* y[i] = x[i] * (words[i / inner] >= threshold ? scale : 0), 0 <= i < n * inner; in place if y == x. */
-    void (*drop)(void *y, const void *x, const uint32_t *words, int64_t n, int64_t inner, uint32_t threshold, double scale);
+    void (*drop)(void *y, const void *x, const uint32_t *words, int64_t n, int64_t inner, uint32_t threshold,
+                 double scale);
 };
 
 FNN_TABLES(random)

@@ -38,9 +38,8 @@ INLINE real NAME(reduce_row)(int kind, const real *x, int64_t length) {
     for (int64_t block = 0; block < blocks; block++) {
         const real *p = x + block * STEP;
         UNROLL for (int c = 0; c < CHAINS; c++) chain[c] = vload(p + c * W);
-        UNROLL for (int t = 1; t < BLOCK; t++)
-            UNROLL for (int c = 0; c < CHAINS; c++)
-                chain[c] = NAME(combine)(kind, chain[c], vload(p + (t * CHAINS + c) * W));
+        UNROLL for (int t = 1; t < BLOCK; t++) UNROLL for (int c = 0; c < CHAINS; c++)
+            chain[c] = NAME(combine)(kind, chain[c], vload(p + (t * CHAINS + c) * W));
         vec sum = NAME(join)(kind, chain);
         int digit = 0;
         for (; block >> digit & 1; digit++) sum = NAME(combine)(kind, level[digit], sum);
@@ -117,8 +116,12 @@ REDUCE(max, REDUCE_MAX)
 REDUCE(min, REDUCE_MIN)
 
 static const struct reduce_kernels NAME(table) = {
-    .rows = {[REDUCE_SUM] = NAME(sum_rows), [REDUCE_MEAN] = NAME(mean_rows), [REDUCE_MAX] = NAME(max_rows),
+    .rows = {[REDUCE_SUM] = NAME(sum_rows),
+             [REDUCE_MEAN] = NAME(mean_rows),
+             [REDUCE_MAX] = NAME(max_rows),
              [REDUCE_MIN] = NAME(min_rows)},
-    .columns = {[REDUCE_SUM] = NAME(sum_columns), [REDUCE_MEAN] = NAME(mean_columns),
-                [REDUCE_MAX] = NAME(max_columns), [REDUCE_MIN] = NAME(min_columns)},
+    .columns = {[REDUCE_SUM] = NAME(sum_columns),
+                [REDUCE_MEAN] = NAME(mean_columns),
+                [REDUCE_MAX] = NAME(max_columns),
+                [REDUCE_MIN] = NAME(min_columns)},
 };

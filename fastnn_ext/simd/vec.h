@@ -241,7 +241,8 @@ INLINE vec vmin(vec a, vec b) { return vsel(visnan(a), a, _mm256_min_pd(a, b)); 
 #if defined(__ARM_FEATURE_FMA)
 INLINE vec vfma(vec a, vec b, vec c) {
     vec r;
-    for (int i = 0; i < W; i++) r[i] = REAL_IS_FLOAT ? (real)fmaf((float)a[i], (float)b[i], (float)c[i]) : (real)fma(a[i], b[i], c[i]);
+    for (int i = 0; i < W; i++)
+        r[i] = REAL_IS_FLOAT ? (real)fmaf((float)a[i], (float)b[i], (float)c[i]) : (real)fma(a[i], b[i], c[i]);
     return r;
 }
 #else
@@ -258,6 +259,7 @@ INLINE vec vmin(vec a, vec b) { return vsel(vmor(vlt(a, b), visnan(a)), a, b); }
 #endif
 #endif
 
+/* clang-format off */
 #if REAL_IS_FLOAT
 INLINE vec vabs(vec a) { return vasf(vasi(a) & viset(0x7fffffff)); }
 /* Adding 1.5 * 2^23 leaves the rounded integer in the low bits. */
@@ -270,6 +272,7 @@ INLINE vec vround(vec x) { vec magic = vset(6755399441055744.0); return (x + mag
 INLINE veci vtoi(vec x) { vec magic = vset(6755399441055744.0); return vasi(x + magic) - vasi(magic); }
 INLINE vec vitof(veci i) { vec magic = vset(6755399441055744.0); return vasf(i + vasi(magic)) - magic; }
 #endif
+/* clang-format on */
 
 /* Lane W + i is lane i of b. */
 #undef VZIP
@@ -360,8 +363,7 @@ INLINE void vtranspose16(vec *v) {
 INLINE real vsum(vec v) {
     real t[W];
     memcpy(t, &v, sizeof v);
-    UNROLL for (int half = W / 2; half > 0; half /= 2)
-        UNROLL for (int i = 0; i < half; i++) t[i] += t[i + half];
+    UNROLL for (int half = W / 2; half > 0; half /= 2) UNROLL for (int i = 0; i < half; i++) t[i] += t[i + half];
     return t[0];
 }
 INLINE real vhmax(vec v) {

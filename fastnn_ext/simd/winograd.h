@@ -62,8 +62,8 @@ static void NAME(winograd_fetch)(const struct conv2d_pack_job *pack, int tap, in
     const int by_row = pack->channel_stride == 1;
     const int64_t lines = by_row ? rows : n, length = by_row ? n : rows;
     const int64_t step = by_row ? pack->depth_stride : pack->channel_stride;
-    const real *w = (const real *)pack->w + pack->order[tap] * pack->tap_stride + k * pack->depth_stride
-        + first * pack->channel_stride;
+    const real *w = (const real *)pack->w + pack->order[tap] * pack->tap_stride + k * pack->depth_stride +
+                    first * pack->channel_stride;
     for (int64_t i = 0; i < lines; i++, w += step) {
         for (int64_t j = 0; j < length; j += 64 / (int64_t)sizeof(real)) __builtin_prefetch(w + j, 0, 2);
         __builtin_prefetch(w + length - 1, 0, 2);
@@ -101,12 +101,16 @@ INLINE void NAME(winograd_square)(real *v, int64_t plane, const real *x, int64_t
             const real *a = x + (i == 0 ? 0 : i == 2 ? 2 : 1) * line + c;
             const real *b = x + (i == 3 ? 3 : i == 2 ? 1 : 2) * line + c;
             vec d[4];
-            if (some == W) UNROLL for (int j = 0; j < 4; j++) {
-                const vec p = vload(a + j * pixel), q = vload(b + j * pixel);
-                d[j] = i == 1 ? p + q : p - q;
-            } else UNROLL for (int j = 0; j < 4; j++) {
-                const vec p = vload_n(a + j * pixel, some), q = vload_n(b + j * pixel, some);
-                d[j] = i == 1 ? p + q : p - q;
+            if (some == W) {
+                UNROLL for (int j = 0; j < 4; j++) {
+                    const vec p = vload(a + j * pixel), q = vload(b + j * pixel);
+                    d[j] = i == 1 ? p + q : p - q;
+                }
+            } else {
+                UNROLL for (int j = 0; j < 4; j++) {
+                    const vec p = vload_n(a + j * pixel, some), q = vload_n(b + j * pixel, some);
+                    d[j] = i == 1 ? p + q : p - q;
+                }
             }
             real *to = v + 4 * i * plane + c;
             vstore(to, d[0] - d[2]);
@@ -142,10 +146,9 @@ static void NAME(winograd_inputs)(real *points, int64_t plane, int64_t each, con
         for (int64_t r = 0; r < 4; r++)
             for (int64_t c = 0; c < 4; c++) {
                 real *to = patch + (r * 4 + c) * each;
-                if (top + r < 0 || top + r >= v->h || left + c < 0 || left + c >= v->w)
-                    memset(to, 0, (size_t)each * sizeof(real));
-                else
-                    memcpy(to, x + r * line + c * v->pixel, (size_t)n * sizeof(real));
+                const int outside = top + r < 0 || top + r >= v->h || left + c < 0 || left + c >= v->w;
+                if (outside) memset(to, 0, (size_t)each * sizeof(real));
+                else memcpy(to, x + r * line + c * v->pixel, (size_t)n * sizeof(real));
             }
         NAME(winograd_square)(points, plane, patch, 4 * each, each, n);
     }
@@ -175,8 +178,8 @@ INLINE void NAME(winograd_finish)(const struct conv2d_job *t, int64_t to, vec v,
 }
 
 /* spoilt[i] = whether an output of the job's square i is not finite; returns how many are so. */
-RARE int64_t NAME(winograd_spoilt)(unsigned char *spoilt, const real *sums, int64_t plane,
-                                   const struct conv2d_job *t, int64_t n) {
+RARE int64_t NAME(winograd_spoilt)(unsigned char *spoilt, const real *sums, int64_t plane, const struct conv2d_job *t,
+                                   int64_t n) {
     const int64_t width = NAME(winograd_width)(n);
     int64_t count = 0;
     for (int64_t i = t->square0; i < t->square1; i++, sums += width) {
@@ -195,8 +198,8 @@ RARE int64_t NAME(winograd_spoilt)(unsigned char *spoilt, const real *sums, int6
 
 /* The outputs of the job's squares from their sums, (CONV_POINTS, squares, width); which of them are not finite, and
  * how many squares these are. */
-static int64_t NAME(winograd_outputs)(unsigned char *spoilt, const real *sums, int64_t plane, const struct conv2d_job *t,
-                                      int64_t first, int64_t n) {
+static int64_t NAME(winograd_outputs)(unsigned char *spoilt, const real *sums, int64_t plane,
+                                      const struct conv2d_job *t, int64_t first, int64_t n) {
     const int64_t width = NAME(winograd_width)(n);
     const real *begin = sums;
     real bias[LANES2] = {0};
@@ -225,10 +228,10 @@ static int64_t NAME(winograd_outputs)(unsigned char *spoilt, const real *sums, i
 /* Scratch of a chunk of so many squares and channels, each the sum over `depth` others. */
 static int64_t NAME(winograd_bytes)(int64_t depth, int64_t squares, int64_t n) {
     const int64_t panels = (n + LANES2 - 1) / LANES2;
-    const int64_t planes = NAME(winograd_plane)(squares, NAME(winograd_depth)(depth))
-        + panels * NAME(winograd_plane)(squares, LANES2);
-    return align64(squares * (int64_t)(sizeof(int64_t) + sizeof(void *)))
-        + CONV_POINTS * planes * (int64_t)sizeof(real);
+    const int64_t planes = NAME(winograd_plane)(squares, NAME(winograd_depth)(depth)) +
+                           panels * NAME(winograd_plane)(squares, LANES2);
+    return align64(squares * (int64_t)(sizeof(int64_t) + sizeof(void *))) +
+           CONV_POINTS * planes * (int64_t)sizeof(real);
 }
 
 /* Channels [first, first + n) of `width` over the job's squares. */
@@ -248,8 +251,8 @@ static int64_t NAME(winograd)(const struct conv2d_job *t, const void *packed, in
     for (int64_t i = 0; i < squares; i++) table[i] = points + i * each;
     for (int64_t k = 0; k < depth; k += each) {
         const int64_t rows = smaller(depth - k, each);
-        const real *w = (const real *)packed + k / each * NAME(winograd_elements)(each, width)
-            + NAME(winograd_elements)(rows, first);
+        const real *w = (const real *)packed + k / each * NAME(winograd_elements)(each, width) +
+                        NAME(winograd_elements)(rows, first);
         NAME(winograd_inputs)(points, plane, each, t, k, rows);
         for (int64_t c = 0; c < n; c += LANES2) {
             const int64_t channels = smaller(n - c, LANES2), panel = NAME(winograd_width)(channels);
@@ -261,7 +264,12 @@ static int64_t NAME(winograd)(const struct conv2d_job *t, const void *packed, in
             for (int64_t point = 0; point < CONV_POINTS; point++, w += next) {
                 const struct conv2d_seg seg = {.offset = point * plane, .length = rows};
                 const struct NAME(tile_block) b = {
-                    .seg = &seg, .end = &seg + 1, .weights = w, .bias = zeros, .n = panel, .begins = k == 0,
+                    .seg = &seg,
+                    .end = &seg + 1,
+                    .weights = w,
+                    .bias = zeros,
+                    .n = panel,
+                    .begins = k == 0,
                 };
                 product.y = to + point * sum_plane;
                 for (int64_t i = 0; i < count; i++) {
@@ -329,12 +337,13 @@ INLINE vec NAME(winograd_nine)(real *to, int64_t tap, const real *m, int64_t pla
         const vec both = (d[i][1] + d[i][2]) * half;
         const vec taps[3] = {d[i][0] + both, (d[i][1] - d[i][2]) * half, both + d[i][3]};
         sum[i] = taps[0] + taps[1] + taps[2];
-        if (to)
+        if (to) {
             UNROLL for (int j = 0; j < 3; j++, to += tap) {
                 vec v = taps[j];
                 if (accumulate) v = (some == W ? vload(to) : vload_n(to, some)) + v;
                 NAME(store_some)(to, v, some);
             }
+        }
     }
     return sum[0] + sum[1] + sum[2];
 }

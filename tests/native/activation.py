@@ -1,14 +1,17 @@
-"""The activation stem's native ops as functions."""
+"""The activation stem's native ops as functions, and its kinds as tests take them."""
 
 import numpy as np
 
+from fastnn import nn
 from fastnn_ext.activation import ACTIVATIONS, SAVES
 
 from native import run_op
 
 ALPHA = {"leaky_relu": 0.01, "elu": 1.0}  # PyTorch's defaults
+#: The layer's name by the kind's.
+LAYERS = {kind: next(name for name in nn.__all__ if name.lower() == kind.replace("_", "")) for kind in ACTIVATIONS}
 
-__all__ = ["ACTIVATIONS", "ALPHA", "SAVES", "activation", "activation_backward", "epilogue", "saves_output"]
+__all__ = ["ACTIVATIONS", "ALPHA", "LAYERS", "SAVES", "activation", "activation_backward", "epilogue", "saves_output"]
 
 
 def saves_output(kind, alpha):

@@ -21,33 +21,35 @@ def outputs(sizes):
     return tuple(sizes[name] for name in ("n", "oh", "ow", "oc"))
 
 
-def packed_weights(w, sizes, kind, kept, scale=None):
+def packed_weights(w, sizes, kind, constant, scale=None):
     packed = np.empty(packed_elements(**sizes, kind=kind), w.dtype)
-    run_op("conv2d_pack", packed=packed, w=w, scale=scale, **sizes, kind=kind, kept=kept)
+    run_op("conv2d_pack", packed=packed, w=w, scale=scale, **sizes, kind=kind, constant=constant)
     return packed
 
 
 def conv2d(
-    x, w, bias=None, *, activation=None, alpha=None, residual=None, scale=None, packed=False, kept=False, **geometry
+    x, w, bias=None, *, activation=None, alpha=None, residual=None, scale=None, packed=False, constant=False, **geometry
 ):  # fmt: skip
     """y; `packed` goes through conv2d_pack, as a plan does."""
     sizes = sizes_of(x.shape, w.shape, **geometry)
     y = np.empty(outputs(sizes), x.dtype)
-    weights = packed_weights(w, sizes, 0, kept, scale) if packed else None
+    weights = packed_weights(w, sizes, 0, constant, scale) if packed else None
     inputs = {"x": x, "w": w, "packed": weights, "scale": scale, "bias": bias, "residual": residual}
-    run_op("conv2d", y=y, **inputs, **sizes, **epilogue(activation, alpha), kept=kept)
+    run_op("conv2d", y=y, **inputs, **sizes, **epilogue(activation, alpha), constant=constant)
     return y
 
 
 def conv2d_input_grad(
-    dy, w, x_shape, *, activation_grad=None, alpha=None, saved=None, packed=False, kept=False, **geometry
+    dy, w, x_shape, *, activation_grad=None, alpha=None, saved=None, packed=False, constant=False, **geometry
 ):  # fmt: skip
     """dx"""
     sizes = sizes_of(x_shape, w.shape, **geometry)
     dx = np.empty(x_shape, dy.dtype)
-    weights = packed_weights(w, sizes, 1, kept) if packed else None
+    weights = packed_weights(w, sizes, 1, constant) if packed else None
     inputs = {"dy": dy, "w": w, "packed": weights, "saved": saved}
-    run_op("conv2d_input_grad", dx=dx, **inputs, **sizes, **epilogue(activation_grad, alpha, "act_grad"), kept=kept)
+    run_op(
+        "conv2d_input_grad", dx=dx, **inputs, **sizes, **epilogue(activation_grad, alpha, "act_grad"), constant=constant
+    )
     return dx
 
 
