@@ -31,18 +31,18 @@ struct norm_job {
     void *mean, *invstd, *var;       /* var may be NULL */
     const void *weight, *bias;       /* NULL: 1 and 0 */
     void *dweight, *dbias;           /* NULL: not wanted */
-    void *sums, *dots;               /* of g and of g (x - mean) invstd, one for each mean; NULL: mean is a constant */
-    int64_t weighted;                /* whether these have weight in them */
-    double count;                    /* of the elements that a mean is of */
+    void *sums, *dots; /* of g and of g (x - mean) invstd, one for each mean; NULL: mean is a constant */
+    int64_t weighted; /* whether these have weight in them */
+    double count; /* of the elements that a mean is of */
     double eps;
-    double *part;                    /* two numbers of a part of a group go here; NULL: the group is whole */
-    struct norm_far *far_part;       /* of the first mean's numbers, if they are far from 1; the next mean's are */
-    int64_t far_parts;               /* far_parts on, and a mean's have so many parts */
-    int64_t relu;                    /* the activation is relu: g = y <= 0 ? 0 : dy */
-    act_backward act;                /* another one's gradient, which makes g of dy and y with `settings`, or NULL */
+    double *part; /* two numbers of a part of a group go here; NULL: the group is whole */
+    struct norm_far *far_part; /* of the first mean's numbers, if they are far from 1; the next mean's are */
+    int64_t far_parts; /* far_parts on, and a mean's have so many parts */
+    int64_t relu; /* the activation is relu: g = y <= 0 ? 0 : dy */
+    act_backward act; /* another one's gradient, which makes g of dy and y with `settings`, or NULL */
     const double *settings;
-    int64_t far;                     /* set by backward_columns: an invstd is far from 1 */
-    void *scratch;                   /* NORM_SCRATCH bytes for each of columns(channels) columns */
+    int64_t far; /* set by backward_columns: an invstd is far from 1 */
+    void *scratch; /* NORM_SCRATCH bytes for each of columns(channels) columns */
 };
 
 /* Local response norm, of the channels [first, first + n) of rows of `channels`, side by side. Pointers are to the
@@ -52,7 +52,7 @@ struct norm_response_job {
     double alpha, beta, k;
     const void *x, *dy;
     void *y, *base, *dx; /* base: what x was divided by, before it was raised to beta; NULL: not wanted */
-    void *scratch;       /* response_scratch(n, size) elements */
+    void *scratch; /* response_scratch(n, size) elements */
 };
 
 struct norm_kernels {

@@ -118,8 +118,7 @@ static struct NAME(lines) NAME(cut_reduction)(int64_t rows, int64_t channels, in
 static void NAME(spread)(real *column, const real *x, real missing, int64_t channels, int64_t per) {
     if (!x)
         for (int64_t c = 0; c < channels; c++) column[c] = missing;
-    else if (per == 1)
-        memcpy(column, x, (size_t)channels * sizeof *x);
+    else if (per == 1) memcpy(column, x, (size_t)channels * sizeof *x);
     else
         for (int64_t c = 0; c < channels; c += per)
             for (int64_t i = c; i < c + per; i++) column[i] = x[c / per];
@@ -253,8 +252,8 @@ INLINE void NAME(stats_lines)(const int lines, const real *x, int64_t stride, in
 }
 
 /* See "Mean and variance" above. */
-static void NAME(join)(double *restrict mean, double *restrict m2, const real *restrict shift,
-                       const real *restrict sum, const real *restrict square, int64_t cols, double n, double nb) {
+static void NAME(join)(double *restrict mean, double *restrict m2, const real *restrict shift, const real *restrict sum,
+                       const real *restrict square, int64_t cols, double n, double nb) {
     const double inverse = 1 / (n + nb);
     for (int64_t c = 0; c < cols; c++) {
         double s = (double)sum[c], e = mean[c] - (double)shift[c], t = s - nb * e;
@@ -271,12 +270,13 @@ INLINE void NAME(few_stats_at)(const int v, const int n, real *mean, real *m2, c
     for (int i = 1; i < rows; i++)
         UNROLL for (int k = 0; k < v; k++) sum[k] = sum[k] + (get(x + i * stride + k * W, n) - near[k]);
     UNROLL for (int k = 0; k < v; k++) near[k] = vfma(sum[k], share, near[k]), sum[k] = vzero();
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows; i++) {
         UNROLL for (int k = 0; k < v; k++) {
             vec d = get(x + i * stride + k * W, n) - near[k];
             sum[k] = sum[k] + d;
             square[k] = vfma(d, d, square[k]);
         }
+    }
     UNROLL for (int k = 0; k < v; k++) {
         const vec rest = sum[k] * share;
         put(mean + k * W, (near[k] - get(about + k * W, n)) + rest, n);
@@ -353,8 +353,7 @@ INLINE void NAME(grad_lines)(const int lines, const int relu, const real *dy, co
     int64_t c = 0;
     for (; c + W <= cols; c += W)
         NAME(grad_at)(lines, W, relu, dy + c, x + c, y + c, stride, mean + c, sum + c, dot + c);
-    if (c < cols)
-        NAME(grad_at)(lines, (int)(cols - c), relu, dy + c, x + c, y + c, stride, mean + c, sum + c, dot + c);
+    if (c < cols) NAME(grad_at)(lines, (int)(cols - c), relu, dy + c, x + c, y + c, stride, mean + c, sum + c, dot + c);
 }
 
 INLINE void NAME(few_grad_at)(const int v, const int n, const int relu, vec *nothing, real *sum_, real *dot_,
@@ -362,13 +361,14 @@ INLINE void NAME(few_grad_at)(const int v, const int n, const int relu, vec *not
                               int rows, int64_t stride) {
     vec mean[WIDE], sum[WIDE], dot[WIDE];
     UNROLL for (int k = 0; k < v; k++) mean[k] = get(mean_ + k * W, n), sum[k] = dot[k] = vzero();
-    for (int i = 0; i < rows; i++, dy += stride, x += stride, y += stride)
+    for (int i = 0; i < rows; i++, dy += stride, x += stride, y += stride) {
         UNROLL for (int k = 0; k < v; k++) {
             vec g = get(dy + k * W, n);
             if (relu) g = vsel(vle(get(y + k * W, n), vzero()), vzero(), g);
             sum[k] = sum[k] + g;
             dot[k] = vfma(g, get(x + k * W, n) - mean[k], dot[k]);
         }
+    }
     UNROLL for (int k = 0; k < v; k++) {
         put(sum_ + k * W, sum[k], n);
         put(dot_ + k * W, dot[k] * get(invstd + k * W, n), n);
@@ -378,7 +378,7 @@ INLINE void NAME(few_grad_at)(const int v, const int n, const int relu, vec *not
 
 /* Whether a dot is not finite. */
 INLINE int NAME(few_grad)(const int relu, real *sum, real *dot, const real *dy, const real *x, const real *y,
-                           const real *mean, const real *invstd, int rows, int64_t cols, int64_t stride) {
+                          const real *mean, const real *invstd, int rows, int64_t cols, int64_t stride) {
     int64_t c = 0;
     vec nothing[WIDE];
     UNROLL for (int k = 0; k < WIDE; k++) nothing[k] = vzero();
@@ -405,8 +405,7 @@ static int NAME(grad_stats)(const struct norm_job *job) {
     const real *dy = job->dy, *x = job->x, *y = job->y ? job->y : dy, *invstd = job->invstd;
     real *partial = job->partial, *restrict sum_out = partial, *restrict dot_out = partial + stride;
     if (rows <= NORM_FEW && rows * channels <= NEAR && per == 1 && !act) {
-        if (relu)
-            return NAME(few_grad)(1, sum_out, dot_out, dy, x, y, job->mean, invstd, (int)rows, channels, stride);
+        if (relu) return NAME(few_grad)(1, sum_out, dot_out, dy, x, y, job->mean, invstd, (int)rows, channels, stride);
         return NAME(few_grad)(0, sum_out, dot_out, dy, x, y, job->mean, invstd, (int)rows, channels, stride);
     }
     const struct NAME(lines) l = NAME(cut_reduction)(rows, channels, stride);
@@ -493,8 +492,7 @@ INLINE void NAME(row_grad_lines)(const int rows, const real *dy, const real *x, 
                                  const real *mean, const real *invstd, real *sum, real *dot) {
     int64_t c = 0;
     for (; c + W <= cols; c += W) NAME(row_grad_at)(rows, W, dy + c, x + c, stride, mean, invstd, sum + c, dot + c);
-    if (c < cols)
-        NAME(row_grad_at)(rows, (int)(cols - c), dy + c, x + c, stride, mean, invstd, sum + c, dot + c);
+    if (c < cols) NAME(row_grad_at)(rows, (int)(cols - c), dy + c, x + c, stride, mean, invstd, sum + c, dot + c);
 }
 
 INLINE void NAME(few_row_grad_at)(const int v, const int n, real *sum_, real *dot_, const real *dy, const real *x,
@@ -521,8 +519,8 @@ static void NAME(few_row_grad)(real *sum, real *dot, const real *dy, const real 
     for (; c + WIDE * W <= cols; c += WIDE * W)
         NAME(few_row_grad_at)(WIDE, W, sum + c, dot + c, dy + c, x + c, mean, invstd, rows, stride);
     for (; c < cols; c += W)
-        NAME(few_row_grad_at)
-        (1, cols - c < W ? (int)(cols - c) : W, sum + c, dot + c, dy + c, x + c, mean, invstd, rows, stride);
+        NAME(few_row_grad_at)(1, cols - c < W ? (int)(cols - c) : W, sum + c, dot + c, dy + c, x + c, mean, invstd,
+                              rows, stride);
 }
 
 static void NAME(row_grad_stats)(const struct norm_job *job) {
@@ -750,8 +748,8 @@ INLINE void NAME(apply_as)(const int add, const int relu, real *y, const real *x
     for (; i + STEP <= l.count; i += STEP, at += STEP * l.stride)
         NAME(apply_lines)(STEP, add, relu, y + at, x + at, residual + at, l.stride, l.cols, column, l.padded);
     for (; i < l.count + (l.rest > 0); i++, at += l.stride)
-        NAME(apply_lines)
-        (1, add, relu, y + at, x + at, residual + at, l.stride, i < l.count ? l.cols : l.rest, column, l.padded);
+        NAME(apply_lines)(1, add, relu, y + at, x + at, residual + at, l.stride, i < l.count ? l.cols : l.rest, column,
+                          l.padded);
 }
 
 static void NAME(apply)(const struct norm_job *job) {
@@ -821,22 +819,19 @@ INLINE void NAME(grad_apply_lines)(const int lines, const int constant, const in
 RARE void NAME(far_grad_apply)(real *dx, real *dresidual, const real *dy, const real *x, const real *y,
                                const real *column, struct NAME(lines) l, int relu) {
     for (int64_t i = 0, at = 0; i < l.count + (l.rest > 0); i++, at += l.stride)
-        NAME(grad_apply_lines)
-        (1, 0, 1, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.stride,
-         i < l.count ? l.cols : l.rest, column, l.padded);
+        NAME(grad_apply_lines)(1, 0, 1, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at,
+                               l.stride, i < l.count ? l.cols : l.rest, column, l.padded);
 }
 
 INLINE void NAME(grad_apply_as)(const int constant, const int relu, real *dx, real *dresidual, const real *dy,
                                 const real *x, const real *y, const real *column, struct NAME(lines) l) {
     int64_t at = 0, i = 0;
     for (; i + STEP <= l.count; i += STEP, at += STEP * l.stride)
-        NAME(grad_apply_lines)
-        (STEP, constant, 0, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.stride, l.cols,
-         column, l.padded);
+        NAME(grad_apply_lines)(STEP, constant, 0, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at,
+                               y + at, l.stride, l.cols, column, l.padded);
     for (; i < l.count + (l.rest > 0); i++, at += l.stride)
-        NAME(grad_apply_lines)
-        (1, constant, 0, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at, y + at, l.stride,
-         i < l.count ? l.cols : l.rest, column, l.padded);
+        NAME(grad_apply_lines)(1, constant, 0, relu, dx + at, dresidual ? dresidual + at : NULL, dy + at, x + at,
+                               y + at, l.stride, i < l.count ? l.cols : l.rest, column, l.padded);
 }
 
 static void NAME(grad_apply)(const struct norm_job *job) {
@@ -854,20 +849,20 @@ static void NAME(grad_apply)(const struct norm_job *job) {
 /* ---- layer norm ---------------------------------------------------------------------------- */
 
 /* The sums of x - shift and, where asked for, of its square. */
-INLINE void NAME(row_moments)(const int squares, double *sum_, double *square_, const real *x, int64_t n,
-                              real shift_) {
+INLINE void NAME(row_moments)(const int squares, double *sum_, double *square_, const real *x, int64_t n, real shift_) {
     const vec shift = vset(shift_);
     double sum = 0, square = 0;
     for (int64_t begin = 0; begin < n; begin += RUN) {
         int64_t i = begin, end = n - begin < RUN ? n : begin + RUN;
         vec s[4], q[4];
         UNROLL for (int k = 0; k < 4; k++) s[k] = q[k] = vzero();
-        for (; i + 4 * W <= end; i += 4 * W)
+        for (; i + 4 * W <= end; i += 4 * W) {
             UNROLL for (int k = 0; k < 4; k++) {
                 vec d = vload(x + i + k * W) - shift;
                 s[k] = s[k] + d;
                 q[k] = vfma(d, d, q[k]);
             }
+        }
         for (; i < end; i += W) {
             const int m = end - i < W ? (int)(end - i) : W;
             vec d = first_lanes(get(x + i, m) - shift, m);
@@ -1010,13 +1005,14 @@ INLINE void NAME(row_grad_sums)(double *sum_, double *dot_, const real *dy, cons
         const int64_t end = cols - begin < RUN ? cols : begin + RUN;
         vec s[2] = {vzero(), vzero()}, d[2] = {vzero(), vzero()};
         int64_t c = begin;
-        for (; c + 2 * W <= end; c += 2 * W)
+        for (; c + 2 * W <= end; c += 2 * W) {
             UNROLL for (int k = 0; k < 2; k++) {
                 vec g = vload(dy + c + k * W);
                 if (weight) g = g * vload(weight + c + k * W);
                 s[k] = s[k] + g;
                 d[k] = vfma(g, vload(x + c + k * W) - mean, d[k]);
             }
+        }
         for (; c < end; c += W) {
             const int m = end - c < W ? (int)(end - c) : W;
             vec g = get(dy + c, m);
