@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,6 +78,8 @@ class Module:
     _is_frozen = False
     #: What messages call the arguments of forward; where empty: input, or input[0], input[1], ...
     input_names: ClassVar[tuple[str, ...]] = ()
+    #: Attributes that are computed from parameters where they are read: functions of the module (nn.utils).
+    derived: Mapping[str, Callable[[Module], Any]] = MappingProxyType({})
 
     def __init__(self) -> None:
         for table in ("_parameters", "_buffers", "_modules"):
@@ -154,6 +157,8 @@ class Module:
             entries = self.__dict__.get(table, ())
             if name in entries:
                 return entries[name]
+        if name in self.derived:
+            return self.derived[name](self)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
