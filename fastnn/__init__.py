@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn import data, debug, models, nn, optim, random, testing
 from fastnn.config import __version__, get_num_threads, set_num_threads, show_config, show_versions, threads
-from fastnn.functions import grad, trace, value_and_grad
+from fastnn.functions import grad, hessian, hvp, trace, value_and_grad
 from fastnn.graph import Tensor
 from fastnn.nn.function import Function
 from fastnn.ops.einsum import einsum
@@ -64,6 +64,8 @@ __all__ = [
     "get_num_threads",
     "get_rng_state",
     "grad",
+    "hessian",
+    "hvp",
     "index_select",
     "load_checkpoint",
     "log",
