@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 from fastnn import _check
 from fastnn.graph import Graph, Tensor
 from fastnn.lowering.cache import Programs, Recipe
-from fastnn.lowering.call import flatten_result, to_array
+from fastnn.lowering.call import flatten_result, only, to_array
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
 from fastnn.ops.layout import broadcast_to
+from fastnn.ops.shape import concat
+from fastnn.sizes import same_shape
 
 
 class Traced:
@@ -95,6 +98,130 @@ class Differentiated(Traced):
         return Recipe([[result, *filled]], rebuild)
 
 
+class Curved(Traced):
+    """Products of a function's Hessian with a vector; made by `hvp`."""
+
+    def __init__(self, function: Callable[..., Any], argnum: int, parameters: Sequence[Any] | None) -> None:
+        self.argnum = _check.integer("argnum", argnum, 0)
+        self.parameters = None if parameters is None else list(parameters)
+        super().__init__(function)
+
+    def _make_programs(self) -> None:
+        def forward(*tensors: Tensor) -> Any:
+            return self.function(*tensors[:-1]), tensors[-1]  # the vector is returned, lest it be taken for unused
+
+        roots = (self.function, self.parameters)
+        self._programs = Programs(forward, self._finish, _names, roots, _name(self.function), any_batch=False)
+
+    def _finish(self, graph: Graph, result: Any) -> Recipe:
+        result, v = result
+        if not isinstance(result, Tensor) or result.shape != ():
+            raise ValueError(f"{_name(self.function)} must return a scalar to be differentiated, got {result!r}")
+        inputs = graph.inputs[:-1]
+        if self.parameters is None:
+            if self.argnum >= len(inputs):
+                raise ValueError(f"argnum is {self.argnum}; there are {len(inputs)} arguments")
+            leaves = [inputs[self.argnum]]
+            if not same_shape(v.shape, leaves[0].shape):
+                raise ValueError(f"the vector has shape {v.shape}; expected {leaves[0].shape}, the argument's")
+            directions = [v]
+        else:
+            leaves = [graph.memory(p._storage) for p in self.parameters]
+            sizes = [p.numel() for p in self.parameters]
+            if v.shape != (sum(sizes),):
+                raise ValueError(f"the vector has shape {v.shape}; expected ({sum(sizes)},), all parameters' elements")
+            ends = np.cumsum(sizes).tolist()
+            directions = [
+                v[end - p.numel() : end].reshape(p.shape).permute(*p._order)
+                for p, end in zip(self.parameters, ends, strict=True)
+            ]
+        first = gradients(graph, {result: one(result.dtype)}, leaves)
+        terms = [(g * d).sum() for g, d in zip(first, directions, strict=True) if g is not None]
+        if terms:
+            slope = terms[0]
+            for term in terms[1:]:
+                slope = slope + term
+            second = gradients(graph, {slope: one(slope.dtype)}, leaves)
+        else:
+            second = [None] * len(leaves)
+        found = [zeros_like(t) if h is None else h for h, t in zip(second, leaves, strict=True)]
+        if self.parameters is None:
+            return Recipe([found], only)
+        flat = [h.permute(*p._shown).flatten() for h, p in zip(found, self.parameters, strict=True)]
+        return Recipe([[concat(flat, 0)]], only)
+
+
+class Hessian:
+    """A function's second derivatives as one array; made by `hessian`."""
+
+    def __init__(self, product: Curved) -> None:
+        self.product = product
+
+    def __call__(self, *args: Any) -> np.ndarray[Any, Any]:
+        arrays = _arguments(args)
+        if self.product.parameters is None:
+            shape: tuple[int, ...] = arrays[self.product.argnum].shape
+            dtype = arrays[self.product.argnum].dtype
+        else:
+            shape = (sum(p.numel() for p in self.product.parameters),)
+            dtype = self.product.parameters[0].dtype
+        size = math.prod(shape)
+        unit = np.zeros(size, dtype)
+        rows = np.empty((size, size), dtype)
+        for i in range(size):
+            unit[i] = 1
+            rows[i] = np.reshape(self.product(*arrays, unit.reshape(shape)), -1)
+            unit[i] = 0
+        return rows.reshape((*shape, *shape))
+
+
+def hvp(function: Callable[..., Any], argnum: int = 0, parameters: Sequence[Any] | None = None) -> Curved:
+    """Products of a function's Hessian with vectors, without the Hessian itself (Pearlmutter, 1994).
+
+    Twice differentiable are arithmetic, indexing, reductions, products, activations, softmax, and cross entropy without
+    class weights; not pooling, norms and the other losses, for which arithmetic can stand in.
+
+    Parameters
+    ----------
+    function : callable
+        As for `trace`; must return a scalar.
+    argnum : int, default 0
+        The argument to differentiate for.
+    parameters : sequence of Parameter, optional
+        Differentiate for these instead, of a model that the function calls.
+
+    Returns
+    -------
+    Traced
+        Called with the function's arguments and, behind them, a vector of the shape of the argument (of all elements of
+        the parameters, one after another), it returns the product, of that shape.
+
+    Examples
+    --------
+    >>> fn.hvp(lambda x: (x**3).sum())(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
+    array([  6., 120.])
+    """
+    return Curved(function, argnum, parameters)
+
+
+def hessian(function: Callable[..., Any], argnum: int = 0, parameters: Sequence[Any] | None = None) -> Hessian:
+    """A function's Hessian, by a product for each of its rows; arguments as for `hvp`.
+
+    Returns
+    -------
+    callable
+        Called with the function's arguments, it returns an array of the argument's shape twice; for parameters (n, n),
+        n being the number of all their elements.
+
+    Examples
+    --------
+    >>> fn.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 3.0]))
+    array([[6., 2.],
+           [2., 0.]])
+    """
+    return Hessian(Curved(function, argnum, parameters))
+
+
 def _names(count: int) -> list[str]:
     return [f"argument {i}" for i in range(count)]
 
@@ -119,9 +246,10 @@ def trace(function: Callable[..., Any]) -> Traced:
     Parameters
     ----------
     function : callable
-        Written with arithmetic, `@`, methods of tensors (exp, log, sqrt, tanh, sum, mean, reshape,
-        transpose, ...), fastnn.nn.functional, fn.concat, and indexing by constants. It may return a
-        tensor, or tuples, lists or dicts of them.
+        Written with arithmetic, comparisons (masks of 1 and 0, combined by &, | and ~), `@`, methods of
+        tensors (exp, log, sqrt, tanh, sum, mean, max, reshape, transpose, ...), fastnn.nn.functional,
+        fn.where, fn.concat, and indexing by constants and tensors of labels. It may return a tensor, or
+        tuples, lists or dicts of them.
 
     Returns
     -------

@@ -6,23 +6,25 @@
 
 networks        Module, the base of all: layers are assigned in `__init__` and used in `forward`
                 Sequential, ModuleList, ModuleDict, which hold modules; Parameter, what training changes
-linear          Linear, Identity, Flatten
+linear          Linear, Bilinear, Identity, Flatten, Unflatten; Embedding
 convolution     Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 pooling         MaxPool1d, MaxPool2d, AvgPool1d, AvgPool2d, AdaptiveAvgPool1d, AdaptiveAvgPool2d,
                 AdaptiveMaxPool1d, AdaptiveMaxPool2d
-sizes           Upsample, ZeroPad2d
-norms           BatchNorm1d, BatchNorm2d, LayerNorm, GroupNorm, LocalResponseNorm
+sizes           Upsample, ZeroPad2d, ReflectionPad2d, ReplicationPad2d
+norms           BatchNorm1d, BatchNorm2d, LayerNorm, RMSNorm, GroupNorm, InstanceNorm1d, InstanceNorm2d,
+                LocalResponseNorm
 activations     ReLU, LeakyReLU, ELU, GELU, SiLU, Sigmoid, Softsign, Tanh, Softmax, LogSoftmax
-dropout         Dropout, Dropout2d
+dropout         Dropout, Dropout2d, AlphaDropout, GaussianNoise
 losses          CrossEntropyLoss, BCEWithLogitsLoss, MSELoss; Loss, their base
 functional      the same as functions of tensors or arrays, by custom imported as F
 init            initial values of parameters
+utils           weight norm
 
 `help(nn.Linear)` tells a layer's arguments, shapes and formula, and then the methods that all layers have, such as
 `parameters`, `train`, `eval`, `save` and `load`; these are told in full by `help(nn.Module)`.
 """
 
-from fastnn.nn import functional, init
+from fastnn.nn import functional, init, utils
 from fastnn.nn.activation import (
     ELU,
     GELU,
@@ -37,12 +39,22 @@ from fastnn.nn.activation import (
 )
 from fastnn.nn.container import ModuleDict, ModuleList, Sequential
 from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
-from fastnn.nn.dropout import Dropout, Dropout2d
-from fastnn.nn.flatten import Flatten
-from fastnn.nn.linear import Identity, Linear
+from fastnn.nn.dropout import AlphaDropout, Dropout, Dropout2d, GaussianNoise
+from fastnn.nn.embedding import Embedding
+from fastnn.nn.flatten import Flatten, Unflatten
+from fastnn.nn.linear import Bilinear, Identity, Linear
 from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
 from fastnn.nn.module import Module
-from fastnn.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
+from fastnn.nn.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.pool import (
     AdaptiveAvgPool1d,
@@ -54,7 +66,7 @@ from fastnn.nn.pool import (
     MaxPool1d,
     MaxPool2d,
 )
-from fastnn.nn.resize import Upsample, ZeroPad2d
+from fastnn.nn.resize import ReflectionPad2d, ReplicationPad2d, Upsample, ZeroPad2d
 
 __all__ = [
     "ELU",
@@ -63,11 +75,13 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Bilinear",
     "Conv1d",
     "Conv2d",
     "ConvTranspose1d",
@@ -75,9 +89,13 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
+    "Embedding",
     "Flatten",
+    "GaussianNoise",
     "GroupNorm",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -91,15 +109,20 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "Parameter",
+    "RMSNorm",
     "ReLU",
+    "ReflectionPad2d",
+    "ReplicationPad2d",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softsign",
     "Tanh",
+    "Unflatten",
     "Upsample",
     "ZeroPad2d",
     "functional",
     "init",
+    "utils",
 ]

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import fastnn_ext.activation as native
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_float
+from fastnn.ops.elementwise import affine, where
 from fastnn.ops.layout import behind_layout
 from fastnn.sizes import count
 
@@ -37,6 +38,13 @@ class ActivationGrad(Op):
     def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        (dy, saved), ddx = node.inputs, grads[0]
+        assert ddx is not None
+        again = active_graph().add(ACTIVATION_GRAD, [ddx, saved], **node.attrs).output if needs[0] else None
+        bend = _slopes_derivative(*_act(node), saved) if needs[1] else None
+        return [again, None if bend is None else ddx * dy * bend]
+
     def lower(self, node: Node, to: Emitter) -> None:
         dy, saved = node.inputs
         n, act = count(node.output.shape), epilogue(_act(node), "kind")
@@ -59,6 +67,28 @@ def saves_output(kind: str, settings: tuple[float, float]) -> bool:
     """Whether the gradient can be had from the output; the sign of x must show in it."""
     saves = native.SAVES[kind]
     return bool(saves == "output" or (saves == "output if alpha > 0" and settings[0] > 0))
+
+
+def _slopes_derivative(kind: str, settings: tuple[float, float], s: Tensor) -> Tensor | None:
+    """How the slope changes with what was saved, for gradients of gradients; None where it does not."""
+    match kind:
+        case "relu" | "leaky_relu":
+            return None
+        case "sigmoid":
+            return affine(s, -2.0, 1.0)
+        case "tanh":
+            return affine(s, -2.0)
+        case "elu":
+            return where(s > 0.0, 0.0, 1.0 if saves_output(kind, settings) else s.exp() * settings[0])
+        case "softsign":
+            return affine(s.abs(), 2.0, -2.0) * s.sign()
+        case "silu":
+            sigma = activation(s, "sigmoid")
+            return sigma * affine(sigma, -1.0, 1.0) * (s * affine(sigma, -2.0, 1.0) + 2.0)
+        case "gelu":
+            density = affine(s.square(), -0.5).exp() * 0.39894228040143267794
+            return density * affine(s.square(), -1.0, 2.0)
+    raise TypeError(f"{kind} has no gradient of its gradient")
 
 
 def epilogue(act: Act | None, name: str = "act") -> Arguments:

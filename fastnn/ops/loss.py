@@ -6,6 +6,7 @@ from typing import Any
 
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
+from fastnn.ops.elementwise import cast, compare, logical_not
 from fastnn.ops.layout import BROADCAST, RESHAPE, broadcast_to
 from fastnn.sizes import count, describe, is_one, same_shape
 from fastnn_ext.loss import PIECES, REDUCTIONS
@@ -38,6 +39,16 @@ class SoftmaxGrad(Op):
     def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
 
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        (dy, y), u = node.inputs, grads[0]
+        assert u is not None
+        if node.attrs["log"]:  # dx = dy - exp(y) * total
+            p, total = y.exp(), dy.sum(-1, keepdim=True)
+            return [u - (u * p).sum(-1, keepdim=True), -(u * p * total)]
+        again = active_graph().add(SOFTMAX_GRAD, [u, y], log=False).output  # dx = y (dy - sum of dy y)
+        mean, other = (dy * y).sum(-1, keepdim=True), (u * y).sum(-1, keepdim=True)
+        return [again, u * (dy - mean) - dy * other]
+
     def lower(self, node: Node, to: Emitter) -> None:
         (dy, y), flops = node.inputs, 4 * count(node.output.shape)
         to.emit("softmax_backward", dx=node.output, dy=dy, y=y, **_softmax_sizes(node), flops=flops)
@@ -64,14 +75,31 @@ class CrossEntropy(Op):
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         dloss = grads[0]
-        assert dloss is not None
         if any(needs[1:]):
             raise TypeError("cross_entropy has a gradient for its input alone, not for target or weight")
+        rest: list[Tensor | None] = [None] * (len(node.inputs) - 1)
+        second = None if grads[1] is None else self._second(node, grads[1])
+        if dloss is None:
+            return [second, *rest]
         if node.attrs["reduction"] == "none":
             dloss = dloss.unsqueeze(-1)
         else:
             dloss = _first(dloss)
-        return [node.outputs[1] * dloss, *[None] * (len(node.inputs) - 1)]
+        first = node.outputs[1] * dloss
+        return [first if second is None else first + second, *rest]
+
+    @staticmethod
+    def _second(node: Node, u: Tensor) -> Tensor:
+        """The gradient of the gradient, softmax - target, for each row that counts, over their number in a mean."""
+        if node.attrs["weighted"]:
+            raise TypeError("cross_entropy with class weights has no gradient of its gradient")
+        logits, labels = node.inputs
+        p = softmax(logits, -1)
+        counts = logical_not(compare(labels, node.attrs["ignore_index"], "equal"))
+        counts = cast(counts, logits.dtype)
+        if node.attrs["reduction"] == "mean":
+            counts = counts / counts.sum()
+        return p * (u - (p * u).sum(-1, keepdim=True)) * counts.unsqueeze(-1)
 
     def lower(self, node: Node, to: Emitter) -> None:
         logits, labels, *weight = node.inputs
@@ -108,6 +136,8 @@ class Elementwise(Op):
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         dloss = grads[0]
+        if grads[1] is not None:
+            raise TypeError(f"{node.attrs['kernel']} has no gradient of its gradient; written as arithmetic it has")
         assert dloss is not None
         if any(needs[2 if node.attrs["kernel"] in OF_DIFFERENCE else 1 :]):
             raise TypeError(f"{node.attrs['kernel']} has a gradient for its input alone, not for target or weights")
