@@ -1,10 +1,11 @@
-"""Parameter updates: SGD with momentum, Adam, AdamW; each one sweep over flat arrays, as PyTorch's.
+"""Parameter updates: SGD with momentum, Adam, AdamW, RMSprop; each one sweep over flat arrays, as PyTorch's.
 
-sgd and adam update `count` parameters of n elements together, which lie one behind the other, and their states, from
+sgd, adam and rmsprop update `count` parameters of n elements together, which lie one behind the other, and their states, from
 the gradient. Parameter k has the elements from begins[k] - begins[0] on, and has been updated steps[k] times (a
 double), each by its own count: one that was frozen for a while is not as far as its neighbours. At steps[k] = 0 SGD does
 not read momentum_buffer, and with a momentum of 0 it leaves it alone, so only steps with a momentum count for it.
 max_exp_avg_sq is AMSGrad's, NULL without it; `decoupled` is AdamW's weight decay.
+RMSprop's momentum_buffer and grad_avg are NULL without momentum, and where it is not centered.
 
 `hyper` points to doubles, read at run time, so that a schedule changes them without a new plan; HYPER_NAMES has their
 names, in order, by the op that reads them.
@@ -17,7 +18,8 @@ References
 Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning", ICML 2013, with
 PyTorch's definition of the momentum buffer. Kingma, Ba, "Adam: a method for stochastic optimization", ICLR 2015,
 algorithm 1. Reddi, Kale, Kumar, "On the convergence of Adam and beyond", ICLR 2018 (AMSGrad). Loshchilov, Hutter,
-"Decoupled weight decay regularization", ICLR 2019 (AdamW).
+"Decoupled weight decay regularization", ICLR 2019 (AdamW). Tieleman, Hinton, "Lecture 6.5: RMSprop", Coursera, 2012;
+Graves, "Generating sequences with recurrent neural networks", 2013 (centered).
 """
 from libc.math cimport pow, sqrt
 from libc.stdint cimport int64_t
@@ -34,10 +36,15 @@ cdef extern from "simd/optimizer.h" nogil:
     struct adam_step:
         double step_size, inverse_root, gain1, beta2, gain2, eps, weight_decay, shrink
         int decoupled, maximize
+    struct rmsprop_step:
+        double lr, momentum, alpha, gain, eps, weight_decay
+        int maximize
     struct optimizer_kernels:
         void (*sgd)(void *param, void *buffer, const void *grad, int64_t n, const sgd_step *s) noexcept nogil
         void (*adam)(void *param, void *m, void *v, void *vmax, const void *grad, int64_t n,
                      const adam_step *s) noexcept nogil
+        void (*rmsprop)(void *param, void *square, void *buffer, void *mean, const void *grad, int64_t n,
+                        const rmsprop_step *s) noexcept nogil
     const optimizer_kernels *optimizer_table(int isa, int dtype)
 
 
@@ -46,20 +53,26 @@ cdef struct sgd_hyper:
     double lr, momentum, dampening, weight_decay, updates
 cdef struct adam_hyper:
     double lr, beta1, beta2, eps, weight_decay, updates
+cdef struct rmsprop_hyper:
+    double lr, alpha, eps, weight_decay, momentum, updates
 
 # A struct becomes a dict by its members' names.
 cdef sgd_hyper of_sgd
 cdef adam_hyper of_adam
-HYPER_NAMES = {"sgd": tuple(<dict> of_sgd), "adam": tuple(<dict> of_adam)}
+cdef rmsprop_hyper of_rmsprop
+HYPER_NAMES = {"sgd": tuple(<dict> of_sgd), "adam": tuple(<dict> of_adam), "rmsprop": tuple(<dict> of_rmsprop)}
 
-# Places in fnn_op.buf: of both updates; states of sgd; states of adam; of tick.
+# Places in fnn_op.buf: of all updates; states of sgd, adam, rmsprop; of tick.
 cdef enum: PARAM, GRAD, HYPER, STEPS, BEGINS
 cdef enum: MOMENTUM_BUFFER = 5
 cdef enum:
     EXP_AVG = 5
     EXP_AVG_SQ, MAX_EXP_AVG_SQ
+cdef enum:
+    SQUARE_AVG = 5
+    RMSPROP_BUFFER, GRAD_AVG
 cdef enum: TICK_HYPER, TICK_STEPS
-# Places in fnn_op.dim: of both updates; of sgd; of adam; of tick.
+# Places in fnn_op.dim: of all updates; of sgd; of adam; of tick.
 cdef enum: N, COUNT, MAXIMIZE
 cdef enum: NESTEROV = 3
 cdef enum: DECOUPLED = 3
@@ -80,6 +93,10 @@ cdef void prepare_sgd(fnn_op *op) noexcept nogil:
 
 
 cdef void prepare_adam(fnn_op *op) noexcept nogil:
+    cut(op, 0.5)
+
+
+cdef void prepare_rmsprop(fnn_op *op) noexcept nogil:
     cut(op, 0.5)
 
 
@@ -145,6 +162,18 @@ cdef int run_adam(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     return 0
 
 
+cdef int run_rmsprop(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef int64_t begin = chunk * CHUNK, n = min(<int64_t> CHUNK, op.dim[N] - begin)
+    cdef const rmsprop_hyper *hyper = <const rmsprop_hyper *> op.buf[HYPER]
+    cdef rmsprop_step s
+    s.lr, s.momentum, s.alpha, s.gain = hyper.lr, hyper.momentum, hyper.alpha, 1 - hyper.alpha
+    s.eps, s.weight_decay, s.maximize = hyper.eps, hyper.weight_decay, op.dim[MAXIMIZE] != 0
+    (<const optimizer_kernels *> op.kernels).rmsprop(
+        at(op, PARAM, begin), at(op, SQUARE_AVG, begin), at(op, RMSPROP_BUFFER, begin), at(op, GRAD_AVG, begin),
+        at(op, GRAD, begin), n, &s)
+    return 0
+
+
 cdef int run_tick(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef double *hyper = <double *> op.buf[TICK_HYPER]
     cdef int64_t k
@@ -160,4 +189,6 @@ runtime.register_op("sgd", run_sgd, prepare_sgd,
                     "param", "grad hyper steps begins +momentum_buffer", "n count maximize nesterov")
 runtime.register_op("adam", run_adam, prepare_adam,
                     "param", "grad hyper steps begins +exp_avg +exp_avg_sq +max_exp_avg_sq?", "n count maximize decoupled")
+runtime.register_op("rmsprop", run_rmsprop, prepare_rmsprop,
+                    "param", "grad hyper steps begins +square_avg +momentum_buffer? +grad_avg?", "n count maximize")
 runtime.register_op("tick", run_tick, prepare_tick, "hyper", "+steps", "count updates condition")

@@ -162,6 +162,7 @@ def element_ops():
     yield "sgd", "param grad hyper steps begins momentum_buffer", dict(n=LONG, count=1, maximize=0, nesterov=0)
     adam = "param grad hyper steps begins exp_avg exp_avg_sq"
     yield "adam", adam, dict(n=LONG, count=1, maximize=0, decoupled=0)
+    yield "rmsprop", "param grad hyper steps begins square_avg", dict(n=LONG, count=1, maximize=0)
     yield "tick", "hyper steps", dict(count=LONG, updates=-1, condition=-1)
     yield "philox", "out state", dict(n=LONG, stream=0, first=0)
     yield "uniform", "out state", dict(n=LONG, stream=0)

@@ -101,6 +101,7 @@ CALLS = {
     ),
     "SGD": optimizer(optim.SGD, "lr", "momentum", "weight_decay"),
     "Adam": optimizer(optim.Adam, "lr", "eps", "weight_decay"),
+    "RMSprop": optimizer(optim.RMSprop, "lr", "alpha", "eps", "weight_decay", "momentum"),
     "RandomCrop": function(fn.data.RandomCrop, "size", "padding", "fill", size=4),
     "moons": function(fn.data.moons, "n", "noise", "seed", n=5),
     "normal_": function(nn.init.normal_, "mean", "std", "seed", tensor=np.zeros((3, 4))),

@@ -26,6 +26,8 @@ KINDS = {
     "adam": ("Adam", {"lr": 0.01, "weight_decay": 0.1}),
     "amsgrad": ("Adam", {"lr": 0.01, "amsgrad": True}),
     "adamw": ("AdamW", {"lr": 0.01, "weight_decay": 0.1}),
+    "rmsprop": ("RMSprop", {"lr": 0.01, "momentum": 0.5, "weight_decay": 0.1}),
+    "centered": ("RMSprop", {"lr": 0.01, "momentum": 0.9, "centered": True}),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 

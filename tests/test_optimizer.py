@@ -23,6 +23,14 @@ ADAM = [
     (0.9, 0.999, 0.01, True, False, True),
 ]
 
+# alpha, weight_decay, momentum, centered, maximize
+RMSPROP = [
+    (0.99, 0.0, 0.0, False, False),
+    (0.9, 0.01, 0.9, False, True),
+    (0.3, 0.0, 0.0, True, False),
+    (0.99, 0.01, 0.5, True, False),
+]
+
 
 def numbers(n, dtype, seed=0):
     return np.random.default_rng(seed).standard_normal(n).astype(dtype)
@@ -240,6 +248,55 @@ def test_adam_follows_pytorch_over_100_steps(isa, dtype, beta1, beta2, weight_de
     def update(param, grad, step):
         hyper = adam_hyper(0.01, beta1, beta2, 1e-8, weight_decay, step)
         optimizer.adam(param, grad, m, v, vmax if amsgrad else None, hyper, decoupled, maximize)
+
+    ours, theirs = curves(dtype, make, update)
+    np.testing.assert_allclose(ours, theirs, rtol=LIMIT[dtype])
+
+
+def rmsprop_hyper(lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0):
+    numbers = dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
+    return optimizer.hyper("rmsprop", **numbers)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("alpha", "weight_decay", "momentum", "centered", "maximize"), RMSPROP)
+def test_a_step_of_rmsprop_is_that_of_the_twin(isa, dtype, alpha, weight_decay, momentum, centered, maximize):
+    n = 1031
+    param, square = numbers(n, dtype), np.zeros(n, dtype)
+    buffer, mean = (np.zeros(n, dtype) if there else None for there in (momentum, centered))
+    for step in range(3):
+        grad = numbers(n, dtype, seed=step + 1)
+        before = [None if a is None else a.astype(np.float64) for a in (param, grad, square, buffer, mean)]
+        settings = alpha, 1e-3, weight_decay, momentum
+        expected = twin.rmsprop(*before, 0.01, *settings, maximize)
+        optimizer.rmsprop(param, grad, square, buffer, mean, rmsprop_hyper(0.01, *settings), maximize)
+        for got, want in zip((param, square, buffer, mean), expected, strict=True):
+            if want is not None:
+                np.testing.assert_allclose(got, want, rtol=1e4 * UNIT[dtype], atol=1e3 * UNIT[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_constant_gradient_has_a_variance_of_zero_and_no_nan(isa, dtype):
+    param, square, mean = np.zeros((3, 37), dtype)
+    for _ in range(2000):
+        optimizer.rmsprop(param, np.full(37, 0.3, dtype), square, None, mean, rmsprop_hyper(alpha=0.5, eps=1.0))
+    assert np.isfinite(param).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("alpha", "weight_decay", "momentum", "centered", "maximize"), RMSPROP)
+def test_rmsprop_follows_pytorch_over_100_steps(isa, dtype, alpha, weight_decay, momentum, centered, maximize):
+    square, buffer, mean = np.zeros((3, 30), dtype)
+
+    def make(torch, params):
+        how = {"maximize": maximize, "foreach": False}
+        return torch.optim.RMSprop(params, 0.01, alpha, 1e-3, weight_decay, momentum, centered, **how)
+
+    def update(param, grad, step):
+        hyper = rmsprop_hyper(0.01, alpha, 1e-3, weight_decay, momentum)
+        optimizer.rmsprop(
+            param, grad, square, buffer if momentum else None, mean if centered else None, hyper, maximize
+        )
 
     ours, theirs = curves(dtype, make, update)
     np.testing.assert_allclose(ours, theirs, rtol=LIMIT[dtype])

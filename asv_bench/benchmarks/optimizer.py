@@ -13,6 +13,7 @@ KINDS = {
     "sgd, momentum": lambda p: optim.SGD(p, lr=1e-5, momentum=0.9),
     "adam": lambda p: optim.Adam(p, lr=1e-5),
     "adamw": lambda p: optim.AdamW(p, lr=1e-5),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=1e-5),
 }
 SIZES = {"10 thousand": 100, "1 million": 1000, "16 million": 4000}
 

@@ -19,10 +19,20 @@ struct adam_step {
     int decoupled, maximize;
 };
 
-/* All arrays have n elements. buffer (vmax) may be NULL: no momentum (no AMSGrad). */
+struct rmsprop_step {
+    double lr, momentum;
+    double alpha, gain; /* gain: 1 - alpha */
+    double eps, weight_decay;
+    int maximize;
+};
+
+/* All arrays have n elements. buffer (vmax) may be NULL: no momentum (no AMSGrad). mean, the
+ * gradient's, may be NULL: not centered. */
 struct optimizer_kernels {
     void (*sgd)(void *param, void *buffer, const void *grad, int64_t n, const struct sgd_step *s);
     void (*adam)(void *param, void *m, void *v, void *vmax, const void *grad, int64_t n, const struct adam_step *s);
+    void (*rmsprop)(void *param, void *square, void *buffer, void *mean, const void *grad, int64_t n,
+                    const struct rmsprop_step *s);
 };
 
 FNN_TABLES(optimizer)

@@ -1,6 +1,6 @@
 /* Parameter updates: one sweep that reads and writes every array once.
  *
- * The order of operations is PyTorch's (torch/optim/sgd.py and adam.py, the plain loop over
+ * The order of operations is PyTorch's (torch/optim/sgd.py, adam.py and rmsprop.py, the plain loop over
  * tensors), so that losses follow PyTorch's to rounding over many steps. Where PyTorch leaves an
  * operation out because its coefficient is zero, so does this: 0 * inf would be NaN.
  */
@@ -8,6 +8,7 @@
 #define part_store NAME(part_store)
 #define sgd_part NAME(sgd_part)
 #define adam_part NAME(adam_part)
+#define rmsprop_part NAME(rmsprop_part)
 
 INLINE vec part_load(const real *p, int m) { return m == W ? vload(p) : vload_n(p, m); }
 INLINE void part_store(real *p, vec v, int m) {
@@ -67,4 +68,36 @@ static void NAME(adam)(void *param_, void *m_, void *v_, void *vmax_, const void
     if (i < n) adam_part(param + i, m + i, v + i, max ? max + i : NULL, grad + i, (int)(n - i), &s);
 }
 
-static const struct optimizer_kernels NAME(table) = {.sgd = NAME(sgd), .adam = NAME(adam)};
+INLINE void rmsprop_part(real *param, real *square, real *buffer, real *mean, const real *grad, int m,
+                         const struct rmsprop_step *s) {
+    vec p = part_load(param, m), g = part_load(grad, m), v = part_load(square, m), gain = vset((real)s->gain);
+    if (s->maximize) g = vneg(g);
+    if (s->weight_decay != 0) g = vfma(p, vset((real)s->weight_decay), g);
+    v = vfma(gain * g, g, v * vset((real)s->alpha));
+    part_store(square, v, m);
+    if (mean) {
+        vec a = part_load(mean, m);
+        a = s->gain < 0.5 ? vfma(gain, g - a, a) : vfma(vset((real)(s->gain - 1)), g - a, g);
+        part_store(mean, a, m);
+        v = vmax(vfma(vneg(a), a, v), vzero()); /* a variance, which rounding may take below 0 */
+    }
+    g = g / (vsqrt(v) + vset((real)s->eps));
+    if (buffer) {
+        g = vfma(part_load(buffer, m), vset((real)s->momentum), g);
+        part_store(buffer, g, m);
+    }
+    part_store(param, vfma(g, vset((real)-s->lr), p), m);
+}
+
+static void NAME(rmsprop)(void *param_, void *square_, void *buffer_, void *mean_, const void *grad_, int64_t n,
+                          const struct rmsprop_step *step) {
+    const struct rmsprop_step s = *step;
+    real *param = param_, *square = square_, *buffer = buffer_, *mean = mean_;
+    const real *grad = grad_;
+    for (int64_t i = 0; i < n; i += W) {
+        int m = n - i < W ? (int)(n - i) : W;
+        rmsprop_part(param + i, square + i, buffer ? buffer + i : NULL, mean ? mean + i : NULL, grad + i, m, &s);
+    }
+}
+
+static const struct optimizer_kernels NAME(table) = {.sgd = NAME(sgd), .adam = NAME(adam), .rmsprop = NAME(rmsprop)};

@@ -33,6 +33,13 @@ def adam(param, grad, m, v, vmax, hyper, decoupled=False, maximize=False):
     )  # fmt: skip
 
 
+def rmsprop(param, grad, square, buffer, mean, hyper, maximize=False):
+    run_op(
+        "rmsprop", param=param, grad=grad, square_avg=square, momentum_buffer=buffer, grad_avg=mean,
+        **memory("rmsprop", hyper), n=param.size, count=1, maximize=maximize,
+    )  # fmt: skip
+
+
 def tick(hyper, steps, updates, condition=-1):
     """Adds 1 to hyper[updates], and to all steps unless hyper[condition] is 0."""
     run_op("tick", hyper=hyper, steps=steps, count=steps.size, updates=updates, condition=condition)

@@ -27,3 +27,14 @@ def adam(param, grad, m, v, vmax, lr, beta1, beta2, eps, weight_decay, step, dec
     m_hat = m / (1 - beta1 ** (step + 1))
     v_hat = (v if vmax is None else vmax) / (1 - beta2 ** (step + 1))
     return param - lr * m_hat / (np.sqrt(v_hat) + eps), m, v, vmax
+
+
+def rmsprop(param, grad, square, buffer, mean, lr, alpha, eps, weight_decay, momentum, maximize):
+    """The new (param, square, buffer, mean)."""
+    g = (-grad if maximize else grad) + weight_decay * param
+    square = alpha * square + (1 - alpha) * g * g
+    mean = None if mean is None else alpha * mean + (1 - alpha) * g
+    u = g / (np.sqrt(square if mean is None else square - mean * mean) + eps)
+    if buffer is not None:
+        buffer = u = momentum * buffer + u
+    return param - lr * u, square, buffer, mean
