@@ -5,11 +5,13 @@ of a twin that was never copied.
 """
 
 import copy
+import functools
 import multiprocessing
 import pickle
 
 import numpy as np
 import pytest
+from optimizers import CLASSES
 
 import fastnn as fn
 from fastnn import nn, optim
@@ -64,6 +66,7 @@ OPTIMIZERS = {
     "nesterov": lambda params: optim.SGD(params, 0.1, momentum=0.9, nesterov=True),
     "adam": lambda params: optim.Adam(params, 0.01, amsgrad=True),
     "adamw": lambda params: optim.AdamW(params, 0.01),
+    **{name: functools.partial(getattr(optim, name), **settings) for name, settings in CLASSES.items()},
 }
 
 

@@ -20,6 +20,9 @@ from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact
 
 ALIGN = 16  # elements: a parameter starts at a cache line
 
+#: Settings that all optimizers have, and that do nothing by default.
+SHARED: Mapping[str, Any] = {"maximize": False, "l1_penalty": 0.0, "clip_grad_value": None}
+
 Array = np.ndarray[Any, Any]
 #: What `commit` takes: copies, entries and attributes.
 _Changes = tuple[list[Any], list[Any], list[Any]]
@@ -40,8 +43,8 @@ class Group(dict[str, Any]):
     ----------
     begins : array (parameters,) of int64
         Where each parameter begins in the state arrays.
-    steps_of : array (parameters,) of float64
-        Updates of each parameter.
+    counters : dict of array (parameters,) of float64
+        What is counted of each parameter: its updates, "steps", and what the optimizer has beside them.
     revision : int
         Counts changes that updates must be planned anew for.
     """
@@ -50,11 +53,12 @@ class Group(dict[str, Any]):
         super().__init__()
         self._optimizer = optimizer
         self.revision = 0
+        self.initial_lr: float | None = None  # the rate before its first schedule (lr_scheduler)
         self.hyper = np.zeros(len(optimizer.hyper))
         sizes = [-(-p.size // ALIGN) * ALIGN for p in params]
         self.begins = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
         self.size = sum(sizes)
-        self.steps_of = np.zeros(len(params))
+        self.counters = {name: np.full(len(params), first) for name, first in optimizer.counters.items()}
         self.states: dict[str, Array] = {}
         super().__setitem__("params", params)
         self.dtype = self._common_dtype()
@@ -110,6 +114,11 @@ class Group(dict[str, Any]):
         """The state arrays that there are, and those that the settings, changed so, ask for beside them."""
         names = self._optimizer.state_names({**self, **change})
         return self.states | {name: np.zeros(self.size, self.dtype) for name in names if name not in self.states}
+
+    @property
+    def steps_of(self) -> Array:
+        """Updates of each parameter (parameters,)."""
+        return self.counters["steps"]
 
     @property
     def steps(self) -> int:
@@ -202,6 +211,12 @@ class Optimizer:
         `model.parameters()`, or groups: dicts with "params" and settings of their own.
     defaults : dict
         Settings of groups that do not bring their own.
+    maximize : bool, default False
+        Update in the gradient's direction.
+    l1_penalty : float, default 0
+        Added to the gradient, times the sign of the parameter (L1), as weight_decay times the parameter is (L2).
+    clip_grad_value : float, optional
+        The largest size of a gradient's element, which a larger one is clipped to before all else.
 
     Raises
     ------
@@ -216,9 +231,13 @@ class Optimizer:
     optional_states: ClassVar[Mapping[str, str]] = {}
     #: The number without which a parameter's steps do not count.
     steps_only_with: ClassVar[str | None] = None
+    #: What is counted of each parameter, and where it begins. A native op NAME_count counts what is no step.
+    counters: ClassVar[Mapping[str, float]] = {"steps": 0.0}
+    #: Whether weight_decay shrinks the parameter itself, where no setting decoupled_weight_decay says.
+    decoupled: ClassVar[bool] = False
 
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        self.defaults = {name: _plain(value) for name, value in defaults.items()}
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any], **shared: Any) -> None:
+        self.defaults = {name: _plain(value) for name, value in self._with_shared(defaults, shared).items()}
         for name, value in self.defaults.items():
             self.check(name, value)
         if not isinstance(params, Iterable) or isinstance(params, (Parameter, np.ndarray)) or _is_model(params):
@@ -257,6 +276,15 @@ class Optimizer:
             self.param_groups.append(Group(self, members, settings))
         self._make_programs()
 
+    def _with_shared(self, defaults: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+        """The settings, and those that all optimizers have."""
+        unknown = shared.keys() - SHARED.keys()
+        if unknown:
+            known = ", ".join([*defaults, *SHARED])
+            raise TypeError(f"{type(self).__name__} has no setting {min(unknown)!r}; it has {known}")
+        defaults = {**defaults, **SHARED, **shared}
+        return {**defaults, "maximize": bool(defaults["maximize"])}
+
     def _make_programs(self) -> None:
         self._programs = Programs(lambda: (), self._finish, lambda _: (), (self,), type(self).__name__, trusted=True)
 
@@ -264,16 +292,30 @@ class Optimizer:
 
     def check(self, name: str, value: Any) -> None:
         """Raise ValueError or TypeError if a setting's value is out of its range; a number's begins at 0."""
-        if name in self.hyper:
+        if name == "betas":
+            check_pair(name, value)
+            for i, beta in enumerate(value):
+                _check.real(f"betas[{i}]", beta, 0, 1)
+                if beta == 1.0:
+                    raise ValueError(f"betas[{i}] must be below 1, got {beta}")
+        elif name == "clip_grad_value":
+            if value is not None and _check.real(name, value, 0) == 0:
+                raise ValueError(f"{name} must be above 0, or None, got {value}")
+        elif name in self.hyper:
             _check.real(name, value, 0)
 
     def numbers(self, name: str, value: Any) -> Mapping[str, float]:
         """What the native op reads for a setting at each step, by its names in `hyper`; nothing for a switch."""
+        if name == "betas":
+            return dict(zip(("beta1", "beta2"), value, strict=True))
+        if name == "clip_grad_value":
+            return {name: np.inf if value is None else value}
         return {name: value} if name in self.hyper else {}
 
     def switches(self, group: Group) -> Arguments:
         """What the native op is planned with beside sizes and memory, by name."""
-        return {p.name: group[p.name] for p in signature(self.kernel).dims if p.name in group}
+        own = {p.name: group[p.name] for p in signature(self.kernel).dims if p.name in group}
+        return {**own, "decoupled": group.get("decoupled_weight_decay", self.decoupled)}
 
     # ---- what the native op names ---------------------------------------------------------------
 
@@ -294,6 +336,12 @@ class Optimizer:
         parameter."""
         states = [p for p in signature(self.kernel).inputs if p.written]
         return tuple(p.name for p in states if not p.optional or group[self.optional_states[p.name]])
+
+    def forms(self, group: Group) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Dtypes and shapes of all that the state of a group may hold, by name."""
+        states = [p.name for p in signature(self.kernel).inputs if p.written]
+        counters = {name: (array.dtype, array.shape) for name, array in group.counters.items()}
+        return {**{name: (group.dtype, (group.size,)) for name in states}, **counters}
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -318,13 +366,14 @@ class Optimizer:
             for first, end in runs:
                 begin = int(group.begins[first])
                 states: Arguments = {n: to.array(group.states[n], begin * itemsize) for n in self.state_names(group)}
+                counters: Arguments = {n: to.array(group.counters[n], first * 8) for n in self.counters}
                 to.emit(
                     self.kernel,
                     param=_memory(to, params[first]._storage),
                     grad=_memory(to, params[first]._gradient_storage()),
                     **states,
+                    **counters,
                     hyper=hyper,
-                    steps=to.array(group.steps_of, first * group.steps_of.itemsize),
                     begins=to.array(group.begins, first * group.begins.itemsize),
                     n=int(group.begins[end - 1]) - begin + params[end - 1].size,
                     count=end - first,
@@ -332,6 +381,9 @@ class Optimizer:
                     dtype=group.dtype,
                     commit=True,
                 )
+                for name in counters.keys() - {"steps"}:
+                    counted: Arguments = {name: counters[name], "steps": counters["steps"], "count": end - first}
+                    to.emit(f"{self.kernel}_count", **counted, hyper=hyper, dtype=np.dtype(np.float64), commit=True)
             for first, end in runs or [(0, 0)]:
                 updates = self.hyper.index("updates") if (first, end) == (runs or [(0, 0)])[-1] else -1
                 steps = to.array(group.steps_of, first * group.steps_of.itemsize)
@@ -398,8 +450,7 @@ class Optimizer:
             "kind": type(self).__name__,
             "groups": self.settings(),
             "state": [
-                {**{k: v.copy() for k, v in group.states.items()}, "steps": group.steps_of.copy()}
-                for group in self.param_groups
+                {k: v.copy() for k, v in {**group.states, **group.counters}.items()} for group in self.param_groups
             ],
         }
 
@@ -438,19 +489,26 @@ class Optimizer:
             hyper[self.hyper.index("updates")] = checked.pop("steps")
             for name, value in checked.items():
                 self.put(hyper, name, value)
-            own = {**group.states, "steps": group.steps_of}
-            if states.keys() != own.keys():
-                raise ValueError(f"the state holds {_check.some(states)}; expected {_check.some(own)}")
-            lacks = set(self.state_names({**group, **checked})) - own.keys()
-            if lacks:
-                raise ValueError(f"the state's settings need {_check.some(lacks)}, which it does not hold")
+            loaded = self._loaded(group, states, {**group, **checked})
             copies.append((group.hyper, hyper))
-            for name, target in own.items():
-                copies.append((target, _state_array(name, states[name], target)))
+            for name, counter in group.counters.items():
+                copies.append((counter, loaded.pop(name)))
+            if loaded.keys() == group.states.keys():
+                copies += [(group.states[name], array) for name, array in loaded.items()]
+            else:
+                attributes.append((group, "states", loaded))
             entries += [(group, name, value) for name, value in checked.items()]
-            if any(group[name] != value for name, value in checked.items()):
+            if loaded.keys() != group.states.keys() or any(group[name] != value for name, value in checked.items()):
                 attributes.append((group, "revision", group.revision + 1))
         return copies, entries, attributes
+
+    def _loaded(self, group: Group, given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Array]:
+        """A group's arrays of a state: those that its settings need, and what was kept under others."""
+        forms = self.forms(group)
+        needed = [*self.state_names(settings), *self.counters]
+        if given.keys() - forms.keys() or set(needed) - given.keys():
+            raise ValueError(f"the state holds {_check.some(given)}; expected {_check.some(needed)}")
+        return {name: _state_array(name, given[name], *forms[name]) for name in forms if name in given}
 
     def _checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """A group's settings of a state, and its step count."""
@@ -488,7 +546,12 @@ class Optimizer:
 
     def __repr__(self) -> str:
         kind = type(self).__name__
-        groups = [", ".join(f"{k}={v}" for k, v in group.items() if k != "params") for group in self.param_groups]
+        groups = [
+            ", ".join(
+                f"{k}={v}" for k, v in group.items() if k != "params" and (v or k == "maximize" or k not in SHARED)
+            )
+            for group in self.param_groups
+        ]
         if len(groups) == 1:
             return f"{kind}({groups[0]})"
         sizes = [len(group["params"]) for group in self.param_groups]
@@ -499,16 +562,20 @@ class Optimizer:
         return "\n".join([f"{kind}(", *lines, ")"])
 
 
-def _state_array(name: str, value: Any, target: Array) -> Array:
+def check_pair(name: str, value: Any) -> None:
+    """TypeError unless a setting is a pair."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name} must be a pair of numbers, got {_check.brief(value)}")
+
+
+def _state_array(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     """An array of a state as a group keeps it."""
     array = np.asarray(value)
-    if array.shape != target.shape:
-        raise ValueError(
-            f"{name} has shape {_check.brief(array.shape)}; expected {target.shape}: the parameters differ"
-        )
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {_check.brief(array.shape)}; expected {shape}: the parameters differ")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
-    array = array.astype(target.dtype)
+    array = array.astype(dtype)
     if name == "steps" and not ((array >= 0) & (array <= _check.LARGEST_COUNT) & (array == np.floor(array))).all():
         raise ValueError(f"{name} must hold numbers of updates, 0 to {_check.LARGEST_COUNT}, got {_check.brief(array)}")
     return array

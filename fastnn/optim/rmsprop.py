@@ -24,7 +24,8 @@ class RMSprop(Optimizer):
     weight_decay, momentum : float, default 0
     centered : bool, default False
         Divide by the root of the gradient's variance: v less the square of its running mean (Graves, 2013).
-    maximize : bool, default False
+    **shared
+        Settings that all optimizers have: see `Optimizer`.
 
     Examples
     --------
@@ -46,18 +47,14 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
-        *,
-        maximize: bool = False,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "alpha": alpha,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "momentum": momentum,
-                "centered": bool(centered),
-                "maximize": bool(maximize),
-            },
-        )
+        settings = {
+            "lr": lr,
+            "alpha": alpha,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "centered": bool(centered),
+        }
+        super().__init__(params, settings, **shared)
