@@ -1,10 +1,12 @@
 """Optimizers, simplest first. Parameters, gradients and state lie in flat arrays, swept once a step.
 
+`optim.lr_scheduler` has the learning-rate schedules.
 """
 
 from fastnn.optim.optimizer import Group, Optimizer
 from fastnn.optim.sgd import SGD
 
+from fastnn.optim import lr_scheduler  # isort: skip
 from fastnn.optim.adagrad import Adagrad  # isort: skip
 from fastnn.optim.adadelta import Adadelta  # isort: skip
 from fastnn.optim.rmsprop import RMSprop  # isort: skip
@@ -29,4 +31,5 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "lr_scheduler",
 ]
