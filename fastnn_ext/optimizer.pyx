@@ -11,6 +11,10 @@ clipped, decayed and so on, before an update takes it (simd/optimizer.h says in 
 weight decay. `norm` points to a double, the norm of the gradients by which they are clipped; `noise` has n numbers of
 mean 0 and variance 1.
 
+squares sums the squares of each piece of n elements, which lie together as above; piece k has the pieces[2 k + 1] elements
+from pieces[2 k] on, CHUNK at most, of one parameter alone: so a norm does not depend on how parameters lie. total adds
+them, in their order, to `before` (0 without it); root: and takes the root.
+
 nadam has the product of its momenta for each parameter, mu_product (doubles); nadam_count multiplies the next one to it.
 
 tick runs after the updates. It adds 1 to steps[0 ... count - 1], unless hyper[condition] is 0 (condition -1: always),
@@ -71,6 +75,7 @@ cdef extern from "simd/optimizer.h" nogil:
     ctypedef void (*fnn_update)(void *param, void *const *states, const void *grad, const void *noise, int64_t n,
                                 const optimizer_rule *rule, const void *step) noexcept nogil
     struct optimizer_kernels:
+        double (*squares)(const void *x, int64_t n) noexcept nogil
         fnn_update update[FNN_OPTIMIZER_COUNT]
     const optimizer_kernels *optimizer_table(int isa, int dtype)
 
@@ -132,17 +137,22 @@ HYPER_NAMES = {
     "lion": SHARED + tuple(<dict> of_lion),
 }
 
-# Places in fnn_op.buf: of all updates; of nadam; of tick and nadam_count.
+# Places in fnn_op.buf: of all updates; of nadam; of tick and nadam_count; of squares; of total.
 cdef enum: PARAM, GRAD, HYPER, STEPS, BEGINS, NORM, NOISE, STATE
 cdef enum: MU_PRODUCT = STATE + 2
 cdef enum: COUNTED, COUNT_HYPER, COUNT_STEPS
 cdef enum: TICK_HYPER, TICK_STEPS
-# Places in fnn_op.dim: of all updates, of sgd and of rprop; of tick and nadam_count.
+cdef enum: SUMS, SQUARED, PIECES
+cdef enum: TOTAL, SUMMED, BEFORE
+# Places in fnn_op.dim: of all updates, of sgd and of rprop; of tick and nadam_count; of squares; of total.
 cdef enum: N, COUNT, MAXIMIZE, DECOUPLED, NESTEROV
 cdef enum: ZERO = 4, UNDO
 cdef enum: TICK_COUNT, UPDATES, CONDITION
+cdef enum: PIECE_COUNT = 1
+cdef enum: TOTAL_COUNT, ROOT
 
 cdef enum: CHUNK = 8192  # elements
+PIECE = CHUNK
 
 ctypedef void (*fnn_coefficients)(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil
 
@@ -374,6 +384,45 @@ cdef int run_nadam_count(const fnn_op *op, int64_t chunk, void *scratch) noexcep
     return 0
 
 
+# ---- norms -----------------------------------------------------------------------------------------
+
+cdef void prepare_squares(fnn_op *op) noexcept nogil:
+    op.kernels = optimizer_table(op.isa, op.dtype)
+    op.chunks = ceil_div(op.dim[N], CHUNK)
+    op.cost = (0.08 if op.dtype == 0 else 0.16) * op.dim[N] + 5 * op.dim[PIECE_COUNT]
+
+
+cdef int run_squares(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    """The pieces that begin in the chunk."""
+    cdef const int64_t *pieces = <const int64_t *> op.buf[PIECES]
+    cdef int64_t begin = chunk * CHUNK, first = 0, beyond = op.dim[PIECE_COUNT], k
+    while first < beyond:
+        k = (first + beyond) // 2
+        if pieces[2 * k] < begin:
+            first = k + 1
+        else:
+            beyond = k
+    while first < op.dim[PIECE_COUNT] and pieces[2 * first] < begin + CHUNK:
+        (<double *> op.buf[SUMS])[first] = (<const optimizer_kernels *> op.kernels).squares(
+            at(op, SQUARED, pieces[2 * first]), pieces[2 * first + 1])
+        first += 1
+    return 0
+
+
+cdef void prepare_total(fnn_op *op) noexcept nogil:
+    op.chunks = 1
+    op.cost = 20 + op.dim[TOTAL_COUNT]
+
+
+cdef int run_total(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef double total = 0 if op.buf[BEFORE] == NULL else (<const double *> op.buf[BEFORE])[0]
+    cdef int64_t k
+    for k in range(op.dim[TOTAL_COUNT]):
+        total += (<const double *> op.buf[SUMMED])[k]
+    (<double *> op.buf[TOTAL])[0] = sqrt(total) if op.dim[ROOT] else total
+    return 0
+
+
 # All updates have these, in front of what they have of their own.
 INPUTS = "grad hyper steps begins norm? noise? "
 DIMS = "n count maximize decoupled "
@@ -389,5 +438,7 @@ runtime.register_op("adamax", run_adamax, prepare_update, "param", INPUTS + "+ex
 runtime.register_op("nadam", run_nadam, prepare_update, "param", INPUTS + "+exp_avg +exp_avg_sq mu_product", DIMS)
 runtime.register_op("radam", run_radam, prepare_update, "param", INPUTS + "+exp_avg +exp_avg_sq", DIMS)
 runtime.register_op("lion", run_lion, prepare_update, "param", INPUTS + "+exp_avg", DIMS)
+runtime.register_op("squares", run_squares, prepare_squares, "sums", "x pieces", "n count")
+runtime.register_op("total", run_total, prepare_total, "total", "sums before?", "count root")
 runtime.register_op("tick", run_tick, prepare_count, "hyper", "+steps", "count updates condition")
 runtime.register_op("nadam_count", run_nadam_count, prepare_nadam_count, "mu_product", "hyper steps", "count")

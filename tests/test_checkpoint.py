@@ -11,7 +11,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import optimizers
 import pytest
 
 import fastnn as fn
@@ -22,6 +21,7 @@ from fastnn.train import callbacks
 from fastnn.train.evaluation import Means
 
 import interrupts
+import optimizers
 from children import watched
 from kills import STAGES
 

@@ -12,7 +12,7 @@ import pytest
 
 from fastnn.lowering.signature import signature
 from fastnn_ext import activation, conv2d, elementwise, gemm, reduce
-from fastnn_ext.optimizer import HYPER_NAMES
+from fastnn_ext.optimizer import HYPER_NAMES, PIECE
 from fastnn_ext.runtime import registered_ops
 
 from native import plan_of_op
@@ -164,6 +164,8 @@ def element_ops():
         form = signature(kernel)
         arrays = " ".join(p.name for p in (*form.outputs, *form.inputs))
         yield kernel, arrays, {p.name: 0 for p in form.dims} | dict(n=LONG, count=1)
+    yield "squares", "sums x pieces", dict(n=LONG, count=LONG)
+    yield "total", "total sums before", dict(count=LONG // PIECE, root=1)
     yield "nadam_count", "mu_product hyper steps", dict(count=LONG)
     yield "tick", "hyper steps", dict(count=LONG, updates=-1, condition=-1)
     yield "philox", "out state", dict(n=LONG, stream=0, first=0)

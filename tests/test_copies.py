@@ -11,13 +11,14 @@ import pickle
 
 import numpy as np
 import pytest
-from optimizers import CLASSES
 
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.data import ArrayDataset, DataLoader
 from fastnn.nn import functional as F
 from fastnn.train import callbacks
+
+from optimizers import CLASSES
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((12, 4)).astype(np.float32)

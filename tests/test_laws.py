@@ -14,10 +14,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from optimizers import CLASSES
 
 import fastnn as fn
 from fastnn import nn, optim
+
+from optimizers import CLASSES
 
 STEPS = 200
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from optimizers import CLASSES
 
 import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn, optim
+
+from optimizers import CLASSES
 
 SEED = int(os.environ.get("FASTNN_FUZZ_SEED", 1_000_000))
 COUNT = int(os.environ.get("FASTNN_FUZZ_COUNT", 20_000))

@@ -5,13 +5,14 @@ import json
 
 import numpy as np
 import pytest
-from optimizers import KINDS, every_kind, every_kind_in_torch, make
 
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.files import load_arrays, save_arrays
 from fastnn.train import callbacks
 from fastnn.train.checkpoint import checksum
+
+from optimizers import KINDS, every_kind, every_kind_in_torch, make
 
 RNG = np.random.default_rng(17)
 X = RNG.standard_normal((6, 4))

@@ -4,12 +4,12 @@ import inspect
 
 import numpy as np
 import pytest
-from optimizers import CLASSES, IN_TORCH, KINDS, every_kind, every_kind_in_torch, make
 
 from fastnn import nn, optim
 from fastnn_ext.optimizer import HYPER_NAMES
 
 from native import on_threads, optimizer, run_op
+from optimizers import CLASSES, IN_TORCH, KINDS, every_kind, every_kind_in_torch, make
 from reference import optimizer as twin
 
 DTYPES = (np.float32, np.float64)

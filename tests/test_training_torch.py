@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from optimizers import every_kind_in_torch, make
 
 import fastnn as fn
 from fastnn import nn, optim
+
+from optimizers import every_kind_in_torch, make
 
 STEPS = 100
 SIZES = (64, 96, 48, 10)

@@ -14,14 +14,23 @@ from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.signature import signature
 from fastnn.lowering.watch import Walk
-from fastnn.nn.parameter import Parameter, marks
+from fastnn.nn.parameter import Parameter, zero_grads
 from fastnn_ext.atomic import assign, commit
 from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact
 
 ALIGN = 16  # elements: a parameter starts at a cache line
 
 #: Settings that all optimizers have, and that do nothing by default.
-SHARED: Mapping[str, Any] = {"maximize": False, "l1_penalty": 0.0, "clip_grad_value": None}
+SHARED: Mapping[str, Any] = {
+    "maximize": False,
+    "l1_penalty": 0.0,
+    "clip_grad_value": None,
+    "clip_grad_norm": None,
+    "grad_noise": 0.0,
+}
+
+#: The streams of random numbers from which gradients' noise is drawn: the last ones, which no model reaches.
+LAST_STREAM = 2**24 - 1
 
 Array = np.ndarray[Any, Any]
 #: What `commit` takes: copies, entries and attributes.
@@ -216,7 +225,16 @@ class Optimizer:
     l1_penalty : float, default 0
         Added to the gradient, times the sign of the parameter (L1), as weight_decay times the parameter is (L2).
     clip_grad_value : float, optional
-        The largest size of a gradient's element, which a larger one is clipped to before all else.
+        The largest size of a gradient's element, which a larger one is clipped to.
+    clip_grad_norm : float, optional
+        The largest norm of all gradients that an update takes, those of other groups too: those of the group are
+        multiplied by clip_grad_norm / (norm + 1e-6) where that is below 1, as PyTorch's clip_grad_norm_ does.
+    grad_noise : float, default 0
+        Standard deviation of normal noise that is added to the gradient (Neelakantan et al., 2015), from the default
+        generator (`fn.manual_seed`).
+
+    The gradient is clipped by norm, then by value, then it gets its noise; then come weight_decay and l1_penalty. All
+    this is a part of the update: `grad` is as the backward pass has left it.
 
     Raises
     ------
@@ -249,32 +267,47 @@ class Optimizer:
             raise ValueError("params is empty: there is nothing to optimize")
         groups = entries if isinstance(entries[0], Mapping) else [{"params": entries}]
         self.param_groups: list[Group] = []
-        seen: set[int] = set()
         for group in groups:
-            if not isinstance(group, Mapping) or "params" not in group:
-                raise TypeError(
-                    'params must hold parameters, or dicts with the key "params", got '
-                    f"{_check.brief(group) if isinstance(group, Mapping) else _check.kind_of(group)}"
-                )
-            given = group["params"]
-            if isinstance(given, Parameter):
-                given = [given]
-            if not isinstance(given, Iterable) or _is_model(given):
-                raise TypeError(
-                    f'a group\'s "params" must be parameters, such as layer.parameters(), got {_check.kind_of(given)}'
-                )
-            members = list(given)
-            for p in members:
-                if not isinstance(p, Parameter):
-                    raise TypeError(f"params must hold parameters, as model.parameters() does, got {_check.kind_of(p)}")
-                if id(p) in seen:
-                    raise ValueError(f"params names a parameter twice, one of shape {p.shape}")
-                seen.add(id(p))
-            if not members:
-                raise ValueError('a group\'s "params" is empty')
-            settings = {**self.defaults, **{k: v for k, v in group.items() if k != "params"}}
-            self.param_groups.append(Group(self, members, settings))
+            self.add_param_group(group)
         self._make_programs()
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Take more parameters, as a group of their own, which have made no step yet.
+
+        Parameters
+        ----------
+        param_group : dict
+            With "params" and settings of its own; others are the optimizer's defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As when an optimizer is made; nothing is changed then.
+        """
+        if not isinstance(param_group, Mapping) or "params" not in param_group:
+            raise TypeError(
+                'params must hold parameters, or dicts with the key "params", got '
+                f"{_check.brief(param_group) if isinstance(param_group, Mapping) else _check.kind_of(param_group)}"
+            )
+        given = param_group["params"]
+        if isinstance(given, Parameter):
+            given = [given]
+        if not isinstance(given, Iterable) or _is_model(given):
+            raise TypeError(
+                f'a group\'s "params" must be parameters, such as layer.parameters(), got {_check.kind_of(given)}'
+            )
+        members = list(given)
+        seen = {id(p) for p in self.parameters()}
+        for p in members:
+            if not isinstance(p, Parameter):
+                raise TypeError(f"params must hold parameters, as model.parameters() does, got {_check.kind_of(p)}")
+            if id(p) in seen:
+                raise ValueError(f"params names a parameter twice, one of shape {p.shape}")
+            seen.add(id(p))
+        if not members:
+            raise ValueError('a group\'s "params" is empty')
+        settings = {**self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}
+        self.param_groups.append(Group(self, members, settings))
 
     def _with_shared(self, defaults: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
         """The settings, and those that all optimizers have."""
@@ -298,7 +331,7 @@ class Optimizer:
                 _check.real(f"betas[{i}]", beta, 0, 1)
                 if beta == 1.0:
                     raise ValueError(f"betas[{i}] must be below 1, got {beta}")
-        elif name == "clip_grad_value":
+        elif name in ("clip_grad_value", "clip_grad_norm"):
             if value is not None and _check.real(name, value, 0) == 0:
                 raise ValueError(f"{name} must be above 0, or None, got {value}")
         elif name in self.hyper:
@@ -308,7 +341,7 @@ class Optimizer:
         """What the native op reads for a setting at each step, by its names in `hyper`; nothing for a switch."""
         if name == "betas":
             return dict(zip(("beta1", "beta2"), value, strict=True))
-        if name == "clip_grad_value":
+        if name in ("clip_grad_value", "clip_grad_norm"):
             return {name: np.inf if value is None else value}
         return {name: value} if name in self.hyper else {}
 
@@ -357,6 +390,9 @@ class Optimizer:
     def emit(self, to: Builder, reached: Sequence[Parameter]) -> None:
         """Append to a program the update of the parameters that have a gradient, and of no others."""
         wanted = set(reached)
+        clipped = any(group["clip_grad_norm"] is not None for group in self.param_groups)
+        norm = self._emit_norm(to, wanted) if clipped else None
+        drawn = 0
         for group in self.param_groups:
             params = group["params"]
             itemsize = group.dtype.itemsize
@@ -367,6 +403,11 @@ class Optimizer:
                 begin = int(group.begins[first])
                 states: Arguments = {n: to.array(group.states[n], begin * itemsize) for n in self.state_names(group)}
                 counters: Arguments = {n: to.array(group.counters[n], first * 8) for n in self.counters}
+                n = int(group.begins[end - 1]) - begin + params[end - 1].size
+                noise = to.temporary((n,), group.dtype) if group["grad_noise"] else None
+                if noise is not None:
+                    to.emit("normal", out=noise, state=to.random_state(), n=n, stream=LAST_STREAM - drawn)
+                    drawn += 1
                 to.emit(
                     self.kernel,
                     param=_memory(to, params[first]._storage),
@@ -375,7 +416,9 @@ class Optimizer:
                     **counters,
                     hyper=hyper,
                     begins=to.array(group.begins, first * group.begins.itemsize),
-                    n=int(group.begins[end - 1]) - begin + params[end - 1].size,
+                    norm=norm if group["clip_grad_norm"] is not None else None,
+                    noise=noise,
+                    n=n,
                     count=end - first,
                     **self.switches(group),
                     dtype=group.dtype,
@@ -389,6 +432,40 @@ class Optimizer:
                 steps = to.array(group.steps_of, first * group.steps_of.itemsize)
                 sizes: Arguments = dict(count=end - first, updates=updates, condition=condition)
                 to.emit("tick", hyper=hyper, steps=steps, **sizes, dtype=np.dtype(np.float64), commit=True)
+
+    def _emit_norm(self, to: Builder, wanted: Collection[Parameter]) -> Any:
+        """Append the norm of the gradients that are updated from; None if there is none.
+
+        Its ops commit as updates do: so they come after all gradients, whose memory has other names there.
+        """
+        norm = None
+        runs = [(group, first, end) for group in self.param_groups for first, end in group.runs(wanted)]
+        double = np.dtype(np.float64)
+        for last, (group, first, end) in zip([*(False for _ in runs[1:]), True], runs, strict=False):
+            begins = [int(begin - group.begins[first]) for begin in group.begins[first:end]]
+            sizes = [p.size for p in group["params"][first:end]]
+            pieces = np.array(
+                [
+                    (begin + at, min(native.PIECE, size - at))
+                    for begin, size in zip(begins, sizes, strict=True)
+                    for at in range(0, size, native.PIECE)
+                ],
+                np.int64,
+            )
+            sums, total = to.temporary((len(pieces),), double), to.temporary((1,), double)
+            to.emit(
+                "squares",
+                sums=sums,
+                x=_memory(to, group["params"][first]._gradient_storage()),
+                pieces=to.array(pieces, constant=True),
+                n=begins[-1] + sizes[-1],
+                count=len(pieces),
+                dtype=group.dtype,
+                commit=True,
+            )
+            to.emit("total", total=total, sums=sums, before=norm, count=len(pieces), root=last, commit=True)
+            norm = total
+        return norm
 
     def step(self) -> None:
         """Update the parameters from their gradients; those without one are left alone."""
@@ -420,9 +497,12 @@ class Optimizer:
         revisions = ((ATTRIBUTE, group, "revision", group.revision) for group in groups)
         return [(SEQUENCE, self.param_groups, None, groups), *revisions]
 
-    def zero_grad(self) -> None:
-        """Leave all parameters without a gradient: `grad` is None."""
-        assign([], [], marks((), self.parameters()))
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Leave all parameters without a gradient: `grad` is None.
+
+        With set_to_none=False gradients that there are become 0: an update then still decays, and goes on by momentum.
+        """
+        zero_grads(self.parameters(), set_to_none)
 
     @property
     def lr(self) -> float:

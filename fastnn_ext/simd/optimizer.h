@@ -89,6 +89,7 @@ typedef void fnn_update(void *param, void *const *states, const void *grad, cons
                         const struct optimizer_rule *rule, const void *step);
 
 struct optimizer_kernels {
+    double (*squares)(const void *x, int64_t n); /* their sum */
     fnn_update *update[FNN_OPTIMIZER_COUNT];
 };
 
