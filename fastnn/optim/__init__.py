@@ -16,6 +16,7 @@ from fastnn.optim.adamax import Adamax  # isort: skip
 from fastnn.optim.nadam import NAdam  # isort: skip
 from fastnn.optim.radam import RAdam  # isort: skip
 from fastnn.optim.lion import Lion  # isort: skip
+from fastnn.optim.custom import Custom  # isort: skip
 
 __all__ = [
     "SGD",
@@ -24,6 +25,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Custom",
     "Group",
     "Lion",
     "NAdam",

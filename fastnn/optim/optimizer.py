@@ -367,14 +367,17 @@ class Optimizer:
     def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Names of the state arrays that a group with these settings needs: what the native op writes to beside the
         parameter."""
-        states = [p for p in signature(self.kernel).inputs if p.written]
-        return tuple(p.name for p in states if not p.optional or group[self.optional_states[p.name]])
+        states = self.written().items()
+        return tuple(name for name, optional in states if not optional or group[self.optional_states[name]])
+
+    def written(self) -> dict[str, bool]:
+        """Names of all state arrays that a group may have, and whether it can do without."""
+        return {p.name: p.optional for p in signature(self.kernel).inputs if p.written}
 
     def forms(self, group: Group) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Dtypes and shapes of all that the state of a group may hold, by name."""
-        states = [p.name for p in signature(self.kernel).inputs if p.written]
         counters = {name: (array.dtype, array.shape) for name, array in group.counters.items()}
-        return {**{name: (group.dtype, (group.size,)) for name in states}, **counters}
+        return {**{name: (group.dtype, (group.size,)) for name in self.written()}, **counters}
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -397,7 +400,6 @@ class Optimizer:
             params = group["params"]
             itemsize = group.dtype.itemsize
             hyper = to.array(group.hyper)
-            condition = -1 if self.steps_only_with is None else self.hyper.index(self.steps_only_with)
             runs = list(group.runs(wanted))
             for first, end in runs:
                 begin = int(group.begins[first])
@@ -427,11 +429,17 @@ class Optimizer:
                 for name in counters.keys() - {"steps"}:
                     counted: Arguments = {name: counters[name], "steps": counters["steps"], "count": end - first}
                     to.emit(f"{self.kernel}_count", **counted, hyper=hyper, dtype=np.dtype(np.float64), commit=True)
-            for first, end in runs or [(0, 0)]:
-                updates = self.hyper.index("updates") if (first, end) == (runs or [(0, 0)])[-1] else -1
-                steps = to.array(group.steps_of, first * group.steps_of.itemsize)
-                sizes: Arguments = dict(count=end - first, updates=updates, condition=condition)
-                to.emit("tick", hyper=hyper, steps=steps, **sizes, dtype=np.dtype(np.float64), commit=True)
+            self._emit_ticks(to, group, runs)
+
+    def _emit_ticks(self, to: Builder, group: Group, runs: list[tuple[int, int]]) -> None:
+        """Append the counting of an update of a group."""
+        condition = -1 if self.steps_only_with is None else self.hyper.index(self.steps_only_with)
+        for first, end in runs or [(0, 0)]:
+            updates = self.hyper.index("updates") if (first, end) == (runs or [(0, 0)])[-1] else -1
+            steps = to.array(group.steps_of, first * group.steps_of.itemsize)
+            sizes: Arguments = dict(count=end - first, updates=updates, condition=condition)
+            hyper = to.array(group.hyper)
+            to.emit("tick", hyper=hyper, steps=steps, **sizes, dtype=np.dtype(np.float64), commit=True)
 
     def _emit_norm(self, to: Builder, wanted: Collection[Parameter]) -> Any:
         """Append the norm of the gradients that are updated from; None if there is none.
