@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -319,7 +319,20 @@ class Optimizer:
         return {**defaults, "maximize": bool(defaults["maximize"])}
 
     def _make_programs(self) -> None:
-        self._programs = Programs(lambda: (), self._finish, lambda _: (), (self,), type(self).__name__, trusted=True)
+        self._programs = self._update_programs(lambda _: None)
+
+    def _update_programs(self, more: Callable[[Builder], None]) -> Programs:
+        """Of updates; `more` emits what they do beside."""
+
+        def finish(graph: Graph, reached: Any) -> Recipe:
+            def update(to: Builder) -> None:
+                self.emit(to, reached)
+                more(to)
+
+            storages = ((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached)
+            return Recipe([[]], tuple, update=update, facts=[*storages, *self.facts()])
+
+        return Programs(lambda: (), finish, lambda _: (), (self,), type(self).__name__, trusted=True)
 
     # ---- for subclasses -------------------------------------------------------------------------
 
@@ -477,16 +490,12 @@ class Optimizer:
 
     def step(self) -> None:
         """Update the parameters from their gradients; those without one are left alone."""
-        reached = tuple(p for p in self.parameters() if p._has_grad and p.requires_grad)
-        entry = self._programs.find((), _Update(self, reached))
-        entry.program.plans[0].run()
+        self._update(self._programs)
 
-    def _finish(self, graph: Graph, reached: Any) -> Recipe:
-        facts = [
-            *((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached),
-            *self.facts(),
-        ]
-        return Recipe([[]], tuple, update=lambda to: self.emit(to, reached), facts=facts)
+    def _update(self, programs: Programs) -> None:
+        reached = tuple(p for p in self.parameters() if p._has_grad and p.requires_grad)
+        entry = programs.find((), _Update(self, reached))
+        entry.program.plans[0].run()
 
     def __fastnn_watch__(self, walk: Walk) -> None:
         """What of this optimizer a program that updates its parameters depends on."""
