@@ -215,8 +215,10 @@ def test_python_threads_with_teams_of_their_own_train_lenet_to_the_same_bits(cou
     assert results == [alone] * 3
 
 
-def test_nothing_is_allocated_after_the_second_step():
-    _model, _, step = make(width=512)
+@pytest.mark.parametrize("optimizer", CLASSES)
+def test_nothing_is_allocated_after_the_second_step(optimizer):
+    _model, opt, step = make(optimizer, width=512)
+    opt.param_groups[0].update(clip_grad_norm=1.0, clip_grad_value=0.1, grad_noise=1e-4, l1_penalty=1e-5)
     data = list(batches(2, 512))
     for xb, yb in data:
         step(xb, yb)
