@@ -534,6 +534,29 @@ def test_an_old_checkpoint_without_counts_takes_the_groups(kind, tmp_path):
     assert ends[0] == ends[1]
 
 
+@pytest.mark.parametrize("gone", ["l1_penalty", "clip_grad_norm", "lr"])
+def test_an_old_checkpoint_may_lack_settings_that_do_nothing_by_default_and_no_others(gone, tmp_path):
+    path = tmp_path / "c.safetensors"
+    model = heads()
+    opt = make("adam", model.parameters(), l1_penalty=0.5, clip_grad_norm=2.0)
+    in_one(model, opt)(X, Y)
+    fn.save_checkpoint(path, model, opt)
+    arrays, metadata = load_arrays(path)
+    content = json.loads(metadata["checkpoint"])
+    del content["crc32"], content["optimizer"]["groups"][0][gone]
+    content["crc32"] = checksum(json.dumps(content), arrays)
+    save_arrays(path, arrays, {**metadata, "checkpoint": json.dumps(content)})
+    twin = heads(1)
+    other = make("adam", twin.parameters())
+    if gone == "lr":
+        with pytest.raises(ValueError, match="group 0 with the settings"):
+            fn.load_checkpoint(path, twin, other)
+        return
+    fn.load_checkpoint(path, twin, other)
+    assert everything(twin, other) == everything(model, opt)
+    assert other.settings() == [{**opt.settings()[0], gone: other.defaults[gone]}]
+
+
 def test_an_old_checkpoint_of_other_groups_is_still_refused_by_name(tmp_path):
     path = tmp_path / "c.safetensors"
     model = heads()
