@@ -32,7 +32,8 @@ MAX_INDICES = MOST_INDICES
 
 # Places in fnn_op.buf: of all but flat_index; x of gather, dy of scatter_add; index. Of flat_index: Y, and its inputs.
 cdef enum: Y, X, INDEX
-# Places in fnn_op.dim: of gather and scatter_add; of arg_extreme; of one_hot; of flat_index. What prepare sets comes last.
+# Places in fnn_op.dim: of gather and scatter_add; of arg_extreme; of one_hot; of flat_index. What prepare sets comes
+# last.
 cdef enum:
     OUTER, LENGTH, INNER, COUNT, INDEX_OUTER, INDEX_COUNT, INDEX_INNER
     BLOCKS    # of columns, COLUMNS wide

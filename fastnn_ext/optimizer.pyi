@@ -1,1 +1,2 @@
 HYPER_NAMES: dict[str, tuple[str, ...]]
+PIECE: int

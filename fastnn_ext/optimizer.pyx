@@ -1,25 +1,39 @@
-"""Parameter updates: SGD with momentum, Adam, AdamW; each one sweep over flat arrays, as PyTorch's.
+"""Parameter updates, each one sweep over flat arrays, as PyTorch's; and what is counted and measured for them.
 
-sgd and adam update `count` parameters of n elements together, which lie one behind the other, and their states, from
+An update is that of `count` parameters of n elements together, which lie one behind the other, and their states, from
 the gradient. Parameter k has the elements from begins[k] - begins[0] on, and has been updated steps[k] times (a
-double), each by its own count: one that was frozen for a while is not as far as its neighbours. At steps[k] = 0 SGD
-does not read momentum_buffer, and with a momentum of 0 it leaves it alone, so only steps with a momentum count for it.
-max_exp_avg_sq is AMSGrad's, NULL without it; `decoupled` is AdamW's weight decay.
+double), each by its own count: one that was frozen for a while is not as far as its neighbours. At steps[k] = 0 states
+that begin with something else than 0 are not read. States that are optional are NULL where the settings do without.
 
 `hyper` points to doubles, read at run time, so that a schedule changes them without a new plan; HYPER_NAMES has their
-names, in order, by the op that reads them.
+names, in order, by the op that reads them. The first are the same for all (shared_hyper): how much the gradient is
+clipped, decayed and so on, before an update takes it (simd/optimizer.h says in which order). `decoupled` is AdamW's
+weight decay. `norm` points to a double, the norm of the gradients by which they are clipped; `noise` has n numbers of
+mean 0 and variance 1.
+
+squares sums the squares of each piece of n elements, which lie together as above; piece k has the pieces[2 k + 1]
+elements from pieces[2 k] on, CHUNK at most, of one parameter alone: so a norm does not depend on how parameters lie.
+total adds them, in their order, to `before` (0 without it); root: and takes the root.
+
+nadam has the product of its momenta for each parameter, mu_product (doubles); nadam_count multiplies the next one to
+it.
 
 tick runs after the updates. It adds 1 to steps[0 ... count - 1], unless hyper[condition] is 0 (condition -1: always),
 and to hyper[updates], those of the whole group (updates -1: not).
 
 References
 ----------
-Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning", ICML 2013, with
-PyTorch's definition of the momentum buffer. Kingma, Ba, "Adam: a method for stochastic optimization", ICLR 2015,
-algorithm 1. Reddi, Kale, Kumar, "On the convergence of Adam and beyond", ICLR 2018 (AMSGrad). Loshchilov, Hutter,
-"Decoupled weight decay regularization", ICLR 2019 (AdamW).
+SGD: Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning", ICML 2013,
+with PyTorch's definition of the momentum buffer. Adagrad: Duchi, Hazan, Singer, "Adaptive subgradient methods", JMLR
+12, 2011. Adadelta: Zeiler, arXiv 1212.5701, 2012. RMSprop: Tieleman, Hinton, "Lecture 6.5", Coursera, 2012; Graves,
+"Generating sequences with recurrent neural networks", 2013 (centered). Rprop: Riedmiller, Braun, ICNN 1993; Igel,
+Huesken, "Improving the Rprop learning algorithm", NC 2000. Adam, Adamax: Kingma, Ba, "Adam: a method for stochastic
+optimization", ICLR 2015, algorithms 1 and 2. AMSGrad: Reddi, Kale, Kumar, "On the convergence of Adam and beyond", ICLR
+2018. AdamW: Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019. NAdam: Dozat, "Incorporating
+Nesterov momentum into Adam", ICLR workshop 2016. RAdam: Liu and others, "On the variance of the adaptive learning rate
+and beyond", ICLR 2020. Lion: Chen and others, "Symbolic discovery of optimization algorithms", NeurIPS 2023.
 """
-from libc.math cimport pow, sqrt
+from libc.math cimport INFINITY, pow, sqrt
 from libc.stdint cimport int64_t
 
 from fastnn_ext cimport runtime
@@ -28,64 +42,127 @@ from fastnn_ext.runtime cimport fnn_op
 
 
 cdef extern from "simd/optimizer.h" nogil:
+    enum:
+        FNN_OPTIMIZER_COUNT, FNN_MOST_STATES
+        FNN_OPTIMIZER_sgd, FNN_OPTIMIZER_adagrad, FNN_OPTIMIZER_adadelta, FNN_OPTIMIZER_rmsprop, FNN_OPTIMIZER_rprop
+        FNN_OPTIMIZER_adam, FNN_OPTIMIZER_adamax, FNN_OPTIMIZER_nadam, FNN_OPTIMIZER_radam, FNN_OPTIMIZER_lion
+    struct optimizer_rule:
+        double scale, clip, noise, shrink, decay, l1
+        int plain
     struct sgd_step:
-        double lr, momentum, gain, weight_decay
-        int first, nesterov, maximize
+        double lr, momentum, gain
+        int first, nesterov
+    struct adagrad_step:
+        double lr, eps, initial
+        int first
+    struct adadelta_step:
+        double lr, rho, gain, eps
+    struct rmsprop_step:
+        double lr, momentum, alpha, gain, eps
+    struct rprop_step:
+        double initial, eta_minus, eta_plus, least, most
+        int first, zero, undo
     struct adam_step:
-        double step_size, inverse_root, gain1, beta2, gain2, eps, weight_decay, shrink
-        int decoupled, maximize
+        double step_size, inverse_root, gain1, beta2, gain2, eps
+    struct adamax_step:
+        double step_size, gain1, beta2, eps
+    struct nadam_step:
+        double of_grad, of_mean, inverse_root, gain1, beta2, gain2, eps
+    struct radam_step:
+        double step_size, gain1, beta2, gain2, eps
+        int rectified
+    struct lion_step:
+        double lr, gain1, gain2
+    ctypedef void (*fnn_update)(void *param, void *const *states, const void *grad, const void *noise, int64_t n,
+                                const optimizer_rule *rule, const void *step) noexcept nogil
     struct optimizer_kernels:
-        void (*sgd)(void *param, void *buffer, const void *grad, int64_t n, const sgd_step *s) noexcept nogil
-        void (*adam)(void *param, void *m, void *v, void *vmax, const void *grad, int64_t n,
-                     const adam_step *s) noexcept nogil
+        double (*squares)(const void *x, int64_t n) noexcept nogil
+        fnn_update update[FNN_OPTIMIZER_COUNT]
     const optimizer_kernels *optimizer_table(int isa, int dtype)
 
 
-# What `hyper` points to.
+cdef union any_step:
+    sgd_step sgd
+    adagrad_step adagrad
+    adadelta_step adadelta
+    rmsprop_step rmsprop
+    rprop_step rprop
+    adam_step adam
+    adamax_step adamax
+    nadam_step nadam
+    radam_step radam
+    lion_step lion
+
+
+# What `hyper` points to: these, and what the optimizer has of its own.
+cdef struct shared_hyper:
+    double lr, weight_decay, l1_penalty, clip_grad_value, clip_grad_norm, grad_noise, updates
 cdef struct sgd_hyper:
-    double lr, momentum, dampening, weight_decay, updates
-cdef struct adam_hyper:
-    double lr, beta1, beta2, eps, weight_decay, updates
+    double momentum, dampening
+cdef struct adagrad_hyper:
+    double lr_decay, initial_accumulator_value, eps
+cdef struct adadelta_hyper:
+    double rho, eps
+cdef struct rmsprop_hyper:
+    double alpha, eps, momentum
+cdef struct rprop_hyper:
+    double eta_minus, eta_plus, least, most
+cdef struct adam_hyper:  # and of adamax and radam
+    double beta1, beta2, eps
+cdef struct nadam_hyper:
+    double beta1, beta2, eps, momentum_decay
+cdef struct lion_hyper:
+    double beta1, beta2
 
 # A struct becomes a dict by its members' names.
+cdef shared_hyper of_all
 cdef sgd_hyper of_sgd
+cdef adagrad_hyper of_adagrad
+cdef adadelta_hyper of_adadelta
+cdef rmsprop_hyper of_rmsprop
+cdef rprop_hyper of_rprop
 cdef adam_hyper of_adam
-HYPER_NAMES = {"sgd": tuple(<dict> of_sgd), "adam": tuple(<dict> of_adam)}
+cdef nadam_hyper of_nadam
+cdef lion_hyper of_lion
+SHARED = tuple(<dict> of_all)
+HYPER_NAMES = {
+    "sgd": SHARED + tuple(<dict> of_sgd),
+    "adagrad": SHARED + tuple(<dict> of_adagrad),
+    "adadelta": SHARED + tuple(<dict> of_adadelta),
+    "rmsprop": SHARED + tuple(<dict> of_rmsprop),
+    "rprop": SHARED + tuple(<dict> of_rprop),
+    "adam": SHARED + tuple(<dict> of_adam),
+    "adamax": SHARED + tuple(<dict> of_adam),
+    "nadam": SHARED + tuple(<dict> of_nadam),
+    "radam": SHARED + tuple(<dict> of_adam),
+    "lion": SHARED + tuple(<dict> of_lion),
+}
 
-# Places in fnn_op.buf: of both updates; states of sgd; states of adam; of tick.
-cdef enum: PARAM, GRAD, HYPER, STEPS, BEGINS
-cdef enum: MOMENTUM_BUFFER = 5
-cdef enum:
-    EXP_AVG = 5
-    EXP_AVG_SQ, MAX_EXP_AVG_SQ
+# Places in fnn_op.buf: of all updates; of nadam; of tick and nadam_count; of squares; of total.
+cdef enum: PARAM, GRAD, HYPER, STEPS, BEGINS, NORM, NOISE, STATE
+cdef enum: MU_PRODUCT = STATE + 2
+cdef enum: COUNTED, COUNT_HYPER, COUNT_STEPS
 cdef enum: TICK_HYPER, TICK_STEPS
-# Places in fnn_op.dim: of both updates; of sgd; of adam; of tick.
-cdef enum: N, COUNT, MAXIMIZE
-cdef enum: NESTEROV = 3
-cdef enum: DECOUPLED = 3
+cdef enum: SUMS, SQUARED, PIECES
+cdef enum: TOTAL, SUMMED, BEFORE
+# Places in fnn_op.dim: of all updates, of sgd and of rprop; of tick and nadam_count; of squares; of total.
+cdef enum: N, COUNT, MAXIMIZE, DECOUPLED, NESTEROV
+cdef enum: ZERO = 4, UNDO
 cdef enum: TICK_COUNT, UPDATES, CONDITION
+cdef enum: PIECE_COUNT = 1
+cdef enum: TOTAL_COUNT, ROOT
 
 cdef enum: CHUNK = 8192  # elements
+PIECE = CHUNK
+
+ctypedef void (*fnn_coefficients)(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil
 
 
-cdef inline void cut(fnn_op *op, double ns) noexcept nogil:
-    """Chunks of CHUNK elements; a float32's update takes ns, a float64's twice as long."""
+cdef void prepare_update(fnn_op *op) noexcept nogil:
+    """Chunks of CHUNK elements. A float32's update takes 0.3 to 0.6 ns, a float64's twice as long."""
     op.kernels = optimizer_table(op.isa, op.dtype)
     op.chunks = ceil_div(op.dim[N], CHUNK)
-    op.cost = (ns if op.dtype == 0 else 2 * ns) * op.dim[N]
-
-
-cdef void prepare_sgd(fnn_op *op) noexcept nogil:
-    cut(op, 0.3)
-
-
-cdef void prepare_adam(fnn_op *op) noexcept nogil:
-    cut(op, 0.5)
-
-
-cdef void prepare_tick(fnn_op *op) noexcept nogil:
-    op.chunks = max(<int64_t> 1, ceil_div(op.dim[TICK_COUNT], CHUNK))
-    op.cost = 1 + op.dim[TICK_COUNT]
+    op.cost = (0.4 if op.dtype == 0 else 0.8) * op.dim[N]
 
 
 cdef inline int64_t part_of(const fnn_op *op, int64_t begin, int64_t end, int64_t *first) noexcept nogil:
@@ -107,42 +184,181 @@ cdef inline int64_t part_of(const fnn_op *op, int64_t begin, int64_t end, int64_
     return min(end, begins[k] - begins[0]) if k < count else end
 
 
-cdef int run_sgd(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+cdef inline const void *own(const shared_hyper *all) noexcept nogil:
+    """The numbers behind those that all have."""
+    return all + 1
+
+
+cdef inline double steps_of(const fnn_op *op, int64_t k) noexcept nogil:
+    return (<const double *> op.buf[STEPS])[k]
+
+
+cdef optimizer_rule rule_of(const fnn_op *op, const shared_hyper *all) noexcept nogil:
+    cdef optimizer_rule r
+    cdef double clipped
+    r.scale = -1 if op.dim[MAXIMIZE] else 1
+    if op.buf[NORM] != NULL:
+        clipped = all.clip_grad_norm / ((<const double *> op.buf[NORM])[0] + 1e-6)  # PyTorch's
+        if not clipped >= 1:  # NaN is one of the gradients', and remains
+            r.scale *= clipped
+    r.clip = all.clip_grad_value
+    r.noise = all.grad_noise
+    r.shrink = 1 - all.lr * all.weight_decay if op.dim[DECOUPLED] else 1
+    r.decay = 0 if op.dim[DECOUPLED] else all.weight_decay
+    r.l1 = all.l1_penalty
+    r.plain = (r.clip == INFINITY and op.buf[NOISE] == NULL and r.shrink == 1 and r.decay == 0 and r.l1 == 0)
+    return r
+
+
+cdef inline int sweep(const fnn_op *op, int64_t chunk, int kind, int states,
+                      fnn_coefficients coefficients) noexcept nogil:
+    """A chunk of an update: each part of it by the steps that its parameters have made."""
     cdef int64_t begin = chunk * CHUNK, end = min(begin + CHUNK, op.dim[N]), part, k = 0
-    cdef const sgd_hyper *hyper = <const sgd_hyper *> op.buf[HYPER]
-    cdef const double *steps = <const double *> op.buf[STEPS]
-    cdef sgd_step s
-    s.lr, s.momentum, s.gain, s.weight_decay = hyper.lr, hyper.momentum, 1 - hyper.dampening, hyper.weight_decay
-    s.nesterov, s.maximize = op.dim[NESTEROV] != 0, op.dim[MAXIMIZE] != 0
+    cdef const shared_hyper *all = <const shared_hyper *> op.buf[HYPER]
+    cdef optimizer_rule rule = rule_of(op, all)
+    cdef any_step step
+    cdef void *state[FNN_MOST_STATES]
+    cdef int j
     while begin < end:
         part = part_of(op, begin, end, &k)
-        s.first = steps[k] == 0
-        (<const optimizer_kernels *> op.kernels).sgd(
-            at(op, PARAM, begin), NULL if s.momentum == 0 else at(op, MOMENTUM_BUFFER, begin), at(op, GRAD, begin),
-            part - begin, &s)
+        coefficients(op, all, k, &step)
+        for j in range(states):
+            state[j] = at(op, STATE + j, begin)
+        (<const optimizer_kernels *> op.kernels).update[kind](
+            at(op, PARAM, begin), state, at(op, GRAD, begin), at(op, NOISE, begin), part - begin, &rule, &step)
         begin = part
     return 0
+
+
+# ---- the optimizers: what the numbers of a step are ------------------------------------------------
+
+cdef void sgd(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
+    cdef const sgd_hyper *h = <const sgd_hyper *> own(all)
+    cdef sgd_step *s = <sgd_step *> step
+    s.lr, s.momentum, s.gain = all.lr, h.momentum, 1 - h.dampening
+    s.first, s.nesterov = steps_of(op, k) == 0, op.dim[NESTEROV] != 0
+
+
+cdef void adagrad(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
+    cdef const adagrad_hyper *h = <const adagrad_hyper *> own(all)
+    cdef adagrad_step *s = <adagrad_step *> step
+    cdef double t = steps_of(op, k)
+    s.lr, s.eps, s.initial, s.first = all.lr / (1 + t * h.lr_decay), h.eps, h.initial_accumulator_value, t == 0
+
+
+cdef void adadelta(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
+    cdef const adadelta_hyper *h = <const adadelta_hyper *> own(all)
+    cdef adadelta_step *s = <adadelta_step *> step
+    s.lr, s.rho, s.gain, s.eps = all.lr, h.rho, 1 - h.rho, h.eps
+
+
+cdef void rmsprop(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
+    cdef const rmsprop_hyper *h = <const rmsprop_hyper *> own(all)
+    cdef rmsprop_step *s = <rmsprop_step *> step
+    s.lr, s.momentum, s.alpha, s.gain, s.eps = all.lr, h.momentum, h.alpha, 1 - h.alpha, h.eps
+
+
+cdef void rprop(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
+    cdef const rprop_hyper *h = <const rprop_hyper *> own(all)
+    cdef rprop_step *s = <rprop_step *> step
+    s.initial, s.eta_minus, s.eta_plus, s.least, s.most = all.lr, h.eta_minus, h.eta_plus, h.least, h.most
+    s.first, s.zero, s.undo = steps_of(op, k) == 0, op.dim[ZERO] != 0, op.dim[UNDO] != 0
+
+
+cdef void adam(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
+    cdef const adam_hyper *h = <const adam_hyper *> own(all)
+    cdef adam_step *s = <adam_step *> step
+    cdef double t = steps_of(op, k) + 1
+    s.step_size, s.inverse_root = all.lr / (1 - pow(h.beta1, t)), 1 / sqrt(1 - pow(h.beta2, t))
+    s.gain1, s.beta2, s.gain2, s.eps = 1 - h.beta1, h.beta2, 1 - h.beta2, h.eps
+
+
+cdef void adamax(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
+    cdef const adam_hyper *h = <const adam_hyper *> own(all)
+    cdef adamax_step *s = <adamax_step *> step
+    s.step_size = all.lr / (1 - pow(h.beta1, steps_of(op, k) + 1))
+    s.gain1, s.beta2, s.eps = 1 - h.beta1, h.beta2, h.eps
+
+
+cdef inline double nadam_momentum(const nadam_hyper *h, double t) noexcept nogil:
+    return h.beta1 * (1 - 0.5 * pow(0.96, t * h.momentum_decay))
+
+
+cdef void nadam(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
+    cdef const nadam_hyper *h = <const nadam_hyper *> own(all)
+    cdef nadam_step *s = <nadam_step *> step
+    cdef double t = steps_of(op, k) + 1, mu = nadam_momentum(h, t), following = nadam_momentum(h, t + 1)
+    cdef double product = (<const double *> op.buf[MU_PRODUCT])[k] * mu
+    s.of_grad = all.lr * (1 - mu) / (1 - product)
+    s.of_mean = all.lr * following / (1 - product * following)
+    s.inverse_root = 1 / sqrt(1 - pow(h.beta2, t))
+    s.gain1, s.beta2, s.gain2, s.eps = 1 - h.beta1, h.beta2, 1 - h.beta2, h.eps
+
+
+cdef void radam(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
+    cdef const adam_hyper *h = <const adam_hyper *> own(all)
+    cdef radam_step *s = <radam_step *> step
+    cdef double t = steps_of(op, k) + 1, correction2 = 1 - pow(h.beta2, t), most = 2 / (1 - h.beta2) - 1
+    cdef double length = most - 2 * t * pow(h.beta2, t) / correction2  # of the average that is as uncertain
+    s.step_size = all.lr / (1 - pow(h.beta1, t))
+    s.rectified = length > 5
+    if s.rectified:
+        s.step_size *= sqrt(
+            correction2 * (length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length))
+    s.gain1, s.beta2, s.gain2, s.eps = 1 - h.beta1, h.beta2, 1 - h.beta2, h.eps
+
+
+cdef void lion(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
+    cdef const lion_hyper *h = <const lion_hyper *> own(all)
+    cdef lion_step *s = <lion_step *> step
+    s.lr, s.gain1, s.gain2 = all.lr, 1 - h.beta1, 1 - h.beta2
+
+
+cdef int run_sgd(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return sweep(op, chunk, FNN_OPTIMIZER_sgd, 1, sgd)
+
+
+cdef int run_adagrad(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return sweep(op, chunk, FNN_OPTIMIZER_adagrad, 1, adagrad)
+
+
+cdef int run_adadelta(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return sweep(op, chunk, FNN_OPTIMIZER_adadelta, 2, adadelta)
+
+
+cdef int run_rmsprop(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return sweep(op, chunk, FNN_OPTIMIZER_rmsprop, 3, rmsprop)
+
+
+cdef int run_rprop(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return sweep(op, chunk, FNN_OPTIMIZER_rprop, 2, rprop)
 
 
 cdef int run_adam(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
-    cdef int64_t begin = chunk * CHUNK, end = min(begin + CHUNK, op.dim[N]), part, k = 0
-    cdef const adam_hyper *hyper = <const adam_hyper *> op.buf[HYPER]
-    cdef const double *steps = <const double *> op.buf[STEPS]
-    cdef double t
-    cdef adam_step s
-    s.gain1, s.beta2, s.gain2 = 1 - hyper.beta1, hyper.beta2, 1 - hyper.beta2
-    s.eps, s.weight_decay, s.shrink = hyper.eps, hyper.weight_decay, 1 - hyper.lr * hyper.weight_decay
-    s.decoupled, s.maximize = op.dim[DECOUPLED] != 0, op.dim[MAXIMIZE] != 0
-    while begin < end:
-        part = part_of(op, begin, end, &k)
-        t = steps[k] + 1
-        s.step_size = hyper.lr / (1 - pow(hyper.beta1, t))
-        s.inverse_root = 1 / sqrt(1 - pow(hyper.beta2, t))
-        (<const optimizer_kernels *> op.kernels).adam(
-            at(op, PARAM, begin), at(op, EXP_AVG, begin), at(op, EXP_AVG_SQ, begin), at(op, MAX_EXP_AVG_SQ, begin),
-            at(op, GRAD, begin), part - begin, &s)
-        begin = part
-    return 0
+    return sweep(op, chunk, FNN_OPTIMIZER_adam, 3, adam)
+
+
+cdef int run_adamax(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return sweep(op, chunk, FNN_OPTIMIZER_adamax, 2, adamax)
+
+
+cdef int run_nadam(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return sweep(op, chunk, FNN_OPTIMIZER_nadam, 2, nadam)
+
+
+cdef int run_radam(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return sweep(op, chunk, FNN_OPTIMIZER_radam, 2, radam)
+
+
+cdef int run_lion(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    return sweep(op, chunk, FNN_OPTIMIZER_lion, 1, lion)
+
+
+# ---- counting --------------------------------------------------------------------------------------
+
+cdef void prepare_count(fnn_op *op) noexcept nogil:
+    op.chunks = max(<int64_t> 1, ceil_div(op.dim[TICK_COUNT], CHUNK))
+    op.cost = 1 + op.dim[TICK_COUNT]
 
 
 cdef int run_tick(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
@@ -156,9 +372,75 @@ cdef int run_tick(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     return 0
 
 
-runtime.register_op("sgd", run_sgd, prepare_sgd,
-                    "param", "grad hyper steps begins +momentum_buffer", "n count maximize nesterov")
-runtime.register_op("adam", run_adam, prepare_adam,
-                    "param", "grad hyper steps begins +exp_avg +exp_avg_sq +max_exp_avg_sq?",
-                    "n count maximize decoupled")
-runtime.register_op("tick", run_tick, prepare_tick, "hyper", "+steps", "count updates condition")
+cdef void prepare_nadam_count(fnn_op *op) noexcept nogil:
+    op.chunks = ceil_div(op.dim[TICK_COUNT], CHUNK)
+    op.cost = 50 * op.dim[TICK_COUNT]
+
+
+cdef int run_nadam_count(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef const nadam_hyper *h = <const nadam_hyper *> own(<const shared_hyper *> op.buf[COUNT_HYPER])
+    cdef const double *steps = <const double *> op.buf[COUNT_STEPS]
+    cdef int64_t k
+    for k in range(chunk * CHUNK, min((chunk + 1) * CHUNK, op.dim[TICK_COUNT])):
+        (<double *> op.buf[COUNTED])[k] *= nadam_momentum(h, steps[k] + 1)
+    return 0
+
+
+# ---- norms -----------------------------------------------------------------------------------------
+
+cdef void prepare_squares(fnn_op *op) noexcept nogil:
+    op.kernels = optimizer_table(op.isa, op.dtype)
+    op.chunks = ceil_div(op.dim[N], CHUNK)
+    op.cost = (0.08 if op.dtype == 0 else 0.16) * op.dim[N] + 5 * op.dim[PIECE_COUNT]
+
+
+cdef int run_squares(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    """The pieces that begin in the chunk."""
+    cdef const int64_t *pieces = <const int64_t *> op.buf[PIECES]
+    cdef int64_t begin = chunk * CHUNK, first = 0, beyond = op.dim[PIECE_COUNT], k
+    while first < beyond:
+        k = (first + beyond) // 2
+        if pieces[2 * k] < begin:
+            first = k + 1
+        else:
+            beyond = k
+    while first < op.dim[PIECE_COUNT] and pieces[2 * first] < begin + CHUNK:
+        (<double *> op.buf[SUMS])[first] = (<const optimizer_kernels *> op.kernels).squares(
+            at(op, SQUARED, pieces[2 * first]), pieces[2 * first + 1])
+        first += 1
+    return 0
+
+
+cdef void prepare_total(fnn_op *op) noexcept nogil:
+    op.chunks = 1
+    op.cost = 20 + op.dim[TOTAL_COUNT]
+
+
+cdef int run_total(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef double total = 0 if op.buf[BEFORE] == NULL else (<const double *> op.buf[BEFORE])[0]
+    cdef int64_t k
+    for k in range(op.dim[TOTAL_COUNT]):
+        total += (<const double *> op.buf[SUMMED])[k]
+    (<double *> op.buf[TOTAL])[0] = sqrt(total) if op.dim[ROOT] else total
+    return 0
+
+
+# All updates have these, in front of what they have of their own.
+INPUTS = "grad hyper steps begins norm? noise? "
+DIMS = "n count maximize decoupled "
+runtime.register_op("sgd", run_sgd, prepare_update, "param", INPUTS + "+momentum_buffer?", DIMS + "nesterov")
+runtime.register_op("adagrad", run_adagrad, prepare_update, "param", INPUTS + "+sum", DIMS)
+runtime.register_op("adadelta", run_adadelta, prepare_update, "param", INPUTS + "+square_avg +acc_delta", DIMS)
+runtime.register_op("rmsprop", run_rmsprop, prepare_update,
+                    "param", INPUTS + "+square_avg +momentum_buffer? +grad_avg?", DIMS)
+runtime.register_op("rprop", run_rprop, prepare_update, "param", INPUTS + "+prev +step_size", DIMS + "zero undo")
+runtime.register_op("adam", run_adam, prepare_update,
+                    "param", INPUTS + "+exp_avg +exp_avg_sq +max_exp_avg_sq?", DIMS)
+runtime.register_op("adamax", run_adamax, prepare_update, "param", INPUTS + "+exp_avg +exp_inf", DIMS)
+runtime.register_op("nadam", run_nadam, prepare_update, "param", INPUTS + "+exp_avg +exp_avg_sq mu_product", DIMS)
+runtime.register_op("radam", run_radam, prepare_update, "param", INPUTS + "+exp_avg +exp_avg_sq", DIMS)
+runtime.register_op("lion", run_lion, prepare_update, "param", INPUTS + "+exp_avg", DIMS)
+runtime.register_op("squares", run_squares, prepare_squares, "sums", "x pieces", "n count")
+runtime.register_op("total", run_total, prepare_total, "total", "sums before?", "count root")
+runtime.register_op("tick", run_tick, prepare_count, "hyper", "+steps", "count updates condition")
+runtime.register_op("nadam_count", run_nadam_count, prepare_nadam_count, "mu_product", "hyper steps", "count")

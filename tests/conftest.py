@@ -64,3 +64,13 @@ def torch_on_one_thread():
     """PyTorch's team and ours would wait for each other's cores: five times as long on a busy machine."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture
+def torch_counts_in_double():
+    """NAdam's product of momenta has PyTorch's default dtype, whatever the parameters' is."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

@@ -1,5 +1,6 @@
 """Checkpoints: all is in them, nothing is half loaded, and resumed runs have the same bits."""
 
+import functools
 import itertools
 import json
 import math
@@ -20,6 +21,7 @@ from fastnn.train import callbacks
 from fastnn.train.evaluation import Means
 
 import interrupts
+import optimizers
 from children import watched
 from kills import STAGES
 
@@ -29,6 +31,7 @@ OPTIMIZERS = {
     "sgd": lambda params: optim.SGD(params, lr=0.05, momentum=0.9, nesterov=True),
     "adam": lambda params: optim.Adam(params, lr=0.01, weight_decay=1e-3),
     "amsgrad": lambda params: optim.AdamW(params, lr=0.01, amsgrad=True),
+    **{kind: functools.partial(optimizers.make, kind) for kind in optimizers.KINDS},
     "groups": lambda params: optim.Adam(
         [{"params": params[:2]}, {"params": params[2:], "lr": 0.02, "betas": (0.8, 0.9)}]
     ),

@@ -13,6 +13,7 @@ import pytest
 
 from fastnn.lowering.signature import signature
 from fastnn_ext import activation, conv2d, elementwise, gemm, reduce
+from fastnn_ext.optimizer import HYPER_NAMES, PIECE
 from fastnn_ext.runtime import registered_ops
 
 from native import plan_of_op
@@ -160,9 +161,13 @@ def element_ops():
         yield "activation_backward", "dx dy saved", dict(n=LONG, kind=k)
     yield "fill", "y", dict(n=LONG)
     yield "divide_by_size", "y x", dict(n=LONG, size=LONG)
-    yield "sgd", "param grad hyper steps begins momentum_buffer", dict(n=LONG, count=1, maximize=0, nesterov=0)
-    adam = "param grad hyper steps begins exp_avg exp_avg_sq"
-    yield "adam", adam, dict(n=LONG, count=1, maximize=0, decoupled=0)
+    for kernel in HYPER_NAMES:
+        form = signature(kernel)
+        arrays = " ".join(p.name for p in (*form.outputs, *form.inputs))
+        yield kernel, arrays, {p.name: 0 for p in form.dims} | dict(n=LONG, count=1)
+    yield "squares", "sums x pieces", dict(n=LONG, count=LONG)
+    yield "total", "total sums before", dict(count=LONG // PIECE, root=1)
+    yield "nadam_count", "mu_product hyper steps", dict(count=LONG)
     yield "tick", "hyper steps", dict(count=LONG, updates=-1, condition=-1)
     yield "philox", "out state", dict(n=LONG, stream=0, first=0)
     yield "uniform", "out state", dict(n=LONG, stream=0)

@@ -15,6 +15,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.cli import main
+from fastnn.cli.run import RATES
 from fastnn.data import write_idx
 from fastnn.files import load_arrays
 
@@ -177,8 +178,11 @@ def test_options_are_in_the_configuration(run):
     assert sorted(a.shape for a in arrays.values() if a.ndim == 2) == [(4, 8), (8, 64), (10, 4)]
 
 
-@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.1), ("adam", 0.01), ("adamw", 0.01)])
-def test_each_optimizer_learns(run, optimizer, rate):
+@pytest.mark.parametrize("optimizer", RATES)
+def test_each_optimizer_learns(run, optimizer):
+    rate = RATES[optimizer] * {"sgd": 1, "adadelta": 1, "radam": 50, "lion": 30}.get(
+        optimizer, 10
+    )  # there are few steps
     result = json.loads(run("train", *SMALL, "--optimizer", optimizer, "--lr", rate, "--json"))
     assert result["test"]["accuracy"] > 0.5
 

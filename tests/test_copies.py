@@ -5,6 +5,7 @@ of a twin that was never copied.
 """
 
 import copy
+import functools
 import multiprocessing
 import pickle
 
@@ -16,6 +17,8 @@ from fastnn import nn, optim
 from fastnn.data import ArrayDataset, DataLoader
 from fastnn.nn import functional as F
 from fastnn.train import callbacks
+
+from optimizers import CLASSES
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((12, 4)).astype(np.float32)
@@ -64,6 +67,7 @@ OPTIMIZERS = {
     "nesterov": lambda params: optim.SGD(params, 0.1, momentum=0.9, nesterov=True),
     "adam": lambda params: optim.Adam(params, 0.01, amsgrad=True),
     "adamw": lambda params: optim.AdamW(params, 0.01),
+    **{name: functools.partial(getattr(optim, name), **settings) for name, settings in CLASSES.items()},
 }
 
 

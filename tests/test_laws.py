@@ -18,18 +18,17 @@ import pytest
 import fastnn as fn
 from fastnn import nn, optim
 
+from optimizers import CLASSES
+
 STEPS = 200
 
 
-def make(optimizer="adam", dropout=0.2, dtype=np.float32, width=96):
+def make(optimizer="Adam", dropout=0.2, dtype=np.float32, width=96):
     fn.manual_seed(3)
     model = nn.Sequential(
         nn.Linear(64, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 48), nn.Tanh(), nn.Linear(48, 10)
     ).to(dtype)
-    if optimizer == "adam":
-        opt = optim.Adam(model.parameters(), lr=2e-3)
-    else:
-        opt = optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    opt = getattr(optim, optimizer)(model.parameters(), **CLASSES[optimizer])
     return model, opt, fn.TrainStep(model, nn.CrossEntropyLoss(), opt)
 
 
@@ -61,7 +60,7 @@ def trained(threads, optimizer, steps=STEPS):
     return digest(model), losses
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", CLASSES)
 def test_weights_are_the_same_bits_for_any_number_of_threads_and_any_run(optimizer):
     first = trained(1, optimizer)
     assert first[1][-1] < first[1][0] / 2
@@ -69,7 +68,7 @@ def test_weights_are_the_same_bits_for_any_number_of_threads_and_any_run(optimiz
         assert trained(threads, optimizer) == first
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", CLASSES)
 def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(tmp_path, optimizer):
     total = 24
     data = list(batches(total, 100))
@@ -216,8 +215,10 @@ def test_python_threads_with_teams_of_their_own_train_lenet_to_the_same_bits(cou
     assert results == [alone] * 3
 
 
-def test_nothing_is_allocated_after_the_second_step():
-    _model, _, step = make(width=512)
+@pytest.mark.parametrize("optimizer", CLASSES)
+def test_nothing_is_allocated_after_the_second_step(optimizer):
+    _model, opt, step = make(optimizer, width=512)
+    opt.param_groups[0].update(clip_grad_norm=1.0, clip_grad_value=0.1, grad_noise=1e-4, l1_penalty=1e-5)
     data = list(batches(2, 512))
     for xb, yb in data:
         step(xb, yb)

@@ -14,6 +14,8 @@ import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn, optim
 
+from optimizers import CLASSES
+
 SEED = int(os.environ.get("FASTNN_FUZZ_SEED", 1_000_000))
 COUNT = int(os.environ.get("FASTNN_FUZZ_COUNT", 20_000))
 IMAGES = np.ones((2, 4, 6, 6), np.float32)
@@ -45,8 +47,10 @@ def fit(**given):
     return trainer.fit((ROWS, LABELS), verbose=False, **{"epochs": 1, **given})
 
 
-def optimizer(kind, *names):
-    return (lambda **given: kind(nn.Linear(4, 3).parameters(), **{"lr": 0.1, **given})), list(names)
+def optimizer(name):
+    kind = getattr(optim, name)
+    numbers = [k for k, v in kind(nn.Linear(4, 3).parameters()).defaults.items() if type(v) in (int, float)]
+    return (lambda **given: kind(nn.Linear(4, 3).parameters(), **given)), [*numbers, "clip_grad_value"]
 
 
 WINDOW = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
@@ -105,8 +109,7 @@ CALLS = {
         lambda **given: list(fn.data.DataLoader((ROWS, LABELS), **given)), "batch_size", "seed", "shuffle", "drop_last",
         batch_size=2,
     ),
-    "SGD": optimizer(optim.SGD, "lr", "momentum", "weight_decay"),
-    "Adam": optimizer(optim.Adam, "lr", "eps", "weight_decay"),
+    **{name: optimizer(name) for name in CLASSES},
     "RandomCrop": function(fn.data.RandomCrop, "size", "padding", "fill", size=4),
     "moons": function(fn.data.moons, "n", "noise", "seed", n=5),
     "normal_": function(nn.init.normal_, "mean", "std", "seed", tensor=np.zeros((3, 4))),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from optimizers import CLASSES as optimizer_classes
+
 BENCH = Path(__file__).resolve().parent.parent / "asv_bench"
 
 
@@ -184,3 +186,14 @@ def test_in_an_unbuilt_checkout_the_installed_fastnn_is_measured(tmp_path):
     done = peers(tmp_path, *options, "--threads", "1")
     assert done.returncode == 0, done.stderr
     assert "train MLP" in done.stdout
+
+
+def test_the_benchmark_prints_a_rate_for_each_optimizer(bench_path, monkeypatch, capsys):
+    from asv_bench import optimizers
+
+    monkeypatch.setattr("sys.argv", ["optimizers", "--parameters", "100", "--repeats", "1"])
+    optimizers.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:30].strip() for line in lines[3:]] == [*optimizers.KINDS]
+    assert all("GB/s" in line for line in lines[3:])
+    assert {name for name, *_ in optimizers.KINDS.values()} == optimizer_classes.keys()

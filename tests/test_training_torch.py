@@ -7,6 +7,7 @@ import fastnn as fn
 from fastnn import nn, optim
 
 from native.activation import LAYERS
+from optimizers import every_kind_in_torch, make
 
 STEPS = 100
 SIZES = (64, 96, 48, 10)
@@ -36,32 +37,12 @@ def build(torch, dtype, activation):
     return ours, theirs
 
 
-OPTIMIZERS = {
-    "sgd": dict(lr=0.05),
-    "momentum": dict(lr=0.05, momentum=0.9),
-    "nesterov": dict(lr=0.03, momentum=0.9, nesterov=True, weight_decay=1e-3),
-    "dampening": dict(lr=0.05, momentum=0.9, dampening=0.3),
-    "adam": dict(lr=2e-3),
-    "amsgrad": dict(lr=2e-3, amsgrad=True, weight_decay=1e-3, betas=(0.8, 0.99)),
-    "adamw": dict(lr=2e-3, weight_decay=0.05),
-}
-
-
-def optimizers(torch, name, ours, theirs):
-    kind = "AdamW" if name == "adamw" else "Adam" if name in ("adam", "amsgrad") else "SGD"
-    settings = OPTIMIZERS[name]
-    return (
-        getattr(optim, kind)(ours.parameters(), **settings),
-        getattr(torch.optim, kind)(theirs.parameters(), foreach=False, **settings),
-    )
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_losses_over_100_steps_follow_torch(name, dtype):
+@every_kind_in_torch
+def test_losses_over_100_steps_follow_torch(torch_counts_in_double, kind, dtype):
     torch = pytest.importorskip("torch")
     ours, theirs = build(torch, dtype, "ReLU")
-    opt, torch_opt = optimizers(torch, name, ours, theirs)
+    opt, torch_opt = make(kind, ours.parameters()), make(kind, theirs.parameters(), torch.optim)
     step = fn.TrainStep(ours, nn.CrossEntropyLoss(), opt)
     worst = 0.0
     for xb, yb in batches(dtype):
@@ -78,7 +59,7 @@ def test_losses_over_100_steps_follow_torch(name, dtype):
 def test_every_activation_trains_as_in_torch(activation):
     torch = pytest.importorskip("torch")
     ours, theirs = build(torch, np.float64, activation)
-    opt, torch_opt = optimizers(torch, "adam", ours, theirs)
+    opt, torch_opt = make("adam", ours.parameters()), make("adam", theirs.parameters(), torch.optim)
     step = fn.TrainStep(ours, nn.CrossEntropyLoss(label_smoothing=0.1), opt)
     for xb, yb in batches(np.float64):
         loss = step(xb, yb)

@@ -8,11 +8,22 @@ from fastnn import nn, optim
 
 from .common import warm
 
+#: By name: class, settings, and how many arrays of the parameters' size an update reads or writes at least.
 KINDS = {
-    "sgd": lambda p: optim.SGD(p, lr=1e-5),
-    "sgd, momentum": lambda p: optim.SGD(p, lr=1e-5, momentum=0.9),
-    "adam": lambda p: optim.Adam(p, lr=1e-5),
-    "adamw": lambda p: optim.AdamW(p, lr=1e-5),
+    "sgd": ("SGD", {}, 3),
+    "sgd, momentum": ("SGD", {"momentum": 0.9}, 5),
+    "adagrad": ("Adagrad", {}, 5),
+    "adadelta": ("Adadelta", {}, 7),
+    "rmsprop": ("RMSprop", {}, 5),
+    "rmsprop, momentum, centered": ("RMSprop", {"momentum": 0.9, "centered": True}, 9),
+    "rprop": ("Rprop", {}, 7),
+    "adam": ("Adam", {}, 7),
+    "amsgrad": ("Adam", {"amsgrad": True}, 9),
+    "adamw": ("AdamW", {}, 7),
+    "adamax": ("Adamax", {}, 7),
+    "nadam": ("NAdam", {}, 7),
+    "radam": ("RAdam", {}, 7),
+    "lion": ("Lion", {}, 5),
 }
 SIZES = {"10 thousand": 100, "1 million": 1000, "16 million": 4000}
 
@@ -20,7 +31,10 @@ SIZES = {"10 thousand": 100, "1 million": 1000, "16 million": 4000}
 @functools.cache
 def sweep(kind: str, parameters: str):
     model = nn.Linear(SIZES[parameters], SIZES[parameters], bias=False)
-    opt = KINDS[kind](list(model.parameters()))
+    name, settings, _ = KINDS[kind]
+    if not hasattr(optim, name):
+        raise NotImplementedError(name)  # an older commit
+    opt = getattr(optim, name)(list(model.parameters()), lr=1e-5, **settings)
     opt.zero_grad()
     return model, warm(opt.step)
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import fastnn
 from fastnn.cli import bench, evaluate, info, plot, predict, train
-from fastnn.cli.run import DEFAULTS, MODELS, SETS
+from fastnn.cli.run import DEFAULTS, MODELS, RATES, SETS
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,7 +63,7 @@ def _train(commands: Any) -> None:
     add("--data-dir", metavar="DIR", help="folder of the data files (default: $FASTNN_DATA)")
     add("--epochs", type=_at_least(1), metavar="N")
     add("--batch-size", type=_at_least(1), metavar="N")
-    add("--optimizer", choices=["sgd", "adam", "adamw"])
+    add("--optimizer", choices=list(RATES))
     add("--lr", type=_number(), metavar="X", help="learning rate at the beginning")
     add("--schedule", choices=["cosine", "constant"], help="of the learning rate; default: cosine")
     add("--momentum", type=_number(), metavar="X", help="of sgd; default: 0.9")

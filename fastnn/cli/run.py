@@ -110,7 +110,20 @@ DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("resnet110", "cifar10"): _RESNET,
 }
 MODELS = list(dict.fromkeys(model for model, _ in DEFAULTS))
-RATES = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
+
+#: Learning rates by optimizer.
+RATES = {
+    "sgd": 0.1,
+    "adagrad": 1e-2,
+    "adadelta": 1.0,
+    "rmsprop": 1e-3,
+    "adam": 1e-3,
+    "adamw": 1e-3,
+    "adamax": 2e-3,
+    "nadam": 2e-3,
+    "radam": 1e-3,
+    "lion": 1e-4,
+}
 
 
 @dataclass

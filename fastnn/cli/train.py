@@ -101,8 +101,9 @@ def make_optimizer(config: Config, model: nn.Module) -> Optimizer:
     """The optimizer that a configuration names."""
     if config.optimizer == "sgd":
         return optim.SGD(model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay)
-    kind = {"adam": optim.Adam, "adamw": optim.AdamW}[config.optimizer]
-    return kind(model.parameters(), config.lr, weight_decay=config.weight_decay)
+    kinds = {name.lower(): getattr(optim, name) for name in optim.__all__}
+    made: Optimizer = kinds[config.optimizer](model.parameters(), config.lr, weight_decay=config.weight_decay)
+    return made
 
 
 def schedule(config: Config) -> Callable[[int], float]:

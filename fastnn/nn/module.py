@@ -19,10 +19,10 @@ from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients
 from fastnn.lowering.program import Program
 from fastnn.lowering.watch import Walk, is_library
-from fastnn.nn.parameter import Parameter, marks
+from fastnn.nn.parameter import Parameter, marks, zero_grads
 from fastnn.nn.summary import examples, summary
 from fastnn.ops.elementwise import add
-from fastnn_ext.atomic import assign, commit
+from fastnn_ext.atomic import commit
 from fastnn_ext.watch import ATTRIBUTE, changed
 
 
@@ -440,9 +440,10 @@ class Module:
             commit([], [], changes)
         return self
 
-    def zero_grad(self) -> None:
-        """Leave all parameters without a gradient: `grad` is None."""
-        assign([], [], marks((), self.parameters()))
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Leave all parameters without a gradient: `grad` is None. With set_to_none=False, those that there are
+        become 0."""
+        zero_grads(self.parameters(), set_to_none)
 
     def to(self, dtype: Any) -> Module:
         """Convert all parameters and buffers to float32 or float64. Optimizers go along."""

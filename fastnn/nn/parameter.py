@@ -252,6 +252,15 @@ class Parameter(TensorMethods):
         return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})"
 
 
+def zero_grads(parameters: Iterable[Parameter], set_to_none: bool) -> None:
+    """Leave parameters without a gradient, or let those that there are be 0."""
+    if _check.flag("set_to_none", set_to_none):
+        assign([], [], marks((), parameters))
+    else:
+        arrays = [p._gradient_storage() for p in parameters if p._has_grad]
+        assign([(array, np.zeros_like(array)) for array in arrays], [], [])
+
+
 def marks(present: Iterable[Parameter], absent: Iterable[Parameter] = ()) -> list[tuple[Any, str, Any]]:
     """What `assign` does to say which parameters have a gradient now, and which have none."""
     return [*((p, "_has_grad", True) for p in present), *((p, "_has_grad", False) for p in absent)]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from fastnn import _check
-from fastnn.graph import Arguments
-from fastnn.optim.optimizer import Group, Optimizer
+from fastnn.optim.optimizer import Optimizer
 
 
 class Adam(Optimizer):
@@ -24,11 +22,12 @@ class Adam(Optimizer):
         Added to the gradient, times the parameter (L2).
     amsgrad : bool, default False
         Divide by the largest running mean so far (Reddi et al., 2018).
+    **shared
+        Settings that all optimizers have: see `Optimizer`.
     """
 
     kernel = "adam"
     optional_states = {"max_exp_avg_sq": "amsgrad"}
-    decoupled = False
 
     def __init__(
         self,
@@ -38,39 +37,10 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
-        *,
-        maximize: bool = False,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "betas": tuple(betas) if isinstance(betas, list) else betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "amsgrad": bool(amsgrad),
-                "maximize": bool(maximize),
-            },
-        )
-
-    def check(self, name: str, value: Any) -> None:
-        if name == "betas":
-            if not isinstance(value, (tuple, list)) or len(value) != 2:
-                raise TypeError(f"betas must be a pair of numbers, got {_check.brief(value)}")
-            for i, beta in enumerate(value):
-                _check.real(f"betas[{i}]", beta, 0, 1)
-                if beta == 1.0:
-                    raise ValueError(f"betas[{i}] must be below 1, got {beta}")
-        else:
-            super().check(name, value)
-
-    def numbers(self, name: str, value: Any) -> Mapping[str, float]:
-        if name == "betas":
-            return dict(zip(("beta1", "beta2"), value, strict=True))
-        return super().numbers(name, value)
-
-    def switches(self, group: Group) -> Arguments:
-        return {**super().switches(group), "decoupled": self.decoupled}
+        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": bool(amsgrad)}
+        super().__init__(params, settings, **shared)
 
 
 class AdamW(Adam):
@@ -89,7 +59,6 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
-        *,
-        maximize: bool = False,
+        **shared: Any,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **shared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +14,23 @@ from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.signature import signature
 from fastnn.lowering.watch import Walk
-from fastnn.nn.parameter import Parameter, marks
+from fastnn.nn.parameter import Parameter, zero_grads
 from fastnn_ext.atomic import assign, commit
 from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact
 
 ALIGN = 16  # elements: a parameter starts at a cache line
+
+#: Settings that all optimizers have, and that do nothing by default.
+SHARED: Mapping[str, Any] = {
+    "maximize": False,
+    "l1_penalty": 0.0,
+    "clip_grad_value": None,
+    "clip_grad_norm": None,
+    "grad_noise": 0.0,
+}
+
+#: The streams of random numbers from which gradients' noise is drawn: the last ones, which no model reaches.
+LAST_STREAM = 2**24 - 1
 
 Array = np.ndarray[Any, Any]
 #: What `commit` takes: copies, entries and attributes.
@@ -40,8 +52,8 @@ class Group(dict[str, Any]):
     ----------
     begins : array (parameters,) of int64
         Where each parameter begins in the state arrays.
-    steps_of : array (parameters,) of float64
-        Updates of each parameter.
+    counters : dict of array (parameters,) of float64
+        What is counted of each parameter: its updates, "steps", and what the optimizer has beside them.
     revision : int
         Counts changes that updates must be planned anew for.
     """
@@ -50,11 +62,12 @@ class Group(dict[str, Any]):
         super().__init__()
         self._optimizer = optimizer
         self.revision = 0
+        self.initial_lr: float | None = None  # the rate before its first schedule (lr_scheduler)
         self.hyper = np.zeros(len(optimizer.hyper))
         sizes = [-(-p.size // ALIGN) * ALIGN for p in params]
         self.begins = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
         self.size = sum(sizes)
-        self.steps_of = np.zeros(len(params))
+        self.counters = {name: np.full(len(params), first) for name, first in optimizer.counters.items()}
         self.states: dict[str, Array] = {}
         super().__setitem__("params", params)
         self.dtype = self._common_dtype()
@@ -110,6 +123,11 @@ class Group(dict[str, Any]):
         """The state arrays that there are, and those that the settings, changed so, ask for beside them."""
         names = self._optimizer.state_names({**self, **change})
         return self.states | {name: np.zeros(self.size, self.dtype) for name in names if name not in self.states}
+
+    @property
+    def steps_of(self) -> Array:
+        """Updates of each parameter (parameters,)."""
+        return self.counters["steps"]
 
     @property
     def steps(self) -> int:
@@ -202,6 +220,21 @@ class Optimizer:
         `model.parameters()`, or groups: dicts with "params" and settings of their own.
     defaults : dict
         Settings of groups that do not bring their own.
+    maximize : bool, default False
+        Update in the gradient's direction.
+    l1_penalty : float, default 0
+        Added to the gradient, times the sign of the parameter (L1), as weight_decay times the parameter is (L2).
+    clip_grad_value : float, optional
+        The largest size of a gradient's element, which a larger one is clipped to.
+    clip_grad_norm : float, optional
+        The largest norm of all gradients that an update takes, those of other groups too: those of the group are
+        multiplied by clip_grad_norm / (norm + 1e-6) where that is below 1, as PyTorch's clip_grad_norm_ does.
+    grad_noise : float, default 0
+        Standard deviation of normal noise that is added to the gradient (Neelakantan et al., 2015), from the default
+        generator (`fn.manual_seed`).
+
+    The gradient is clipped by norm, then by value, then it gets its noise; then come weight_decay and l1_penalty. All
+    this is a part of the update: `grad` is as the backward pass has left it.
 
     Raises
     ------
@@ -216,9 +249,13 @@ class Optimizer:
     optional_states: ClassVar[Mapping[str, str]] = {}
     #: The number without which a parameter's steps do not count.
     steps_only_with: ClassVar[str | None] = None
+    #: What is counted of each parameter, and where it begins. A native op NAME_count counts what is no step.
+    counters: ClassVar[Mapping[str, float]] = {"steps": 0.0}
+    #: Whether weight_decay shrinks the parameter itself, where no setting decoupled_weight_decay says.
+    decoupled: ClassVar[bool] = False
 
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        self.defaults = {name: _plain(value) for name, value in defaults.items()}
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any], **shared: Any) -> None:
+        self.defaults = {name: _plain(value) for name, value in self._with_shared(defaults, shared).items()}
         for name, value in self.defaults.items():
             self.check(name, value)
         if not isinstance(params, Iterable) or isinstance(params, (Parameter, np.ndarray)) or _is_model(params):
@@ -230,50 +267,101 @@ class Optimizer:
             raise ValueError("params is empty: there is nothing to optimize")
         groups = entries if isinstance(entries[0], Mapping) else [{"params": entries}]
         self.param_groups: list[Group] = []
-        seen: set[int] = set()
         for group in groups:
-            if not isinstance(group, Mapping) or "params" not in group:
-                raise TypeError(
-                    'params must hold parameters, or dicts with the key "params", got '
-                    f"{_check.brief(group) if isinstance(group, Mapping) else _check.kind_of(group)}"
-                )
-            given = group["params"]
-            if isinstance(given, Parameter):
-                given = [given]
-            if not isinstance(given, Iterable) or _is_model(given):
-                raise TypeError(
-                    f'a group\'s "params" must be parameters, such as layer.parameters(), got {_check.kind_of(given)}'
-                )
-            members = list(given)
-            for p in members:
-                if not isinstance(p, Parameter):
-                    raise TypeError(f"params must hold parameters, as model.parameters() does, got {_check.kind_of(p)}")
-                if id(p) in seen:
-                    raise ValueError(f"params names a parameter twice, one of shape {p.shape}")
-                seen.add(id(p))
-            if not members:
-                raise ValueError('a group\'s "params" is empty')
-            settings = {**self.defaults, **{k: v for k, v in group.items() if k != "params"}}
-            self.param_groups.append(Group(self, members, settings))
+            self.add_param_group(group)
         self._make_programs()
 
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Take more parameters, as a group of their own, which have made no step yet.
+
+        Parameters
+        ----------
+        param_group : dict
+            With "params" and settings of its own; others are the optimizer's defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As when an optimizer is made; nothing is changed then.
+        """
+        if not isinstance(param_group, Mapping) or "params" not in param_group:
+            raise TypeError(
+                'params must hold parameters, or dicts with the key "params", got '
+                f"{_check.brief(param_group) if isinstance(param_group, Mapping) else _check.kind_of(param_group)}"
+            )
+        given = param_group["params"]
+        if isinstance(given, Parameter):
+            given = [given]
+        if not isinstance(given, Iterable) or _is_model(given):
+            raise TypeError(
+                f'a group\'s "params" must be parameters, such as layer.parameters(), got {_check.kind_of(given)}'
+            )
+        members = list(given)
+        seen = {id(p) for p in self.parameters()}
+        for p in members:
+            if not isinstance(p, Parameter):
+                raise TypeError(f"params must hold parameters, as model.parameters() does, got {_check.kind_of(p)}")
+            if id(p) in seen:
+                raise ValueError(f"params names a parameter twice, one of shape {p.shape}")
+            seen.add(id(p))
+        if not members:
+            raise ValueError('a group\'s "params" is empty')
+        settings = {**self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}
+        self.param_groups.append(Group(self, members, settings))
+
+    def _with_shared(self, defaults: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+        """The settings, and those that all optimizers have."""
+        unknown = shared.keys() - SHARED.keys()
+        if unknown:
+            known = ", ".join([*defaults, *SHARED])
+            raise TypeError(f"{type(self).__name__} has no setting {min(unknown)!r}; it has {known}")
+        defaults = {**defaults, **SHARED, **shared}
+        return {**defaults, "maximize": bool(defaults["maximize"])}
+
     def _make_programs(self) -> None:
-        self._programs = Programs(lambda: (), self._finish, lambda _: (), (self,), type(self).__name__, trusted=True)
+        self._programs = self._update_programs(lambda _: None)
+
+    def _update_programs(self, more: Callable[[Builder], None]) -> Programs:
+        """Of updates; `more` emits what they do beside."""
+
+        def finish(graph: Graph, reached: Any) -> Recipe:
+            def update(to: Builder) -> None:
+                self.emit(to, reached)
+                more(to)
+
+            storages = ((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached)
+            return Recipe([[]], tuple, update=update, facts=[*storages, *self.facts()])
+
+        return Programs(lambda: (), finish, lambda _: (), (self,), type(self).__name__, trusted=True)
 
     # ---- for subclasses -------------------------------------------------------------------------
 
     def check(self, name: str, value: Any) -> None:
         """Raise ValueError or TypeError if a setting's value is out of its range; a number's begins at 0."""
-        if name in self.hyper:
+        if name == "betas":
+            check_pair(name, value)
+            for i, beta in enumerate(value):
+                _check.real(f"betas[{i}]", beta, 0, 1)
+                if beta == 1.0:
+                    raise ValueError(f"betas[{i}] must be below 1, got {beta}")
+        elif name in ("clip_grad_value", "clip_grad_norm"):
+            if value is not None and _check.real(name, value, 0) == 0:
+                raise ValueError(f"{name} must be above 0, or None, got {value}")
+        elif name in self.hyper:
             _check.real(name, value, 0)
 
     def numbers(self, name: str, value: Any) -> Mapping[str, float]:
         """What the native op reads for a setting at each step, by its names in `hyper`; nothing for a switch."""
+        if name == "betas":
+            return dict(zip(("beta1", "beta2"), value, strict=True))
+        if name in ("clip_grad_value", "clip_grad_norm"):
+            return {name: np.inf if value is None else value}
         return {name: value} if name in self.hyper else {}
 
     def switches(self, group: Group) -> Arguments:
         """What the native op is planned with beside sizes and memory, by name."""
-        return {p.name: group[p.name] for p in signature(self.kernel).dims if p.name in group}
+        own = {p.name: group[p.name] for p in signature(self.kernel).dims if p.name in group}
+        return {**own, "decoupled": group.get("decoupled_weight_decay", self.decoupled)}
 
     # ---- what the native op names ---------------------------------------------------------------
 
@@ -292,8 +380,17 @@ class Optimizer:
     def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Names of the state arrays that a group with these settings needs: what the native op writes to beside the
         parameter."""
-        states = [p for p in signature(self.kernel).inputs if p.written]
-        return tuple(p.name for p in states if not p.optional or group[self.optional_states[p.name]])
+        states = self.written().items()
+        return tuple(name for name, optional in states if not optional or group[self.optional_states[name]])
+
+    def written(self) -> dict[str, bool]:
+        """Names of all state arrays that a group may have, and whether it can do without."""
+        return {p.name: p.optional for p in signature(self.kernel).inputs if p.written}
+
+    def forms(self, group: Group) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Dtypes and shapes of all that the state of a group may hold, by name."""
+        counters = {name: (array.dtype, array.shape) for name, array in group.counters.items()}
+        return {**{name: (group.dtype, (group.size,)) for name in self.written()}, **counters}
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -309,47 +406,96 @@ class Optimizer:
     def emit(self, to: Builder, reached: Sequence[Parameter]) -> None:
         """Append to a program the update of the parameters that have a gradient, and of no others."""
         wanted = set(reached)
+        clipped = any(group["clip_grad_norm"] is not None for group in self.param_groups)
+        norm = self._emit_norm(to, wanted) if clipped else None
+        drawn = 0
         for group in self.param_groups:
             params = group["params"]
             itemsize = group.dtype.itemsize
             hyper = to.array(group.hyper)
-            condition = -1 if self.steps_only_with is None else self.hyper.index(self.steps_only_with)
             runs = list(group.runs(wanted))
             for first, end in runs:
                 begin = int(group.begins[first])
                 states: Arguments = {n: to.array(group.states[n], begin * itemsize) for n in self.state_names(group)}
+                counters: Arguments = {n: to.array(group.counters[n], first * 8) for n in self.counters}
+                n = int(group.begins[end - 1]) - begin + params[end - 1].size
+                noise = to.temporary((n,), group.dtype) if group["grad_noise"] else None
+                if noise is not None:
+                    to.emit("normal", out=noise, state=to.random_state(), n=n, stream=LAST_STREAM - drawn)
+                    drawn += 1
                 to.emit(
                     self.kernel,
                     param=_memory(to, params[first]._storage),
                     grad=_memory(to, params[first]._gradient_storage()),
                     **states,
+                    **counters,
                     hyper=hyper,
-                    steps=to.array(group.steps_of, first * group.steps_of.itemsize),
                     begins=to.array(group.begins, first * group.begins.itemsize),
-                    n=int(group.begins[end - 1]) - begin + params[end - 1].size,
+                    norm=norm if group["clip_grad_norm"] is not None else None,
+                    noise=noise,
+                    n=n,
                     count=end - first,
                     **self.switches(group),
                     dtype=group.dtype,
                     commit=True,
                 )
-            for first, end in runs or [(0, 0)]:
-                updates = self.hyper.index("updates") if (first, end) == (runs or [(0, 0)])[-1] else -1
-                steps = to.array(group.steps_of, first * group.steps_of.itemsize)
-                sizes: Arguments = dict(count=end - first, updates=updates, condition=condition)
-                to.emit("tick", hyper=hyper, steps=steps, **sizes, dtype=np.dtype(np.float64), commit=True)
+                for name in counters.keys() - {"steps"}:
+                    counted: Arguments = {name: counters[name], "steps": counters["steps"], "count": end - first}
+                    to.emit(f"{self.kernel}_count", **counted, hyper=hyper, dtype=np.dtype(np.float64), commit=True)
+            self._emit_ticks(to, group, runs)
+
+    def _emit_ticks(self, to: Builder, group: Group, runs: list[tuple[int, int]]) -> None:
+        """Append the counting of an update of a group."""
+        condition = -1 if self.steps_only_with is None else self.hyper.index(self.steps_only_with)
+        for first, end in runs or [(0, 0)]:
+            updates = self.hyper.index("updates") if (first, end) == (runs or [(0, 0)])[-1] else -1
+            steps = to.array(group.steps_of, first * group.steps_of.itemsize)
+            sizes: Arguments = dict(count=end - first, updates=updates, condition=condition)
+            hyper = to.array(group.hyper)
+            to.emit("tick", hyper=hyper, steps=steps, **sizes, dtype=np.dtype(np.float64), commit=True)
+
+    def _emit_norm(self, to: Builder, wanted: Collection[Parameter]) -> Any:
+        """Append the norm of the gradients that are updated from; None if there is none.
+
+        Its ops commit as updates do: so they come after all gradients, whose memory has other names there.
+        """
+        norm = None
+        runs = [(group, first, end) for group in self.param_groups for first, end in group.runs(wanted)]
+        double = np.dtype(np.float64)
+        for last, (group, first, end) in zip([*(False for _ in runs[1:]), True], runs, strict=False):
+            begins = [int(begin - group.begins[first]) for begin in group.begins[first:end]]
+            sizes = [p.size for p in group["params"][first:end]]
+            pieces = np.array(
+                [
+                    (begin + at, min(native.PIECE, size - at))
+                    for begin, size in zip(begins, sizes, strict=True)
+                    for at in range(0, size, native.PIECE)
+                ],
+                np.int64,
+            )
+            sums, total = to.temporary((len(pieces),), double), to.temporary((1,), double)
+            to.emit(
+                "squares",
+                sums=sums,
+                x=_memory(to, group["params"][first]._gradient_storage()),
+                pieces=to.array(pieces, constant=True),
+                n=begins[-1] + sizes[-1],
+                count=len(pieces),
+                dtype=group.dtype,
+                commit=True,
+            )
+            to.emit("total", total=total, sums=sums, before=norm, count=len(pieces), root=last, commit=True)
+            norm = total
+        return norm
 
     def step(self) -> None:
         """Update the parameters from their gradients; those without one are left alone."""
-        reached = tuple(p for p in self.parameters() if p._has_grad and p.requires_grad)
-        entry = self._programs.find((), _Update(self, reached))
-        entry.program.plans[0].run()
+        self._update(self._programs)
 
-    def _finish(self, graph: Graph, reached: Any) -> Recipe:
-        facts = [
-            *((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached),
-            *self.facts(),
-        ]
-        return Recipe([[]], tuple, update=lambda to: self.emit(to, reached), facts=facts)
+    def _update(self, programs: Programs) -> None:
+        reached = tuple(p for p in self.parameters() if p._has_grad and p.requires_grad)
+        entry = programs.find((), _Update(self, reached))
+        entry.program.plans[0].run()
 
     def __fastnn_watch__(self, walk: Walk) -> None:
         """What of this optimizer a program that updates its parameters depends on."""
@@ -368,9 +514,12 @@ class Optimizer:
         revisions = ((ATTRIBUTE, group, "revision", group.revision) for group in groups)
         return [(SEQUENCE, self.param_groups, None, groups), *revisions]
 
-    def zero_grad(self) -> None:
-        """Leave all parameters without a gradient: `grad` is None."""
-        assign([], [], marks((), self.parameters()))
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Leave all parameters without a gradient: `grad` is None.
+
+        With set_to_none=False gradients that there are become 0: an update then still decays, and goes on by momentum.
+        """
+        zero_grads(self.parameters(), set_to_none)
 
     @property
     def lr(self) -> float:
@@ -398,8 +547,7 @@ class Optimizer:
             "kind": type(self).__name__,
             "groups": self.settings(),
             "state": [
-                {**{k: v.copy() for k, v in group.states.items()}, "steps": group.steps_of.copy()}
-                for group in self.param_groups
+                {k: v.copy() for k, v in {**group.states, **group.counters}.items()} for group in self.param_groups
             ],
         }
 
@@ -438,19 +586,26 @@ class Optimizer:
             hyper[self.hyper.index("updates")] = checked.pop("steps")
             for name, value in checked.items():
                 self.put(hyper, name, value)
-            own = {**group.states, "steps": group.steps_of}
-            if states.keys() != own.keys():
-                raise ValueError(f"the state holds {_check.some(states)}; expected {_check.some(own)}")
-            lacks = set(self.state_names({**group, **checked})) - own.keys()
-            if lacks:
-                raise ValueError(f"the state's settings need {_check.some(lacks)}, which it does not hold")
+            loaded = self._loaded(group, states, {**group, **checked})
             copies.append((group.hyper, hyper))
-            for name, target in own.items():
-                copies.append((target, _state_array(name, states[name], target)))
+            for name, counter in group.counters.items():
+                copies.append((counter, loaded.pop(name)))
+            if loaded.keys() == group.states.keys():
+                copies += [(group.states[name], array) for name, array in loaded.items()]
+            else:
+                attributes.append((group, "states", loaded))
             entries += [(group, name, value) for name, value in checked.items()]
-            if any(group[name] != value for name, value in checked.items()):
+            if loaded.keys() != group.states.keys() or any(group[name] != value for name, value in checked.items()):
                 attributes.append((group, "revision", group.revision + 1))
         return copies, entries, attributes
+
+    def _loaded(self, group: Group, given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Array]:
+        """A group's arrays of a state: those that its settings need, and what was kept under others."""
+        forms = self.forms(group)
+        needed = [*self.state_names(settings), *self.counters]
+        if given.keys() - forms.keys() or set(needed) - given.keys():
+            raise ValueError(f"the state holds {_check.some(given)}; expected {_check.some(needed)}")
+        return {name: _state_array(name, given[name], *forms[name]) for name in forms if name in given}
 
     def _checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """A group's settings of a state, and its step count."""
@@ -488,7 +643,12 @@ class Optimizer:
 
     def __repr__(self) -> str:
         kind = type(self).__name__
-        groups = [", ".join(f"{k}={v}" for k, v in group.items() if k != "params") for group in self.param_groups]
+        groups = [
+            ", ".join(
+                f"{k}={v}" for k, v in group.items() if k != "params" and (v or k == "maximize" or k not in SHARED)
+            )
+            for group in self.param_groups
+        ]
         if len(groups) == 1:
             return f"{kind}({groups[0]})"
         sizes = [len(group["params"]) for group in self.param_groups]
@@ -499,16 +659,20 @@ class Optimizer:
         return "\n".join([f"{kind}(", *lines, ")"])
 
 
-def _state_array(name: str, value: Any, target: Array) -> Array:
+def check_pair(name: str, value: Any) -> None:
+    """TypeError unless a setting is a pair."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name} must be a pair of numbers, got {_check.brief(value)}")
+
+
+def _state_array(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     """An array of a state as a group keeps it."""
     array = np.asarray(value)
-    if array.shape != target.shape:
-        raise ValueError(
-            f"{name} has shape {_check.brief(array.shape)}; expected {target.shape}: the parameters differ"
-        )
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {_check.brief(array.shape)}; expected {shape}: the parameters differ")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
-    array = array.astype(target.dtype)
+    array = array.astype(dtype)
     if name == "steps" and not ((array >= 0) & (array <= _check.LARGEST_COUNT) & (array == np.floor(array))).all():
         raise ValueError(f"{name} must hold numbers of updates, 0 to {_check.LARGEST_COUNT}, got {_check.brief(array)}")
     return array

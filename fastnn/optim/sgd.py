@@ -21,10 +21,13 @@ class SGD(Optimizer):
     params : iterable of Parameter or of dict
     lr : float, default 1e-3
     momentum, dampening, weight_decay : float, default 0
-    nesterov, maximize : bool, default False
+    nesterov : bool, default False
+    **shared
+        Settings that all optimizers have: see `Optimizer`.
     """
 
     kernel = "sgd"
+    optional_states = {"momentum_buffer": "momentum"}
     steps_only_with = "momentum"
 
     def __init__(
@@ -35,22 +38,18 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
-        *,
-        maximize: bool = False,
+        **shared: Any,
     ) -> None:
         if nesterov and not (_check.real("momentum", momentum, 0) > 0 and dampening == 0):
             raise ValueError(
                 f"nesterov needs a momentum above 0 and a dampening of 0, got momentum={momentum}, "
                 f"dampening={dampening}"
             )
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "momentum": momentum,
-                "dampening": dampening,
-                "weight_decay": weight_decay,
-                "nesterov": bool(nesterov),
-                "maximize": bool(maximize),
-            },
-        )
+        settings = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": bool(nesterov),
+        }
+        super().__init__(params, settings, **shared)

@@ -3,6 +3,7 @@
 from fastnn.train import callbacks, metrics
 from fastnn.train.callbacks import Callback, History
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
+from fastnn.train.minimize import minimize
 from fastnn.train.step import TrainStep
 from fastnn.train.trainer import Trainer
 
@@ -14,5 +15,6 @@ __all__ = [
     "callbacks",
     "load_checkpoint",
     "metrics",
+    "minimize",
     "save_checkpoint",
 ]

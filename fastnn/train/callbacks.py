@@ -14,6 +14,7 @@ import numpy as np
 from fastnn import _check
 from fastnn.files import named, write_atomically
 from fastnn.nn.module import Module
+from fastnn.optim.lr_scheduler import CYCLED, LRScheduler, ReduceLROnPlateau
 from fastnn.optim.optimizer import Optimizer
 
 Logs = dict[str, float]
@@ -34,6 +35,8 @@ class Training(Protocol):
     def epoch(self) -> int: ...
     @property
     def batch(self) -> int: ...
+    @property
+    def step(self) -> int: ...
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None: ...
 
 
@@ -262,6 +265,86 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_begin(self, epoch: int) -> None:
         self.trainer.optimizer.lr = _check.real(f"schedule({epoch})", self.schedule(epoch))
+
+
+class Scheduler(Callback):
+    """Step a schedule of `optim.lr_scheduler` after each epoch, or after each update.
+
+    Parameters
+    ----------
+    schedule : optim.lr_scheduler.LRScheduler
+        Of the trainer's optimizer.
+    every : {"epoch", "step"}, default "epoch"
+    monitor : str, default "val_loss"
+        The log that a ReduceLROnPlateau is given.
+
+    Examples
+    --------
+    >>> schedule = optim.lr_scheduler.OneCycleLR(opt, max_lr=0.1, epochs=2, steps_per_epoch=8)
+    >>> trainer = fn.Trainer(model, nn.CrossEntropyLoss(), opt)
+    >>> history = trainer.fit(
+    ...     (x, y), epochs=2, batch_size=32, verbose=False, callbacks=[fn.callbacks.Scheduler(schedule, every="step")]
+    ... )
+    """
+
+    def __init__(self, schedule: LRScheduler, every: str = "epoch", monitor: str = "val_loss") -> None:
+        self.schedule = _check.instance("schedule", schedule, LRScheduler, "a schedule of optim.lr_scheduler")
+        self.every = _check.choice("every", every, "epoch", "step")
+        self.monitor = monitor
+        # What the last update found, so that a call that is made again begins where the first one did: its number, the
+        # schedule's state and the rates and momenta.
+        self._before: list[Any] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        if self.every == "epoch":
+            self._step(logs)
+
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        if self.every != "step":
+            return
+        groups = self.trainer.optimizer.param_groups
+        number = self.trainer.step
+        if self._before is None or self._before[0] != number:
+            settings = [{k: group[k] for k in CYCLED if k in group} for group in groups]
+            self._before = [number, self.schedule.state_dict(), settings]
+        else:
+            self.schedule.load_state_dict(self._before[1])
+            for group, before in zip(groups, self._before[2], strict=True):
+                group.update(before)
+        self._step(logs)
+
+    def _step(self, logs: Logs) -> None:
+        if not isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step()
+        elif self.monitor in logs:
+            self.schedule.step(logs[self.monitor])
+        else:
+            raise ValueError(f"monitor names {self.monitor!r}, and the logs have {_check.some(logs)}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"schedule": self.schedule.state_dict(), "before": self._before}
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        self.schedule.check_state(state.get("schedule", {}))
+        before = state.get("before")
+        if before is None:
+            return
+        if not isinstance(before, (list, tuple)) or len(before) != 3 or not isinstance(before[2], (list, tuple)):
+            raise ValueError(f"before must be a step, a state and settings, got {_check.brief(before)}")
+        _check.count("before[0]", before[0])
+        self.schedule.check_state(before[1])
+        groups = self.trainer.optimizer.param_groups
+        if len(before[2]) != len(groups):
+            raise ValueError(f"before must have settings of {len(groups)} groups, got {len(before[2])}")
+        for group, settings in zip(groups, before[2], strict=True):
+            if not isinstance(settings, Mapping) or settings.keys() - set(CYCLED):
+                raise ValueError(f"before must have settings of {', '.join(CYCLED)}, got {_check.brief(settings)}")
+            for name, value in settings.items():
+                group._setting(name, value)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.schedule.load_state_dict(state["schedule"])
+        self._before = None if state["before"] is None else list(state["before"])
 
 
 class TerminateOnNaN(Callback):

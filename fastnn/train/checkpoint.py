@@ -28,7 +28,7 @@ from fastnn import _check, seed
 from fastnn.data import DataLoader
 from fastnn.files import CHECKPOINT, MODEL, checksum, load_arrays, save_arrays
 from fastnn.nn.module import Module
-from fastnn.optim.optimizer import Optimizer
+from fastnn.optim.optimizer import SHARED, Optimizer
 from fastnn.seed import get_rng_state
 from fastnn_ext.atomic import commit
 
@@ -308,11 +308,15 @@ def _fit_optimizer(name: str, optimizer: Optimizer, state: dict[str, Any]) -> No
     own = optimizer.state_dict()
     if own["kind"] != state.get("kind"):
         raise ValueError(f"{name} holds the state of {_check.brief(state['kind'], str)}, not of {own['kind']}")
-    names = [[sorted(group) for group in groups] for groups in (own["groups"], state["groups"])]
+    later = SHARED.keys() - {"maximize"}
+    # Files of before there was a setting that does nothing by default lack it.
+    names = [[sorted(group.keys() - later) for group in groups] for groups in (own["groups"], state["groups"])]
     if names[0] != names[1]:
         raise ValueError(f"{name} does not fit the optimizer: {_differing(names[1], names[0])}")
-    for i, (mine, saved) in enumerate(zip(own["state"], state["state"], strict=True)):
-        form, other = ({k: (a.dtype, a.shape) for k, a in s.items()} for s in (mine, saved))
+    for i, (group, saved) in enumerate(zip(optimizer.param_groups, state["state"], strict=True)):
+        forms = optimizer.forms(group)
+        form = {k: forms[k] for k in saved if k in forms}
+        other = {k: (a.dtype, a.shape) for k, a in saved.items()}
         if form != other:
             raise ValueError(f"{name} does not fit the optimizer: group {i} holds {_shown(other)}, not {_shown(form)}")
 

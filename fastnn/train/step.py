@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from fastnn import _check
 from fastnn.graph import Graph, Tensor
@@ -13,6 +16,7 @@ from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import marks
+from fastnn.ops.elementwise import add, mul
 from fastnn.optim.optimizer import Optimizer
 from fastnn.train.diagnosis import diagnose
 from fastnn_ext.plan import Receipt
@@ -34,6 +38,10 @@ class TrainStep:
         Whether a call returns the model's output beside the loss (for metrics).
     finite : bool, default False
         Whether a step whose loss is NaN or infinite raises FloatingPointError instead of being made.
+    accumulate : int, default 1
+        Update once in so many calls, from the mean of their gradients: as one call on a batch so many times as large,
+        where the loss is a mean and batches are of one size. The update is a native run of its own then. Gradients that
+        wait for it are no part of a checkpoint.
 
     Raises
     ------
@@ -49,7 +57,14 @@ class TrainStep:
     """
 
     def __init__(
-        self, model: Module, loss: Any, optimizer: Optimizer, *, outputs: bool = False, finite: bool = False
+        self,
+        model: Module,
+        loss: Any,
+        optimizer: Optimizer,
+        *,
+        outputs: bool = False,
+        finite: bool = False,
+        accumulate: int = 1,
     ) -> None:
         _check.instance("model", model, Module)
         if not callable(loss) or isinstance(loss, type):
@@ -64,18 +79,26 @@ class TrainStep:
         self.optimizer = optimizer
         self.outputs = outputs
         self.finite = finite
+        self.accumulate = _check.integer("accumulate", accumulate, 1)
+        self._gathered = np.zeros(1)  # batches whose gradients wait for an update; programs count them
         self._receipt: Receipt | None = None  # where each step leaves its result; a call then returns the loss alone
         self._make_programs()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Another model, loss or optimizer, or other settings: other programs."""
         super().__setattr__(name, value)
-        if name != "_programs" and "_programs" in self.__dict__:
+        if name not in ("_programs", "_others", "_updates") and "_programs" in self.__dict__:
             self._make_programs()
 
     def _make_programs(self) -> None:
         roots = (self.model, self.loss, self.optimizer)
-        self._programs = Programs(self._forward, self._finish, self._names, roots, "the model with its loss")
+        what = "the model with its loss"
+        if self.accumulate == 1:
+            self._programs = Programs(self._forward, self._finish, self._names, roots, what)
+        else:
+            self._programs = Programs(self._forward, self._finish_first, self._names, roots, what)
+            self._others = Programs(self._forward, self._finish_other, self._names, roots, what)
+            self._updates = self.optimizer._update_programs(self._emit_counter(0))
 
     def __call__(self, *batch: Any, **kwargs: Any) -> Any:
         """Train on one batch.
@@ -101,7 +124,33 @@ class TrainStep:
         KeyboardInterrupt
             On Ctrl-C: the step was either made as a whole or not at all.
         """
-        return self._programs(batch, kwargs)
+        if self.accumulate == 1:
+            return self._programs(batch, kwargs)
+        if self._gathered[0] == self.accumulate:  # an interrupt came before the update
+            self.optimizer._update(self._updates)
+        if self._gathered[0] == 0:
+            result = self._programs(batch, kwargs)
+        else:
+            for p in self.optimizer.parameters():
+                if p.requires_grad and not p._has_grad:
+                    p._gradient_storage()[...] = 0  # the program adds to it
+            result = self._others(batch, kwargs)
+        if self._gathered[0] == self.accumulate:
+            self.optimizer._update(self._updates)
+        return result
+
+    def _emit_counter(self, value: int | None) -> Callable[[Builder], None]:
+        """What counts a batch whose gradients are there, or sets the count."""
+
+        def emit(to: Builder) -> None:
+            gathered, double = to.array(self._gathered), np.dtype(np.float64)
+            if value is None:
+                sizes: dict[str, Any] = dict(count=1, updates=-1, condition=-1)
+                to.emit("tick", hyper=gathered, steps=gathered, **sizes, dtype=double, commit=True)
+            else:
+                to.emit("fill", y=gathered, n=1, value=value, dtype=double, commit=True)
+
+        return emit
 
     def plan(self, *batch: Any, **kwargs: Any) -> Program:
         """The program that a step on such a batch runs: see its explain() and profile()."""
@@ -132,6 +181,16 @@ class TrainStep:
         return self.loss(output, tensors[-1]), output
 
     def _finish(self, graph: Graph, result: tuple[Any, Any]) -> Recipe:
+        return self._finished(graph, result, None)
+
+    def _finish_first(self, graph: Graph, result: tuple[Any, Any]) -> Recipe:
+        return self._finished(graph, result, 1)
+
+    def _finish_other(self, graph: Graph, result: tuple[Any, Any]) -> Recipe:
+        return self._finished(graph, result, 2)
+
+    def _finished(self, graph: Graph, result: tuple[Any, Any], call: int | None) -> Recipe:
+        """A step; or one that leaves gradients behind, as the first one (1) or adding to those that are there (2)."""
         loss, output = result
         if not isinstance(loss, Tensor) or loss.shape != ():
             raise ValueError(
@@ -140,14 +199,18 @@ class TrainStep:
             )
         tensors, rebuild = flatten_result(output, f"{type(self.model).__name__}.forward")
         trained = [p for p in self.optimizer.parameters() if p.requires_grad]
-        grads = gradients(graph, {loss: one(loss.dtype)}, [graph.memory(p._storage) for p in trained])
+        share = loss if call is None else mul(loss, 1 / self.accumulate)
+        grads = gradients(graph, {share: one(loss.dtype)}, [graph.memory(p._storage) for p in trained])
         reached = [p for p, grad in zip(trained, grads, strict=True) if grad is not None]
         if not reached:
             raise ValueError(
                 "the loss depends on no trainable parameter that the optimizer holds; does it use the model's output, "
                 "and is requires_grad True?"
             )
-        sinks = [(grad, p._gradient_storage(), 0) for p, grad in zip(trained, grads, strict=True) if grad is not None]
+        given = [(p, grad) for p, grad in zip(trained, grads, strict=True) if grad is not None]
+        if call == 2:
+            given = [(p, add(graph.memory(p._gradient_storage()), grad)) for p, grad in given]
+        sinks = [(grad, p._gradient_storage(), 0) for p, grad in given]
         facts = [
             *((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached),
             *((ATTRIBUTE, p, "_requires_grad", p.requires_grad) for p in self.optimizer.parameters()),
@@ -163,10 +226,13 @@ class TrainStep:
         def update(to: Builder) -> None:
             if self.finite:
                 to.emit("finite", loss=loss, dtype=loss.dtype)
-            self.optimizer.emit(to, reached)
+            if call is None:
+                self.optimizer.emit(to, reached)
+            else:
+                self._emit_counter(1 if call == 1 else None)(to)
 
         returned = with_outputs if self.outputs else only
-        done = marks(reached, absent)
+        done = marks(reached, () if call == 2 else absent)
         if self._receipt is not None:
             return Recipe([wanted], only, sinks, update, facts, done, (self._receipt, returned))
         return Recipe([wanted], returned, sinks, update, facts, done)
@@ -177,7 +243,7 @@ class TrainStep:
     # A copy is tied to the copies of model, loss and optimizer; plans stay behind.
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_programs"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_programs", "_others", "_updates")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

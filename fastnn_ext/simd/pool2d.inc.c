@@ -199,7 +199,8 @@ INLINE void NAME(max_rows)(const struct pool2d_job *t, const int wanted, const i
             else if (whole && h.count == 3 && w.count == 3)
                 NAME(max_window)(3, 3, from, row_step, col_step, n, y, places, place, row_place, 1, 1);
             else
-                NAME(max_window)(h.count, w.count, from, row_step, col_step, n, y, places, place, row_place, col_place, begins);
+                NAME(max_window)(h.count, w.count, from, row_step, col_step, n, y, places, place, row_place, col_place,
+                                 begins);
         }
         if (!direct) NAME(move_row)(t, 1, (real *)t->out + at, f.row, cols);
         if (!wanted) continue;

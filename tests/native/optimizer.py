@@ -2,34 +2,31 @@
 
 import numpy as np
 
+from fastnn.lowering.signature import signature
 from fastnn_ext.optimizer import HYPER_NAMES
 
 from native import run_op
 
 
 def hyper(kernel, **numbers):
-    """What the op reads at each step; by default 0."""
+    """What the op reads at each step; by default 0, and nothing is clipped."""
     assert numbers.keys() <= set(HYPER_NAMES[kernel])
+    numbers = {"clip_grad_value": np.inf, **numbers}
     return np.array([numbers.get(name, 0.0) for name in HYPER_NAMES[kernel]])
 
 
-def memory(kernel, hyper):
-    """What an op reads beside its arrays; all updates are the parameter's."""
-    at = HYPER_NAMES[kernel].index("updates")
-    return {"hyper": hyper, "steps": hyper[at : at + 1].copy(), "begins": np.zeros(1, np.int64)}
+def state_names(kernel):
+    """Of the arrays that it writes to beside the parameter."""
+    return [p.name for p in signature(kernel).inputs if p.written]
 
 
-def sgd(param, grad, momentum_buffer, hyper, nesterov=False, maximize=False):
+def update(kernel, param, grad, states, numbers, step=0, **switches):
+    """An update after `step` others; `states` by name."""
+    switches = {p.name: 0 for p in signature(kernel).dims[2:]} | switches
+    counters = {"mu_product": np.ones(1)} if kernel == "nadam" else {}
     run_op(
-        "sgd", param=param, grad=grad, momentum_buffer=momentum_buffer, **memory("sgd", hyper), n=param.size, count=1,
-        nesterov=nesterov, maximize=maximize,
-    )  # fmt: skip
-
-
-def adam(param, grad, m, v, vmax, hyper, decoupled=False, maximize=False):
-    run_op(
-        "adam", param=param, grad=grad, exp_avg=m, exp_avg_sq=v, max_exp_avg_sq=vmax, **memory("adam", hyper),
-        n=param.size, count=1, decoupled=decoupled, maximize=maximize,
+        kernel, param=param, grad=grad, **states, **counters, hyper=hyper(kernel, **numbers), n=param.size, count=1,
+        steps=np.array([float(step)]), begins=np.zeros(1, np.int64), **switches,
     )  # fmt: skip
 
 

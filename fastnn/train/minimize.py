@@ -1,0 +1,104 @@
+"""Training by L-BFGS, of small models on data that fit into one batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastnn import _check
+from fastnn.nn.loss import Loss
+from fastnn.nn.module import Module
+from fastnn_ext.atomic import commit
+
+
+def minimize(
+    model: Module,
+    loss: Loss,
+    *batch: Any,
+    max_iter: int = 200,
+    tolerance_grad: float = 1e-7,
+    tolerance_change: float = 1e-9,
+    history_size: int = 10,
+) -> float:
+    """Train a model on one batch by L-BFGS (SciPy's L-BFGS-B), until nothing is gained any more.
+
+    It needs SciPy: `pip install "fastnn[optimize]"`. The loss must be the same when it is computed again: without
+    dropout. Layers that count batches, as batch norm, count each evaluation.
+
+    Parameters
+    ----------
+    model : Module
+        Runs in the mode that it is in; parameters that do not require a gradient are left alone.
+    loss : Loss
+    *batch : array
+        The model's inputs, then the loss's target: all of the data.
+    max_iter : int, default 200
+    tolerance_grad : float, default 1e-7
+        It ends where no element of the gradient is larger,
+    tolerance_change : float, default 1e-9
+        or where an iteration gains less, relative to the loss.
+    history_size : int, default 10
+        How many steps the curvature is estimated from.
+
+    Returns
+    -------
+    float
+        The loss at the end.
+
+    Raises
+    ------
+    ImportError
+        Without SciPy.
+    TypeError, ValueError
+        If an argument does not fit. Whatever is raised, the parameters are as they were.
+
+    Examples
+    --------
+    >>> before = nn.CrossEntropyLoss().value_and_grad(model(x), y)[0]
+    >>> fn.train.minimize(model, nn.CrossEntropyLoss(), x, y, max_iter=5) < before
+    True
+    """
+    try:
+        from scipy import optimize
+    except ImportError:
+        raise ImportError('minimize needs SciPy: pip install "fastnn[optimize]"') from None
+    _check.instance("model", model, Module)
+    _check.instance("loss", loss, Loss)
+    if len(batch) < 2:
+        raise TypeError(f"minimize takes the model's inputs and a target, got {len(batch)} array(s)")
+    options = {
+        "maxiter": _check.integer("max_iter", max_iter, 1),
+        "maxfun": 100 * max_iter,
+        "gtol": _check.real("tolerance_grad", tolerance_grad, 0),
+        "ftol": _check.real("tolerance_change", tolerance_change, 0),
+        "maxcor": _check.integer("history_size", history_size, 1),
+    }
+    params = [p for p in model.parameters() if p.requires_grad]
+    if not params:
+        raise ValueError("the model has no parameter that requires a gradient")
+    before = [p._storage.copy() for p in params]
+
+    def flat(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        return np.concatenate([array.reshape(-1).astype(np.float64) for array in arrays])
+
+    def put(values: np.ndarray[Any, Any]) -> None:
+        parts = np.split(values, np.cumsum([p.size for p in params])[:-1])
+        pairs = zip((p._storage for p in params), parts, strict=True)
+        commit([(array, part.reshape(array.shape).astype(array.dtype)) for array, part in pairs])
+
+    def value_and_gradient(values: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
+        put(values)
+        model.zero_grad()
+        value, dy = loss.value_and_grad(model.forward_train(*batch[:-1]), batch[-1])
+        model.backward(dy)
+        grads = [p._gradient_storage() if p._has_grad else np.zeros_like(p._storage) for p in params]
+        return float(value), flat(grads)
+
+    try:
+        result = optimize.minimize(value_and_gradient, flat(before), jac=True, method="L-BFGS-B", options=options)
+        put(result.x)
+    except BaseException:
+        commit([(p._storage, old) for p, old in zip(params, before, strict=True)])
+        raise
+    return float(result.fun)
