@@ -18,10 +18,13 @@ class Interrupted(KeyboardInterrupt):
 
 @functools.cache
 def leaving(code):
-    """Where a block of a with statement has ended well, and __exit__ is about to be called: Python hears no signal from
-    there until it has been, and no code could do without that."""
-    found, begun = set(), []
+    """Where a block of a with statement has ended, well or by an exception, and __exit__ is about to be called: Python
+    hears no signal from there until it has been, and no code could do without that."""
+    found, begun, raised = set(), [], None
     for instruction in dis.get_instructions(code):
+        if instruction.opname == "WITH_EXCEPT_START":
+            found.update({instruction.offset, raised} - {None})
+        raised = instruction.offset if instruction.opname == "PUSH_EXC_INFO" else None
         if instruction.opname in ("LOAD_CONST", "DUP_TOP", "PRECALL") and (instruction.argval is None or begun):
             begun.append(instruction.offset)
         else:
