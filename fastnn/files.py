@@ -38,7 +38,8 @@ _DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
     "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<c8", "BF16": "<u2",
 }  # fmt: skip
-_NAMES = {np.dtype(code): name for name, code in _DTYPES.items() if name != "BF16"}
+# By their strings: NumPy 2.4 keeps a wrong hash of a dtype that memory lacked for once.
+_NAMES = {np.dtype(code).str: name for name, code in _DTYPES.items() if name != "BF16"}
 
 #: The metadata entry that holds a file's checksum. Files that others wrote have none.
 _DIGEST = "fastnn.crc32"
@@ -164,7 +165,7 @@ def save_arrays(
     for name in order:
         array = _little(arrays[name])
         begin, end = end, end + array.nbytes
-        kind = _NAMES.get(array.dtype)
+        kind = _NAMES.get(array.dtype.str)
         if kind is None:
             raise TypeError(f"{_check.brief(name, str)} has dtype {array.dtype}, which safetensors files do not hold")
         table[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [begin, end]}

@@ -13,7 +13,8 @@ from fastnn.lowering.signature import Parameter, Signature, places, signature
 from fastnn.seed import state
 from fastnn.sizes import Shape, count, linear
 
-DTYPE_CODES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1, np.dtype(np.int64): 2}
+# By their strings: NumPy 2.4 keeps a wrong hash of a dtype that memory lacked for once.
+DTYPE_CODES = {np.dtype(kind).str: code for code, kind in enumerate((np.float32, np.float64, np.int64))}
 
 Size: TypeAlias = int | tuple[int, int]
 
@@ -129,7 +130,7 @@ class Builder:
         commit = commit or any(b.where == "fixed" and b in read for b in made if b is not None)
         op = NativeOp(
             signature=form,
-            dtype=DTYPE_CODES[dtype],
+            dtype=DTYPE_CODES[dtype.str],
             names=[name for name, _ in operands],
             buffers=buffers,
             n_outputs=len(outputs),

@@ -111,14 +111,14 @@ class Program:
                     [
                         (
                             t.node.attrs["name"],
-                            DTYPE_CODES[t.dtype],
+                            DTYPE_CODES[t.dtype.str],
                             [as_size(size) for size in t.shape],
                             t.node.attrs.get("limit", 0),
                             t.node.attrs.get("ignore", -1),
                         )
                         for t in inputs
                     ],
-                    [(DTYPE_CODES[t.dtype], [as_size(size) for size in t.shape]) for t in stage_outputs],
+                    [(DTYPE_CODES[t.dtype.str], [as_size(size) for size in t.shape]) for t in stage_outputs],
                     self.batch,
                     arena,
                     plans[0] if plans else None,
