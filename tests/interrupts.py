@@ -22,8 +22,8 @@ def leaving(code):
     hears no signal from there until it has been, and no code could do without that."""
     found, begun, raised = set(), [], None
     for instruction in dis.get_instructions(code):
-        if instruction.opname == "WITH_EXCEPT_START":
-            found.update({instruction.offset, raised} - {None})
+        if instruction.opname == "WITH_EXCEPT_START" and raised is not None:  # from 3.11 on: 3.10 does hear one there
+            found.update((instruction.offset, raised))
         raised = instruction.offset if instruction.opname == "PUSH_EXC_INFO" else None
         if instruction.opname in ("LOAD_CONST", "DUP_TOP", "PRECALL") and (instruction.argval is None or begun):
             begun.append(instruction.offset)
