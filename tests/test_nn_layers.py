@@ -32,6 +32,34 @@ LAYERS = [
     ("nn.GELU()", (5, 9)),
     ("nn.SiLU()", (17,)),
     ("nn.Softsign()", (5, 9)),
+    ("nn.GELU(approximate='tanh')", (5, 9)),
+    ("nn.CELU()", (5, 9)),
+    ("nn.CELU(alpha=2.5)", (5, 9)),
+    ("nn.CELU(alpha=-0.5)", (5, 9)),
+    ("nn.SELU()", (5, 9)),
+    ("nn.ReLU6()", (5, 9)),
+    ("nn.PReLU()", (5, 9)),
+    ("nn.PReLU(init=-0.5)", (7,)),
+    ("nn.PReLU(9, init=1.5)", (5, 9)),
+    ("nn.PReLU(3)", (2, 3, 4, 5)),
+    ("nn.RReLU().eval()", (5, 9)),
+    ("nn.Mish()", (5, 9)),
+    ("nn.Softplus()", (5, 9)),
+    ("nn.Softplus(beta=2, threshold=1.5)", (5, 9)),
+    ("nn.LogSigmoid()", (5, 9)),
+    ("nn.Hardsigmoid()", (5, 9)),
+    ("nn.Hardswish()", (5, 9)),
+    ("nn.Hardtanh()", (5, 9)),
+    ("nn.Hardtanh(-0.5, 2)", (2, 3, 4)),
+    ("nn.Hardshrink()", (5, 9)),
+    ("nn.Softshrink(lambd=0.7)", (5, 9)),
+    ("nn.Tanhshrink()", (5, 9)),
+    ("nn.Threshold(0.1, 20)", (5, 9)),
+    ("nn.GLU()", (5, 8)),
+    ("nn.GLU(dim=1)", (2, 6, 3, 4)),
+    ("nn.Softmin(dim=1)", (5, 9)),
+    ("nn.Sequential(nn.Linear(6, 8), nn.PReLU(8), nn.Linear(8, 3), nn.SELU())", (4, 6)),
+    ("nn.Sequential(nn.Conv2d(3, 4, 3), nn.PReLU(4), nn.Conv2d(4, 4, 1), nn.Hardswish())", (2, 3, 5, 4)),
     ("nn.Softmax(dim=1)", (5, 9)),
     ("nn.Softmax(dim=0)", (5, 9)),
     ("nn.Softmax(dim=-2)", (2, 3, 4)),
@@ -86,8 +114,13 @@ def test_outputs_and_gradients_are_pytorchs(expression, shape, dtype):
     y_torch.backward(torch.tensor(dy))
     _, dx = value_and_grad(lambda x: (ours(x) * dy).sum())(x)
 
+    # PyTorch's 1 / 6 in the gradient of hardsigmoid is a float32.
+    tolerance = (
+        {"rtol": 1e-7, "atol": 1e-7} if dtype == np.float64 and "Hardsigmoid" in expression else TOLERANCE[dtype]
+    )
+
     def assert_close(a, b):
-        np.testing.assert_allclose(a, b.detach().numpy(), **TOLERANCE[dtype])
+        np.testing.assert_allclose(a, b.detach().numpy(), **tolerance)
 
     assert_close(ours(x), y_torch)
     assert_close(dx, x_torch.grad)

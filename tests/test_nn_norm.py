@@ -150,7 +150,10 @@ def test_a_training_step_adds_and_masks_within_the_norm(shortcut):
     assert "batch_norm+residual+relu" in program.explain()
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "leaky_relu", "gelu", "silu", "softsign", "elu"])
+@pytest.mark.parametrize(
+    "activation",
+    [*("relu", "tanh", "leaky_relu", "gelu", "silu", "softsign", "elu", "selu", "mish", "hardtanh", "softshrink")],
+)
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_fused_gradients_agree_with_differences(activation, training):
     model = randomise(Residual(activation)).double().train(training)

@@ -8,7 +8,8 @@ import fastnn.nn.functional as F
 
 from .common import array, kernel
 
-KINDS = ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu", "softsign"]
+KINDS = ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "silu", "softsign", "selu", "softplus", "mish"]
+KINDS += ["hardswish", "hardtanh"]
 
 
 @functools.cache

@@ -12,7 +12,9 @@ pooling         MaxPool1d, MaxPool2d, AvgPool1d, AvgPool2d, AdaptiveAvgPool1d, A
                 AdaptiveMaxPool1d, AdaptiveMaxPool2d
 sizes           Upsample, ZeroPad2d
 norms           BatchNorm1d, BatchNorm2d, LayerNorm, GroupNorm, LocalResponseNorm
-activations     ReLU, LeakyReLU, ELU, GELU, SiLU, Sigmoid, Softsign, Tanh, Softmax, LogSoftmax
+activations     ReLU, LeakyReLU, PReLU, RReLU, ReLU6, ELU, CELU, SELU, GELU, SiLU, Swish, Mish, Softplus, Sigmoid,
+                LogSigmoid, Tanh, Softsign, Hardsigmoid, Hardswish, Hardtanh, Hardshrink, Softshrink, Tanhshrink,
+                Threshold, Step, Sign, GLU, Maxout, Softmax, Softmin, LogSoftmax
 dropout         Dropout, Dropout2d
 losses          CrossEntropyLoss, BCEWithLogitsLoss, MSELoss; Loss, their base
 functional      the same as functions of tensors or arrays, by custom imported as F
@@ -24,16 +26,37 @@ init            initial values of parameters
 
 from fastnn.nn import functional, init
 from fastnn.nn.activation import (
+    CELU,
     ELU,
     GELU,
+    GLU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
     LeakyReLU,
+    LogSigmoid,
     LogSoftmax,
+    Maxout,
+    Mish,
+    PReLU,
     ReLU,
+    ReLU6,
+    RReLU,
     Sigmoid,
+    Sign,
     SiLU,
     Softmax,
+    Softmin,
+    Softplus,
+    Softshrink,
     Softsign,
+    Step,
+    Swish,
     Tanh,
+    Tanhshrink,
+    Threshold,
 )
 from fastnn.nn.container import ModuleDict, ModuleList, Sequential
 from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
@@ -57,8 +80,11 @@ from fastnn.nn.pool import (
 from fastnn.nn.resize import Upsample, ZeroPad2d
 
 __all__ = [
+    "CELU",
     "ELU",
     "GELU",
+    "GLU",
+    "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -77,27 +103,45 @@ __all__ = [
     "Dropout2d",
     "Flatten",
     "GroupNorm",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "Identity",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
+    "LogSigmoid",
     "LogSoftmax",
     "Loss",
     "MSELoss",
     "MaxPool1d",
     "MaxPool2d",
+    "Maxout",
+    "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "PReLU",
     "Parameter",
+    "RReLU",
     "ReLU",
+    "ReLU6",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "Sign",
     "Softmax",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
     "Softsign",
+    "Step",
+    "Swish",
     "Tanh",
+    "Tanhshrink",
+    "Threshold",
     "Upsample",
     "ZeroPad2d",
     "functional",

@@ -11,7 +11,6 @@
 #define first_lanes NAME(first_lanes)
 #define read_block NAME(read_block)
 #define write_block NAME(write_block)
-#define vsoftplus NAME(vsoftplus)
 
 /* v in the first n lanes, `rest` in the others. By bits, not vsel: gcc 12 cannot select by a mask
  * that it finds to be constant, as it does where W is 2. */
@@ -366,9 +365,6 @@ DIFFERENCE(mse)
 DIFFERENCE(l1)
 DIFFERENCE(smooth_l1)
 DIFFERENCE(huber)
-
-/* log(1 + e^x) */
-INLINE vec vsoftplus(vec x) { return vmax(x, vzero()) + vlog1pexp(x); }
 
 /* With x = input, t = target, p = pos_weight (1 without):
  *
