@@ -25,9 +25,12 @@ from fastnn.config import __version__, get_num_threads, set_num_threads, show_co
 from fastnn.functions import grad, trace, value_and_grad
 from fastnn.graph import Tensor
 from fastnn.nn.function import Function
-from fastnn.ops.elementwise import abs, exp, log, maximum, minimum, sqrt
+from fastnn.ops.einsum import einsum
+from fastnn.ops.elementwise import abs, clamp, clip, cos, exp, log, maximum, minimum, sign, sin, sqrt, where
 from fastnn.ops.gemm import matmul
+from fastnn.ops.index import argmax, argmin, gather, index_select, take
 from fastnn.ops.layout import broadcast_to
+from fastnn.ops.reduce import amax, amin, cumsum, prod, std, var
 from fastnn.ops.shape import concat, stack
 from fastnn.seed import get_rng_state, manual_seed, set_rng_state
 from fastnn.train import Trainer, TrainStep, callbacks, load_checkpoint, save_checkpoint
@@ -42,15 +45,26 @@ __all__ = [
     "Trainer",
     "__version__",
     "abs",
+    "amax",
+    "amin",
+    "argmax",
+    "argmin",
     "broadcast_to",
     "callbacks",
+    "clamp",
+    "clip",
     "concat",
+    "cos",
+    "cumsum",
     "data",
     "debug",
+    "einsum",
     "exp",
+    "gather",
     "get_num_threads",
     "get_rng_state",
     "grad",
+    "index_select",
     "load_checkpoint",
     "log",
     "manual_seed",
@@ -61,18 +75,25 @@ __all__ = [
     "nn",
     "optim",
     "plotting",
+    "prod",
     "random",
     "save_checkpoint",
     "set_num_threads",
     "set_rng_state",
     "show_config",
     "show_versions",
+    "sign",
+    "sin",
     "sqrt",
     "stack",
+    "std",
+    "take",
     "testing",
     "threads",
     "trace",
     "value_and_grad",
+    "var",
+    "where",
 ]
 
 

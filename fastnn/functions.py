@@ -119,9 +119,10 @@ def trace(function: Callable[..., Any]) -> Traced:
     Parameters
     ----------
     function : callable
-        Written with arithmetic, `@`, methods of tensors (exp, log, sqrt, tanh, sum, mean, reshape,
-        transpose, ...), fastnn.nn.functional, fn.concat, and indexing by constants. It may return a
-        tensor, or tuples, lists or dicts of them.
+        Written with arithmetic, comparisons (masks of 1 and 0, combined by &, | and ~), `@`, methods of
+        tensors (exp, log, sqrt, tanh, sum, mean, max, reshape, transpose, ...), fastnn.nn.functional,
+        fn.where, fn.concat, and indexing by constants and tensors of labels. It may return a tensor, or
+        tuples, lists or dicts of them.
 
     Returns
     -------

@@ -230,26 +230,18 @@ def _refusal(what: str, instead: str) -> TraceError:
     )
 
 
-def _uncompared(sign: str) -> TraceError:
-    return _refusal(
-        f"`{sign}` compares a traced tensor",
-        "Tensors are not compared: write max(x, 0) as fn.maximum(x, 0) or F.relu(x), and min as fn.minimum; what "
-        "needs a mask can be computed from arrays, in an fn.Function",
-    )
-
-
-#: The operators that NumPy's functions stand for, where an array comes first.
+#: The operators that NumPy's functions stand for, where an array comes first; and with the operands exchanged.
 _OPERATORS = {
-    np.add: "add", np.subtract: "sub", np.multiply: "mul", np.divide: "truediv", np.power: "pow", np.matmul: "matmul",
-}  # fmt: skip
-_COMPARISONS = {
-    "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
+    np.add: ("add", "radd"), np.subtract: ("sub", "rsub"), np.multiply: ("mul", "rmul"),
+    np.divide: ("truediv", "rtruediv"), np.power: ("pow", "rpow"), np.matmul: ("matmul", "rmatmul"),
+    np.less: ("lt", "gt"), np.less_equal: ("le", "ge"), np.greater: ("gt", "lt"), np.greater_equal: ("ge", "le"),
+    np.equal: ("eq", "eq"), np.not_equal: ("ne", "ne"),
+    np.bitwise_and: ("and", "rand"), np.bitwise_or: ("or", "ror"), np.bitwise_xor: ("xor", "rxor"),
 }  # fmt: skip
 #: What to write for functions of NumPy that tensors have no method of the same name and arguments for.
 _COUNTERPARTS = {
     "absolute": "x.abs()",
     "broadcast_to": "fn.broadcast_to(x, shape)",
-    "clip": "fn.minimum(fn.maximum(x, low), high)",
     "concatenate": "fn.concat(tensors, dim)",
     "dot": "x @ y",
     "expand_dims": "x.unsqueeze(dim)",
@@ -259,14 +251,16 @@ _COUNTERPARTS = {
     "pad": "F.pad(x, widths)",
     "ravel": "x.flatten()",
     "stack": "fn.stack(tensors, dim)",
+    "take": "fn.index_select(x, dim, index)",
+    "take_along_axis": "x.gather(dim, index)",
     "transpose": "x.permute(dims)",
+    "where": "fn.where(condition, x, y)",
+    "einsum": "fn.einsum(equation, x, y)",
 }
 
 
 def _not_of_numpy(name: str, room: str = "np") -> TraceError:
     """The error for a function of NumPy, or of a room of it, that is called with a tensor."""
-    if name in _COMPARISONS:
-        return _uncompared(_COMPARISONS[name])
     counterpart = _COUNTERPARTS.get(name) or (f"x.{name}(...)" if hasattr(TensorMethods, name) else None)
     instead = (
         f"Write {counterpart}"
@@ -288,8 +282,8 @@ class TensorMethods:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Tensor:
         """array + tensor, which NumPy would compute element by element; its other functions are refused."""
-        operator = _OPERATORS.get(ufunc) if method == "__call__" else None
-        if operator is None:
+        operators = _OPERATORS.get(ufunc) if method == "__call__" else None
+        if operators is None:
             raise _not_of_numpy(ufunc.__name__)
         if settings:
             raise _refusal(
@@ -298,8 +292,8 @@ class TensorMethods:
             )
         left, right = inputs
         if isinstance(left, TensorMethods):
-            return getattr(left, f"__{operator}__")(right)  # type: ignore[no-any-return]
-        return getattr(right, f"__r{operator}__")(left)  # type: ignore[no-any-return]
+            return getattr(left, f"__{operators[0]}__")(right)  # type: ignore[no-any-return]
+        return getattr(right, f"__{operators[1]}__")(left)  # type: ignore[no-any-return]
 
     if TYPE_CHECKING:
 
@@ -318,12 +312,48 @@ class TensorMethods:
         def __matmul__(self, other: Any) -> Tensor: ...
         def __rmatmul__(self, other: Any) -> Tensor: ...
         def __getitem__(self, index: Any) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: object) -> Tensor: ...  # type: ignore[override]
+        def __and__(self, other: Any) -> Tensor: ...
+        def __rand__(self, other: Any) -> Tensor: ...
+        def __or__(self, other: Any) -> Tensor: ...
+        def __ror__(self, other: Any) -> Tensor: ...
+        def __xor__(self, other: Any) -> Tensor: ...
+        def __rxor__(self, other: Any) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
         def exp(self) -> Tensor: ...
         def log(self) -> Tensor: ...
         def sqrt(self) -> Tensor: ...
         def abs(self) -> Tensor: ...
         def square(self) -> Tensor: ...
         def pow(self, exponent: Any) -> Tensor: ...
+        def sign(self) -> Tensor: ...
+        def sin(self) -> Tensor: ...
+        def cos(self) -> Tensor: ...
+        def clamp(self, min: Any = None, max: Any = None) -> Tensor: ...
+
+        clip = clamp
+
+        def amax(self, dim: Any = None, keepdim: bool = False) -> Tensor: ...
+        def amin(self, dim: Any = None, keepdim: bool = False) -> Tensor: ...
+        def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor: ...
+        def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor: ...
+        def cumsum(self, dim: int) -> Tensor: ...
+        def gather(self, dim: int, index: Any) -> Tensor: ...
+        def index_select(self, dim: int, index: Any) -> Tensor: ...
+        def max(self, dim: Any = None, keepdim: bool = False) -> Any: ...
+        def min(self, dim: Any = None, keepdim: bool = False) -> Any: ...
+        def prod(self, dim: Any = None, keepdim: bool = False) -> Tensor: ...
+        def std(self, dim: Any = None, correction: Any = 1, keepdim: bool = False) -> Tensor: ...
+        def take(self, index: Any) -> Tensor: ...
+        def var(self, dim: Any = None, correction: Any = 1, keepdim: bool = False) -> Tensor: ...
+        def to(self, dtype: Any) -> Tensor: ...
+        def float(self) -> Tensor: ...
+        def double(self) -> Tensor: ...
         def relu(self) -> Tensor: ...
         def tanh(self) -> Tensor: ...
         def sigmoid(self) -> Tensor: ...
@@ -409,8 +439,9 @@ class Tensor(TensorMethods):
     def __bool__(self) -> bool:
         raise _refusal(
             "whether a traced tensor is true is asked for",
-            "`if`, `while`, `and`, `or` and `not` can depend on shapes and Python's values; to choose between values "
-            "write fn.maximum or fn.minimum, or compute with arrays in an fn.Function",
+            "`if`, `while`, `and`, `or`, `not`, a < b < c, max(x, 0) and min(x, 0) can depend on shapes and Python's "
+            "values; to choose between values write fn.where(x > 0, a, b), fn.maximum(x, 0) or fn.minimum(x, 0), and "
+            "combine masks with &, | and ~; or compute with arrays in an fn.Function",
         )
 
     def __iter__(self) -> Any:
@@ -420,39 +451,16 @@ class Tensor(TensorMethods):
         )
 
     def __contains__(self, value: Any) -> bool:
-        raise _uncompared("in")
+        raise _refusal("`in` asks whether a traced tensor has a value", "How many are equal is (x == value).sum()")
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise _refusal(
             "a part of a traced tensor is assigned to",
-            "Tensors are never changed: make another one, such as x * mask with an array of zeros and ones, or "
-            "fn.concat of parts",
+            "Tensors are never changed: make another one, such as fn.where(mask, x, value), x * mask with an array of "
+            "zeros and ones, or fn.concat of parts",
         )
 
-    def __lt__(self, other: Any) -> Any:
-        raise _uncompared("<")
-
-    def __le__(self, other: Any) -> Any:
-        raise _uncompared("<=")
-
-    def __gt__(self, other: Any) -> Any:
-        raise _uncompared(">")
-
-    def __ge__(self, other: Any) -> Any:
-        raise _uncompared(">=")
-
     __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        # Between tensors it is identity, which graphs are made with; with a value it would never hold.
-        if isinstance(other, (int, float, np.generic, np.ndarray)):
-            raise _uncompared("==")
-        return self is other
-
-    def __ne__(self, other: object) -> bool:
-        if isinstance(other, (int, float, np.generic, np.ndarray)):
-            raise _uncompared("!=")
-        return self is not other
 
 
 #: Of one value; that many sums of them fit 64 bits.

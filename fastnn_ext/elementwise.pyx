@@ -9,6 +9,8 @@ divide_by_size: y = x * (1 / size); unlike a number, a size may follow the batch
 binary: y is C-contiguous of `shape`; an operand's stride is 0 where it is broadcast. y may be an operand of the same
 strides. Comparisons give 1 or 0; maximum and minimum are NaN where an operand is; zero_where is 0 where b is not 0,
 and else a.
+where: y is C-contiguous of `shape`, and a where c is not 0 (NaN is not), else b; else as binary.
+cast: y = x for n elements; x holds what dtype code `source` stands for: 0 float32, 1 float64, 2 int64.
 copy: y[...] = x[...], from element y_at of y and x_at of x on; a stride of 0 in x broadcasts it. No two elements of
 y share a place, and y shares none with x.
 fill: y[...] = value, for n elements.
@@ -25,9 +27,12 @@ cdef extern from "simd/elementwise.h" nogil:
     ctypedef void (*elementwise_unary)(void *y, const void *x, int64_t n, double a, double b) noexcept nogil
     ctypedef void (*elementwise_binary)(void *y, const void *a, const void *b, int64_t rows, int64_t n,
                                         int64_t a_row, int64_t a_col, int64_t b_row, int64_t b_col) noexcept nogil
+    ctypedef void (*elementwise_where)(void *y, const void *c, const void *a, const void *b, int64_t n, int64_t c_col,
+                                       int64_t a_col, int64_t b_col) noexcept nogil
     struct elementwise_kernels:
         elementwise_unary unary[UNARY_COUNT]
         elementwise_binary binary[BINARY_COUNT]
+        elementwise_where where
         void (*copy)(void *y, const void *x, int64_t rows, int64_t n, int64_t y_row, int64_t y_col, int64_t x_row,
                      int64_t x_col) noexcept nogil
         void (*fill)(void *y, int64_t n, double value) noexcept nogil
@@ -63,10 +68,15 @@ cdef enum: Y, X
 cdef enum:
     LEFT = 1
     RIGHT
+cdef enum:
+    CONDITION = 1  # of where
+    CHOSEN = 2
+    OTHER = 3
 # Places in fnn_op.scalar: of unary; of fill.
 cdef enum: A, B
 cdef enum: VALUE
-# Places in fnn_op.dim: of unary and fill; of divide_by_size; of binary; of copy. What prepare sets comes last.
+# Places in fnn_op.dim: of unary and fill; of divide_by_size; of binary; of where; of cast; of copy. What prepare sets
+# comes last.
 cdef enum: N, KIND, CHUNK
 cdef enum: SIZE = KIND  # prepare puts the kind in its place
 cdef enum:
@@ -74,6 +84,13 @@ cdef enum:
     B_LEFT = B_SHAPE + BINARY_NDIM  # strides of the operands
     B_RIGHT = B_LEFT + BINARY_NDIM
     B_CHUNK = B_RIGHT + BINARY_NDIM
+cdef enum:  # of where, whose first places are binary's without a kind
+    W_NDIM, W_SHAPE
+    W_CONDITION = W_SHAPE + BINARY_NDIM  # strides of the operands
+    W_CHOSEN = W_CONDITION + BINARY_NDIM
+    W_OTHER = W_CHOSEN + BINARY_NDIM
+    W_CHUNK = W_OTHER + BINARY_NDIM
+cdef enum: SOURCE = KIND  # of cast
 cdef enum:
     C_NDIM, C_SHAPE
     C_Y = C_SHAPE + COPY_NDIM  # strides
@@ -144,6 +161,31 @@ cdef void prepare_fill(fnn_op *op) noexcept nogil:
 cdef int run_fill(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t begin = chunk * op.dim[CHUNK], n = min(op.dim[CHUNK], op.dim[N] - begin)
     (<const elementwise_kernels *> op.kernels).fill(at(op, Y, begin), n, op.scalar[VALUE])
+    return 0
+
+
+cdef void prepare_cast(fnn_op *op) noexcept nogil:
+    cut(op, 3, 0)  # of which one has twice the bytes
+
+
+cdef int run_cast(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef int64_t begin = chunk * op.dim[CHUNK], end = min(begin + op.dim[CHUNK], op.dim[N]), i
+    cdef int64_t source = op.dim[SOURCE]
+    cdef const void *x = op.buf[X]
+    cdef float *single = <float *> op.buf[Y]
+    cdef double *double_ = <double *> op.buf[Y]
+    if op.dtype == 0 and source == 1:
+        for i in range(begin, end):
+            single[i] = <float> (<const double *> x)[i]
+    elif op.dtype == 0:
+        for i in range(begin, end):
+            single[i] = <float> (<const int64_t *> x)[i]
+    elif source == 0:
+        for i in range(begin, end):
+            double_[i] = (<const float *> x)[i]
+    else:
+        for i in range(begin, end):
+            double_[i] = <double> (<const int64_t *> x)[i]
     return 0
 
 
@@ -227,6 +269,79 @@ cdef int run_binary(const fnn_op *op, int64_t chunk, void *scratch) noexcept nog
                 rows = min(shape[i] - index, (end - begin) // n)
         kernel(y + begin * size, left + a_at * size, right + b_at * size, rows, n, a_row, a[last], b_row, b[last])
         begin += rows * n
+    return 0
+
+
+# ---- where --------------------------------------------------------------------------------------
+
+cdef void prepare_where(fnn_op *op) noexcept nogil:
+    cdef int64_t i, total = 1
+    cdef double ns = 4 * item_size(op) * BYTE_NS
+    op.kernels = elementwise_table(op.isa, op.dtype)
+    for i in range(op.dim[W_NDIM]):
+        total *= op.dim[W_SHAPE + i]
+    op.chunks = 0
+    if total == 0:
+        return
+    if op.dim[W_NDIM] == 0:
+        op.dim[W_NDIM] = op.dim[W_SHAPE] = 1
+        op.dim[W_CONDITION] = op.dim[W_CHOSEN] = op.dim[W_OTHER] = 0
+    join_rows(op)
+    i = op.dim[W_NDIM] - 1
+    if op.dim[W_CONDITION + i] > 1 or op.dim[W_CHOSEN + i] > 1 or op.dim[W_OTHER + i] > 1:
+        ns += 3 * STRIDED_NS
+    ns += 2 * ROW_NS / op.dim[W_SHAPE + i]
+    op.dim[W_CHUNK] = elements_in_chunk(ns)
+    op.chunks = ceil_div(total, op.dim[W_CHUNK])
+    op.cost = ns * total
+
+
+cdef void join_rows(fnn_op *op) noexcept nogil:
+    """Joins the last dimension with those before it while all operands run through both in one stride."""
+    cdef int64_t *dim = op.dim
+    cdef int64_t last, k
+    cdef int64_t[3] strides = [W_CONDITION, W_CHOSEN, W_OTHER]
+    cdef bint joined = True
+    while joined and dim[W_NDIM] > 1:
+        last = dim[W_NDIM] - 1
+        if dim[W_SHAPE + last] != 1 and dim[W_SHAPE + last - 1] != 1:
+            for k in strides:
+                joined = joined and dim[k + last - 1] == dim[k + last] * dim[W_SHAPE + last]
+        if joined:
+            for k in strides:
+                if dim[W_SHAPE + last] == 1:
+                    dim[k + last] = dim[k + last - 1]
+                dim[k + last - 1] = dim[k + last]
+            dim[W_SHAPE + last - 1] *= dim[W_SHAPE + last]
+            dim[W_NDIM] = last
+
+
+cdef int run_where(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    """A run of elements of y, row by row."""
+    cdef const elementwise_kernels *kernels = <const elementwise_kernels *> op.kernels
+    cdef const int64_t *dim = &op.dim[0]
+    cdef int64_t last = dim[W_NDIM] - 1, columns = dim[W_SHAPE + last], total = 1, i
+    cdef int64_t begin, end, rest, index, n, c, a, b
+    for i in range(last + 1):
+        total *= dim[W_SHAPE + i]
+    begin = chunk * dim[W_CHUNK]
+    end = min(total, begin + dim[W_CHUNK])
+    while begin < end:
+        index = begin % columns
+        rest = begin // columns
+        n = min(columns - index, end - begin)
+        c = index * dim[W_CONDITION + last]
+        a = index * dim[W_CHOSEN + last]
+        b = index * dim[W_OTHER + last]
+        for i in range(last - 1, -1, -1):
+            index = rest % dim[W_SHAPE + i]
+            rest = rest // dim[W_SHAPE + i]
+            c += index * dim[W_CONDITION + i]
+            a += index * dim[W_CHOSEN + i]
+            b += index * dim[W_OTHER + i]
+        kernels.where(at(op, Y, begin), at(op, CONDITION, c), at(op, CHOSEN, a), at(op, OTHER, b), n,
+                      dim[W_CONDITION + last], dim[W_CHOSEN + last], dim[W_OTHER + last])
+        begin += n
     return 0
 
 
@@ -329,6 +444,9 @@ runtime.register_op("unary", run_unary, prepare_unary, "y", "*x", "n kind", "a b
 runtime.register_op("divide_by_size", run_unary, prepare_divide, "y", "*x", "n size")
 runtime.register_op("binary", run_binary, prepare_binary, "y", "*a *b",
                     "kind ndim shape[{0}] a_strides[{0}] b_strides[{0}]".format(BINARY_NDIM))
+runtime.register_op("where", run_where, prepare_where, "y", "*c *a *b",
+                    "ndim shape[{0}] c_strides[{0}] a_strides[{0}] b_strides[{0}]".format(BINARY_NDIM))
+runtime.register_op("cast", run_cast, prepare_cast, "y", "x", "n source")
 runtime.register_op("copy", run_copy, prepare_copy, "y", "x",
                     "ndim shape[{0}] y_strides[{0}] x_strides[{0}] y_at? x_at?".format(COPY_NDIM))
 runtime.register_op("fill", run_fill, prepare_fill, "y", "", "n", "value")

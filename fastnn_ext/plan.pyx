@@ -15,7 +15,7 @@ refs     ("arena", 0, byte_offset), ("fixed", k, byte_offset), ("input", k, byte
 inputs   InputSpec tuples (name, dtype, dims, limit, ignore): dims as above; for labels `limit` is
          the number of classes (0: unchecked) and `ignore` the label that is passed over. Labels are
          checked in a copy of the plan's own, which ops read: another thread may write to the caller's.
-outputs  tuples (dtype, dims); a new array a run, or a Python float where dims is ().
+outputs  tuples (dtype, dims); a new array a run, or a Python number where dims is ().
 arena    the Arena that it works in, with other plans that never run at once; None for one of its own.
 after    the plan whose run this one goes on from, in the same arena and at the same batch: the forward
          pass before a backward one.
@@ -564,7 +564,7 @@ cdef class Plan:
         Returns
         -------
         tuple
-            One new array an output; a float where the output's shape is ().
+            One new array an output; a number where the output's shape is ().
 
         Raises
         ------
@@ -700,13 +700,15 @@ cdef class Plan:
         return tuple(results)
 
     cdef tuple finish(self, tuple results):
-        """The results of a run that was made, with floats for the outputs without dimensions."""
+        """The results of a run that was made, with numbers for the outputs without dimensions."""
         cdef Py_ssize_t k
         cdef list values = list(results)
         for k in range(len(values)):
             if values[k] is None:
                 if (<Spec> self.outputs[k]).dtype == 0:
                     values[k] = <double> (<float *> &self.scalars[k])[0]
+                elif (<Spec> self.outputs[k]).dtype == 2:
+                    values[k] = (<int64_t *> &self.scalars[k])[0]
                 else:
                     values[k] = self.scalars[k]
         results = tuple(values)

@@ -1,9 +1,12 @@
-"""Sums, means, maxima and minima along one axis, in a fixed order.
+"""Sums, means, maxima, minima and products along one axis, in a fixed order; and running sums.
 
 `kind` is an index in REDUCE. x is (outer, length, inner), y (outer, pieces, inner): piece p reduces the indices from
 p * ceil(length / pieces) on. With one piece that is the result. Of several a second op makes it: the sum of pieces of
 a sum, or of a mean (pieces are divided by the whole length), the maximum of maxima. A piece may be empty: it is then 0,
-or -Inf for max, Inf for min. NaN wins over any maximum or minimum. The bits depend on the sizes alone.
+or -Inf for max, Inf for min, 1 for prod. NaN wins over any maximum or minimum. The bits depend on the sizes alone.
+
+cumsum: y[o, k, i] is the sum of x[o, 0, i] ... x[o, k, i], or of x[o, k, i] ... x[o, length - 1, i] if `reverse`. Sums
+are kept as float64.
 
 What takes longer than a chunk may is cut into segments, whose results a second round reduces.
 """
@@ -28,7 +31,7 @@ cdef extern from "simd/reduce.h" nogil:
     const reduce_kernels *reduce_table(int isa, int dtype)
 
 
-REDUCE = ("sum", "mean", "max", "min")
+REDUCE = ("sum", "mean", "max", "min", "prod")
 # Into how many pieces a long reduction to few results is cut, so that threads can share it.
 PIECES = 64
 
@@ -125,4 +128,58 @@ cdef int run(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return 0
 
 
+# ---- cumsum -------------------------------------------------------------------------------------
+
+ctypedef fused real:
+    float
+    double
+
+cdef enum: REVERSE = KIND  # its place in fnn_op.dim; the others are those of reduce
+cdef double TERM_NS = 1.5  # an addition that waits for the one before
+
+
+cdef void prepare_cumsum(fnn_op *op) noexcept nogil:
+    cdef double ns = TERM_NS * op.dim[LENGTH] * min(op.dim[INNER], <int64_t> COLUMNS)
+    op.dim[BLOCKS] = ceil_div(op.dim[INNER], COLUMNS)
+    op.dim[SEGMENTS] = short_parts(2 * ns)
+    op.dim[UNITS] = max(<int64_t> 1, <int64_t> (CHUNK_NS / (ns / op.dim[SEGMENTS] + 1)))
+    op.chunks = ceil_div(op.dim[OUTER] * op.dim[BLOCKS], op.dim[UNITS])
+    op.rounds = op.dim[SEGMENTS]
+    op.shared = op.dim[OUTER] * op.dim[INNER] * sizeof(double)
+    op.cost = ns * op.dim[OUTER] * op.dim[BLOCKS]
+
+
+cdef void add_up(const fnn_op *op, real *y, const real *x, double *total, int64_t columns, int64_t begin,
+                 int64_t end) noexcept nogil:
+    """The terms begin ... end - 1 of a block of columns, onto the totals of those before."""
+    cdef int64_t inner = op.dim[INNER], k, i, row
+    for k in range(begin, end):
+        row = (op.dim[LENGTH] - 1 - k if op.dim[REVERSE] else k) * inner
+        for i in range(columns):
+            total[i] += x[row + i]
+            y[row + i] = <real> total[i]
+
+
+cdef int run_cumsum(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef int64_t blocks = op.dim[BLOCKS], length = op.dim[LENGTH], inner = op.dim[INNER], segments = op.dim[SEGMENTS]
+    cdef int64_t segment = chunk // op.chunks, first = chunk % op.chunks * op.dim[UNITS], unit, outer, column, columns
+    cdef int64_t begin = length * segment // segments, end = length * (segment + 1) // segments, place, i
+    cdef double *total
+    for unit in range(first, min(first + op.dim[UNITS], op.dim[OUTER] * blocks)):
+        outer = unit // blocks
+        column = unit % blocks * COLUMNS
+        columns = min(<int64_t> COLUMNS, inner - column)
+        total = <double *> op.common + outer * inner + column
+        if segment == 0:
+            for i in range(columns):
+                total[i] = 0
+        place = outer * length * inner + column
+        if op.dtype == 0:
+            add_up(op, <float *> op.buf[Y] + place, <const float *> op.buf[X] + place, total, columns, begin, end)
+        else:
+            add_up(op, <double *> op.buf[Y] + place, <const double *> op.buf[X] + place, total, columns, begin, end)
+    return 0
+
+
+runtime.register_op("cumsum", run_cumsum, prepare_cumsum, "y", "x", "reverse outer length inner")
 runtime.register_op("reduce", run, prepare, "y", "x", "kind outer length inner pieces")

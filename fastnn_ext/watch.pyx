@@ -147,8 +147,10 @@ cdef bint same_content(object array, object kept) except -1:
     cdef Py_buffer view, other
     cdef bint equal
     cdef int i
-    if not array.flags.c_contiguous or array.dtype.kind not in "biufc":
+    if array.dtype.kind not in "biufc":
         return array.shape == kept.shape and array.dtype == kept.dtype and array.tolist() == kept.tolist()
+    if not array.flags.c_contiguous:
+        return array.shape == kept.shape and array.dtype == kept.dtype and array.tobytes() == kept.tobytes()
     PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
     try:
         PyObject_GetBuffer(kept, &other, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)

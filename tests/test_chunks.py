@@ -183,6 +183,36 @@ def element_ops():
     sums = ((1, LONG, 1), (1, LONG, 2), (1, 10**5, 128), (LONG, 1, 1), (1, 2, LONG), (64, WIDE, 1))
     for kind, (outer, length, inner) in itertools.product(range(len(reduce.REDUCE)), sums):
         yield "reduce", "y x", dict(kind=kind, outer=outer, length=length, inner=inner, pieces=1)
+    for shape, strides in (([LONG], ([1], [1], [0])), ([3000, 3000], ([1, 3000], [0, 1], [3000, 1]))):
+        settings = dict(zip(("c_strides", "a_strides", "b_strides"), strides, strict=True))
+        yield "where", "y c a b", dict(ndim=len(shape), shape=shape, **settings)
+    for source in range(3):
+        yield "cast", "y x", dict(n=LONG, source=source)
+    for (outer, length, inner), reverse in itertools.product(sums, (0, 1)):
+        yield "cumsum", "y x", dict(outer=outer, length=length, inner=inner, reverse=reverse)
+
+
+def index_ops():
+    """outer length inner count."""
+    sizes = (
+        (1, LONG, 1, LONG),
+        (1, WIDE, 64, 1),
+        (1, 10, 10, LONG),
+        (1, 2, LONG, 3),
+        (64, 10, 1, WIDE),
+        (LONG, 3, 1, 1),
+    )
+    for outer, length, inner, count in sizes:
+        x = dict(outer=outer, length=length, inner=inner)
+        for strides in ((0, 1, 0), (count * inner, inner, 1)):
+            places = dict(zip(("index_outer", "index_count", "index_inner"), strides, strict=True))
+            yield "gather", "y x index", x | places | dict(count=count)
+            yield "scatter_add", "dx dy index", x | places | dict(count=count)
+        for kind in (0, 1):
+            yield "arg_extreme", "y x", x | dict(kind=kind)
+    for n, classes in ((1, LONG), (LONG, 1), (1000, 10**5)):
+        yield "one_hot", "y index", dict(n=n, classes=classes)
+    yield "flat_index", "y indices", dict(n=LONG, strides=[10, 1], count=2)
 
 
 def pool_ops():
@@ -223,7 +253,7 @@ def pool_ops():
         yield "adaptive_max_pool2d_backward", "dx dy index", sizes
 
 
-FAMILIES = (convolution_ops, product_ops, norm_ops, loss_ops, element_ops, pool_ops)
+FAMILIES = (convolution_ops, product_ops, norm_ops, loss_ops, element_ops, index_ops, pool_ops)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fastnn_ext import runtime
 
-from native.elementwise import BINARY, UNARY, binary, copy, fill, unary
+from native import on_threads
+from native.elementwise import BINARY, UNARY, binary, cast, copy, fill, unary, where
 from reference import elementwise as twin
 
 DTYPES = (np.float32, np.float64)
@@ -330,3 +331,63 @@ def test_the_bits_of_maps_do_not_depend_on_the_threads(isa, kind, threads):
     runtime.set_num_threads(1)
     parts = [unary(kind, part, 1.3, 0.7) for part in np.split(x, [1, 17, 100_000, 100_003])]
     np.testing.assert_array_equal(got, np.concatenate(parts))
+
+
+# ---- where and cast ----
+
+
+def wheres(rng, dtype):
+    """Conditions and operands of each combination of strides."""
+    for n in (1, 3, 16, 17, 40):
+        shapes = [(n,), (1,), (3, n), (3, 1), (1, n), (2, 3, n), (2, 1, n), (2, 3, 1), ()]
+        for c, a, b in itertools.product(shapes, repeat=3):
+            yield (
+                rng.integers(-1, 2, c).astype(dtype),
+                np.asarray(rng.standard_normal(a), dtype),
+                np.asarray(rng.standard_normal(b), dtype),
+            )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_where_chooses_for_all_that_broadcasts(isa, dtype):
+    for c, a, b in wheres(np.random.default_rng(0), dtype):
+        assert_same_bits(where(c, a, b), twin.where(c, a, b))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_where_lets_nothing_through_of_what_is_not_chosen(isa, dtype):
+    for value, other in itertools.permutations(SPECIAL, 2):
+        a, b, c = np.full(19, value, dtype), np.full(19, other, dtype), np.zeros(19, dtype)
+        for place in range(19):
+            c[place] = math.nan if place % 2 else -math.inf
+            assert_same_bits(where(c, a, b), twin.where(c, a, b))
+            c[place] = 0
+
+
+def test_where_reads_other_strides_and_stops_at_the_ends(isa, guarded):
+    rng = np.random.default_rng(1)
+    for n in range(1, 40):
+        c, a, b = (guarded(rng.integers(0, 2, (3, n)).astype(np.float32)) for _ in range(3))
+        assert_same_bits(where(c, a, b, out=guarded(np.zeros((3, n), np.float32))), twin.where(c, a, b))
+        assert_same_bits(where(c.T, a.T, b.T), twin.where(c.T, a.T, b.T))
+        assert_same_bits(where(c[:, ::2], a[:, ::2], b[:, ::2]), twin.where(c[:, ::2], a[:, ::2], b[:, ::2]))
+
+
+def test_the_bits_of_where_and_cast_do_not_depend_on_the_threads(isa):
+    rng = np.random.default_rng(2)
+    c, a, b = rng.integers(0, 2, (700, 1)).astype(float), rng.standard_normal((700, 501)), rng.standard_normal(501)
+    for got in on_threads(lambda: where(c, a, b), (1, 2, 3, 8)):
+        assert_same_bits(got, twin.where(c, a, b))
+    for got in on_threads(lambda: cast(a, np.float32), (1, 2, 3, 8)):
+        assert_same_bits(got, a.astype(np.float32))
+
+
+def test_a_cast_is_numpys():
+    for source in (
+        np.array([0.1, -0.0, math.nan, math.inf, -math.inf, 3e38, 1e-45]),
+        np.array([0.1, 1e-45, -math.inf], np.float32),
+        np.array([0, -1, 2**53, 2**24 + 1, -(2**62)]),
+    ):
+        for dtype in DTYPES:
+            if source.dtype != dtype:
+                assert_same_bits(cast(source, dtype), source.astype(dtype))

@@ -124,25 +124,30 @@ class DataLoader:
 
 MISTAKES = {
     # ---- tensors as if they had values ---------------------------------------------------------------
-    "a tensor is compared": (
-        lambda: run(lambda x: x * (x >= 0)),
-        ["`>=` compares a traced tensor", HERE, SYMBOL, "fn.maximum(x, 0) or F.relu(x)"],
+    "a branch on a comparison": (
+        lambda: run(lambda x: x if x >= 0 else -x),
+        ["whether a traced tensor is true is asked for", HERE, SYMBOL, "fn.where(x > 0, a, b)", "fn.maximum(x, 0)"],
+        lambda: run(lambda x: fn.where(x >= 0, x, -x)),
+    ),
+    "Python's max of a tensor": (
+        lambda: run(lambda x: max(x, 0)),
+        ["whether a traced tensor is true is asked for", HERE, "max(x, 0)", "fn.maximum(x, 0)"],
         lambda: run(lambda x: fn.maximum(x, 0)),
     ),
-    "a number is compared with a tensor": (
-        lambda: run(lambda x: x * (0 < x)),
-        ["`>` compares a traced tensor", HERE, "fn.maximum(x, 0)"],
-        lambda: run(lambda x: F.relu(x)),
+    "a chain of comparisons": (
+        lambda: run(lambda x: x * (0 < x < 1)),
+        ["whether a traced tensor is true is asked for", HERE, "a < b < c", "&, | and ~"],
+        lambda: run(lambda x: x * ((0 < x) & (x < 1))),
     ),
-    "an array is compared with a tensor": (
-        lambda: run(lambda x: np.zeros(6, np.float32) >= x),
-        ["`>=` compares a traced tensor", HERE, "fn.minimum"],
-        lambda: run(lambda x: fn.minimum(np.zeros(6, np.float32), x)),
+    "masks combined without parentheses": (
+        lambda: run(lambda x: x > 0 & x),
+        ["`&` combines masks, not the number 0", "write (x > 0) & (y > 0)"],
+        lambda: run(lambda x: (x > 0) & (x > 1)),
     ),
-    "a tensor is compared for equality": (
-        lambda: run(lambda x: x if x == 0 else -x),
-        ["`==` compares a traced tensor", HERE, SYMBOL],
-        None,
+    "a tensor is indexed by a mask": (
+        lambda: run(lambda x: x[x > 0]),
+        ["how many elements a mask leaves is not known before it runs", "fn.where(mask, x, 0) or x * mask"],
+        lambda: run(lambda x: [fn.where(x > 0, x, 0), x * (x > 0)]),
     ),
     "a part of a tensor is assigned to": (
         lambda: run(assigned),
@@ -164,10 +169,10 @@ MISTAKES = {
         ["a traced tensor is looped over", HERE, "x[i] for i in range(len(x))", "x.sum(dim)"],
         lambda: run(lambda x: sum(x[i] for i in range(len(x)))),
     ),
-    "a tensor is indexed by an array": (
+    "a tensor is indexed by text": (
+        lambda: run(lambda x: x["a"]),
+        ["constant ints, slices, ..., None, arrays of ints or bools and tensors of labels, not str"],
         lambda: run(lambda x: x[np.array([1, 0])]),
-        ["constant ints, slices, ... and None, not ndarray", "fn.stack([x[i] for i in rows])"],
-        lambda: run(lambda x: fn.stack([x[i] for i in (1, 0)])),
     ),
     "NumPy's maximum of a tensor": (
         lambda: run(lambda x: np.maximum(x, 0)),
@@ -191,12 +196,17 @@ MISTAKES = {
     ),
     "NumPy's clip of a tensor": (
         lambda: run(lambda x: np.clip(x, 0, 0.5)),
-        ["np.clip is called with a traced tensor", HERE, "fn.minimum(fn.maximum(x, low), high)"],
-        lambda: run(lambda x: fn.minimum(fn.maximum(x, 0), 0.5)),
+        ["np.clip is called with a traced tensor", HERE, "Write x.clip(...)"],
+        lambda: run(lambda x: x.clip(0, 0.5)),
+    ),
+    "NumPy's where of a tensor": (
+        lambda: run(lambda x: np.where(x > 0, x, 0)),
+        ["np.where is called with a traced tensor", HERE, "fn.where(condition, x, y)"],
+        lambda: run(lambda x: fn.where(x > 0, x, 0)),
     ),
     "a function of NumPy that fastnn has nothing like": (
-        lambda: run(lambda x: np.sin(x)),
-        ["np.sin is called with a traced tensor", HERE, "an fn.Function, which computes with arrays"],
+        lambda: run(lambda x: np.arctan(x)),
+        ["np.arctan is called with a traced tensor", HERE, "an fn.Function, which computes with arrays"],
         None,
     ),
     "a function of a room of NumPy": (

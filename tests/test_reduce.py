@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fastnn_ext import runtime
 
 from native import on_threads
-from native.reduce import PIECES, REDUCE, reduce
+from native.reduce import PIECES, REDUCE, cumsum, reduce
 from reference import reduce as twin
 
 DTYPES = (np.float32, np.float64)
@@ -23,15 +23,20 @@ def eps(dtype):
     return {np.float32: 2.0**-24, np.float64: 2.0**-53}[dtype]
 
 
-def integers(shape, dtype, seed=0):
-    return np.random.default_rng(seed).integers(-8, 9, shape).astype(dtype)
+def integers(shape, dtype, seed=0, kind=None):
+    """Small ones; for a product 1 and -1, and a few of 2 and 4, which stay exact."""
+    x = np.random.default_rng(seed).integers(-8, 9, shape)
+    if kind == "prod":
+        places = np.random.default_rng(seed).random(shape) < min(1.0, 20 / np.prod(shape))
+        x = np.where(x < 0, -1, 1) * np.where(places, 2 + 2 * (x % 2), 1)
+    return x.astype(dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", REDUCE)
 def test_rows_of_small_integers_are_exact(isa, dtype, kind):
     for n in LENGTHS:
-        x = integers((3, n), dtype, n)
+        x = integers((3, n), dtype, n, kind=kind)
         y = reduce(kind, x, 1)
         assert y.dtype == dtype
         assert y.shape == (3,)
@@ -43,7 +48,7 @@ def test_rows_of_small_integers_are_exact(isa, dtype, kind):
 @pytest.mark.parametrize("kind", REDUCE)
 def test_columns_of_small_integers_are_exact(isa, dtype, kind):
     for n, inner in itertools.product([1, 2, 15, 16, 17, 33, 100, 1000], [2, 3, 5, 8, 16, 17, 64, 70, 129, 300]):
-        x = integers((n, inner), dtype, n)
+        x = integers((n, inner), dtype, n, kind=kind)
         np.testing.assert_array_equal(reduce(kind, x, 0), twin.reduce(kind, x, 0).astype(dtype))
 
 
@@ -51,7 +56,7 @@ def test_columns_of_small_integers_are_exact(isa, dtype, kind):
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=5), st.data(), st.sampled_from(REDUCE))
 def test_any_axis_of_any_shape_is_reduced(shape, data, kind):
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
-    x = integers(shape, np.float32)
+    x = integers(shape, np.float32, kind=kind)
     np.testing.assert_array_equal(reduce(kind, x, axis), twin.reduce(kind, x, axis).astype(np.float32))
 
 
@@ -104,7 +109,7 @@ def test_nan_wins_wherever_it_stands_in_a_long_row(isa, dtype):
 @pytest.mark.parametrize("pieces", [2, 7, PIECES])
 def test_pieces_are_partial_results_that_reduce_to_the_whole(isa, kind, shape, pieces):
     axis = 1 if len(shape) == 3 else 0
-    x = integers(shape, np.float64)
+    x = integers(shape, np.float64, kind=kind)
     parts = reduce(kind, x, axis, pieces=pieces)
     want = twin.reduce_pieces(kind, x, axis, pieces)
     assert parts.shape == want.shape
@@ -115,13 +120,13 @@ def test_pieces_are_partial_results_that_reduce_to_the_whole(isa, kind, shape, p
 
 def test_there_are_64_pieces():
     assert PIECES == 64
-    assert REDUCE == ("sum", "mean", "max", "min")
+    assert REDUCE == ("sum", "mean", "max", "min", "prod")
 
 
 @pytest.mark.parametrize("kind", REDUCE)
 def test_results_take_the_place_of_what_is_there(isa, kind):
     for shape, axis in [((5, 70), 1), ((70, 5), 0), ((70, 37), 0), ((2, 3, 4), 1)]:
-        x = integers(shape, np.float32)
+        x = integers(shape, np.float32, kind=kind)
         want = twin.reduce(kind, x, axis).astype(np.float32)
         out = np.full(want.shape, 3.0, np.float32)
         reduce(kind, x, axis, out=out)
@@ -131,7 +136,7 @@ def test_results_take_the_place_of_what_is_there(isa, kind):
 @pytest.mark.parametrize("kind", REDUCE)
 @pytest.mark.parametrize(("shape", "axis"), [((2, 3_500_003), 1), ((250_001, 20), 0), ((2, 40_001, 131), 1)])
 def test_what_is_cut_into_segments_is_as_exact(isa, kind, shape, axis):
-    x = integers(shape, np.float32)
+    x = integers(shape, np.float32, kind=kind)
     want = twin.reduce(kind, x.astype(np.float64), axis).astype(np.float32)
     for got in on_threads(lambda: reduce(kind, x, axis)):
         np.testing.assert_array_equal(got, want)
@@ -182,3 +187,31 @@ def test_sums_over_nothing_are_zero(isa):
         np.testing.assert_array_equal(reduce("sum", np.zeros(shape), axis), np.zeros(shape).sum(axis))
     assert reduce("max", np.zeros((0, 3)), 1).shape == (0,)
     assert reduce("sum", np.array(3.0)) == 3
+
+
+# ---- cumsum ----
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_running_sums_of_small_integers_are_exact(dtype, reverse):
+    for shape in [(1,), (7,), (3, 5), (5, 3), (2, 3, 4), (4, 300), (300, 4), (3, 1, 200), (2_000_003,), (400_001, 3)]:
+        x = integers(shape, dtype)
+        for axis in range(len(shape)):
+            want = twin.cumsum(x, axis, reverse).astype(dtype)
+            for got in on_threads(lambda: cumsum(x, axis, reverse), (1, 2, 8)):  # noqa: B023
+                np.testing.assert_array_equal(got, want)
+
+
+def test_a_long_running_sum_is_kept_in_float64():
+    x = np.random.default_rng(0).random(3_000_000).astype(np.float32)
+    want = np.cumsum(x.astype(np.float64))
+    np.testing.assert_array_equal(cumsum(x, 0), want.astype(np.float32))
+
+
+def test_running_sums_stop_at_the_ends_and_go_on_from_nan(guarded):
+    for n in range(1, 20):
+        x = integers((3, n), np.float32)
+        np.testing.assert_array_equal(cumsum(guarded(x), 0, out=guarded(np.zeros_like(x))), np.cumsum(x, 0))
+    np.testing.assert_array_equal(cumsum(np.array([1.0, math.inf, 2, -math.inf, 1]), 0)[:3], [1, math.inf, math.inf])
+    assert np.isnan(cumsum(np.array([1.0, math.inf, 2, -math.inf, 1]), 0)[3:]).all()

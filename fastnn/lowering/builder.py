@@ -221,7 +221,7 @@ class Builder:
     def bind_leaf(self, node: Node) -> None:
         tensor = node.output
         if node.op is INPUT:
-            index = self.graph.inputs.index(tensor)
+            index = next(i for i, t in enumerate(self.graph.inputs) if t is tensor)
             self._storage[tensor] = Buffer("input", _nbytes(tensor), index)
             if self._outlives(tensor):
                 # The caller's array is gone when the backward pass runs: keep a copy.

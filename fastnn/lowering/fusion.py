@@ -75,7 +75,7 @@ def absorb(graph: Graph, wanted: Iterable[Tensor]) -> None:
                 continue
             source = max(fit, key=lambda t: position[t.node])
             producer = source.node
-            producer.inputs.append(node.inputs[1 - node.inputs.index(source)])
+            producer.inputs.append(node.inputs[1] if node.inputs[0] is source else node.inputs[0])
             producer.attrs["residual"] = True
         elif _is_activation_by_output(node) and takes(node.inputs[0], node, "act"):
             producer = node.inputs[0].node

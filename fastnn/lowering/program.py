@@ -194,6 +194,8 @@ def _spec(op: NativeOp, all_inputs: list[Tensor], inputs: list[Tensor]) -> tuple
             refs.append(None)
             continue
         buffer = entry.root()
-        index = inputs.index(all_inputs[buffer.index]) if buffer.where == "input" else buffer.index
+        index = buffer.index
+        if buffer.where == "input":
+            index = next(i for i, tensor in enumerate(inputs) if tensor is all_inputs[buffer.index])
         refs.append((buffer.where, index, buffer.offset))
     return (op.kernel, op.dtype, refs, op.dims, op.scalars, op.callback)

@@ -222,7 +222,27 @@ class Parameter(TensorMethods):
             "parameter.data[0] = 1"
         )
 
-    __lt__ = __le__ = __gt__ = __ge__ = __setitem__ = _on_values
+    def __lt__(self, other: Any) -> Tensor:
+        return super().__lt__(other) if is_tracing() else self._on_values()
+
+    def __le__(self, other: Any) -> Tensor:
+        return super().__le__(other) if is_tracing() else self._on_values()
+
+    def __gt__(self, other: Any) -> Tensor:
+        return super().__gt__(other) if is_tracing() else self._on_values()
+
+    def __ge__(self, other: Any) -> Tensor:
+        return super().__ge__(other) if is_tracing() else self._on_values()
+
+    def __eq__(self, other: object) -> Any:
+        """Between parameters it is identity: collections of them are searched. Values are compared in a trace."""
+        return super().__eq__(other) if is_tracing() and not isinstance(other, Parameter) else self is other
+
+    def __ne__(self, other: object) -> Any:
+        return super().__ne__(other) if is_tracing() and not isinstance(other, Parameter) else self is not other
+
+    __hash__ = object.__hash__
+    __setitem__ = _on_values
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -8,6 +8,7 @@ import fastnn_ext.gemm as native
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Temporary, Tensor, active_graph, as_tensor
 from fastnn.ops.activation import epilogue
 from fastnn.ops.arguments import check_dtypes, check_float
+from fastnn.ops.elementwise import of_one_dtype
 from fastnn.ops.layout import TRANSPOSE, reshape
 from fastnn.sizes import count, describe, linear, same_shape
 
@@ -143,7 +144,7 @@ def product(a: Tensor, b: Tensor, *, ta: bool = False, tb: bool = False, bias: T
 def matmul(a: Any, b: Any) -> Tensor:
     """`a @ b` as NumPy's: vectors, matrices, and stacks of matrices of the same leading sizes."""
     a = as_tensor(a) if not isinstance(a, Tensor) else a
-    b = as_tensor(b, like=a)
+    a, b = of_one_dtype(a, as_tensor(b, like=a))
     check_float("matmul", a, "the left operand")
     check_dtypes("matmul", a, b)
     if a.ndim == 0 or b.ndim == 0:

@@ -47,6 +47,9 @@ def emit_copy(
         x_strides=x_strides,
         y_at=y_offset,
         x_at=x_offset,
+        dtype=np.dtype(np.float64)
+        if output.dtype.kind in "iu"
+        else output.dtype,  # labels are copied as what is as long
     )
 
 

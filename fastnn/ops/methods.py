@@ -6,12 +6,41 @@ from typing import Any
 
 from fastnn.graph import Tensor, TensorMethods
 from fastnn.ops.activation import activation
-from fastnn.ops.elementwise import abs, add, div, exp, log, mul, neg, power, sqrt, square, sub
+from fastnn.ops.elementwise import (
+    abs,
+    add,
+    cast,
+    clamp,
+    cos,
+    div,
+    double,
+    equal,
+    exp,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    log,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    mul,
+    neg,
+    not_equal,
+    power,
+    sign,
+    sin,
+    single,
+    sqrt,
+    square,
+    sub,
+)
 from fastnn.ops.gemm import matmul
+from fastnn.ops.index import argmax, argmin, gather, getitem, index_select, largest, smallest, take
 from fastnn.ops.layout import flatten, permute, reshape, squeeze, swap, transpose_all, unsqueeze
 from fastnn.ops.loss import softmax
-from fastnn.ops.reduce import reduce
-from fastnn.ops.shape import getitem
+from fastnn.ops.reduce import amax, amin, cumsum, prod, reduce, std, var
 
 
 def _bind(**methods: Any) -> None:
@@ -35,19 +64,53 @@ _bind(
     __neg__=neg,
     __abs__=abs,
     __getitem__=getitem,
+    __lt__=less,
+    __le__=less_equal,
+    __gt__=greater,
+    __ge__=greater_equal,
+    __eq__=equal,
+    __ne__=not_equal,
+    __and__=logical_and,
+    __rand__=lambda self, other: logical_and(other, self),
+    __or__=logical_or,
+    __ror__=lambda self, other: logical_or(other, self),
+    __xor__=logical_xor,
+    __rxor__=lambda self, other: logical_xor(other, self),
+    __invert__=logical_not,
     T=property(transpose_all),
     abs=abs,
+    amax=amax,
+    amin=amin,
+    argmax=argmax,
+    argmin=argmin,
+    clamp=clamp,
+    clip=clamp,
+    cos=cos,
+    cumsum=cumsum,
+    double=double,
     exp=exp,
+    float=single,
+    gather=gather,
+    index_select=index_select,
     flatten=flatten,
     log=log,
+    max=largest,
+    min=smallest,
     permute=permute,
     pow=power,
+    prod=prod,
     reshape=reshape,
+    sign=sign,
+    sin=sin,
     sqrt=sqrt,
     square=square,
     squeeze=squeeze,
+    std=std,
+    take=take,
+    to=cast,
     transpose=swap,
     unsqueeze=unsqueeze,
+    var=var,
     view=reshape,
 )
 

@@ -1,4 +1,4 @@
-"""Sums, means, maxima and minima over dimensions, in an order fixed by the shape."""
+"""Sums, means, maxima, minima, products and variances over dimensions, in an order fixed by the shape; running sums."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import fastnn_ext.reduce as native
+from fastnn import _check
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Temporary, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_float, normalize_dim
-from fastnn.ops.elementwise import binary
+from fastnn.ops.elementwise import binary, equal, less, where
 from fastnn.ops.layout import broadcast_to, reshape
 from fastnn.sizes import Dim, count, is_one
 
@@ -44,11 +45,22 @@ class Reduce(Op):
         match node.attrs["kind"]:
             case "sum" | "mean":
                 return [grad]
+            case "prod":
+                return [grad * self._others(x, tuple(range(first, last + 1)))]
             case _:
                 # Shared equally among ties, as PyTorch's amax and amin.
                 hits = binary(x, y.reshape(kept), "equal")
                 ties = hits.sum(tuple(range(first, last + 1)), keepdim=True)
                 return [grad * (hits / ties)]
+
+    @staticmethod
+    def _others(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """For each element the product of the others: of several zeros it is 0 everywhere, of one at all but it."""
+        zero = equal(x, 0.0)
+        zeros = zero.sum(axes, keepdim=True)
+        rest = reduce(where(zero, 1.0, x), "prod", axes, keepdim=True)
+        alone = where(zero, less(zeros, 1.5), equal(zeros, 0.0))
+        return where(alone, rest / where(zero, 1.0, x), 0.0)
 
     def lower(self, node: Node, to: Emitter) -> None:
         x, y, kind = node.inputs[0], node.output, native.REDUCE.index(node.attrs["kind"])
@@ -70,6 +82,7 @@ class DivideBySize(Op):
     """x / length, where length may follow the batch. attrs: length."""
 
     name = "divide_by_size"
+    sized = ("length",)
 
     def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, node.inputs[0].dtype)]
@@ -82,7 +95,51 @@ class DivideBySize(Op):
         to.emit("divide_by_size", y=node.output, x=node.inputs[0], n=n, size=node.attrs["length"], flops=n)
 
 
+class CumSum(Op):
+    """attrs: dim, reverse."""
+
+    name = "cumsum"
+
+    def infer(self, node: Node) -> OutputTypes:
+        return [(node.inputs[0].shape, node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        assert grads[0] is not None
+        dim, reverse = node.attrs["dim"], not node.attrs["reverse"]
+        return [active_graph().add(CUMSUM, [grads[0]], dim=dim, reverse=reverse).output]
+
+    def lower(self, node: Node, to: Emitter) -> None:
+        x, d = node.inputs[0], node.attrs["dim"]
+        sizes: Arguments = dict(outer=count(x.shape[:d]), length=x.shape[d], inner=count(x.shape[d + 1 :]))
+        to.emit("cumsum", y=node.output, x=x, **sizes, reverse=int(node.attrs["reverse"]), flops=count(x.shape))
+
+
+class Variance(Op):
+    """inputs: the variance, x, and x - mean. attrs: shape, of the variance with the sizes of 1; length: what the
+    squares were divided by.
+
+    The gradient is PyTorch's, which does not go through the mean: the differences sum up to 0.
+    """
+
+    name = "variance"
+    sized = ("shape", "length")
+    view_of = 0
+
+    def infer(self, node: Node) -> OutputTypes:
+        return [(node.inputs[0].shape, node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        assert grads[0] is not None
+        scaled = active_graph().add(DIVIDE, [grads[0] * 2.0], length=node.attrs["length"]).output
+        return [None, reshape(scaled, node.attrs["shape"]) * node.inputs[2], None]
+
+    def lower(self, node: Node, to: Emitter) -> None:
+        to.alias(node.output, node.inputs[0])
+
+
 REDUCE = Reduce()
+VARIANCE = Variance()
+CUMSUM = CumSum()
 DIVIDE = DivideBySize()
 
 
@@ -111,3 +168,47 @@ def reduce(x: Any, kind: str, dim: Any = None, keepdim: bool = False) -> Tensor:
             first = axes.pop()
         y = active_graph().add(REDUCE, [y], kind=kind, first=first, last=last).output
     return reshape(y, kept if keepdim else result)
+
+
+def cumsum(x: Any, dim: int) -> Tensor:
+    """The sums of the elements up to each one, along a dimension."""
+    x = as_tensor(x)
+    check_float("cumsum", x)
+    d = normalize_dim(dim, x.ndim, "cumsum")
+    return active_graph().add(CUMSUM, [x], dim=d, reverse=False).output
+
+
+def prod(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The product over one dimension, several, or all (dim=None)."""
+    return reduce(x, "prod", dim, keepdim)
+
+
+def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The largest value over one dimension, several, or all (dim=None). Ties share the gradient."""
+    return reduce(x, "max", dim, keepdim)
+
+
+def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The smallest value over one dimension, several, or all (dim=None). Ties share the gradient."""
+    return reduce(x, "min", dim, keepdim)
+
+
+def var(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+    """The variance over one dimension, several, or all (dim=None): squares are divided by their number - correction."""
+    x = as_tensor(x)
+    check_float("var", x)
+    by = _check.integer("var: correction", correction)
+    axes = _axes(dim, x.ndim, "var")
+    length = max(count([x.shape[a] for a in axes]) - by, 0)
+    differences = x - reduce(x, "mean", dim, keepdim=True)
+    squares = reduce(differences.square(), "sum", dim, keepdim)
+    value = active_graph().add(DIVIDE, [squares], length=length).output
+    shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape))
+    return active_graph().add(VARIANCE, [value, x, differences], shape=shape, length=length).output
+
+
+def std(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+    """The square root of the variance; where that is 0, so is the gradient."""
+    variance = var(x, dim, correction, keepdim)
+    none = equal(variance, 0.0)
+    return where(none, 0.0, where(none, 1.0, variance).sqrt())

@@ -219,7 +219,12 @@ def _moved(op: Op, x: Tensor, starts: Sequence[int], steps: Sequence[int], shape
     return active_graph().add(op, [x], **settings).output
 
 
-def getitem(x: Any, index: Any) -> Tensor:
+def slice_to(x: Tensor, sizes: Shape) -> Tensor:
+    """The first elements of x along each dimension."""
+    return _slice(x, (0,) * x.ndim, (1,) * x.ndim, sizes)
+
+
+def basic_getitem(x: Any, index: Any) -> Tensor:
     """Indexing by constant integers, slices with positive steps, `...` and None."""
     x = as_tensor(x)
     items = list(index) if isinstance(index, tuple) else [index]
@@ -250,8 +255,6 @@ def getitem(x: Any, index: Any) -> Tensor:
                 result.append(size)
                 continue
             start, stop, step = item.indices(size)
-            if step < 1:
-                raise ValueError(f"indexing: step {step} along dimension {axis}; only positive steps are supported")
             length = max(0, -(-(stop - start) // step))
             if length == 0:
                 raise ValueError(f"indexing: the slice {item} of dimension {axis} (size {size}) is empty")
@@ -270,7 +273,7 @@ def getitem(x: Any, index: Any) -> Tensor:
             sizes.append(1)
         else:
             raise TypeError(
-                f"a tensor is indexed by constant ints, slices, ... and None, not {type(item).__name__}; to choose "
-                "rows write fn.stack([x[i] for i in rows])"
+                f"a tensor is indexed by constant ints, slices, ..., None, arrays of ints or bools and tensors of "
+                f"labels, not {type(item).__name__}"
             )
     return reshape(_slice(x, starts, steps, tuple(sizes)), tuple(result))

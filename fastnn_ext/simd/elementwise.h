@@ -3,7 +3,7 @@
 #include "isa.h"
 
 /* All kinds, in their order: KIND(name, ns). ns: what the arithmetic of a float32 takes on AVX2, beside reading and
- * writing it. Powers are libm's, which has no vectors. */
+ * writing it. Powers, sines and cosines are libm's, which has no vectors. */
 #define FNN_UNARY(KIND)  \
     KIND(exp, 0.5)       \
     KIND(log, 0.5)       \
@@ -16,7 +16,9 @@
     KIND(sign, 0)        \
     KIND(expm1, 0.5)     \
     KIND(erf, 0.5)       \
-    KIND(log1pexp, 0.5)
+    KIND(log1pexp, 0.5)  \
+    KIND(sin, 10)        \
+    KIND(cos, 10)
 #define FNN_BINARY(KIND)   \
     KIND(add, 0)           \
     KIND(sub, 0)           \
@@ -45,9 +47,15 @@ typedef void (*elementwise_unary)(void *y, const void *x, int64_t n, double a, d
 typedef void (*elementwise_binary)(void *y, const void *a, const void *b, int64_t rows, int64_t n,
                                    int64_t a_row, int64_t a_col, int64_t b_row, int64_t b_col);
 
+/* y[j] = a[j * a_col] where c[j * c_col] is not 0, else b[j * b_col], j < n.
+ * In place if y is an operand with its elements one behind the other. */
+typedef void (*elementwise_where)(void *y, const void *c, const void *a, const void *b, int64_t n, int64_t c_col,
+                                  int64_t a_col, int64_t b_col);
+
 struct elementwise_kernels {
     elementwise_unary unary[UNARY_COUNT];
     elementwise_binary binary[BINARY_COUNT];
+    elementwise_where where;
     /* y[i * y_row + j * y_col] = x[i * x_row + j * x_col], i < rows, j < n. */
     void (*copy)(void *y, const void *x, int64_t rows, int64_t n, int64_t y_row, int64_t y_col, int64_t x_row,
                  int64_t x_col);

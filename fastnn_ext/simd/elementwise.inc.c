@@ -1,10 +1,16 @@
 /* Maps, broadcasting maps of two operands, copies between layouts, and fills. */
 
 #undef POW
+#undef SIN
+#undef COS
 #if REAL_IS_FLOAT
 #define POW powf
+#define SIN sinf
+#define COS cosf
 #else
 #define POW pow
+#define SIN sin
+#define COS cos
 #endif
 
 /* ---- one operand ---- */
@@ -68,6 +74,13 @@ static void NAME(unary_power)(void *y_, const void *x_, int64_t n, double a, dou
     else if (a == -0.5) MAP(vset(1) / vsqrt(x));
     else
         for (int64_t i = 0; i < n; i++) y[i] = POW(x_in[i], (real)a);
+}
+
+static void NAME(unary_sin)(void *y, const void *x, int64_t n, double a, double b) {
+    for (int64_t i = 0; i < n; i++) ((real *)y)[i] = SIN(((const real *)x)[i]);
+}
+static void NAME(unary_cos)(void *y, const void *x, int64_t n, double a, double b) {
+    for (int64_t i = 0; i < n; i++) ((real *)y)[i] = COS(((const real *)x)[i]);
 }
 
 /* ---- two operands ---- */
@@ -136,6 +149,29 @@ BINARY(equal, NAME(truth)(veq(a, b)))
 /* A gradient that must be 0 whatever stands there: a product with 0 would be NaN at infinities. */
 BINARY(zero_where, vsel(veq(b, vzero()), a, vzero()))
 
+/* ---- a choice ---- */
+
+/* The m <= W elements from the i-th on, of any stride. */
+INLINE vec NAME(fetch)(const real *p, int64_t i, int64_t col, int m) {
+    if (col == 1) return m == W ? vload(p + i) : vload_n(p + i, m);
+    if (col == 0) return vset(*p);
+    real t[W] = {0};
+    NAME(gather)(t, p + i * col, col, m);
+    return vload(t);
+}
+
+static void NAME(where)(void *y_, const void *c, const void *a, const void *b, int64_t n, int64_t c_col, int64_t a_col,
+                        int64_t b_col) {
+    real *y = y_;
+    for (int64_t i = 0; i < n; i += W) {
+        int m = n - i < W ? (int)(n - i) : W;
+        vmask no = veq(NAME(fetch)(c, i, c_col, m), vzero());
+        vec chosen = vsel(no, NAME(fetch)(b, i, b_col, m), NAME(fetch)(a, i, a_col, m));
+        if (m == W) vstore(y + i, chosen);
+        else vstore_n(y + i, chosen, m);
+    }
+}
+
 /* ---- copies ---- */
 
 static void NAME(fill)(void *y_, int64_t n, double value) {
@@ -203,6 +239,7 @@ static void NAME(copy)(void *y_, const void *x_, int64_t rows, int64_t n, int64_
 static const struct elementwise_kernels NAME(table) = {
     .unary = {FNN_UNARY(UNARY_KERNEL)},
     .binary = {FNN_BINARY(BINARY_KERNEL)},
+    .where = NAME(where),
     .copy = NAME(copy),
     .fill = NAME(fill),
 };

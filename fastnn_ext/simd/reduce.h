@@ -3,7 +3,7 @@
 #include "isa.h"
 
 /* The kinds, in the order of REDUCE in reduce.pyx. A mean is a sum with a divisor. */
-enum { REDUCE_SUM, REDUCE_MEAN, REDUCE_MAX, REDUCE_MIN, REDUCE_COUNT };
+enum { REDUCE_SUM, REDUCE_MEAN, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_COUNT };
 
 /* y[r] = (reduction of x[r * stride + k] over k < length) / divisor, r < rows. */
 typedef void (*reduce_rows)(void *y, const void *x, int64_t rows, int64_t length, int64_t stride, double divisor);

@@ -1,4 +1,4 @@
-/* Sums, means, maxima and minima along rows or columns.
+/* Sums, means, maxima, minima and products along rows or columns.
  *
  * A float32 sum of a million terms must not lose ten bits. Each lane adds up a block of BLOCK terms;
  * the blocks' results are added like the digits of a binary counter, two of equal weight at a time.
@@ -12,12 +12,18 @@
 #define STRIP 8   /* vectors side by side, down columns */
 
 INLINE vec NAME(combine)(int kind, vec a, vec b) {
-    return kind == REDUCE_MAX ? vmax(a, b) : kind == REDUCE_MIN ? vmin(a, b) : a + b;
+    return kind == REDUCE_MAX ? vmax(a, b) : kind == REDUCE_MIN ? vmin(a, b) : kind == REDUCE_PROD ? a * b : a + b;
 }
 INLINE vec NAME(neutral)(int kind) {
-    return vset(kind == REDUCE_MAX ? -(real)INFINITY : kind == REDUCE_MIN ? (real)INFINITY : 0);
+    return vset(kind == REDUCE_MAX ? -(real)INFINITY : kind == REDUCE_MIN ? (real)INFINITY : kind == REDUCE_PROD);
 }
 INLINE real NAME(across)(int kind, vec v) {
+    if (kind == REDUCE_PROD) {
+        real lane[W], product = 1;
+        vstore(lane, v);
+        for (int k = 0; k < W; k++) product *= lane[k];
+        return product;
+    }
     return kind == REDUCE_MAX ? vhmax(v) : kind == REDUCE_MIN ? -vhmax(vneg(v)) : vsum(v);
 }
 
@@ -115,10 +121,12 @@ REDUCE(sum, REDUCE_SUM)
 REDUCE(mean, REDUCE_MEAN)
 REDUCE(max, REDUCE_MAX)
 REDUCE(min, REDUCE_MIN)
+REDUCE(prod, REDUCE_PROD)
 
 static const struct reduce_kernels NAME(table) = {
     .rows = {[REDUCE_SUM] = NAME(sum_rows), [REDUCE_MEAN] = NAME(mean_rows), [REDUCE_MAX] = NAME(max_rows),
-             [REDUCE_MIN] = NAME(min_rows)},
+             [REDUCE_MIN] = NAME(min_rows), [REDUCE_PROD] = NAME(prod_rows)},
     .columns = {[REDUCE_SUM] = NAME(sum_columns), [REDUCE_MEAN] = NAME(mean_columns),
-                [REDUCE_MAX] = NAME(max_columns), [REDUCE_MIN] = NAME(min_columns)},
+                [REDUCE_MAX] = NAME(max_columns), [REDUCE_MIN] = NAME(min_columns),
+                [REDUCE_PROD] = NAME(prod_columns)},
 };

@@ -36,7 +36,7 @@ def plan_in_places(kernel, buffers, dims, scalars, dtype):
     arrays = [buffer for buffer in buffers if buffer is not None]
     numbers = iter(range(len(arrays)))
     refs = [None if buffer is None else ("fixed", next(numbers), 0) for buffer in buffers]
-    code = ("float32", "float64").index(np.dtype(dtype).name)
+    code = ("float32", "float64", "int64").index(np.dtype(dtype).name)
     op = (kernel, code, refs, [int(d) for d in dims], [float(s) for s in scalars], None)
     return plan.Plan([op], [(0, 1)], 1, 64, arrays, [], [], 1)
 

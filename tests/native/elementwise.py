@@ -6,7 +6,7 @@ from fastnn_ext.elementwise import BINARY, UNARY
 
 from native import run_op
 
-__all__ = ["BINARY", "UNARY", "binary", "copy", "fill", "unary"]
+__all__ = ["BINARY", "UNARY", "binary", "cast", "copy", "fill", "unary", "where"]
 
 
 def unary(kind, x, a=1.0, b=0.0, *, out=None):
@@ -24,6 +24,25 @@ def binary(kind, a, b, *, out=None):
         "binary", y=out, a=a, b=b, kind=BINARY.index(kind), ndim=len(shape), shape=shape,
         a_strides=strides(np.broadcast_to(a, shape)), b_strides=strides(np.broadcast_to(b, shape)),
     )  # fmt: skip
+    return out
+
+
+def where(c, a, b, *, out=None):
+    """y = a where c is not 0, else b, with NumPy's broadcasting, of operands of any strides."""
+    shape = np.broadcast_shapes(c.shape, a.shape, b.shape)
+    out = np.empty(shape, a.dtype) if out is None else out
+    c_strides, a_strides, b_strides = (strides(np.broadcast_to(x, shape)) for x in (c, a, b))
+    run_op(
+        "where", y=out, c=c, a=a, b=b, ndim=len(shape), shape=shape, c_strides=c_strides, a_strides=a_strides,
+        b_strides=b_strides,
+    )  # fmt: skip
+    return out
+
+
+def cast(x, dtype):
+    """x in another dtype."""
+    out = np.empty(x.shape, dtype)
+    run_op("cast", y=out, x=x, n=x.size, source=[np.float32, np.float64, np.int64].index(x.dtype.type), dtype=out.dtype)
     return out
 
 

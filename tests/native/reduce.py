@@ -1,4 +1,4 @@
-"""The reduce stem's native op as a function."""
+"""The reduce stem's native ops as functions."""
 
 import math
 
@@ -8,7 +8,7 @@ from fastnn_ext.reduce import PIECES, REDUCE
 
 from native import run_op
 
-__all__ = ["PIECES", "REDUCE", "reduce"]
+__all__ = ["PIECES", "REDUCE", "cumsum", "reduce"]
 
 
 def reduce(kind, x, axis=None, *, out=None, pieces=1):
@@ -19,5 +19,16 @@ def reduce(kind, x, axis=None, *, out=None, pieces=1):
     run_op(
         "reduce", y=out, x=x, kind=REDUCE.index(kind), outer=math.prod(shape[:axis]), length=shape[axis],
         inner=math.prod(shape[axis + 1 :]), pieces=pieces,
+    )  # fmt: skip
+    return out
+
+
+def cumsum(x, axis, reverse=False, *, out=None):
+    """The sums up to each element, or from it on."""
+    shape, axis = x.shape, axis % x.ndim
+    out = np.empty_like(x) if out is None else out
+    run_op(
+        "cumsum", y=out, x=x, outer=math.prod(shape[:axis]), length=shape[axis], inner=math.prod(shape[axis + 1 :]),
+        reverse=int(reverse),
     )  # fmt: skip
     return out

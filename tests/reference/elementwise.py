@@ -17,6 +17,8 @@ UNARY = {
     "expm1": lambda x, a, b: np.expm1(x),
     "erf": lambda x, a, b: np.vectorize(math.erf, otypes=[np.float64])(x),
     "log1pexp": lambda x, a, b: np.log1p(np.exp(-np.abs(x))),
+    "sin": lambda x, a, b: np.sin(x),
+    "cos": lambda x, a, b: np.cos(x),
 }
 BINARY = {
     "add": np.add,
@@ -43,6 +45,10 @@ def unary(kind, x, a=1.0, b=0.0):
 def binary(kind, a, b):
     with np.errstate(all="ignore"):
         return BINARY[kind](a.astype(np.float64), b.astype(np.float64)).astype(np.float64)
+
+
+def where(c, a, b):
+    return np.where(c != 0, a, b)
 
 
 def copy(x):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-REDUCE = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min}
-EMPTY = {"sum": 0.0, "mean": 0.0, "max": -np.inf, "min": np.inf}
+REDUCE = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "prod": np.prod}
+EMPTY = {"sum": 0.0, "mean": 0.0, "max": -np.inf, "min": np.inf, "prod": 1.0}
 
 
 def reduce(kind, x, axis=None):
@@ -25,3 +25,9 @@ def reduce_pieces(kind, x, axis, pieces):
         else:
             parts.append(reduce(kind, part, 0))
     return np.moveaxis(np.stack(parts), 0, axis)
+
+
+def cumsum(x, axis, reverse=False):
+    x = x.astype(np.longdouble)
+    y = np.flip(np.cumsum(np.flip(x, axis), axis), axis) if reverse else np.cumsum(x, axis)
+    return y.astype(np.float64)

@@ -39,6 +39,7 @@ from fastnn.nn.functional.activation import (
 )
 from fastnn.nn.functional.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from fastnn.nn.functional.dropout import dropout, dropout2d
+from fastnn.nn.functional.embedding import one_hot
 from fastnn.nn.functional.linear import linear
 from fastnn.nn.functional.loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from fastnn.nn.functional.norm import batch_norm, group_norm, layer_norm, local_response_norm
@@ -95,6 +96,7 @@ __all__ = [
     "maxout",
     "mish",
     "mse_loss",
+    "one_hot",
     "pad",
     "prelu",
     "relu",

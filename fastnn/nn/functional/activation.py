@@ -12,9 +12,9 @@ from fastnn.ops import loss, random
 from fastnn.ops.activation import activation
 from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
 from fastnn.ops.elementwise import add, binary, mul, neg, sub, unary
+from fastnn.ops.index import getitem
 from fastnn.ops.layout import reshape
 from fastnn.ops.reduce import reduce
-from fastnn.ops.shape import getitem
 from fastnn.sizes import describe
 
 
