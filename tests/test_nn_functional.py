@@ -60,6 +60,21 @@ CALLS = [
     ),
     ("cross_entropy", (X, LABELS, abs(W[0])), {}),
     ("mse_loss", (X, X * 0.5), {"reduction": "sum"}),
+    ("mse_loss", (X, X * 0.5), {"weight": abs(X)}),
+    ("l1_loss", (X, X * 0.5), {"reduction": "sum"}),
+    ("smooth_l1_loss", (X, X * 0.3), {"beta": 0.4}),
+    ("huber_loss", (X, X * 0.3), {"delta": 0.4}),
+    ("nll_loss", (X, LABELS), {"ignore_index": 1}),
+    ("cross_entropy", (X, abs(np.tanh(X))), {"label_smoothing": 0.1}),
+    ("binary_cross_entropy", (abs(np.tanh(X)), abs(np.tanh(X[::-1])).copy()), {}),
+    ("soft_margin_loss", (X, np.sign(X)), {}),
+    ("hinge_embedding_loss", (X, np.sign(X[::-1]).copy()), {}),
+    ("multi_margin_loss", (X, LABELS), {"p": 2}),
+    ("kl_div", (X, abs(np.tanh(X))), {"reduction": "batchmean"}),
+    ("poisson_nll_loss", (X, abs(X)), {"full": True}),
+    ("cosine_embedding_loss", (X, X[::-1].copy(), np.sign(X[:, 0])), {}),
+    ("margin_ranking_loss", (X, X[::-1].copy(), np.sign(X)), {"margin": 0.2}),
+    ("triplet_margin_loss", (X, X[::-1].copy(), np.roll(X, 1, 1)), {}),
     ("binary_cross_entropy_with_logits", (X, abs(np.tanh(X))), {}),
     ("binary_cross_entropy_with_logits", (X, abs(np.tanh(X)), abs(X)), {"pos_weight": abs(W[0])}),
 ]
@@ -91,7 +106,10 @@ def test_called_with_arrays_they_give_what_pytorch_and_a_trace_give(name, args, 
 def test_gradients_agree_with_central_differences(name, args, settings):
     arrays = [a for a in args if isinstance(a, np.ndarray)]
     others = args[len(arrays) :]
-    wrt = [0] if name in ("cross_entropy", "binary_cross_entropy_with_logits") else None
+    flat = {"cross_entropy": 1, "binary_cross_entropy_with_logits": 1, "binary_cross_entropy": 1, "nll_loss": 1}
+    flat |= {"soft_margin_loss": 1, "hinge_embedding_loss": 1, "multi_margin_loss": 1, "poisson_nll_loss": 1}
+    flat |= {"cosine_embedding_loss": 2, "margin_ranking_loss": 2}
+    wrt = list(range(flat[name])) if name in flat else None
     assert gradcheck(lambda *t: getattr(F, name)(*t, *others, **settings), *arrays, wrt=wrt)
 
 
@@ -344,6 +362,33 @@ def test_programs_that_were_not_used_for_long_are_let_go(monkeypatch):
         (lambda: F.mse_loss(X, X[:, :2]), ValueError, "target"),
         (lambda: F.mse_loss(X, X.astype(np.float32)), TypeError, "target"),
         (lambda: F.mse_loss(X, X, "sums"), ValueError, "reduction"),
+        (lambda: F.mse_loss(X, X, weight=X[:2]), ValueError, "weight has shape"),
+        (lambda: F.mse_loss(X, X, "sums", weight=X), ValueError, "reduction"),
+        (lambda: F.huber_loss(X, X, delta=0), ValueError, "delta must be above 0"),
+        (lambda: F.smooth_l1_loss(X, X, beta=-1), ValueError, "beta"),
+        (lambda: F.nll_loss(X, LABELS + 4), ValueError, r"labels must lie in 0 ... 3"),
+        (lambda: F.nll_loss(X, X), TypeError, "nll_loss: target must hold class indices"),
+        (lambda: F.nll_loss(X, LABELS, W[0, :3]), ValueError, "nll_loss: weight has shape"),
+        (lambda: F.cross_entropy(X, abs(X), ignore_index=1), ValueError, "ignore_index=1 names a class"),
+        (lambda: F.cross_entropy(X, abs(X), W[0, :3]), ValueError, "weight has shape"),
+        (lambda: F.cross_entropy(X, abs(X), reduction="avg"), ValueError, "reduction must be one of"),
+        (lambda: F.cross_entropy(X, abs(X).astype(np.float32)), TypeError, "the target is float32"),
+        (lambda: F.soft_margin_loss(X, X[0]), ValueError, "target"),
+        (lambda: F.soft_margin_loss(X, X.astype(np.float32)), TypeError, "target"),
+        (lambda: F.soft_margin_loss(X, X, "sums"), ValueError, "reduction"),
+        (lambda: F.hinge_loss(X, X, "sums"), ValueError, "reduction"),
+        (lambda: F.hinge_embedding_loss(X, X[0]), ValueError, "hinge_embedding_loss: input has shape"),
+        (lambda: F.multi_margin_loss(X, LABELS, p=3), ValueError, "p must be 1 or 2, got 3"),
+        (lambda: F.multi_margin_loss(X, LABELS[:4]), ValueError, "multi_margin_loss: input has shape"),
+        (lambda: F.multi_margin_loss(X, LABELS + 4), ValueError, "target"),
+        (lambda: F.multi_margin_loss(X, LABELS, weight=W[0, :3]), ValueError, "weight has shape"),
+        (lambda: F.kl_div(X, X, "batch"), ValueError, "reduction"),
+        (lambda: F.cosine_embedding_loss(X, X, X), ValueError, "cosine_embedding_loss: input1 has shape"),
+        (lambda: F.margin_ranking_loss(X, X, X[0]), ValueError, "margin_ranking_loss: input1 has shape"),
+        (lambda: F.triplet_margin_loss(X, X, X[0]), ValueError, "anchor has shape .6, 4., negative"),
+        (lambda: F.triplet_margin_loss(X, X, X, p=0.5), ValueError, "p must be"),
+        (lambda: F.triplet_margin_loss(X, X, X, margin=0), ValueError, "margin must be above 0"),
+        (lambda: F.sigmoid_focal_loss(X, X, alpha=-0.5), ValueError, "alpha must be a number from 0 to 1, or -1"),
         (lambda: F.binary_cross_entropy_with_logits(X, X[0]), ValueError, "target"),
         (lambda: F.binary_cross_entropy_with_logits(X, X, X[0, :3]), ValueError, "weight"),
         (
@@ -392,6 +437,8 @@ def test_labels_are_checked_behind_a_reshape_and_refused_behind_a_computation():
     "function",
     [
         lambda x, t: F.binary_cross_entropy_with_logits(x, t),
+        lambda x, t: F.binary_cross_entropy(t * 0.0 + 0.5, t),
+        lambda x, t: F.soft_margin_loss(x, t),
         lambda x, t: F.binary_cross_entropy_with_logits(x, x * 0.0, t),
         lambda x, t: F.binary_cross_entropy_with_logits(x, x * 0.0, pos_weight=t),
     ],

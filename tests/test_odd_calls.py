@@ -90,6 +90,18 @@ CALLS = {
     "flatten": function(F.flatten, "start_dim", "end_dim", input=IMAGES),
     "dropout": function(F.dropout, "p", input=ROWS),
     "cross_entropy": function(F.cross_entropy, "ignore_index", "label_smoothing", input=ROWS, target=LABELS),
+    "smooth_l1_loss": function(F.smooth_l1_loss, "beta", "reduction", input=ROWS, target=ROWS),
+    "huber_loss": function(F.huber_loss, "delta", input=ROWS, target=ROWS),
+    "nll_loss": function(F.nll_loss, "ignore_index", "reduction", input=ROWS, target=LABELS),
+    "hinge_embedding_loss": function(F.hinge_embedding_loss, "margin", input=ROWS, target=ROWS),
+    "multi_margin_loss": function(F.multi_margin_loss, "p", "margin", input=ROWS, target=LABELS),
+    "kl_div": function(F.kl_div, "reduction", "log_target", input=ROWS, target=ROWS),
+    "poisson_nll_loss": function(F.poisson_nll_loss, "log_input", "full", "eps", input=ROWS, target=ROWS),
+    "margin_ranking_loss": function(F.margin_ranking_loss, "margin", input1=ROWS, input2=ROWS, target=ROWS),
+    "triplet_margin_loss": function(
+        F.triplet_margin_loss, "margin", "p", "eps", "swap", anchor=ROWS, positive=ROWS, negative=ROWS
+    ),
+    "sigmoid_focal_loss": function(F.sigmoid_focal_loss, "alpha", "gamma", "reduction", inputs=ROWS, targets=ROWS),
     "Linear": layer(nn.Linear, ROWS, in_features=4, out_features=3),
     "Conv2d": layer(nn.Conv2d, IMAGES, in_channels=4, out_channels=4, kernel_size=3),
     "Conv1d": layer(nn.Conv1d, SEQUENCES, in_channels=4, out_channels=4, kernel_size=3),

@@ -34,6 +34,7 @@ def _share_of(parts: Callable[..., Parts]) -> Metric:
         return divided(*parts(output, target, ignore_index))
 
     metric.parts = parts  # type: ignore[attr-defined]
+    metric.of_classes = True  # type: ignore[attr-defined]
     return metric
 
 
@@ -98,6 +99,8 @@ def accuracy(output: NDArray[Any], target: NDArray[Any], ignore_index: int = IGN
 
 class _TopK:
     """What `top_k` makes."""
+
+    of_classes = True
 
     def __init__(self, k: int) -> None:
         self.k = k

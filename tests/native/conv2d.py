@@ -47,7 +47,9 @@ def conv2d_input_grad(
     dx = np.empty(x_shape, dy.dtype)
     weights = packed_weights(w, sizes, 1, kept) if packed else None
     inputs = {"dy": dy, "w": w, "packed": weights, "saved": saved}
-    run_op("conv2d_input_grad", dx=dx, **inputs, **sizes, **epilogue(activation_grad, alpha, name="act_grad"), kept=kept)
+    run_op(
+        "conv2d_input_grad", dx=dx, **inputs, **sizes, **epilogue(activation_grad, alpha, name="act_grad"), kept=kept
+    )
     return dx
 
 
