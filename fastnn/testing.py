@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,9 @@ from fastnn.seed import state
 __all__ = ["gradcheck"]
 
 Array = np.ndarray[Any, Any]
+
+#: How many wrong elements an error shows.
+WORST = 10
 
 
 def gradcheck(
@@ -60,7 +64,7 @@ def gradcheck(
     Raises
     ------
     AssertionError
-        If a gradient is wrong; the worst element is named.
+        If a gradient is wrong: with a table of the worst elements, of at most WORST.
     TypeError, ValueError
         If a parameter is not float64, or there is nothing to check.
     """
@@ -85,7 +89,7 @@ def gradcheck(
         state()[:] = before
         return program.plans[0].run(*arrays, *extra)
 
-    worst = (-1.0, "", 0.0, 0.0)
+    entries: list[tuple[float, str, float, float]] = []  # how many times the difference is what is allowed
     try:
         forward = _program(function, arrays, None, parameters)
         rng = np.random.default_rng(0)
@@ -99,15 +103,33 @@ def gradcheck(
                 numeric = _central_difference(array, index, eps, lambda: run(forward), weights)
                 excess = abs(given - numeric) / (atol + rtol * abs(numeric))
                 excess = np.inf if np.isnan(excess) else excess
-                worst = max(worst, (excess, f"{name}{list(index) or ''}", given, numeric))
+                if excess > 1:
+                    entries.append((excess, f"{name}{list(index) or ''}", given, numeric))
     finally:
         state()[:] = before
-    if worst[0] > 1:
+    if entries:
+        worst = heapq.nlargest(WORST, entries)
+        _, name, given, numeric = worst[0]
         raise AssertionError(
-            f"gradient for {worst[1]}: {worst[2]:.12g}, by central differences {worst[3]:.12g}; "
-            f"atol={atol:g}, rtol={rtol:g}"
+            f"gradient for {name}: {given:.12g}, by central differences {numeric:.12g}; atol={atol:g}, rtol={rtol:g}\n"
+            f"{len(entries)} element(s) are wrong, the worst of them:\n{_table(worst)}"
         )
     return True
+
+
+def _table(entries: Sequence[tuple[float, str, float, float]]) -> str:
+    """A line an element: its name, both gradients, their difference, and how many times that is what is allowed."""
+    rows = [("element", "gradient", "by differences", "difference", "times allowed")]
+    for excess, name, given, numeric in entries:
+        rows.append((name, f"{given:.9g}", f"{numeric:.9g}", f"{given - numeric:.3g}", f"{excess:.3g}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join(lines)
 
 
 def _central_difference(

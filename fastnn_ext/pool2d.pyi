@@ -1,2 +1,3 @@
 IMAGES: str
 POOL: str
+MOST_TAPS: int

@@ -5,8 +5,8 @@ x and dx are (n, ih, iw, c), y and dy (n, oh, ow, c). Ceil mode is a larger oh o
 adaptive pooling is [floor(o * in / out), ceil((o + 1) * in / out)) along each axis.
 
 `index`, (n, oh, ow, c), is where the maxima were; forward ops need not give it. The first of equals wins, and NaN over
-all, as in PyTorch. It is uint8 for max_pool2d: the tap i * kw + j in its window, of at most 255 taps, or kh * kw
-where the window lies outside the image and y is -Inf. It is int32 for adaptive_max_pool2d: h * iw + w.
+all, as in PyTorch. For windows of at most MOST_TAPS it is uint8: the tap i * kw + j in its window, or kh * kw where the
+window lies outside the image and y is -Inf. For larger ones and adaptive_max_pool2d it is int32: h * iw + w, or -1.
 
 An average divides by `divisor`; where that is 0 by how many taps lie in the image or, with count_include_pad, in the
 image padded by pad_top above and below and pad_left on both sides.
@@ -83,6 +83,10 @@ cdef double SOME_NS = 4.0
 cdef enum: WIDENED = 4  # where a maximum was is widened before it is read: as if it had so many times the bytes
 
 
+cdef enum: MOST = 255  # taps that a byte tells apart, and that there is none
+MOST_TAPS = MOST
+
+
 cdef pool2d_job job_of(const fnn_op *op) noexcept nogil:
     """The op's sizes; which part of it, and its memory, are still to come."""
     cdef pool2d_job job
@@ -97,6 +101,8 @@ cdef pool2d_job job_of(const fnn_op *op) noexcept nogil:
     job.down_parts = job.across_parts = 1
     if job.kh == 0:
         job.stride_h = job.stride_w = job.dilation_h = job.dilation_w = 1
+        job.flat = True
+    elif job.kh * job.kw > MOST:
         job.flat = True
     return job
 
@@ -234,7 +240,7 @@ cdef void prepare_max_backward(fnn_op *op) noexcept nogil:
     cdef pool2d_job job = job_of(op)
     cdef extent inputs
     cdef double count
-    if job.kh > 0 and (job.kh - 1) * job.dilation_h < job.stride_h and (job.kw - 1) * job.dilation_w < job.stride_w:
+    if not job.flat and (job.kh - 1) * job.dilation_h < job.stride_h and (job.kw - 1) * job.dilation_w < job.stride_w:
         # A row of windows with the rows of inputs that belong to it.
         inputs.down = max(1.0, <double> job.ih / job.oh)
         inputs.across = max(1.0, <double> job.iw / job.ow)

@@ -51,6 +51,10 @@ CALLS = [
     ("softmax", (X,), {"dim": 0}),
     ("log_softmax", (X, -1), {}),
     ("dropout", (X, 0.5, False), {}),
+    ("rms_norm", (X, [4]), {"eps": 0.1}),
+    ("alpha_dropout", (X, 0.5, False), {}),
+    ("bilinear", (X, X, np.ones((2, 4, 4))), {}),
+    ("embedding", (LABELS, np.arange(60, dtype=np.float32).reshape(20, 3)), {}),
     ("flatten", (X,), {}),
     ("cross_entropy", (X, LABELS), {}),
     (

@@ -187,3 +187,125 @@ def test_seeds_decide():
 def test_wrong_arguments_are_refused_by_name(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# ---- as the papers say, within 0.5% -----------------------------------------------------------------
+
+BIG = (1600, 900)  # fan_in 900, fan_out 1600
+R3 = math.sqrt(3)
+#: Of values: what makes them, their standard deviation, and the largest of them (None: no bound).
+SPREADS = {
+    "uniform": (lambda w: init.uniform_(w, -2, 4, seed=0), 6 / math.sqrt(12), None),
+    "normal": (lambda w: init.normal_(w, 0, 0.3, seed=0), 0.3, None),
+    "truncated normal": (lambda w: init.trunc_normal_(w, seed=0), 0.87962566, 2),
+    "lecun normal": (lambda w: init.lecun_normal_(w, seed=0), 1 / 30, 2 / 30 / 0.87962566),
+    "lecun uniform": (lambda w: init.lecun_uniform_(w, seed=0), 1 / 30, R3 / 30),
+    "xavier normal": (lambda w: init.xavier_normal_(w, seed=0), math.sqrt(2 / 2500), None),
+    "xavier uniform": (lambda w: init.xavier_uniform_(w, seed=0), math.sqrt(2 / 2500), math.sqrt(6 / 2500)),
+    "4 / (n_i + n_j)": (lambda w: init.xavier_normal_(w, math.sqrt(2), seed=0), math.sqrt(4 / 2500), None),
+    "kaiming normal": (lambda w: init.kaiming_normal_(w, nonlinearity="relu", seed=0), math.sqrt(2 / 900), None),
+    "kaiming uniform": (lambda w: init.kaiming_uniform_(w, seed=0), math.sqrt(2 / 900), math.sqrt(6 / 900)),
+    "kaiming backward": (lambda w: init.kaiming_normal_(w, mode="fan_out", seed=0), math.sqrt(2 / 1600), None),
+    "kaiming tanh": (lambda w: init.kaiming_normal_(w, nonlinearity="tanh", seed=0), 5 / 3 / 30, None),
+    "kaiming leaky": (lambda w: init.kaiming_normal_(w, 0.2, seed=0), math.sqrt(2 / 1.04 / 900), None),
+    "average": (lambda w: init.variance_scaling_(w, 2, "fan_avg", seed=0), math.sqrt(2 / 1250), 0.08 / 0.87962566),
+    "scaling out": (
+        lambda w: init.variance_scaling_(w, 3, "fan_out", "untruncated_normal", seed=0),
+        math.sqrt(3 / 1600),
+        None,
+    ),
+    "scaling uniform": (
+        lambda w: init.variance_scaling_(w, 3, "fan_avg", "uniform", seed=0),
+        math.sqrt(3 / 1250),
+        math.sqrt(9 / 1250),
+    ),
+    "orthogonal": (lambda w: init.orthogonal_(w, 2, seed=0), 2 / 40, None),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", SPREADS)
+def test_mean_variance_and_bounds_are_the_papers(name, dtype):
+    fill, std, bound = SPREADS[name]
+    w = fill(np.empty(BIG, dtype)).astype(np.float64)
+    mean = 1 if name == "uniform" else 0
+    assert abs(w.mean() - mean) < 0.005 * std
+    assert w.var() == pytest.approx(std**2, rel=0.005)
+    if bound is not None:
+        assert 0.995 * bound < abs(w).max() <= bound * (1 + 1e-6)
+
+
+def test_a_sparse_matrix_has_so_many_zeros_in_each_column():
+    w = init.sparse_(np.empty((1000, 900)), 0.1501, std=2.0, seed=0)
+    assert ((w == 0).sum(0) == 151).all()
+    kept = w[w != 0]
+    assert kept.var() == pytest.approx(4, rel=0.005)
+    assert abs(kept.mean()) < 0.01
+    assert (init.sparse_(np.empty((10, 10)), 0.5, seed=1) == 0).any(1).all()
+    assert not init.sparse_(np.empty((4, 3)), 1.0).any()
+
+
+def test_identities_are_pytorchs():
+    torch = pytest.importorskip("torch")
+    for shape in ((3, 5), (5, 3), (4, 4)):
+        np.testing.assert_array_equal(init.eye_(np.empty(shape)), torch.nn.init.eye_(torch.empty(shape)).numpy())
+    for shape, groups in (((4, 4, 3), 1), ((6, 3, 3, 5), 1), ((6, 2, 4, 3), 3), ((2, 5, 1, 2, 3), 1), ((6, 3, 3), 2)):
+        theirs = torch.nn.init.dirac_(torch.empty(shape), groups).numpy()
+        np.testing.assert_array_equal(init.dirac_(np.empty(shape), groups), theirs)
+
+
+def test_a_dirac_convolution_hands_its_channels_on():
+    conv = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+    init.dirac_(conv.weight)
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 5)).astype(np.float32)
+    np.testing.assert_array_equal(conv(x), x)
+
+
+def test_lsuv_gives_each_layer_the_variance_one():
+    layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 36, 20)]
+    model = nn.Sequential(*layers, nn.ReLU(), nn.Linear(20, 4))
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((200, 3, 10, 10)) * 7 + 3).astype(np.float32)
+    assert init.lsuv_(model, x, tol=0.005, seed=0) is model
+    y = x
+    for layer in model:
+        y = layer(y)
+        if hasattr(layer, "weight"):
+            assert y.var() == pytest.approx(1, rel=0.0051)
+            assert not layer.bias.data.any()
+    w = model[0].weight.data.reshape(8, -1)
+    np.testing.assert_allclose(w @ w.T, np.eye(8) * (w[0] @ w[0]), atol=1e-6)  # a multiple of an orthogonal matrix
+    again = nn.Sequential(*(type(m)(3, 8, 3) if m is layers[0] else m for m in layers))
+    init.lsuv_(again, x, seed=1)
+    assert again(x).var() == pytest.approx(1, rel=0.011)
+
+
+def test_lsuv_leaves_a_layer_without_signal_alone():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    init.lsuv_(model, np.zeros((5, 4), np.float32), seed=0)
+    assert all(np.isfinite(p.data).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: init.variance_scaling_(np.empty((2, 3)), mode="average"), ValueError, "fan_avg"),
+        (lambda: init.variance_scaling_(np.empty((2, 3)), distribution="normal"), ValueError, "untruncated_normal"),
+        (lambda: init.variance_scaling_(np.empty((2, 3)), -1), ValueError, "scale must be"),
+        (lambda: init.eye_(np.empty(3)), ValueError, "two dimensions"),
+        (lambda: init.sparse_(np.empty((2, 3, 4)), 0.5), ValueError, "two dimensions"),
+        (lambda: init.sparse_(np.empty((2, 3)), 1.5), ValueError, "sparsity must be"),
+        (lambda: init.dirac_(np.empty((2, 3))), ValueError, "weight of a convolution"),
+        (lambda: init.dirac_(np.empty((3, 3, 3)), 2), ValueError, "groups must divide"),
+        (lambda: init.lsuv_(3, np.ones(2)), TypeError, "model must be"),
+    ],
+)
+def test_wrong_arguments_of_the_others_are_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (2, 0, 3, 3)])
+def test_scaling_without_elements_draws_nothing(shape):
+    for fill in (init.lecun_normal_, init.lecun_uniform_, init.variance_scaling_):
+        assert fill(np.empty(shape)).shape == shape

@@ -351,6 +351,10 @@ def test_a_refused_batch_leaves_running_statistics_alone():
         (lambda: nn.LayerNorm(()), ValueError, "at least one dimension"),
         (lambda: nn.LayerNorm((3, 0)), ValueError, "normalized_shape must be an int of at least 1"),
         (lambda: nn.LayerNorm(4)(IMAGES), ValueError, r"expected \(..., 4\)"),
+        (lambda: nn.RMSNorm(()), ValueError, "normalized_shape must name"),
+        (lambda: nn.RMSNorm(4, eps=-1), ValueError, "eps must be"),
+        (lambda: F.rms_norm(np.ones((2, 3)), 4), ValueError, r"expected \(..., 4\)"),
+        (lambda: F.rms_norm(np.ones((2, 4)), 4, np.ones(3)), ValueError, "weight has shape"),
         (lambda: nn.GroupNorm(2, 3), ValueError, "must be a multiple of num_groups 2"),
         (lambda: F.group_norm(IMAGES, 2), ValueError, "num_groups is 2, which does not divide the 3 channels"),
         (lambda: nn.LocalResponseNorm(0), ValueError, "size must be an int of at least 1"),
@@ -375,6 +379,7 @@ def test_a_batch_of_one_value_a_channel_is_refused_after_larger_ones_too(layer, 
 
 def test_layers_print_their_settings():
     assert repr(nn.BatchNorm2d(3)) == ("BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)")
+    assert repr(nn.RMSNorm(4)) == "RMSNorm((4,), eps=None, elementwise_affine=True)"
     assert repr(nn.GroupNorm(2, 4)) == "GroupNorm(2, 4, eps=1e-05, affine=True)"
     assert repr(nn.LayerNorm(4)) == "LayerNorm((4,), eps=1e-05, elementwise_affine=True, bias=True)"
     assert repr(nn.LocalResponseNorm(5)) == "LocalResponseNorm(5, alpha=0.0001, beta=0.75, k=1.0)"
@@ -505,3 +510,39 @@ def test_running_statistics_given_to_the_function_are_followed_through_changes_o
     model.double().float()
     model(x)
     np.testing.assert_allclose(model.mean.data, once + 0.1 * (x.mean(0) - once), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("eps", [0.0, None, 1e-6])
+def test_rms_norm_of_numbers_whose_squares_leave_the_range_is_as_exact(dtype, eps):
+    """x / x.square().mean().sqrt() is 0 or NaN there."""
+    x = np.random.default_rng(0).standard_normal((3, 7)).astype(dtype)
+    w = np.linspace(0.5, 2, 7).astype(dtype)
+    tolerance = 8 * np.finfo(dtype).eps
+    exponents = [0, np.finfo(dtype).maxexp - 4, 2 * np.finfo(dtype).maxexp // 3, np.finfo(dtype).minexp + 4]
+    for e in exponents if eps == 0 else exponents[:3]:
+        y = x * dtype(2.0) ** e
+        small = (y.astype(np.longdouble) ** 2).mean(1, keepdims=True) + (np.finfo(dtype).eps if eps is None else eps)
+        want = y / np.sqrt(small) * w
+        np.testing.assert_allclose(F.rms_norm(y, 7, w, eps), want, rtol=tolerance)
+        dy = np.random.default_rng(1).standard_normal((3, 7))
+        given = fn.grad(lambda y: (F.rms_norm(y, 7, w, eps) * dy.astype(dtype)).sum())(y)  # noqa: B023
+        norm, rms = y / np.sqrt(small), np.sqrt(small)
+        expected = (dy * w - norm * (dy * w * norm).mean(1, keepdims=True)) / rms
+        np.testing.assert_allclose(given, expected, rtol=1e3 * tolerance, atol=tolerance * abs(expected).max())
+
+
+def test_rms_norm_passes_nan_and_infinity_on_as_pytorchs():
+    torch = pytest.importorskip("torch")
+    x = np.array([[1.0, np.inf, 2.0], [np.nan, 1.0, 2.0], [0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(F.rms_norm(x, 3), torch.nn.functional.rms_norm(torch.tensor(x), (3,)).numpy())
+
+
+def test_instance_norm_sees_its_shapes():
+    with pytest.raises(ValueError, match=r"InstanceNorm2d: input has shape \(2, 3, 4\); expected \(N, 3, H, W\)"):
+        nn.InstanceNorm2d(3)(np.ones((2, 3, 4), np.float32))
+    with pytest.raises(ValueError, match=r"InstanceNorm1d: input has shape \(2, 5, 4\); expected \(N, 3, L\)"):
+        nn.InstanceNorm1d(3)(np.ones((2, 5, 4), np.float32))
+    with pytest.raises(ValueError, match=r"expected \(N, C, L, ...\)"):
+        F.instance_norm(np.ones((2, 3)))
+    assert repr(nn.InstanceNorm1d(3)) == "InstanceNorm1d(3, eps=1e-05, affine=False)"

@@ -6,6 +6,7 @@ import pytest
 import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn
+from fastnn.testing import gradcheck
 
 from torch_twin import assert_same_as_torch
 
@@ -88,8 +89,10 @@ def test_layers_print_their_settings():
         (lambda: F.pad(ONES, (1, 1, 1)), ValueError, "two numbers for each"),
         (lambda: F.pad(ONES, (-1, 1)), ValueError, "pad must not be negative"),
         (lambda: F.pad(ONES, (1.0, 1)), TypeError, "pad must be a tuple of ints"),
-        (lambda: F.pad(ONES, (1, 1), "reflect"), ValueError, "only zeros are supported"),
-        (lambda: F.pad(ONES, (1, 1), value=2.0), ValueError, "only zeros are supported"),
+        (lambda: F.pad(ONES, (5, 1), "reflect"), ValueError, "reflect takes at most 4 for a dimension of 5, got 5"),
+        (lambda: F.pad(ONES, (1, 6), "circular"), ValueError, "circular takes at most 5"),
+        (lambda: F.pad(ONES, (1, 1), "edge"), ValueError, "'reflect', 'replicate' or 'circular', got mode='edge'"),
+        (lambda: F.pad(ONES, (1, 1), value=2.0), ValueError, "got mode='constant', value=2.0"),
         (lambda: nn.Upsample(), ValueError, "give either size or scale_factor"),
         (lambda: nn.Upsample(2, mode="bilinear"), ValueError, "mode must be 'nearest'"),
         (lambda: F.interpolate(ONES, scale_factor=1.5), ValueError, "a whole number of times"),
@@ -112,3 +115,14 @@ def test_padding_and_upsampling_follow_torch():
     for settings in (dict(scale_factor=2), dict(scale_factor=(3, 1)), dict(size=(8, 15))):
         ours, theirs = nn.Upsample(**settings), torch.nn.Upsample(**settings)
         assert_same_as_torch(torch, ours, theirs, 2, 3, 4, 5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("mode", "numpys"), [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")])
+def test_edges_are_padded_as_by_numpy(mode, numpys, dtype):
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(dtype)
+    for pad in ((1, 2), (4, 0, 3, 1), (0, 0, 0, 3), (1, 1, 1, 1, 2, 2), (0, 0), ()):
+        widths = [(0, 0)] * (4 - len(pad) // 2) + [pad[i : i + 2] for i in range(0, len(pad), 2)][::-1]
+        np.testing.assert_array_equal(F.pad(x, pad, mode), np.pad(x, widths, numpys))
+    np.testing.assert_array_equal(F.pad(x[0, 0], (3, 4), mode), np.pad(x[0, 0], ((0, 0), (3, 4)), numpys))
+    gradcheck(lambda x: F.pad(x, (2, 1, 3, 0), mode), x.astype(np.float64), eps=1.0)

@@ -55,6 +55,9 @@ def check_max(pool, dtype, rng, small_integers):
     x[rng.random(x.shape) < 0.02] = -np.inf
     geometry = (pool.kernel, pool.stride, pool.padding, pool.dilation)
     taps, none = pool.windows(), pool.kernel[0] * pool.kernel[1]
+    if none > 255:  # places in the image
+        width, none = pool.x_shape[2], -1
+        taps = [[([(y * width + x, y, x) for _, y, x in window], n) for window, n in row] for row in taps]
     y, index = pool2d.max_pool2d(x, *geometry, ceil_mode=pool.ceil_mode, return_index=True)
     expected, expected_index = twin.max_pool(x, taps, none)
     np.testing.assert_array_equal(y, expected, err_msg=repr(pool))
@@ -289,3 +292,31 @@ def test_results_agree_with_pytorch(seed):
             lambda x, size=size: pool2d.adaptive_max_pool2d(x, size),
             lambda dy, x=x, i=index, size=size: pool2d.adaptive_max_pool2d_backward(dy, i, x.shape, size),
         )
+
+
+LARGE = [
+    Pool((2, 20, 22, 5), (16, 16), (6, 5), (8, 2), (1, 1), False),
+    Pool((1, 40, 30, 17), (17, 18), (17, 18), (0, 9), (2, 1), True),
+    Pool((1, 1, 700, 3), (1, 300), (1, 100), (0, 150), (1, 2), False),
+    Pool((2, 20, 20, 1), (20, 20), (20, 20), (0, 0), (1, 1), False),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("pool", LARGE, ids=repr)
+def test_windows_of_more_than_255_taps_are_the_twins(isa, pool, dtype):
+    for small_integers in (True, False):
+        check_max(pool, dtype, np.random.default_rng(0), small_integers)
+
+
+def test_a_window_that_takes_several_rounds_is_numpys_on_any_threads(isa):
+    x = np.random.default_rng(0).standard_normal((1, 1200, 900, 1)).astype(np.float32)
+
+    def run():
+        y, index = pool2d.max_pool2d(x, (1200, 900), return_index=True)
+        return y, index, pool2d.max_pool2d_backward(y, index, x.shape, (1200, 900))
+
+    for y, index, dx in on_threads(run, (1, 2, 3, 8)):
+        assert y.item() == x.max()
+        assert index.item() == x.argmax()
+        np.testing.assert_array_equal(dx, np.where(x == x.max(), x, 0))

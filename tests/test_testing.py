@@ -161,3 +161,29 @@ def test_parameters_are_as_before_after_an_exception_too():
 def test_wrong_arguments_are_refused_by_name(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_error_shows_a_table_of_the_worst_elements():
+    class Wrong(Function):
+        """x squared, whose gradient is wrong where x is above 3, ever more so."""
+
+        def forward(self, x):
+            self.save_for_backward(x)
+            return x * x
+
+        def backward(self, dy):
+            (x,) = self.saved
+            return 2 * x * dy + np.where(x > 3, x**4, 0) * dy
+
+    x = np.arange(20.0).reshape(4, 5)
+    with pytest.raises(AssertionError) as caught:
+        gradcheck(Wrong(), x)
+    first, summary, head, *rows = str(caught.value).splitlines()
+    assert first.startswith("gradient for input[0][3, 4]: ")
+    assert summary == "16 element(s) are wrong, the worst of them:"
+    assert head.split() == ["element", "gradient", "by", "differences", "difference", "times", "allowed"]
+    assert [row.split("]")[1] for row in rows][:1] == ["[3, 4"]
+    assert len(rows) == 10
+    times = [float(row.split()[-1]) for row in rows]
+    assert times == sorted(times, reverse=True) and times[-1] > 1
+    assert len({len(row) for row in (head, *rows)}) == 1

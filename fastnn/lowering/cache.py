@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from fastnn.graph import Graph, Tensor, TraceError, TraceWarning, recording
-from fastnn.lowering.call import only, to_array
+from fastnn.lowering.call import Keywords, only, to_array
 from fastnn.lowering.fusion import absorb
 from fastnn.lowering.program import Program
 from fastnn.lowering.trace import (
@@ -161,15 +161,24 @@ class Programs:
         self._forks = runtime.forks()
         self._clock = 0
 
-    def __call__(self, args: tuple[Any, ...]) -> Any:
+    def __call__(self, args: tuple[Any, ...], keywords: Mapping[str, Any] | None = None) -> Any:
         """Run the program for these arguments, which may be anything that to_array takes."""
-        if self.latest is not None:
+        if self.latest is not None and not keywords:
             result = self.latest(args)
             if result is not None:
                 return result
-        arrays = self.arrays(args)
-        entry = self.find(arrays)
+        arrays, entry = self.served(args, keywords)
         return entry.rebuild(entry.program.plans[0].run(*arrays))
+
+    def served(self, args: Sequence[Any], keywords: Mapping[str, Any] | None = None) -> tuple[list[Array], Entry]:
+        """Arguments as arrays, and the entry that serves them."""
+        if not keywords:
+            arrays = self.arrays(args)
+            return arrays, self.find(arrays)
+        variant = Keywords(self.function, self.names(len(args)) if args else (), keywords)
+        arrays = self.arrays(args) if args else []
+        arrays += [to_array(keywords[name], name) for name in variant.keywords]
+        return arrays, self.find(arrays, variant)
 
     def arrays(self, args: Sequence[Any]) -> list[Array]:
         return [to_array(a, name) for a, name in zip(args, self.names(len(args)), strict=True)]
@@ -194,7 +203,8 @@ class Programs:
             entry.used = self._clock
             assert state is not None
             rebuild = None if entry.rebuild is only else entry.rebuild
-            self.latest = Route(state.watch, entry.program.plans[0], entry.batches, rebuild)
+            if variant is None:
+                self.latest = Route(state.watch, entry.program.plans[0], entry.batches, rebuild)
             return entry
 
     def count(self) -> int:

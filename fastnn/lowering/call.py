@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,3 +112,35 @@ def _merge(
         return make(result)
 
     return tensors, rebuild
+
+
+class Keywords:
+    """A function of arrays of which some are given by name, beside settings. Equal to another one that takes the same.
+
+    Parameters
+    ----------
+    function : callable
+    positional : sequence of str
+        What messages call the arrays that are given in order.
+    keywords : mapping of str to object
+        Arrays, which become arguments behind those in order; None, bools, numbers and text are settings.
+    """
+
+    def __init__(self, function: Callable[..., Any], positional: Sequence[str], keywords: Mapping[str, Any]) -> None:
+        self.function = function
+        self.settings = {k: v for k, v in keywords.items() if v is None or isinstance(v, (bool, int, float, str))}
+        self.keywords = sorted(k for k in keywords if k not in self.settings)
+        self.names = [*positional, *self.keywords]
+        settings = tuple((name, type(value), repr(value)) for name, value in sorted(self.settings.items()))
+        self._key = (len(positional), tuple(self.keywords), settings)
+
+    def __call__(self, *tensors: Any) -> Any:
+        at = len(tensors) - len(self.keywords)
+        named = dict(zip(self.keywords, tensors[at:], strict=True))
+        return self.function(*tensors[:at], **named, **self.settings)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Keywords) and self._key == other._key

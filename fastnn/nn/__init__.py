@@ -6,28 +6,30 @@
 
 networks        Module, the base of all: layers are assigned in `__init__` and used in `forward`
                 Sequential, ModuleList, ModuleDict, which hold modules; Parameter, what training changes
-linear          Linear, Identity, Flatten
+linear          Linear, Bilinear, Identity, Flatten, Unflatten; Embedding
 convolution     Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 pooling         MaxPool1d, MaxPool2d, AvgPool1d, AvgPool2d, AdaptiveAvgPool1d, AdaptiveAvgPool2d,
                 AdaptiveMaxPool1d, AdaptiveMaxPool2d
-sizes           Upsample, ZeroPad2d
-norms           BatchNorm1d, BatchNorm2d, LayerNorm, GroupNorm, LocalResponseNorm
+sizes           Upsample, ZeroPad2d, ReflectionPad2d, ReplicationPad2d
+norms           BatchNorm1d, BatchNorm2d, LayerNorm, RMSNorm, GroupNorm, InstanceNorm1d, InstanceNorm2d,
+                LocalResponseNorm
 activations     ReLU, LeakyReLU, PReLU, RReLU, ReLU6, ELU, CELU, SELU, GELU, SiLU, Swish, Mish, Softplus, Sigmoid,
                 LogSigmoid, Tanh, Softsign, Hardsigmoid, Hardswish, Hardtanh, Hardshrink, Softshrink, Tanhshrink,
                 Threshold, Step, Sign, GLU, Maxout, Softmax, Softmin, LogSoftmax
-dropout         Dropout, Dropout2d
+dropout         Dropout, Dropout2d, AlphaDropout, GaussianNoise
 losses          CrossEntropyLoss, NLLLoss, BCEWithLogitsLoss, BCELoss, SigmoidFocalLoss, MultiMarginLoss, HingeLoss,
                 SquaredHingeLoss, SoftMarginLoss, HingeEmbeddingLoss, MSELoss, HalfMSELoss, L1Loss, SmoothL1Loss,
                 HuberLoss, KLDivLoss, PoissonNLLLoss; Loss, their base; of several outputs: CosineEmbeddingLoss,
                 MarginRankingLoss, TripletMarginLoss
 functional      the same as functions of tensors or arrays, by custom imported as F
 init            initial values of parameters
+utils           weight norm
 
 `help(nn.Linear)` tells a layer's arguments, shapes and formula, and then the methods that all layers have, such as
 `parameters`, `train`, `eval`, `save` and `load`; these are told in full by `help(nn.Module)`.
 """
 
-from fastnn.nn import functional, init
+from fastnn.nn import functional, init, utils
 from fastnn.nn.activation import (
     CELU,
     ELU,
@@ -63,9 +65,10 @@ from fastnn.nn.activation import (
 )
 from fastnn.nn.container import ModuleDict, ModuleList, Sequential
 from fastnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
-from fastnn.nn.dropout import Dropout, Dropout2d
-from fastnn.nn.flatten import Flatten
-from fastnn.nn.linear import Identity, Linear
+from fastnn.nn.dropout import AlphaDropout, Dropout, Dropout2d, GaussianNoise
+from fastnn.nn.embedding import Embedding
+from fastnn.nn.flatten import Flatten, Unflatten
+from fastnn.nn.linear import Bilinear, Identity, Linear
 from fastnn.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -90,7 +93,16 @@ from fastnn.nn.loss import (
     TripletMarginLoss,
 )
 from fastnn.nn.module import Module
-from fastnn.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
+from fastnn.nn.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.pool import (
     AdaptiveAvgPool1d,
@@ -102,7 +114,7 @@ from fastnn.nn.pool import (
     MaxPool1d,
     MaxPool2d,
 )
-from fastnn.nn.resize import Upsample, ZeroPad2d
+from fastnn.nn.resize import ReflectionPad2d, ReplicationPad2d, Upsample, ZeroPad2d
 
 __all__ = [
     "CELU",
@@ -114,12 +126,14 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Bilinear",
     "Conv1d",
     "Conv2d",
     "ConvTranspose1d",
@@ -128,7 +142,9 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
+    "Embedding",
     "Flatten",
+    "GaussianNoise",
     "GroupNorm",
     "HalfMSELoss",
     "Hardshrink",
@@ -139,6 +155,8 @@ __all__ = [
     "HingeLoss",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
     "KLDivLoss",
     "L1Loss",
     "LayerNorm",
@@ -162,9 +180,12 @@ __all__ = [
     "PReLU",
     "Parameter",
     "PoissonNLLLoss",
+    "RMSNorm",
     "RReLU",
     "ReLU",
     "ReLU6",
+    "ReflectionPad2d",
+    "ReplicationPad2d",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -184,8 +205,10 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "TripletMarginLoss",
+    "Unflatten",
     "Upsample",
     "ZeroPad2d",
     "functional",
     "init",
+    "utils",
 ]

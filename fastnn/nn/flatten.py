@@ -1,7 +1,8 @@
-"""Flatten."""
+"""Flatten and Unflatten."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastnn import _check
@@ -22,3 +23,24 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Cuts a dimension into several; one of their sizes may be -1.
+
+    Examples
+    --------
+    >>> nn.Unflatten(1, (2, 3))(np.zeros((4, 6), np.float32)).shape
+    (4, 2, 3)
+    """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        self.dim = _check.integer("dim", dim)
+        self.unflattened_size = tuple(_check.integer("unflattened_size", size, -1) for size in unflattened_size)
+
+    def forward(self, input: Any) -> Any:
+        return F.unflatten(input, self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

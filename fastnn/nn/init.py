@@ -1,7 +1,8 @@
 """Initial values of parameters: PyTorch's names, arguments and formulas.
 
 Each fills a Parameter or an array of float32 or float64 in place, and returns it. `seed` is an int,
-a NumPy generator, or None for the default one, which `fn.manual_seed` sets.
+a NumPy generator, or None for the default one, which `fn.manual_seed` sets. A normal distribution with the
+variance 4 / (fan_in + fan_out), for ReLU, is xavier_normal_(tensor, gain=math.sqrt(2)).
 """
 
 from __future__ import annotations
@@ -13,19 +14,30 @@ import numpy as np
 
 from fastnn import _check
 from fastnn._check import FLOATS
+from fastnn.graph import Graph, Tensor, active_graph
+from fastnn.lowering.cache import Programs, Recipe
+from fastnn.lowering.call import tensors_in
+from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.seed import generator
 
 __all__ = [
     "calculate_gain",
     "constant_",
+    "dirac_",
+    "eye_",
     "kaiming_normal_",
     "kaiming_uniform_",
+    "lecun_normal_",
+    "lecun_uniform_",
+    "lsuv_",
     "normal_",
     "ones_",
     "orthogonal_",
+    "sparse_",
     "trunc_normal_",
     "uniform_",
+    "variance_scaling_",
     "xavier_normal_",
     "xavier_uniform_",
     "zeros_",
@@ -170,6 +182,145 @@ def kaiming_normal_(
 ) -> Array:
     """Normal with standard deviation gain / sqrt(fan); arguments as in kaiming_uniform_."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), seed)
+
+
+def lecun_uniform_(tensor: Array, seed: Seed = None) -> Array:
+    """Uniform in +-sqrt(3 / fan_in), which has the variance 1 / fan_in (LeCun et al., 1998)."""
+    return variance_scaling_(tensor, distribution="uniform", seed=seed)
+
+
+def lecun_normal_(tensor: Array, seed: Seed = None) -> Array:
+    """Normal with the variance 1 / fan_in, within two deviations of the normal distribution, as Keras's."""
+    return variance_scaling_(tensor, seed=seed)
+
+
+#: The standard deviation of a normal distribution that is cut off two deviations from its mean.
+CUT_OFF_STD = 0.87962566103423978
+
+
+def variance_scaling_(
+    tensor: Array, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: Seed = None
+) -> Array:
+    """Of the variance scale / fan; Keras's VarianceScaling.
+
+    Parameters
+    ----------
+    tensor : Parameter or array (out, in, *kernel)
+    scale : float
+    mode : {"fan_in", "fan_out", "fan_avg"}
+        fan_avg is the mean of the other two.
+    distribution : {"truncated_normal", "untruncated_normal", "uniform"}
+        truncated_normal is cut off two deviations of the normal distribution from its mean.
+    seed : int, Generator or None
+    """
+    if mode not in ("fan_in", "fan_out", "fan_avg"):
+        raise ValueError(f"mode must be 'fan_in', 'fan_out' or 'fan_avg', got {mode!r}")
+    fan_in, fan_out = _fans(tensor)
+    fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+    scale = _check.real("scale", scale, 0)
+    std = math.sqrt(scale / fan) if min(fan_in, fan_out) else 0.0  # without elements there is nothing to spread
+    match distribution:
+        case "uniform":
+            return uniform_(tensor, -math.sqrt(3) * std, math.sqrt(3) * std, seed)
+        case "untruncated_normal":
+            return normal_(tensor, 0.0, std, seed)
+        case "truncated_normal":
+            whole = std / CUT_OFF_STD
+            return trunc_normal_(tensor, 0.0, whole, -2 * whole, 2 * whole, seed) if std else zeros_(tensor)
+    raise ValueError(
+        f"distribution must be 'truncated_normal', 'untruncated_normal' or 'uniform', got {distribution!r}"
+    )
+
+
+def eye_(tensor: Array) -> Array:
+    """The identity, of a matrix (out, in)."""
+    shape = _shape(tensor)
+    if len(shape) != 2:
+        raise ValueError(f"tensor must have two dimensions, got {shape}")
+    return _fill(tensor, np.eye(*shape))
+
+
+def dirac_(tensor: Array, groups: int = 1) -> Array:
+    """A convolution's weight (out, in, *kernel) that hands as many channels on as it can, unchanged, in each group."""
+    shape = _shape(tensor)
+    groups = _check.size("groups", groups, 1)
+    if len(shape) not in (3, 4, 5):
+        raise ValueError(f"tensor must be the weight of a convolution, (out, in, *kernel), got {shape}")
+    if shape[0] % groups:
+        raise ValueError(f"groups must divide the {shape[0]} channels that go out, got {groups}")
+    values = np.zeros(shape)
+    center = tuple([size // 2 for size in shape[2:]])
+    each = shape[0] // groups
+    for channel in range(shape[0]):
+        if channel % each < shape[1]:
+            values[channel, channel % each][center] = 1
+    return _fill(tensor, values)
+
+
+def sparse_(tensor: Array, sparsity: float, std: float = 0.01, seed: Seed = None) -> Array:
+    """Normal, but for zeros: a share `sparsity` of each column of a matrix (out, in), rounded up (Martens, 2010)."""
+    shape = _shape(tensor)
+    if len(shape) != 2:
+        raise ValueError(f"tensor must have two dimensions, got {shape}")
+    sparsity, std = _check.real("sparsity", sparsity, 0, 1), _check.real("std", std, 0)
+    rng = generator(seed)
+    values = rng.normal(0.0, std, shape)
+    zeros = math.ceil(sparsity * shape[0])
+    for column in range(shape[1]):
+        values[rng.permutation(shape[0])[:zeros], column] = 0
+    return _fill(tensor, values)
+
+
+def lsuv_(model: Module, *inputs: Any, tol: float = 0.01, max_iter: int = 10, seed: Seed = None) -> Module:
+    """Layer-sequential unit variance (Mishkin and Matas, 2016): orthogonal weights, then scaled on data.
+
+    Layer by layer, in the order in which they run, weights are divided by the standard deviation of the layer's output
+    for these inputs, until its variance is 1.
+
+    Parameters
+    ----------
+    model : Module
+        Of which all modules that have a `weight` of two dimensions or more are initialised; biases become 0.
+    *inputs : array
+        A batch, as for a call of the model.
+    tol : float
+        How far from 1 a variance may be.
+    max_iter : int
+        How often a layer is scaled at most.
+    seed : int, Generator or None
+    """
+    _check.instance("model", model, Module)
+    tol, max_iter = _check.real("tol", tol, 0), _check.size("max_iter", max_iter, 1)
+    rng = generator(seed)
+    watched: list[Module] = []
+
+    def forward(*tensors: Tensor) -> list[Tensor]:
+        model(*tensors)
+        outputs: dict[Module, Tensor] = {}
+        for module, result in active_graph().calls:
+            if isinstance(getattr(module, "weight", None), Parameter) and module.weight.ndim >= 2:
+                outputs.setdefault(module, next(tensors_in(result)))
+        watched[:] = outputs
+        return list(outputs.values())
+
+    def finish(graph: Graph, result: list[Tensor]) -> Recipe:
+        return Recipe([result], tuple)
+
+    what = type(model).__name__
+    programs = Programs(forward, finish, model._argument_names, (model,), what, any_batch=False, training=False)
+    arrays = programs.arrays(inputs)
+    programs.find(arrays)
+    for layer in watched:
+        orthogonal_(layer.weight, seed=rng)
+        if isinstance(getattr(layer, "bias", None), Parameter):
+            zeros_(layer.bias)
+    for i, layer in enumerate(watched):
+        for _ in range(max_iter):
+            variance = float(np.var(programs.find(arrays).program.plans[0].run(*arrays)[i]))
+            if not 0 < variance < math.inf or abs(variance - 1) <= tol:
+                break
+            layer.weight.data /= math.sqrt(variance)
+    return model
 
 
 def orthogonal_(tensor: Array, gain: float = 1.0, seed: Seed = None) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,6 +78,8 @@ class Module:
     _is_frozen = False
     #: What messages call the arguments of forward; where empty: input, or input[0], input[1], ...
     input_names: ClassVar[tuple[str, ...]] = ()
+    #: Attributes that are computed from parameters where they are read: functions of the module (nn.utils).
+    derived: Mapping[str, Callable[[Module], Any]] = MappingProxyType({})
 
     def __init__(self) -> None:
         for table in ("_parameters", "_buffers", "_modules"):
@@ -154,6 +157,8 @@ class Module:
             entries = self.__dict__.get(table, ())
             if name in entries:
                 return entries[name]
+        if name in self.derived:
+            return self.derived[name](self)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
@@ -188,17 +193,20 @@ class Module:
 
     # ---- running --------------------------------------------------------------------------------
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output from tensors; a call runs it as a program. A subclass writes it."""
         raise NotImplementedError(f"{type(self).__name__} has no forward; write one: def forward(self, input)")
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute outputs.
 
         Parameters
         ----------
         *args : array
             Inputs, float32 (float64 for a float64 model); the first dimension is the batch.
+        **kwargs
+            The same by the names that `forward` gives them: arrays, such as a mask; or settings (None, bools, numbers,
+            text), of which each value has a program of its own.
 
         Returns
         -------
@@ -211,26 +219,25 @@ class Module:
             If an argument's dtype or shape does not fit.
         """
         if active.graph is not None:  # is_tracing(), without the time of a call
-            result = self.forward(*args)
+            result = self.forward(*args, **kwargs)
             active_graph().calls.append((self, result))
             return result
         try:
             programs = self._programs["infer"]
         except KeyError:
             programs = self._programs_for("infer", self._finish_infer)
-        return programs(args)
+        return programs(args, kwargs)
 
-    def evaluated(self, *args: Any) -> Any:
+    def evaluated(self, *args: Any, **kwargs: Any) -> Any:
         """As a call in evaluation mode, whatever mode the module is in; that stays as it is."""
         programs = self._programs.get("evaluate") or self._programs_for("evaluate", self._finish_infer, False)
-        return programs(args)
+        return programs(args, kwargs)
 
-    def forward_train(self, *args: Any) -> Any:
+    def forward_train(self, *args: Any, **kwargs: Any) -> Any:
         """As a call, and keeps what `backward` needs."""
         programs = self._programs.get("train") or self._programs_for("train", self._finish_train)
         object.__setattr__(self, "_pending", None)
-        arrays = programs.arrays(args)
-        entry = programs.find(arrays)
+        arrays, entry = programs.served(args, kwargs)
         values = entry.program.plans[0].run(*arrays)
         object.__setattr__(self, "_pending", entry)
         return entry.rebuild(values)
@@ -268,10 +275,10 @@ class Module:
         entry.program.plans[1].run(*arrays)
         object.__setattr__(self, "_pending", None)
 
-    def plan(self, *args: Any) -> Program:
+    def plan(self, *args: Any, **kwargs: Any) -> Program:
         """The program that a call with these arguments runs: see its explain() and profile()."""
         programs = self._programs.get("infer") or self._programs_for("infer", self._finish_infer)
-        return programs.find(programs.arrays(args)).program
+        return programs.served(args, kwargs)[1].program
 
     def _programs_for(
         self, purpose: str, finish: Callable[[Graph, Any], Recipe], training: bool | None = None

@@ -1,4 +1,4 @@
-"""Normalisation layers: batch, layer, group and local response norm."""
+"""Normalisation layers: batch, layer, root mean square, group, instance and local response norm."""
 
 from __future__ import annotations
 
@@ -168,6 +168,59 @@ class LayerNorm(_Norm):
         )
 
 
+class RMSNorm(Module):
+    """Divides each sample by its root mean square over its last dimensions (Zhang and Sennrich, 2019).
+
+    Parameters
+    ----------
+    normalized_shape : int or sequence of int
+        Sizes of the last dimensions, over which the mean is taken.
+    eps : float, optional
+        Added to the mean of the squares; by default the distance from 1 to the next number of the input's dtype.
+    elementwise_affine : bool, default True
+        Whether there is a weight.
+    dtype : float32 or float64, default float32
+
+    Attributes
+    ----------
+    weight : Parameter of shape normalized_shape, or None
+        Starts as 1.
+
+    Examples
+    --------
+    >>> nn.RMSNorm(4, eps=0.0)(np.array([[3.0, -4.0, 0.0, 0.0]], np.float32))
+    array([[ 1.2, -1.6,  0. ,  0. ]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        self.normalized_shape = tuple(_check.size("normalized_shape", size, 1) for size in sizes)
+        if not self.normalized_shape:
+            raise ValueError(f"normalized_shape must name at least one dimension, got {normalized_shape!r}")
+        self.eps = None if eps is None else _check.real("eps", eps, 0)
+        self.elementwise_affine = _check.flag("elementwise_affine", elementwise_affine)
+        ones = np.ones(self.normalized_shape, _check.floating("dtype", dtype))
+        self.register_parameter("weight", Parameter(ones) if self.elementwise_affine else None)
+
+    def reset_parameters(self) -> None:
+        """Set the weight to 1."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+
+    def forward(self, input: Any) -> Any:
+        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
 class GroupNorm(_Norm):
     """Normalises groups of channels of each sample (Wu and He, 2018).
 
@@ -211,6 +264,61 @@ class GroupNorm(_Norm):
 
     def extra_repr(self) -> str:
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+
+
+class _InstanceNorm(_Norm):
+    dimensions: ClassVar[int]
+    shapes: ClassVar[str]
+
+    def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False, dtype: Any = None) -> None:
+        size = _check.size("num_features", num_features, 1)
+        super().__init__(eps, (size,), _check.flag("affine", affine), True, dtype)
+        self.num_features = size
+        self.affine = bool(affine)
+
+    def forward(self, input: Any) -> Any:
+        if input.ndim != self.dimensions or input.shape[1] != self.num_features:
+            wanted = self.shapes.replace("C", str(self.num_features))
+            raise ValueError(f"{type(self).__name__}: input has shape {tuple(input.shape)}; expected {wanted}")
+        return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, affine={self.affine}"
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Normalises each channel of each image (N, C, H, W) by itself (Ulyanov et al., 2016), in training and afterwards.
+
+    Parameters
+    ----------
+    num_features : int
+        C.
+    eps : float, default 1e-5
+        Added to the variance.
+    affine : bool, default False
+        Whether there are weight and bias.
+    dtype : float32 or float64, default float32
+
+    Attributes
+    ----------
+    weight, bias : Parameter (num_features,), or None
+        Start as 1 and 0.
+
+    Examples
+    --------
+    >>> nn.InstanceNorm2d(1, eps=0.0)(np.array([[[[1.0, 3.0]]]], np.float32))
+    array([[[[-1.,  1.]]]], dtype=float32)
+    """
+
+    dimensions = 4
+    shapes = "(N, C, H, W)"
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Normalises each channel of each sequence (N, C, L) by itself; see InstanceNorm2d."""
+
+    dimensions = 3
+    shapes = "(N, C, L)"
 
 
 class LocalResponseNorm(Module):

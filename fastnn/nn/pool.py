@@ -24,7 +24,6 @@ class MaxPool2d(_Pool):
     Parameters
     ----------
     kernel_size : int or (height, width)
-        Of at most 255 pixels.
     stride : int or (height, width), optional
         kernel_size by default.
     padding : int or (height, width), default 0

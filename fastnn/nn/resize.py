@@ -1,8 +1,8 @@
-"""Layers that change the size of images: ZeroPad2d, Upsample."""
+"""Layers that change the size of images: padding and Upsample."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from fastnn import _check
 from fastnn.nn import functional as F
@@ -17,6 +17,8 @@ class ZeroPad2d(Module):
     padding : int or (left, right, top, bottom)
     """
 
+    mode: ClassVar[str] = "constant"
+
     def __init__(self, padding: int | tuple[int, int, int, int]) -> None:
         super().__init__()
         sides = padding if isinstance(padding, (tuple, list)) else (padding,) * 4
@@ -25,10 +27,42 @@ class ZeroPad2d(Module):
         self.padding = tuple(_check.size("padding", side, 0) for side in sides)
 
     def forward(self, input: Any) -> Any:
-        return F.pad(input, self.padding)
+        return F.pad(input, self.padding, self.mode)
 
     def extra_repr(self) -> str:
         return f"{self.padding}"
+
+
+class ReflectionPad2d(ZeroPad2d):
+    """Images (N, C, H, W) mirrored at their first and last rows and columns, by less than their size.
+
+    Parameters
+    ----------
+    padding : int or (left, right, top, bottom)
+
+    Examples
+    --------
+    >>> nn.ReflectionPad2d((1, 2, 0, 0))(np.array([[[[1.0, 2.0, 3.0]]]], np.float32))
+    array([[[[2., 1., 2., 3., 2., 1.]]]], dtype=float32)
+    """
+
+    mode = "reflect"
+
+
+class ReplicationPad2d(ZeroPad2d):
+    """Images (N, C, H, W) with their first and last rows and columns again and again.
+
+    Parameters
+    ----------
+    padding : int or (left, right, top, bottom)
+
+    Examples
+    --------
+    >>> nn.ReplicationPad2d((1, 2, 0, 0))(np.array([[[[1.0, 2.0]]]], np.float32))
+    array([[[[1., 1., 2., 2., 2.]]]], dtype=float32)
+    """
+
+    mode = "replicate"
 
 
 class Upsample(Module):

@@ -108,6 +108,23 @@ class Broadcast(Op):
         emit_copy(to, y, x, y.shape, strides_of(y.shape), broadcast_strides(x.shape, y.shape))
 
 
+class Detach(Op):
+    """The same memory, of which no gradient comes back."""
+
+    name = "detach"
+    view_of = 0
+
+    def infer(self, node: Node) -> OutputTypes:
+        return [(node.inputs[0].shape, node.inputs[0].dtype)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        return [None]
+
+    def lower(self, node: Node, to: Emitter) -> None:
+        to.alias(node.output, node.inputs[0])
+
+
+DETACH = Detach()
 RESHAPE = Reshape()
 TRANSPOSE = Transpose()
 BROADCAST = Broadcast()
@@ -137,6 +154,11 @@ def reshape(x: Any, *shape: Any) -> Tensor:
     if given.node.op is RESHAPE:
         return reshape(given.node.inputs[0], result)
     return active_graph().add(RESHAPE, [given], shape=result).output
+
+
+def detach(x: Any) -> Tensor:
+    """x as a constant: it has no gradient."""
+    return active_graph().add(DETACH, [as_tensor(x)]).output
 
 
 def _quotient(x: Tensor, total: int, rest: int, sizes: Sequence[int]) -> int:

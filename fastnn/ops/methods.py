@@ -38,7 +38,7 @@ from fastnn.ops.elementwise import (
 )
 from fastnn.ops.gemm import matmul
 from fastnn.ops.index import argmax, argmin, gather, getitem, index_select, largest, smallest, take
-from fastnn.ops.layout import flatten, permute, reshape, squeeze, swap, transpose_all, unsqueeze
+from fastnn.ops.layout import detach, flatten, permute, reshape, squeeze, swap, transpose_all, unsqueeze
 from fastnn.ops.loss import softmax
 from fastnn.ops.reduce import amax, amin, cumsum, prod, reduce, std, var
 
@@ -87,6 +87,7 @@ _bind(
     clip=clamp,
     cos=cos,
     cumsum=cumsum,
+    detach=detach,
     double=double,
     exp=exp,
     float=single,

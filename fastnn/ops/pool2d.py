@@ -14,24 +14,25 @@ from fastnn.ops.arguments import check_float, pair, single
 from fastnn.ops.layout import from_nwc, to_nchw, to_nhwc, to_nwc
 from fastnn.sizes import count, describe
 
-#: Taps of a window of maxima: which one it was is kept in a byte.
-MAX_TAPS = 255
-
 
 class Pool(Op):
     """inputs: x (N, H, W, C). outputs: y (N, OH, OW, C) and, of maxima, where they were.
     attrs: size (OH, OW); settings, what else the native op takes, by name."""
 
-    def __init__(self, name: str, index: type[np.integer[Any]] | None = None) -> None:
+    def __init__(self, name: str, maxima: bool = False) -> None:
         self.name = name
-        self.index = index
+        self.maxima = maxima
         self.grad = PoolGrad(name + "_backward")
 
     def infer(self, node: Node) -> OutputTypes:
         (x,) = node.inputs
         shape = (x.shape[0], *node.attrs["size"], x.shape[3])
         outputs: OutputTypes = [(shape, x.dtype)]
-        return outputs if self.index is None else [*outputs, (shape, np.dtype(self.index))]
+        if not self.maxima:
+            return outputs
+        settings = node.attrs["settings"]
+        small = settings and settings["kh"] * settings["kw"] <= native.MOST_TAPS
+        return [*outputs, (shape, np.dtype(np.uint8 if small else np.int32))]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         assert grads[0] is not None
@@ -41,7 +42,7 @@ class Pool(Op):
 
     def lower(self, node: Node, to: Emitter) -> None:
         x, y, settings = node.inputs[0], node.output, node.attrs["settings"]
-        index: Arguments = {} if self.index is None else {"index": to.wanted(node.outputs)[1]}
+        index: Arguments = {"index": to.wanted(node.outputs)[1]} if self.maxima else {}
         to.emit(self.name, y=y, x=x, **index, **_sizes(x, y), **settings, flops=_flops(x, y, settings))
 
 
@@ -72,9 +73,9 @@ def _flops(x: Tensor, y: Tensor, settings: Mapping[str, int]) -> int:
     return max(count(x.shape), count(y.shape), key=int)
 
 
-MAX_POOL2D = Pool("max_pool2d", np.uint8)
+MAX_POOL2D = Pool("max_pool2d", maxima=True)
 AVG_POOL2D = Pool("avg_pool2d")
-ADAPTIVE_MAX_POOL2D = Pool("adaptive_max_pool2d", np.int32)
+ADAPTIVE_MAX_POOL2D = Pool("adaptive_max_pool2d", maxima=True)
 ADAPTIVE_AVG_POOL2D = Pool("adaptive_avg_pool2d")
 
 
@@ -149,20 +150,10 @@ def _windows_1d(kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode
     )
 
 
-def _check_taps(what: str, windows: Windows) -> None:
-    taps = windows.kernel[0] * windows.kernel[1]
-    if taps > MAX_TAPS:
-        raise ValueError(
-            f"{what}: a window of {taps} taps; at most {MAX_TAPS} are supported "
-            f"(adaptive_{what} takes windows of any size)"
-        )
-
-
 def max_pool2d(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Tensor:
     """See fastnn.nn.functional.max_pool2d."""
     x = _image("max_pool2d", x, "H, W")
     windows = _windows(kernel, stride, padding, dilation, ceil_mode)
-    _check_taps("max_pool2d", windows)
     return to_nchw(_pool("max_pool2d", MAX_POOL2D, to_nhwc(x), windows))
 
 
@@ -170,7 +161,6 @@ def max_pool1d(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ce
     """See fastnn.nn.functional.max_pool1d."""
     x = _image("max_pool1d", x, "L")
     windows = _windows_1d(kernel, stride, padding, dilation, ceil_mode)
-    _check_taps("max_pool1d", windows)
     return from_nwc(_pool("max_pool1d", MAX_POOL2D, to_nwc(x), windows))
 
 

@@ -111,9 +111,7 @@ def _slice_layout(shape: Shape, starts: Sequence[int], steps: Sequence[int]) -> 
     return offset, [count((step, stride)) for step, stride in zip(steps, strides, strict=True)]
 
 
-def zero_pad(x: Any, pad: Any) -> Tensor:
-    """See fastnn.nn.functional.pad."""
-    x = as_tensor(x)
+def _checked_pad(x: Tensor, pad: Any) -> None:
     check_float("pad", x)
     if not isinstance(pad, (tuple, list)) or not all(type(p) is int for p in pad):
         raise TypeError(f"pad must be a tuple of ints, got {pad!r}")
@@ -125,12 +123,58 @@ def zero_pad(x: Any, pad: Any) -> Tensor:
         raise ValueError(f"pad must not be negative, got {tuple(pad)}; index the tensor to crop it")
     for width in pad:
         _check.size("pad", width, 0)
+
+
+def zero_pad(x: Any, pad: Any) -> Tensor:
+    """See fastnn.nn.functional.pad."""
+    x = as_tensor(x)
+    _checked_pad(x, pad)
     starts, sizes = [0] * x.ndim, list(x.shape)
     for i in range(len(pad) // 2):
         starts[-1 - i] = pad[2 * i]
         if pad[2 * i] or pad[2 * i + 1]:
             sizes[-1 - i] += pad[2 * i] + pad[2 * i + 1]
     return unslice(x, starts, (1,) * x.ndim, tuple(sizes))
+
+
+def edge_pad(x: Any, pad: Any, mode: str) -> Tensor:
+    """See fastnn.nn.functional.pad: what is added is a copy of what is there."""
+    y: Tensor = as_tensor(x)
+    _checked_pad(y, pad)
+    for i in range(len(pad) // 2):
+        axis, before, after = y.ndim - 1 - i, pad[2 * i], pad[2 * i + 1]
+        size = y.shape[axis]
+        most = {"reflect": size - 1, "circular": size}.get(mode)
+        if most is not None and max(before, after) > most:
+            raise ValueError(f"pad: {mode} takes at most {most} for a dimension of {size}, got {max(before, after)}")
+        if before or after:
+            y = _edge_pad(y, axis, before, after, mode)
+    return y
+
+
+def _edge_pad(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+    size = x.shape[axis]
+
+    def part(begin: int, count: int) -> Tensor:
+        starts, sizes = [0] * x.ndim, list(x.shape)
+        starts[axis], sizes[axis] = begin, count
+        return _slice(x, starts, (1,) * x.ndim, tuple(sizes))
+
+    def repeated(place: int, count: int) -> list[Tensor]:
+        sizes = list(x.shape)
+        sizes[axis] = count
+        return [broadcast_to(part(place, 1), sizes)] if count else []
+
+    match mode:
+        case "replicate":
+            parts = [*repeated(0, before), x, *repeated(size - 1, after)]
+        case "circular":
+            ends = [part(size - before, before)] if before else []
+            parts = [*ends, x, *([part(0, after)] if after else [])]
+        case _:
+            mirrored = [part(i, 1) for i in range(before, 0, -1)]
+            parts = [*mirrored, x, *(part(size - 2 - i, 1) for i in range(after))]
+    return concat(parts, axis)
 
 
 def upsample(x: Any, size: Any, scale: Any) -> Tensor:

@@ -76,13 +76,15 @@ class TrainStep:
         roots = (self.model, self.loss, self.optimizer)
         self._programs = Programs(self._forward, self._finish, self._names, roots, "the model with its loss")
 
-    def __call__(self, *batch: Any) -> Any:
+    def __call__(self, *batch: Any, **kwargs: Any) -> Any:
         """Train on one batch.
 
         Parameters
         ----------
         *batch : array
             The model's inputs, then the loss's target (int64 labels, or an array of the model's dtype).
+        **kwargs
+            More of the model's inputs, or settings, by name, as for a call of the model.
 
         Returns
         -------
@@ -98,11 +100,11 @@ class TrainStep:
         KeyboardInterrupt
             On Ctrl-C: the step was either made as a whole or not at all.
         """
-        return self._programs(batch)
+        return self._programs(batch, kwargs)
 
-    def plan(self, *batch: Any) -> Program:
+    def plan(self, *batch: Any, **kwargs: Any) -> Program:
         """The program that a step on such a batch runs: see its explain() and profile()."""
-        return self._programs.find(self._programs.arrays(batch)).program
+        return self._programs.served(batch, kwargs)[1].program
 
     def diagnose(self, *batch: Any) -> tuple[float, str]:
         """The loss of a batch, and why it is not finite; nothing is changed.
@@ -123,9 +125,9 @@ class TrainStep:
             return ["input", "target"]
         return [*(f"input[{i}]" for i in range(count - 1)), "target"]
 
-    def _forward(self, *tensors: Tensor) -> tuple[Any, Any]:
+    def _forward(self, *tensors: Tensor, **keywords: Any) -> tuple[Any, Any]:
         self.optimizer.follow()
-        output = self.model(*tensors[:-1])
+        output = self.model(*tensors[:-1], **keywords)
         return self.loss(output, tensors[-1]), output
 
     def _finish(self, graph: Graph, result: tuple[Any, Any]) -> Recipe:

@@ -19,7 +19,7 @@ struct pool2d_job {
     const void *in; /* x, or dy */
     void *index;    /* (n, oh, ow, c), NULL: not wanted */
     int64_t flat;   /* index is int32, the place row * iw + column in the image; else uint8, the place
-                       row * kw + column in the window */
+                       row * kw + column in the window, which has at most 255 */
     void *scratch;
 };
 

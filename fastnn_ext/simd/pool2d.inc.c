@@ -167,7 +167,8 @@ INLINE void NAME(max_rows)(const struct pool2d_job *t, const int wanted, const i
     const int64_t channels = t->c, n = t->c1 - t->c0, cols = t->col1 - t->col0, direct = n >= W;
     const int64_t pixel = direct ? channels : n;
     const int64_t row_step = t->dilation_h * t->iw * channels, col_step = t->dilation_w * channels;
-    const int64_t row_place = t->flat ? t->iw : t->kw, none = t->flat ? -1 : t->kh * t->kw;
+    const int64_t row_place = t->flat ? t->dilation_h * t->iw : t->kw, col_place = t->flat ? t->dilation_w : 1;
+    const int64_t none = t->flat ? -1 : t->kh * t->kw;
     const int64_t runs = n == channels ? 1 : cols, length = n == channels ? cols * n : n;
     const int begins = whole || begins_windows(t);
     for (int64_t r = t->row0; r < t->row1; r++) {
@@ -193,7 +194,7 @@ INLINE void NAME(max_rows)(const struct pool2d_job *t, const int wanted, const i
             else if (whole && h.count == 3 && w.count == 3)
                 NAME(max_window)(3, 3, from, row_step, col_step, n, y, places, place, row_place, 1, 1);
             else
-                NAME(max_window)(h.count, w.count, from, row_step, col_step, n, y, places, place, row_place, 1, begins);
+                NAME(max_window)(h.count, w.count, from, row_step, col_step, n, y, places, place, row_place, col_place, begins);
         }
         if (!direct) NAME(move_row)(t, 1, (real *)t->out + at, f.row, cols);
         if (!wanted) continue;

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastnn.ops.pool2d import Windows
-from fastnn_ext.pool2d import IMAGES
+from fastnn_ext.pool2d import IMAGES, MOST_TAPS
 
 from native import run_op
 
@@ -11,7 +11,8 @@ from native import run_op
 def max_pool2d(x, kernel, stride=None, padding=(0, 0), dilation=(1, 1), *, ceil_mode=False, return_index=False):
     """y, or (y, index)."""
     windows = Windows(kernel, stride or kernel, padding, dilation, ceil_mode)
-    return forward("max_pool2d", x, output_size(windows, x.shape), np.uint8 if return_index else None, windows.dims())
+    dtype = np.uint8 if kernel[0] * kernel[1] <= MOST_TAPS else np.int32
+    return forward("max_pool2d", x, output_size(windows, x.shape), dtype if return_index else None, windows.dims())
 
 
 def max_pool2d_backward(

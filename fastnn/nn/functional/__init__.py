@@ -38,9 +38,9 @@ from fastnn.nn.functional.activation import (
     threshold,
 )
 from fastnn.nn.functional.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
-from fastnn.nn.functional.dropout import dropout, dropout2d
-from fastnn.nn.functional.embedding import one_hot
-from fastnn.nn.functional.linear import linear
+from fastnn.nn.functional.dropout import alpha_dropout, dropout, dropout2d
+from fastnn.nn.functional.embedding import embedding, one_hot
+from fastnn.nn.functional.linear import bilinear, linear
 from fastnn.nn.functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -63,7 +63,7 @@ from fastnn.nn.functional.loss import (
     squared_hinge_loss,
     triplet_margin_loss,
 )
-from fastnn.nn.functional.norm import batch_norm, group_norm, layer_norm, local_response_norm
+from fastnn.nn.functional.norm import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from fastnn.nn.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -75,16 +75,18 @@ from fastnn.nn.functional.pool import (
     max_pool2d,
 )
 from fastnn.nn.functional.resize import interpolate, pad
-from fastnn.nn.functional.shape import cat, concat, flatten
+from fastnn.nn.functional.shape import cat, concat, flatten, unflatten
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cat",
@@ -99,6 +101,7 @@ __all__ = [
     "dropout",
     "dropout2d",
     "elu",
+    "embedding",
     "flatten",
     "gelu",
     "glu",
@@ -111,6 +114,7 @@ __all__ = [
     "hinge_embedding_loss",
     "hinge_loss",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "kl_div",
     "l1_loss",
@@ -134,6 +138,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "rrelu",
     "selu",
     "sigmoid",
@@ -154,4 +159,5 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "triplet_margin_loss",
+    "unflatten",
 ]

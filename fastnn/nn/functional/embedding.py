@@ -4,9 +4,54 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastnn import _check
+from fastnn.graph import as_tensor
 from fastnn.nn._eager import eager
 from fastnn.ops import index
+from fastnn.ops.elementwise import where
+
+
+@eager("input", "weight")
+def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
+    """The rows of weight that labels name.
+
+    Parameters
+    ----------
+    input : (...) of int64
+        Labels, 0 ... rows - 1.
+    weight : (rows, features)
+    padding_idx : int, optional
+        A label whose row gets no gradient; a negative one counts from the end.
+
+    Returns
+    -------
+    (..., features)
+
+    Examples
+    --------
+    >>> F.embedding(np.array([1, 0, 1]), np.array([[0.0, 1.0], [2.0, 3.0]]))
+    array([[2., 3.],
+           [0., 1.],
+           [2., 3.]])
+    """
+    table = as_tensor(weight)
+    if table.ndim != 2:
+        raise ValueError(f"embedding: weight has shape {tuple(table.shape)}; expected (rows, features)")
+    if padding_idx is not None:
+        padding = padding_row(padding_idx, int(table.shape[0]))
+        kept = np.arange(table.shape[0])[:, None] != padding
+        table = where(kept, table, table.detach())
+    return index.getitem(table, input)
+
+
+def padding_row(padding_idx: int, rows: int) -> int:
+    """The row that a padding index names."""
+    row = _check.integer("padding_idx", padding_idx)
+    if not -rows <= row < rows:
+        raise ValueError(f"padding_idx must lie in {-rows} ... {rows - 1}, got {row}")
+    return row % rows
 
 
 @eager("input")

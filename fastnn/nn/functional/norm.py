@@ -1,4 +1,4 @@
-"""Batch, layer, group and local response norm."""
+"""Batch, layer, root mean square, group, instance and local response norm."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fastnn import _check
 from fastnn.nn._eager import eager
 from fastnn.nn.parameter import Parameter
 from fastnn.ops import norm
+from fastnn.ops.arguments import check_float
+from fastnn.ops.elementwise import abs, sqrt, where
 
 
 @eager("input", "weight", "bias")
@@ -87,6 +89,67 @@ def layer_norm(
     sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
     shape = tuple(_check.size("normalized_shape", size, 1) for size in sizes)
     return norm.layer_norm(input, shape, weight, bias, _check.real("eps", eps, 0))
+
+
+@eager("input", "weight")
+def rms_norm(input: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None) -> Any:
+    """x / sqrt(mean(x ** 2) + eps) * weight over the last dimensions (Zhang and Sennrich, 2019).
+
+    Parameters
+    ----------
+    input : (..., *normalized_shape)
+    normalized_shape : int or sequence of int
+        Over which dimensions the mean is taken.
+    weight : normalized_shape, optional
+    eps : float, optional
+        By default the distance from 1 to the next number of the input's dtype.
+
+    Examples
+    --------
+    >>> F.rms_norm(np.array([[3.0, -4.0, 0.0, 0.0]]), 4, eps=0.0)
+    array([[ 1.2, -1.6,  0. ,  0. ]])
+    """
+    sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+    shape = tuple(_check.size("normalized_shape", size, 1) for size in sizes)
+    check_float("rms_norm", input)
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        wanted = ", ".join(map(str, ("...", *shape)))
+        raise ValueError(f"rms_norm: input has shape {tuple(input.shape)}; expected ({wanted}), by normalized_shape")
+    if weight is not None and tuple(weight.shape) != shape:
+        raise ValueError(f"rms_norm: weight has shape {tuple(weight.shape)}; expected {shape}")
+    eps = float(np.finfo(input.dtype).eps) if eps is None else _check.real("eps", eps, 0)
+    dims = tuple(range(-len(shape), 0))
+    # Squares of what is very large, or without eps very small, leave the range of the type: in units of the largest.
+    most = 2.0 ** (np.finfo(input.dtype).maxexp // 3)
+    largest = abs(input).amax(dims, keepdim=True).detach()
+    far = (largest > most) & (largest < np.inf)
+    if eps == 0:
+        far = far | ((largest < 1 / most) & (largest > 0))
+    unit = where(far, largest, 1.0)
+    x = input / unit
+    y = x / sqrt((x * x).mean(dims, keepdim=True) + eps / unit / unit)
+    return y if weight is None else y * weight
+
+
+@eager("input", "weight", "bias")
+def instance_norm(input: Any, *, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """(x - mean) / sqrt(var + eps) * weight + bias for each channel of each sample (Ulyanov et al., 2016).
+
+    Parameters
+    ----------
+    input : (N, C, L, ...)
+    weight, bias : (C,), optional
+    eps : float
+
+    Examples
+    --------
+    >>> F.instance_norm(np.array([[[1.0, 3.0], [0.0, 40.0]]]), eps=0.0)
+    array([[[-1.,  1.],
+            [-1.,  1.]]])
+    """
+    if input.ndim < 3:
+        raise ValueError(f"instance_norm: input has shape {tuple(input.shape)}; expected (N, C, L, ...)")
+    return norm.group_norm(input, int(input.shape[1]), weight, bias, _check.real("eps", eps, 0))
 
 
 @eager("input", "weight", "bias")

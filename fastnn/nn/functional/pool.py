@@ -26,7 +26,6 @@ def max_pool2d(
     ----------
     input : (N, C, H, W)
     kernel_size : int or (height, width)
-        Of at most 255 pixels.
     stride : int or (height, width), optional
         kernel_size by default.
     padding : int or (height, width)

@@ -10,7 +10,7 @@ from fastnn.ops import shape
 
 @eager("input")
 def pad(input: Any, pad: tuple[int, ...], mode: str = "constant", value: float | None = None) -> Any:
-    """Zeros around the last dimensions.
+    """More around the last dimensions.
 
     Parameters
     ----------
@@ -18,12 +18,24 @@ def pad(input: Any, pad: tuple[int, ...], mode: str = "constant", value: float |
     pad : tuple of int
         Before and after the last dimension, then the last but one, ...: (left, right, top, bottom)
         for images.
-    mode : "constant"
+    mode : {"constant", "reflect", "replicate", "circular"}
+        Zeros; what a mirror at the last element shows, of widths less than the size; the last element again and again;
+        or what stands at the other end, of widths up to the size.
     value : 0
+
+    Examples
+    --------
+    >>> F.pad(np.array([1.0, 2.0, 3.0]), (2, 1), "reflect")
+    array([3., 2., 1., 2., 3., 2.])
     """
-    if mode != "constant" or value not in (None, 0):
-        raise ValueError(f"pad: only zeros are supported, got mode={mode!r}, value={value!r}")
-    return shape.zero_pad(input, pad)
+    if mode == "constant" and value in (None, 0):
+        return shape.zero_pad(input, pad)
+    if mode not in ("reflect", "replicate", "circular") or value not in (None, 0):
+        raise ValueError(
+            "pad: mode must be 'constant' (of zeros), 'reflect', 'replicate' or 'circular', got "
+            f"mode={mode!r}, value={value!r}"
+        )
+    return shape.edge_pad(input, pad, mode)
 
 
 @eager("input")
