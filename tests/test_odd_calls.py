@@ -97,6 +97,7 @@ CALLS = {
     "multi_margin_loss": function(F.multi_margin_loss, "p", "margin", input=ROWS, target=LABELS),
     "kl_div": function(F.kl_div, "reduction", "log_target", input=ROWS, target=ROWS),
     "poisson_nll_loss": function(F.poisson_nll_loss, "log_input", "full", "eps", input=ROWS, target=ROWS),
+    "gaussian_nll_loss": function(F.gaussian_nll_loss, "full", "eps", input=ROWS, target=ROWS, var=ROWS),
     "margin_ranking_loss": function(F.margin_ranking_loss, "margin", input1=ROWS, input2=ROWS, target=ROWS),
     "triplet_margin_loss": function(
         F.triplet_margin_loss, "margin", "p", "eps", "swap", anchor=ROWS, positive=ROWS, negative=ROWS

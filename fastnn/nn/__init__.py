@@ -20,7 +20,7 @@ dropout         Dropout, Dropout2d, AlphaDropout, GaussianNoise
 losses          CrossEntropyLoss, NLLLoss, BCEWithLogitsLoss, BCELoss, SigmoidFocalLoss, MultiMarginLoss, HingeLoss,
                 SquaredHingeLoss, SoftMarginLoss, HingeEmbeddingLoss, MSELoss, HalfMSELoss, L1Loss, SmoothL1Loss,
                 HuberLoss, KLDivLoss, PoissonNLLLoss; Loss, their base; of several outputs: CosineEmbeddingLoss,
-                MarginRankingLoss, TripletMarginLoss
+                GaussianNLLLoss, MarginRankingLoss, TripletMarginLoss
 functional      the same as functions of tensors or arrays, by custom imported as F
 init            initial values of parameters
 utils           weight norm
@@ -74,6 +74,7 @@ from fastnn.nn.loss import (
     BCEWithLogitsLoss,
     CosineEmbeddingLoss,
     CrossEntropyLoss,
+    GaussianNLLLoss,
     HalfMSELoss,
     HingeEmbeddingLoss,
     HingeLoss,
@@ -144,6 +145,7 @@ __all__ = [
     "Dropout2d",
     "Embedding",
     "Flatten",
+    "GaussianNLLLoss",
     "GaussianNoise",
     "GroupNorm",
     "HalfMSELoss",

@@ -414,6 +414,22 @@ class CosineEmbeddingLoss(Module):
         return F.cosine_embedding_loss(input1, input2, target, self.margin, self.reduction)
 
 
+class GaussianNLLLoss(Module):
+    """(log(var) + (input - target) ** 2 / var) / 2; see functional.gaussian_nll_loss.
+
+    A loss of two outputs: ``lambda output, target: loss(output[0], target, output[1])``.
+    """
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__()
+        self.full = _check.flag("full", full)
+        self.eps = _check.real("eps", eps, 0)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any, var: Any) -> Any:
+        return F.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
+
+
 class MarginRankingLoss(Module):
     """max(0, margin - target * (input1 - input2)); see functional.margin_ranking_loss.
 

@@ -352,6 +352,49 @@ def poisson_nll_loss(
     return loss.reduced(values, reduction)
 
 
+@eager("input", "target", "var")
+def gaussian_nll_loss(
+    input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Any:
+    """(log(var) + (input - target) ** 2 / var) / 2: negative log-likelihood under normal distributions.
+
+    Parameters
+    ----------
+    input : (...)
+        Expected values.
+    target : (...)
+        Of the input's shape.
+    var : (...), (..., 1) or without the last size
+        Variances. Where they are below `eps`, eps stands in their place, with their gradient.
+    full : bool
+        Whether log(2 pi) / 2 is added.
+    eps : float
+        Above 0.
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> F.gaussian_nll_loss(np.array([1.0, 2.0]), np.array([0.0, 2.0]), np.array([1.0, 1.0]))
+    0.25
+    """
+    x, t = loss.alike("gaussian_nll_loss", input, target)
+    v = as_tensor(var, like=x)
+    check_dtypes("gaussian_nll_loss", x, v, ("the input", "the var"))
+    eps = _positive("eps", eps)
+    if x.ndim and same_shape(v.shape, x.shape[:-1]):
+        v = v.unsqueeze(-1)
+    if not same_shape(v.shape, x.shape) and not (x.ndim and same_shape(v.shape, (*x.shape[:-1], 1))):
+        raise ValueError(
+            f"gaussian_nll_loss: input has shape {describe(x.shape)}, var {describe(v.shape)}; expected the same, with "
+            "a last size of 1, or without the last size"
+        )
+    v = where(v < eps, eps + (v - v.detach()), v)
+    values = (log(v) + (x - t).square() / v) * 0.5
+    if _check.flag("full", full):
+        values = values + 0.5 * math.log(2 * math.pi)
+    return loss.reduced(values, reduction)
+
+
 @eager("input1", "input2", "target")
 def cosine_embedding_loss(input1: Any, input2: Any, target: Any, margin: float = 0.0, reduction: str = "mean") -> Any:
     """1 - cos where the target is 1, max(0, cos - margin) where it is -1, of the angle between two vectors.
