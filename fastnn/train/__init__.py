@@ -1,6 +1,7 @@
 """Training: single steps, whole runs, callbacks, metrics, checkpoints."""
 
 from fastnn.train import callbacks, metrics
+from fastnn.train.averaging import averaged, update_bn
 from fastnn.train.callbacks import Callback, History
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
 from fastnn.train.minimize import minimize
@@ -12,9 +13,11 @@ __all__ = [
     "History",
     "TrainStep",
     "Trainer",
+    "averaged",
     "callbacks",
     "load_checkpoint",
     "metrics",
     "minimize",
     "save_checkpoint",
+    "update_bn",
 ]

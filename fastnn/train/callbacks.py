@@ -347,6 +347,47 @@ class Scheduler(Callback):
         self._before = None if state["before"] is None else list(state["before"])
 
 
+class Averaging(Callback):
+    """Average the weights as a part of the step: Trainer.evaluate and predict take them with averaged=True.
+
+    It sets the optimizer's settings averaging and averaging_every. The average begins anew with each `fit`, and goes on
+    in a resumed one. For what batch norms keep of averaged weights, see `train.update_bn`.
+
+    Parameters
+    ----------
+    averaging : float between 0 and 1, or "uniform", default 0.995
+        The decay of an exponential average (Polyak), or "uniform" for a plain mean (SWA).
+    start : int, default 0
+        Epochs, from 0, before the first one that is averaged over.
+    every : int, "step" or "epoch", default "step"
+        Whether the average takes the weights after each step, after each so many, or at the end of each epoch.
+
+    Examples
+    --------
+    >>> trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    >>> history = trainer.fit((x, y), epochs=2, verbose=0, callbacks=[fn.callbacks.Averaging(0.9)])
+    >>> logits = trainer.predict(x, averaged=True)
+    """
+
+    def __init__(self, averaging: float | str = 0.995, start: int = 0, every: int | str = "step") -> None:
+        if averaging != "uniform" and not 0 < _check.real("averaging", averaging) < 1:
+            raise ValueError(f'averaging must be above 0 and below 1, or "uniform", got {averaging}')
+        self.averaging = averaging
+        self.start = _check.count("start", start)
+        self.every = every if every == "step" or every == "epoch" else _check.integer("every", every, 1)
+
+    def on_train_begin(self) -> None:
+        for group in self.trainer.optimizer.param_groups:
+            group["averaging"] = None
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        if epoch < self.start:
+            return
+        every = {"step": 1, "epoch": self.trainer.batches}[self.every] if isinstance(self.every, str) else self.every
+        for group in self.trainer.optimizer.param_groups:
+            group.update(averaging_every=every, averaging=self.averaging)
+
+
 class TerminateOnNaN(Callback):
     """End training at a loss that is NaN or infinite, before the batch's update is made.
 

@@ -18,6 +18,7 @@ from fastnn.files import write_atomically
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.seed import set_rng_state, twin
+from fastnn.train.averaging import averaged as averaged_model
 from fastnn.train.callbacks import Callback, History, ProgressBar, TerminateOnNaN
 from fastnn.train.checkpoint import no_position, prepare, save_checkpoint
 from fastnn.train.evaluation import (
@@ -127,6 +128,7 @@ class Trainer:
         self._loader_lead = 0  # the loader's epoch less ours
         self._validation: DataLoader | None = None  # if it is the user's own, whose order and augmentation go on
         self._callbacks: list[Callback] = []  # none until they have begun
+        self._averages: Evaluation | None = None  # of a copy of the model, for averaged weights
         self._source: str | None = None  # the checkpoint that `fit` has yet to load
         self._running = False
 
@@ -270,7 +272,7 @@ class Trainer:
             for callback in chain:
                 callback.close()
 
-    def evaluate(self, data: Any, batch_size: int | None = None) -> dict[str, float]:
+    def evaluate(self, data: Any, batch_size: int | None = None, averaged: bool = False) -> dict[str, float]:
         """Loss and metrics in evaluation mode.
 
         Parameters
@@ -279,6 +281,8 @@ class Trainer:
             The model's inputs, and last the loss's target.
         batch_size : int, default 256
             How many samples are computed at a time; a DataLoader brings its own.
+        averaged : bool, default False
+            Of the averaged weights, where the optimizer keeps an average (see `callbacks.Averaging`).
 
         Returns
         -------
@@ -286,9 +290,10 @@ class Trainer:
             ``loss`` and each metric, over the whole set whatever the batch size; NaN, with a warning,
             where nothing counts, such as ignored labels alone.
         """
-        return self._evaluation.measure(data, batch_size)
+        evaluation = self._of_averages() if _check.flag("averaged", averaged) else self._evaluation
+        return evaluation.measure(data, batch_size)
 
-    def predict(self, x: Any, batch_size: int = 256) -> Any:
+    def predict(self, x: Any, batch_size: int = 256, averaged: bool = False) -> Any:
         """The model's output in evaluation mode.
 
         Parameters
@@ -296,13 +301,26 @@ class Trainer:
         x : array, or tuple of arrays for a model of several inputs
         batch_size : int, default 256
             How many samples are computed at a time.
+        averaged : bool, default False
+            By the averaged weights, where the optimizer keeps an average (see `callbacks.Averaging`).
 
         Returns
         -------
         array, or tuple, list or dict of arrays
             What the model returns, for all samples.
         """
-        return predict(self.model, x, batch_size)
+        model = self._of_averages().model if _check.flag("averaged", averaged) else self.model
+        return predict(model, x, batch_size)
+
+    def _of_averages(self) -> Evaluation:
+        """The present averages."""
+        if self._averages is None:
+            evaluation = Evaluation(averaged_model(self.model, self.optimizer), self.loss, [])
+            evaluation.measures = self._measures
+            self._averages = evaluation
+        else:
+            averaged_model(self.model, self.optimizer, self._averages.model)
+        return self._averages
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint that `fit` can go on from.
