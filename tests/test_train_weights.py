@@ -131,6 +131,43 @@ def test_labels_of_a_sample_may_weigh_each():
     assert classes == [pytest.approx((each * table).sum() / table.sum(), rel=1e-10)]
 
 
+def signs(rng):
+    return np.where(rng.random((12, 4)) < 0.5, -1.0, 1.0)
+
+
+def probabilities(rng):
+    values = rng.random((12, 4)) + 0.1
+    return values / values.sum(1, keepdims=True)
+
+
+TARGETS = {
+    **dict.fromkeys((nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss), lambda rng: rng.integers(0, 4, 12)),
+    **dict.fromkeys((nn.SoftMarginLoss, nn.HingeLoss, nn.SquaredHingeLoss, nn.HingeEmbeddingLoss), signs),
+}
+KINDS = [(kind, {}) for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Loss)]
+KINDS = [(kind, settings) for kind, settings in KINDS if kind is not nn.Loss]
+KINDS += [(nn.KLDivLoss, {"reduction": "batchmean"}), (nn.CrossEntropyLoss, {"label_smoothing": 0.2})]
+KINDS += [(nn.CrossEntropyLoss, {"reduction": "sum"}), (nn.BCEWithLogitsLoss, {"pos_weight": CLASSES})]
+
+
+@pytest.mark.parametrize(("kind", "settings"), KINDS)
+@pytest.mark.parametrize("soft", [False, True])
+def test_whole_weights_are_as_samples_that_come_so_often(kind, settings, soft):
+    """Of every loss that there is."""
+    rng = np.random.default_rng(0)
+    x, target = rng.random((12, 4)) / 4 + 0.1, TARGETS.get(kind, probabilities)(rng)
+    if soft:
+        if kind is not nn.CrossEntropyLoss:
+            pytest.skip("has one form of targets")
+        target = probabilities(rng)
+    model = nn.Linear(4, 4, bias=False).double()
+    model.weight.data = np.eye(4)
+    trainer = fn.Trainer(model, kind(**settings), optim.SGD(model.parameters()), metrics=[])
+    times = rng.integers(0, 4, 12)
+    often = trainer.evaluate((x.repeat(times, 0), target.repeat(times, 0)), 5)
+    assert trainer.evaluate((x, target), 5, times) == pytest.approx(often, rel=1e-10)
+
+
 # ---- classes -----------------------------------------------------------------------------------
 
 
