@@ -12,7 +12,7 @@ pooling         MaxPool1d, MaxPool2d, AvgPool1d, AvgPool2d, AdaptiveAvgPool1d, A
                 AdaptiveMaxPool1d, AdaptiveMaxPool2d
 sizes           Upsample, ZeroPad2d, ReflectionPad2d, ReplicationPad2d
 norms           BatchNorm1d, BatchNorm2d, LayerNorm, RMSNorm, GroupNorm, InstanceNorm1d, InstanceNorm2d,
-                LocalResponseNorm
+                LocalResponseNorm; Normalization, by the data's mean and variance
 activations     ReLU, LeakyReLU, ELU, GELU, SiLU, Sigmoid, Softsign, Tanh, Softmax, LogSoftmax
 dropout         Dropout, Dropout2d, AlphaDropout, GaussianNoise
 losses          CrossEntropyLoss, BCEWithLogitsLoss, MSELoss; Loss, their base
@@ -53,6 +53,7 @@ from fastnn.nn.norm import (
     InstanceNorm2d,
     LayerNorm,
     LocalResponseNorm,
+    Normalization,
     RMSNorm,
 )
 from fastnn.nn.parameter import Parameter
@@ -108,6 +109,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "Normalization",
     "Parameter",
     "RMSNorm",
     "ReLU",
