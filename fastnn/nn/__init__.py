@@ -18,7 +18,7 @@ dropout         Dropout, Dropout2d, AlphaDropout, GaussianNoise
 losses          CrossEntropyLoss, BCEWithLogitsLoss, MSELoss; Loss, their base
 functional      the same as functions of tensors or arrays, by custom imported as F
 init            initial values of parameters
-utils           weight norm
+utils           weight norm; parametrizations.spectral_norm
 
 `help(nn.Linear)` tells a layer's arguments, shapes and formula, and then the methods that all layers have, such as
 `parameters`, `train`, `eval`, `save` and `load`; these are told in full by `help(nn.Module)`.
