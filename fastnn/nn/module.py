@@ -114,8 +114,9 @@ class Module:
             raise AttributeError(f"call super().__init__() before assigning {type(self).__name__}.{name}")
         if name in self.derived:
             raise AttributeError(
-                f"{type(self).__name__}.{name} is computed from other parameters (weight norm, spectral norm); assign to "
-                "those, or undo that first: nn.utils.remove_weight_norm, nn.utils.parametrize.remove_parametrizations"
+                f"{type(self).__name__}.{name} is computed from other parameters (weight norm, spectral norm); assign "
+                "to those, or undo that first: nn.utils.remove_weight_norm, "
+                "nn.utils.parametrize.remove_parametrizations"
             )
         tables: tuple[dict[str, Any], ...] = (self._parameters, self._buffers, self._modules)
         table = next((t for t in tables if name in t), None)

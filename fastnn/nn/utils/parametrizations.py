@@ -77,11 +77,11 @@ def _normalized(x: Any, eps: float) -> Any:
 @eager("weight", "v")
 def _iterated(weight: Any, v: Any, count: int, dim: int, eps: float) -> Any:
     """u and v after so many power iterations, as constants."""
-    matrix = _matrix(weight, dim).detach()
+    matrix = _matrix(weight, dim)
     for _ in range(count):
         u = _normalized(matrix @ v, eps=eps)
         v = _normalized(u @ matrix, eps=eps)
-    return u, v
+    return u.detach(), v.detach()
 
 
 @eager("weight", "u", "v")
