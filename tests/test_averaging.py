@@ -70,7 +70,7 @@ def test_an_average_is_that_of_the_weights_after_each_step_and_leaves_them_alone
 @pytest.mark.parametrize("averaging", [0.95, "uniform"])
 def test_averages_follow_pytorchs_over_50_steps(averaging):
     torch = pytest.importorskip("torch")
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn, update_bn
+    from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_swa_avg_fn, update_bn
 
     ours = normed()
     ours[4] = nn.Dropout(0.0)
@@ -79,8 +79,8 @@ def test_averages_follow_pytorchs_over_50_steps(averaging):
         torch.nn.Linear(36, 4), torch.nn.BatchNorm1d(4),
     ).double()  # fmt: skip
     theirs.load_state_dict({name: torch.tensor(array) for name, array in ours.state_dict().items()})
-    how = get_swa_multi_avg_fn() if averaging == "uniform" else get_ema_multi_avg_fn(averaging)
-    mean = AveragedModel(theirs, multi_avg_fn=how)
+    how = get_swa_avg_fn() if averaging == "uniform" else get_ema_avg_fn(averaging)
+    mean = AveragedModel(theirs, avg_fn=how)
     opt = optim.SGD(ours.parameters(), lr=0.05, momentum=0.9, averaging=averaging)
     torch_opt = torch.optim.SGD(theirs.parameters(), lr=0.05, momentum=0.9)
     step = fn.TrainStep(ours, nn.CrossEntropyLoss(), opt)
