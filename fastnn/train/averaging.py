@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check
-from fastnn.data import DataLoader
 from fastnn.lowering.call import to_array
 from fastnn.nn.module import Module
 from fastnn.nn.norm import _BatchNorm
 from fastnn.nn.parameter import Parameter
 from fastnn.optim.optimizer import Optimizer
-from fastnn.train.evaluation import in_order
+from fastnn.train.batches import Batches, in_order
 from fastnn_ext.atomic import Meanwhile, commit
 
 
@@ -95,8 +94,8 @@ def update_bn(data: Any, model: Module, batch_size: int | None = None) -> None:
 
     Parameters
     ----------
-    data : array, tuple of arrays, ArrayDataset or DataLoader
-        The model's inputs: one array, or several and last the loss's target, which is not used.
+    data : array, tuple of arrays, ArrayDataset, DataLoader or iterable of batches
+        The model's inputs: one array, or as for `Trainer.fit`, with the loss's target, which is not used.
     model : Module
         It runs in training mode, and is then in the mode that it was in.
     batch_size : int, default 256
@@ -112,7 +111,7 @@ def update_bn(data: Any, model: Module, batch_size: int | None = None) -> None:
     >>> fn.train.update_bn((x, y), model)
     """
     _check.instance("model", model, Module)
-    loader = _inputs(data, batch_size)
+    batches = _inputs(data, batch_size)
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
@@ -123,15 +122,15 @@ def update_bn(data: Any, model: Module, batch_size: int | None = None) -> None:
         with Meanwhile([*modes, *((vars(norm), "momentum", None) for norm in norms)]):
             for norm in norms:
                 norm.reset_running_stats()
-            for batch in loader:
-                model(*(batch[:-1] if len(batch) > 1 else batch))
+            for batch in batches:
+                model(*batch.inputs, **batch.keywords)
     except BaseException:
         commit(before)
         raise
 
 
-def _inputs(data: Any, batch_size: int | None) -> DataLoader:
-    """A loader of the model's inputs."""
+def _inputs(data: Any, batch_size: int | None) -> Batches:
+    """A pass over the model's inputs."""
     if isinstance(data, np.ndarray) or hasattr(data, "__dlpack__"):
         array = to_array(data, "data")
         return in_order("data", (array, array), batch_size)

@@ -39,6 +39,8 @@ class Training(Protocol):
     def batch(self) -> int: ...
     @property
     def step(self) -> int: ...
+    @property
+    def gathered(self) -> int: ...
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None: ...
 
 
@@ -83,7 +85,7 @@ class Callback:
         """After an epoch's validation, with the same logs for all callbacks: what one adds, those after it see."""
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
-        """After each update; `logs` holds the means of the epoch so far."""
+        """After each batch, and the update if it makes one; `logs` holds the means of the epoch so far."""
 
     def close(self) -> None:
         """Let go of what the callback holds: called however `fit` ends."""
@@ -302,7 +304,7 @@ class Scheduler(Callback):
             self._step(logs)
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
-        if self.every != "step":
+        if self.every != "step" or self.trainer.gathered:
             return
         groups = self.trainer.optimizer.param_groups
         number = self.trainer.step
