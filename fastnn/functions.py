@@ -187,8 +187,9 @@ class Hessian:
 def hvp(function: Callable[..., Any], argnum: int = 0, parameters: Sequence[Any] | None = None) -> Curved:
     """Products of a function's Hessian with vectors, without the Hessian itself (Pearlmutter, 1994).
 
-    Twice differentiable are arithmetic, indexing, reductions, products, activations, softmax, and cross entropy without
-    class weights; not pooling, norms and the other losses, for which arithmetic can stand in.
+    Twice differentiable are arithmetic, indexing, reductions, products, activations, softmax, mean squared error, and
+    cross entropy without class weights; not convolutions, pooling, norms and the other losses, for which arithmetic can
+    stand in.
 
     Parameters
     ----------

@@ -148,7 +148,7 @@ HYPER_NAMES = {
     "lion": SHARED + tuple(<dict> of_lion),
 }
 
-# Places in fnn_op.buf: of all updates; of nadam; of rprop; of nadam_count and rprop_count; of tick; of squares; of total.
+# Places in fnn_op.buf: of all updates; of nadam; of rprop; of what counts; of tick; of squares; of total.
 cdef enum: PARAM, GRAD, HYPER, STEPS, BEGINS, NORM, NOISE, AVERAGE, AVERAGED, STATE
 cdef enum: MU_PRODUCT = STATE + 2
 cdef enum: PRESENT = STATE + 2, LOSS
@@ -400,7 +400,8 @@ cdef int run_average(const fnn_op *op, int64_t chunk, void *scratch) noexcept no
         rule.average = share_of_average(op, all, k)
         if rule.average != 0:
             (<const optimizer_kernels *> op.kernels).update[FNN_OPTIMIZER_average](
-                at(op, PARAM, begin), NULL, at(op, PARAM, begin), NULL, at(op, AVERAGE, begin), part - begin, &rule, &step)
+                at(op, PARAM, begin), NULL, at(op, PARAM, begin), NULL, at(op, AVERAGE, begin), part - begin, &rule,
+                &step)
         begin = part
     return 0
 
