@@ -16,6 +16,7 @@ from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.ops.shape import concat
 from fastnn.train.flat import Flat
+from fastnn_ext.atomic import Meanwhile, commit
 
 Array = np.ndarray[Any, Any]
 
@@ -98,7 +99,8 @@ def newton(
         value, gradient = slope(*batch)
         return float(value), np.asarray(gradient, np.float64)
 
-    try:
+    # The parameters are as before behind the block, however it ends: what came of it is copied as a whole.
+    with Meanwhile([], flat.arrays):
         here = flat.before
         value, gradient = at(here)
         for _ in range(max_iter):
@@ -125,9 +127,8 @@ def newton(
             if gain <= least_gain * max(abs(value), gain):
                 break
         flat.put(here)
-    except BaseException:
-        flat.put_back()
-        raise
+        found = flat.found()
+    commit(found)
     return value
 
 
