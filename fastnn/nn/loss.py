@@ -270,6 +270,20 @@ class SquaredHingeLoss(_Reduced):
         return F.squared_hinge_loss(input, target, self.reduction)
 
 
+class PerceptronLoss(_Reduced):
+    """How far an input is on the wrong side of 0, for targets 1 and 0; see functional.
+
+    Examples
+    --------
+    >>> neuron = nn.Linear(2, 1)
+    >>> rule = fn.TrainStep(neuron, nn.PerceptronLoss("sum"), optim.SGD(neuron.parameters(), lr=1.0))
+    >>> loss = rule(np.ones((1, 2), np.float32), np.zeros((1, 1), np.float32))
+    """
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.perceptron_loss(input, target, self.reduction)
+
+
 class HingeEmbeddingLoss(_Elementwise):
     """The input where the target is 1, max(0, margin - input) where it is -1."""
 

@@ -6,6 +6,7 @@ from fastnn.train.callbacks import Callback, History
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
 from fastnn.train.ensemble import Ensemble
 from fastnn.train.minimize import minimize
+from fastnn.train.newton import newton
 from fastnn.train.step import TrainStep
 from fastnn.train.trainer import Trainer
 
@@ -20,6 +21,7 @@ __all__ = [
     "load_checkpoint",
     "metrics",
     "minimize",
+    "newton",
     "save_checkpoint",
     "update_bn",
 ]

@@ -247,7 +247,7 @@ class TrainStep:
             if self.finite:
                 to.emit("finite", loss=loss, dtype=loss.dtype)
             if call is None:
-                self.optimizer.emit(to, reached)
+                self.optimizer.emit(to, reached, loss)
             else:
                 self._emit_counter(1 if call == 1 else None)(to)
 
