@@ -10,6 +10,7 @@ from fastnn.plotting.confusion import confusion_matrix, plot_confusion
 from fastnn.plotting.decision import plot_decision_boundary
 from fastnn.plotting.filters import plot_feature_maps, plot_filters
 from fastnn.plotting.history import plot_history
+from fastnn.plotting.monitor import plot_histograms, plot_measurements
 from fastnn.plotting.profile import plot_profile
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "plot_decision_boundary",
     "plot_feature_maps",
     "plot_filters",
+    "plot_histograms",
     "plot_history",
+    "plot_measurements",
     "plot_profile",
     "pyplot",
 ]

@@ -4,16 +4,20 @@ from fastnn.train import callbacks, metrics
 from fastnn.train.callbacks import Callback, History
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
 from fastnn.train.minimize import minimize
+from fastnn.train.monitor import Measurements, Monitor, measure_checkpoints
 from fastnn.train.step import TrainStep
 from fastnn.train.trainer import Trainer
 
 __all__ = [
     "Callback",
     "History",
+    "Measurements",
+    "Monitor",
     "TrainStep",
     "Trainer",
     "callbacks",
     "load_checkpoint",
+    "measure_checkpoints",
     "metrics",
     "minimize",
     "save_checkpoint",

@@ -271,7 +271,7 @@ class Trainer:
                 raise ValueError("validation_split: there is validation_data; leave one of them out")
             validation = in_order("validation_data", validation)
         history, (loader_epoch, batch) = History(), loader._next()
-        chain = [history, *_chain(callbacks, _verbosity(verbose))]
+        chain = _chain(history, callbacks, _verbosity(verbose))
         self._become(
             # What a checkpoint brings is not drawn.
             entries=drawn if resume is None else [],
@@ -713,12 +713,12 @@ def _verbosity(verbose: Any) -> int:
     return int(verbose) if isinstance(verbose, (bool, np.bool_)) else _check.integer("verbose", verbose, 0, 2)
 
 
-def _chain(callbacks: Sequence[Callback], verbose: int) -> list[Callback]:
+def _chain(history: History, callbacks: Sequence[Callback], verbose: int) -> list[Callback]:
     if isinstance(callbacks, Callback):
         raise TypeError(f"callbacks: expected a list of callbacks, got one {type(callbacks).__name__}; put it into []")
     if not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: expected a list of callbacks, got {_check.kind_of(callbacks)}")
-    chain = list(callbacks)
+    chain = [history, *callbacks]
     for callback in chain:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks: expected Callback objects, got {_check.kind_of(callback)}")
