@@ -12,6 +12,7 @@ from fastnn.plotting.filters import plot_feature_maps, plot_filters
 from fastnn.plotting.history import plot_history
 from fastnn.plotting.monitor import plot_histograms, plot_measurements
 from fastnn.plotting.profile import plot_profile
+from fastnn.plotting.range_test import plot_range_test
 
 __all__ = [
     "confusion_matrix",
@@ -23,5 +24,6 @@ __all__ = [
     "plot_history",
     "plot_measurements",
     "plot_profile",
+    "plot_range_test",
     "pyplot",
 ]
