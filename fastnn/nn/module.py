@@ -135,6 +135,12 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if "_modules" not in self.__dict__:
             raise AttributeError(f"call super().__init__() before assigning {type(self).__name__}.{name}")
+        if name in self.derived:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} is computed from other parameters (weight norm, spectral norm); assign "
+                "to those, or undo that first: nn.utils.remove_weight_norm, "
+                "nn.utils.parametrize.remove_parametrizations"
+            )
         tables: tuple[dict[str, Any], ...] = (self._parameters, self._buffers, self._modules)
         table = next((t for t in tables if name in t), None)
         if name in ("_parameters", "_buffers", "_modules"):  # the table stays, since programs watch it

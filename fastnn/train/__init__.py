@@ -1,8 +1,10 @@
 """Training: single steps, whole runs, callbacks, metrics, checkpoints."""
 
 from fastnn.train import callbacks, metrics
+from fastnn.train.averaging import averaged, update_bn
 from fastnn.train.callbacks import Callback, History
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
+from fastnn.train.ensemble import Ensemble
 from fastnn.train.minimize import minimize
 from fastnn.train.monitor import Measurements, Monitor, measure_checkpoints
 from fastnn.train.range_test import RangeTest, lr_range_test
@@ -11,12 +13,14 @@ from fastnn.train.trainer import Trainer
 
 __all__ = [
     "Callback",
+    "Ensemble",
     "History",
     "Measurements",
     "Monitor",
     "RangeTest",
     "TrainStep",
     "Trainer",
+    "averaged",
     "callbacks",
     "load_checkpoint",
     "lr_range_test",
@@ -24,4 +28,5 @@ __all__ = [
     "metrics",
     "minimize",
     "save_checkpoint",
+    "update_bn",
 ]

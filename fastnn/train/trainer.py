@@ -19,6 +19,7 @@ from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter, marks
 from fastnn.optim.optimizer import Optimizer
 from fastnn.seed import set_rng_state, twin
+from fastnn.train.averaging import averaged as averaged_model
 from fastnn.train.batches import Batch, Batches, Layout, Stream, arranged, in_order, is_stream, loader_weights
 from fastnn.train.callbacks import Callback, History, ProgressBar, TerminateOnNaN
 from fastnn.train.checkpoint import no_position, prepare, save_checkpoint
@@ -135,6 +136,7 @@ class Trainer:
         self._loader_lead = 0  # the loader's epoch less ours
         self._validation: DataLoader | None = None  # if it is the user's own, whose order and augmentation go on
         self._callbacks: list[Callback] = []  # none until they have begun
+        self._averages: Evaluation | None = None  # of a copy of the model, for averaged weights
         self._source: str | None = None  # the checkpoint that `fit` has yet to load
         self._running = False
 
@@ -325,7 +327,9 @@ class Trainer:
             for callback in chain:
                 callback.close()
 
-    def evaluate(self, data: Any, batch_size: int | None = None, sample_weight: Any = None) -> dict[str, float]:
+    def evaluate(
+        self, data: Any, batch_size: int | None = None, sample_weight: Any = None, averaged: bool = False
+    ) -> dict[str, float]:
         """Loss and metrics in evaluation mode.
 
         Parameters
@@ -336,6 +340,8 @@ class Trainer:
             How many samples are computed at a time; a DataLoader brings its own.
         sample_weight : array, optional
             As for `fit`: the loss is then the weighted mean.
+        averaged : bool, default False
+            Of the averaged weights, where the optimizer keeps an average (see `callbacks.Averaging`).
 
         Returns
         -------
@@ -343,9 +349,10 @@ class Trainer:
             ``loss`` and each metric, over the whole set whatever the batch size; NaN, with a warning,
             where nothing counts, such as ignored labels alone.
         """
-        return self._evaluation.measure(data, batch_size, sample_weight)
+        evaluation = self._of_averages() if _check.flag("averaged", averaged) else self._evaluation
+        return evaluation.measure(data, batch_size, sample_weight)
 
-    def predict(self, x: Any, batch_size: int = 256) -> Any:
+    def predict(self, x: Any, batch_size: int = 256, averaged: bool = False) -> Any:
         """The model's output in evaluation mode.
 
         Parameters
@@ -353,13 +360,26 @@ class Trainer:
         x : array, or for a model of several inputs a tuple of arrays, or a dict of those with names
         batch_size : int, default 256
             How many samples are computed at a time.
+        averaged : bool, default False
+            By the averaged weights, where the optimizer keeps an average (see `callbacks.Averaging`).
 
         Returns
         -------
         array, or tuple, list or dict of arrays
             What the model returns, for all samples.
         """
-        return predict(self.model, x, batch_size)
+        model = self._of_averages().model if _check.flag("averaged", averaged) else self.model
+        return predict(model, x, batch_size)
+
+    def _of_averages(self) -> Evaluation:
+        """The present averages."""
+        if self._averages is None:
+            evaluation = Evaluation(averaged_model(self.model, self.optimizer), self.loss, [])
+            evaluation.measures = self._measures
+            self._averages = evaluation
+        else:
+            averaged_model(self.model, self.optimizer, self._averages.model)
+        return self._averages
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint that `fit` can go on from.
