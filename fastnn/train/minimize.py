@@ -91,6 +91,7 @@ def minimize(
         put(values)
         model.zero_grad()
         value, dy = loss.value_and_grad(model.forward_train(*batch[:-1]), batch[-1])
+        value += model.penalty
         model.backward(dy)
         grads = [p._gradient_storage() if p._has_grad else np.zeros_like(p._storage) for p in params]
         return float(value), flat(grads)
