@@ -516,6 +516,10 @@ class TerminateOnNaN(Callback):
             warnings.warn(f"the validation loss is {value} in epoch {epoch + 1}", RuntimeWarning, stacklevel=2)
 
 
+#: How the names of those metrics begin that are better the larger they are; beside all accuracies.
+MORE_IS_BETTER = ("top_", "precision", "recall", "f1", "roc_auc", "r2")
+
+
 class _Monitor(Callback):
     """Follows the best value of one log."""
 
@@ -524,7 +528,7 @@ class _Monitor(Callback):
             raise TypeError(f"monitor: expected the name of a log, such as 'val_loss', got {_check.brief(monitor)}")
         _check.choice("mode", mode, "auto", "min", "max")
         if mode == "auto":
-            more_is_better = any(word in monitor for word in ("accuracy", "top_", "precision", "recall", "f1"))
+            more_is_better = "accuracy" in monitor or monitor.removeprefix("val_").startswith(MORE_IS_BETTER)
             mode = "max" if more_is_better else "min"
         self.monitor = monitor
         self.mode = mode
@@ -572,7 +576,7 @@ class EarlyStopping(_Monitor):
     min_delta : float, default 0
         An improvement is larger than this.
     mode : {"auto", "min", "max"}, default "auto"
-        Whether less or more is better; "auto" takes "max" for accuracy and top_k.
+        Whether less or more is better; "auto" takes "max" for accuracy, top_k, precision, recall, f1, roc_auc and r2.
     restore_best : bool, default False
         Return to the weights of the best epoch when training ends, early or not.
     patience_increase : float, optional
