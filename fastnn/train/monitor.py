@@ -196,8 +196,10 @@ class Measurements:
     def _of(cls, given: Mapping[str, Any]) -> Measurements:
         """From what `_state` gave; ValueError if it is something else."""
         steps, names = given.get("steps"), given.get("names")
-        if not isinstance(steps, np.ndarray) or steps.ndim != 1 or not isinstance(names, Mapping):
-            raise ValueError("the measurements must hold steps and names")
+        if not isinstance(steps, np.ndarray) or steps.ndim != 1 or steps.dtype != np.int64:
+            raise ValueError("the measurements must hold steps")
+        if not isinstance(names, Mapping) or any(not isinstance(rows, (list, tuple)) for rows in names.values()):
+            raise ValueError("the measurements must hold lists of names")
         made = cls()
         made._records = [_Record(int(step), {}, {}) for step in steps]
         for key, array in given.items():
@@ -206,13 +208,17 @@ class Measurements:
                 continue
             rows = names.get(name, ()) if what == "figure" else [name]
             right = isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype == np.float64
-            if not right or array.shape[0 if what == "histogram" else 1] != len(steps) or isinstance(rows, str):
+            if right and what == "figure":
+                right = array.shape == (len(rows), len(steps)) and name in FIGURES
+            elif right:
+                right = len(array) == len(steps) and array.shape[1] > 2
+            if not right:
                 raise ValueError(f"{_check.brief(key, str)} does not fit the {len(steps)} steps")
             for i, record in enumerate(made._records):
                 if what == "histogram":
                     record.histograms[name] = array[i]
                     continue
-                record.figures[name] = {str(row): float(array[k, i]) for k, row in enumerate(rows[: len(array)])}
+                record.figures[name] = {str(row): float(array[k, i]) for k, row in enumerate(rows)}
         return made
 
 
