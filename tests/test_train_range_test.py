@@ -150,6 +150,11 @@ def test_what_does_not_fit_is_refused(given, error, match):
     assert snapshot(trainer) == before
 
 
+def test_what_is_no_trainer_is_refused():
+    with pytest.raises(TypeError, match="trainer must be a Trainer or a TrainStep, got Sequential"):
+        lr_range_test(network(), (X, Y))
+
+
 def test_a_picture_of_the_curve(tmp_path):
     pytest.importorskip("matplotlib").use("Agg")
     from fastnn.plotting import plot_range_test

@@ -292,7 +292,8 @@ class Module:
         A hook is part of the trace, as what `forward` writes is: it sees tensors, which have shapes and no numbers yet,
         and what it computes of them is part of the program, with its gradient. Programs are made anew when hooks come
         or go, or when what a hook depends on changes. A hook is not called again in each run of the program: what is to
-        happen then, such as to look at the numbers, an `fn.Function` does, whose result the hook returns.
+        happen then, such as to look at the numbers, an `fn.Function` does, whose result the hook returns;
+        `fn.train.Signals(model)(x)` gives the outputs of all layers as arrays.
 
         Parameters
         ----------

@@ -6,7 +6,7 @@ from fastnn.train.callbacks import Callback, History
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
 from fastnn.train.ensemble import Ensemble
 from fastnn.train.minimize import minimize
-from fastnn.train.monitor import Measurements, Monitor, measure_checkpoints
+from fastnn.train.monitor import Measurements, Monitor, Signals, measure_checkpoints
 from fastnn.train.range_test import RangeTest, lr_range_test
 from fastnn.train.step import TrainStep
 from fastnn.train.trainer import Trainer
@@ -18,6 +18,7 @@ __all__ = [
     "Measurements",
     "Monitor",
     "RangeTest",
+    "Signals",
     "TrainStep",
     "Trainer",
     "averaged",

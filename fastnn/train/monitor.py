@@ -47,6 +47,12 @@ class Signals:
     Parameters
     ----------
     model : Module
+
+    Examples
+    --------
+    >>> outputs = fn.train.Signals(model)(xb)
+    >>> [(name, output.shape) for name, output in outputs.items()]
+    [('0', (32, 32)), ('1', (32, 32)), ('2', (32, 10))]
     """
 
     def __init__(self, model: Module) -> None:

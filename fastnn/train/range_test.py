@@ -119,6 +119,8 @@ def lr_range_test(
     >>> 1e-4 < found.suggestion() < 10
     True
     """
+    if not all(hasattr(trainer, name) for name in ("model", "loss", "optimizer")):
+        raise TypeError(f"trainer must be a Trainer or a TrainStep, got {_check.kind_of(trainer)}")
     low, high = _check.real("min_lr", min_lr, 0), _check.real("max_lr", max_lr, 0)
     _check.choice("mode", mode, "exponential", "linear")
     steps = _check.integer("num_training", num_training, 2)
