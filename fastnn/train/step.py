@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check
-from fastnn.graph import Graph, Tensor
+from fastnn.graph import Graph, Tensor, active_graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.call import Keywords, flatten_result, only, to_array
@@ -197,8 +197,12 @@ class TrainStep:
         self.optimizer.follow()
         output = self.model(*tensors[:-1], **keywords)
         if sample_weight is None:
-            return self.loss(output, tensors[-1]), output
-        return weighted_sum(self.loss, output, tensors[-1], sample_weight), output
+            loss = self.loss(output, tensors[-1])
+        else:
+            loss = weighted_sum(self.loss, output, tensors[-1], sample_weight)
+        for penalty in active_graph().penalties:
+            loss = loss + penalty
+        return loss, output
 
     def _finish(self, graph: Graph, result: tuple[Any, Any]) -> Recipe:
         return self._finished(graph, result, None)
