@@ -550,6 +550,19 @@ def command(*argv):
         raise ValueError(errors[0])
 
 
+def everything(commands, judge):
+    """Run all commands; the first refusal of them is raised at last."""
+    refusals = []
+    for argv in commands:
+        try:
+            command(*argv)
+        except ValueError as error:
+            refusals.append(error)
+            judge(str(error))
+    if refusals:
+        raise refusals[0]
+
+
 class Run(Reader):
     """A file of a run folder."""
 
@@ -584,17 +597,11 @@ class Config(Run):
         yield json.dumps({**config, "shifts": False, "optimizer": "adam", "schedule": "constant"}).encode()
 
     def read(self):
-        refusals = []
-        for argv in (
-            ("info", self.run), ("predict", self.run, self.sample), ("train", "--epochs", "3", "--resume", self.run)
-        ):  # fmt: skip
-            try:
-                command(*argv)
-            except ValueError as error:
-                refusals.append(error)
-                self.judge(str(error))
-        if refusals:
-            raise refusals[0]
+        resume = ("train", "--epochs", "3", "--resume", self.run)
+        everything((("info", self.run), ("predict", self.run, self.sample), resume), self.judge)
+
+
+TRAINED = TABLE + b"2,south,200\n4,north,410\n"
 
 
 @functools.cache
@@ -602,7 +609,7 @@ def trained_on_a_table():
     """The files of a run of two epochs on a table."""
     with tempfile.TemporaryDirectory() as folder:
         path, run = pathlib.Path(folder) / "a.csv", pathlib.Path(folder) / "r"
-        path.write_bytes(TABLE + b"2,south,200\n4,north,410\n")
+        path.write_bytes(TRAINED)
         command("train", "--data", path, "--target", "price", "--hidden", "4", "--epochs", "2", "--out", run)
         return {path.name: path.read_bytes() for path in run.iterdir()}
 
@@ -627,6 +634,14 @@ class ConfigOfTable(RecipeOfRun):
     """config.json of a run on a table."""
 
     file = "r/config.json"
+
+    def prepare(self):
+        super().prepare()
+        (self.folder / "a.csv").write_bytes(TRAINED)
+
+    def read(self):
+        resume = ("train", "--epochs", "3", "--resume", self.run, "--data", self.folder / "a.csv")
+        everything((("info", self.run), ("predict", self.run, self.table), resume), self.judge)
 
 
 class SamplesCsv(RecipeOfRun):

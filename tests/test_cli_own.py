@@ -335,6 +335,13 @@ def test_a_folder_of_images_a_class_trains_a_network_and_files_are_predicted(run
     assert json.loads(run("train", "--data", "shots", "--crops", "--epochs", 1, "--json"))["epochs"] == 1
 
 
+def test_a_last_batch_of_one_image_is_left_out(run):
+    """The network's batch norm would have one value a channel, where images have shrunk to a pixel."""
+    pictures("shots", count=7, size=(4, 4))
+    options = ["--data", "shots", "--model", "cnn", "--epochs", 2, "--val-fraction", 0.2]
+    assert ", 17 samples to train, 4 to validate" in run("train", *options, "--batch-size", 8)
+
+
 def test_images_are_scaled_and_taken_grey_as_the_options_say(run):
     pictures("shots", size=(80, 70))
     options = ["--data", "shots", "--epochs", 1]
@@ -647,6 +654,16 @@ def test_a_recipe_that_is_missing_or_damaged_or_of_another_network_is_named(run,
         recipe.write_text(json.dumps({**values, **change}))
         for command in commands:
             assert ".safetensors holds" in fails(*command)
+
+
+@pytest.mark.parametrize("change", [{"model": "cnn"}, {"shifts": True}, {"crops": True}, {"class_weight": [1.0, 2.0]}])
+def test_a_configuration_that_does_not_fit_its_recipe_is_named(run, fails, folder, change):
+    houses()
+    run("train", *PRICE, "--epochs", 1, "--out", "r")
+    path = folder / "r" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    for command in (["eval", "r"], ["predict", "r", "houses.csv"], ["train", "--epochs", "5", "--resume", "r"]):
+        assert "config.json: " in fails(*command)
 
 
 @pytest.mark.parametrize("kind", ["table", "images"])

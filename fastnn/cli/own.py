@@ -299,11 +299,15 @@ class Own(Source):
             augment += [data.RandomCrop(self.shape[1:], padding=4), data.RandomHorizontalFlip()]
         if encode is not None:
             augment.append(encode)
+        dataset = data.ArrayDataset(*samples) if not config.shifts else Shifted(*samples)
+        # Batch norm has no statistics of a single sample where its image has shrunk to a pixel.
+        alone = config.model != "mlp" and len(dataset) % config.batch_size == 1 < len(dataset)
         loader = DataLoader(
-            Shifted(*samples) if config.shifts else samples,
+            dataset,
             config.batch_size,
             shuffle=True,
             seed=config.seed,
+            drop_last=alone and config.batch_size > 1,
             augment=data.Compose(augment) if augment else None,
         )
         return loader, self.whole.samples(self.recipe, rows["validation"]), self.whole.test(self.recipe)

@@ -122,11 +122,19 @@ class Run:
             if isinstance(given, list):
                 raise ValueError(f"--data: the run has the set {self.config.data}; say where it is with --data-dir")
             source = Named(self.config, self.data_folder(given) if asked else None)
-        weights = len(self.config.class_weight)
-        if weights not in (0, source.target.outputs):
-            path = os.path.join(self.folder, "config.json")
-            raise ValueError(f"{path}: class_weight has {weights} numbers for {source.target.outputs} outputs")
+        self._check_together(source)
         return source
+
+    def _check_together(self, source: Named | Own) -> None:
+        """ValueError unless configuration and recipe are of one run."""
+        config, outputs = self.config, source.target.outputs
+        problem = None
+        if len(config.class_weight) not in (0, outputs):
+            problem = f"class_weight has {len(config.class_weight)} numbers for {outputs} outputs"
+        elif len(source.shape) != 3 and (config.model != "mlp" or config.shifts or config.crops):
+            problem = f"model {config.model}, shifts and crops go with images, and a sample has shape {source.shape}"
+        if problem is not None:
+            raise ValueError(f"{os.path.join(self.folder, 'config.json')}: {problem}")
 
     def save_config(self) -> None:
         text = json.dumps(asdict(self.config), indent=2) + "\n"
