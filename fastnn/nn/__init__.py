@@ -23,7 +23,7 @@ losses          CrossEntropyLoss, NLLLoss, BCEWithLogitsLoss, BCELoss, SigmoidFo
                 GaussianNLLLoss, MarginRankingLoss, TripletMarginLoss
 functional      the same as functions of tensors or arrays, by custom imported as F
 init            initial values of parameters
-utils           weight norm
+utils           weight norm; parametrizations.spectral_norm
 
 `help(nn.Linear)` tells a layer's arguments, shapes and formula, and then the methods that all layers have, such as
 `parameters`, `train`, `eval`, `save` and `load`; these are told in full by `help(nn.Module)`.
