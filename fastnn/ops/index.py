@@ -106,6 +106,9 @@ class OneHot(Op):
     def infer(self, node: Node) -> OutputTypes:
         return [((*node.inputs[0].shape, node.attrs["classes"]), np.dtype(np.float32))]
 
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        return [None]
+
     def lower(self, node: Node, to: Emitter) -> None:
         index = node.inputs[0]
         to.emit("one_hot", y=node.output, index=index, n=count(index.shape), classes=node.attrs["classes"])
@@ -119,6 +122,9 @@ class FlatIndex(Op):
 
     def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, _INT64)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        return [None] * len(node.inputs)
 
     def lower(self, node: Node, to: Emitter) -> None:
         n, strides = count(node.output.shape), node.attrs["strides"]
