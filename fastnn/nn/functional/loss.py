@@ -119,7 +119,10 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
     >>> F.smooth_l1_loss(np.array([0.5, 4.0]), np.array([0.0, 6.0]), reduction="none")
     array([0.125, 1.5  ])
     """
-    return loss.elementwise("smooth_l1", input, target, reduction, beta=_check.real("beta", beta, 0))
+    beta = _check.real("beta", beta, 0)
+    if beta == 0:
+        return loss.elementwise("l1", input, target, reduction)
+    return loss.elementwise("smooth_l1", input, target, reduction, beta=beta)
 
 
 @eager("input", "target", "weight")
@@ -282,9 +285,9 @@ def multi_margin_loss(
             "and (N,)"
         )
     classes = int(x.shape[1])
-    over = clamp(margin - gather(x, 1, labels.unsqueeze(1)) + x, min=0.0)
-    over = where(one_hot(labels, classes), 0.0, over if p == 1 else over.square())
-    values = over.sum(1) * (1.0 / classes)
+    over = where(one_hot(labels, classes), 0.0, margin - gather(x, 1, labels.unsqueeze(1)) + x)
+    over = activation(over, "relu")
+    values = (over if p == 1 else over.square()).sum(1) * (1.0 / classes)
     if weight is not None:
         values = values * gather(loss.class_weight("multi_margin_loss", x, weight, 1), 0, labels)
     return loss.reduced(values, reduction)
@@ -483,9 +486,12 @@ def triplet_margin_loss(
 
 def _distance(a: Tensor, b: Tensor, p: float, eps: float) -> Tensor:
     d = a - b + eps
-    if p == 2:
-        return sqrt(d.square().sum(-1))
-    return d.abs().sum(-1) if p == 1 else (d.abs() ** p).sum(-1) ** (1 / p)
+    if p == 1:
+        return d.abs().sum(-1)
+    total = d.square().sum(-1) if p == 2 else (d.abs() ** p).sum(-1)
+    nothing = equal(total, 0.0)  # whose root is steep: what comes back to a distance of 0 counts for nothing
+    total = where(nothing, 1.0, total)
+    return where(nothing, 0.0, sqrt(total) if p == 2 else total ** (1 / p))
 
 
 @eager("inputs", "targets")
