@@ -123,7 +123,7 @@ def test_softmax_and_its_gradient_lie_in_the_place_of_what_nobody_else_reads(nam
         ops = [op for phase in function.plan(x).phases for op in phase if op.kernel in kernels]
         assert {op.kernel for op in ops} == kernels
         for op in ops:
-            assert op.buffers[0].root() in [buffer.root() for buffer in op.inputs()]
+            assert op.buffers[0].root() in [buffer.root() for buffer in op.inputs]
 
 
 @pytest.mark.parametrize(("name", "args", "settings"), [c for c in CALLS if c[2].get("reduction") != "none"])
