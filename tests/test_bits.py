@@ -170,13 +170,13 @@ class Tried(nn.Module):
         return self.head(y if self.flat else y.flatten(1))
 
 
-def tried(expression, shape):
+def tried(expression, shape, optimizer=optim.Adam):
     """A model with the tool, its loss and optimizer, and a batch."""
     rng = np.random.default_rng(5)
     model = Tried(expression, shape)
     x = rng.integers(0, 50, shape) if "Embedding" in expression else rng.standard_normal(shape).astype(np.float32)
     target = rng.standard_normal(model.plan(x).plans[0].run(x)[0].shape).astype(np.float32)
-    return model, nn.MSELoss(), optim.Adam(model.parameters()), (x, target), None
+    return model, nn.MSELoss(), optimizer(model.parameters()), (x, target), None
 
 
 def with_loss(expression, domain, kind):
@@ -222,6 +222,7 @@ SETTINGS = {
 CASES = {
     **{text: lambda text=text, shape=shape: tried(text, shape) for text, shape in (*LAYERS, *FUNCTIONS)},
     **{f"{row[0]} of {row[2]}": lambda row=row: with_loss(*row) for row in LOSSES},
+    "sparse Embedding": lambda: tried("nn.Embedding(50, 30, sparse=True)", (96, 40), lambda p: optim.SGD(p, lr=0.1)),
     **{kind: lambda kind=kind: small(lambda model: make(kind, model.parameters())) for kind in KINDS},
     **{
         name: lambda name=name, value=value: small(lambda model: optim.Adam(model.parameters(), **{name: value}))
