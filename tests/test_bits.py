@@ -70,6 +70,7 @@ LAYERS = [
     ("nn.InstanceNorm2d(6, affine=True)", IMAGES),
     ("nn.InstanceNorm1d(6)", SEQUENCES),
     ("nn.LocalResponseNorm(3)", IMAGES),
+    ("nn.Normalization(6, np.arange(6), np.arange(1, 7))", IMAGES),
     ("nn.utils.weight_norm(nn.Linear(1000, 70))", ROWS),
     ("nn.utils.parametrizations.spectral_norm(nn.Linear(1000, 70))", ROWS),
     ("nn.utils.parametrizations.spectral_norm(nn.Conv2d(6, 20, 3))", IMAGES),
@@ -217,16 +218,22 @@ def of_two_groups(model):
 
 #: The settings that all optimizers share, and what they are tried with.
 SETTINGS = {
-    "maximize": True, "l1_penalty": 1e-3, "clip_grad_value": 1e-3, "clip_grad_norm": 0.1, "grad_noise": 1e-2,
-}  # fmt: skip
+    "maximize": dict(maximize=True),
+    "l1_penalty": dict(l1_penalty=1e-3),
+    "clip_grad_value": dict(clip_grad_value=1e-3),
+    "clip_grad_norm": dict(clip_grad_norm=0.1),
+    "grad_noise": dict(grad_noise=1e-2),
+    "averaging": dict(averaging=0.7),
+    "averaging_every": dict(averaging="uniform", averaging_every=2),
+}
 CASES = {
     **{text: lambda text=text, shape=shape: tried(text, shape) for text, shape in (*LAYERS, *FUNCTIONS)},
     **{f"{row[0]} of {row[2]}": lambda row=row: with_loss(*row) for row in LOSSES},
     "sparse Embedding": lambda: tried("nn.Embedding(50, 30, sparse=True)", (96, 40), lambda p: optim.SGD(p, lr=0.1)),
     **{kind: lambda kind=kind: small(lambda model: make(kind, model.parameters())) for kind in KINDS},
     **{
-        name: lambda name=name, value=value: small(lambda model: optim.Adam(model.parameters(), **{name: value}))
-        for name, value in SETTINGS.items()
+        name: lambda given=given: small(lambda model: optim.Adam(model.parameters(), **given))
+        for name, given in SETTINGS.items()
     },
     **{f"schedule: {name}": lambda rates=rates: small(of_two_groups, rates) for name, rates in ALL_SCHEDULES.items()},
 }

@@ -57,7 +57,7 @@ class SGD(Optimizer):
 
     def skips_zeros(self, p: Parameter) -> bool:
         """See Optimizer.skips_zeros."""
-        harmless = ("params", "lr", "dampening", "nesterov", "clip_grad_value")
+        harmless = ("params", "lr", "dampening", "nesterov", "clip_grad_value", "averaging_every")
         group = next(group for group in self.param_groups if any(other is p for other in group["params"]))
         clipped = any(group["clip_grad_norm"] is not None for group in self.param_groups)
         return not clipped and not any(value for name, value in group.items() if name not in harmless)
