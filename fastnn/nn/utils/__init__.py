@@ -1,4 +1,4 @@
-"""Weights that are computed from other parameters: weight norm here, and `parametrizations` (spectral norm)."""
+"""Weights that are computed from other parameters: weight norm here, and `parametrizations` (spectral norm, noise)."""
 
 from fastnn.nn.utils import parametrizations, parametrize
 from fastnn.nn.utils.weight_norm import remove_weight_norm, weight_norm
