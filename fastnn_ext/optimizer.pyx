@@ -13,7 +13,8 @@ mean 0 and variance 1. `average` is a running mean of the new parameters, which 
 averaged[k] says how many updates it has seen of parameter k (a double). `averaging` is the decay, or 1 for a mean in
 which all that it took count alike.
 
-sgd_rows is sgd of those rows of a parameter, `width` elements each, that `rows` names: n numbers, of which -1 names none.
+sgd_rows is sgd of those rows of a parameter, `width` elements each, that `rows` names: n numbers, of which -1 names
+none.
 
 squares sums the squares of each piece of n elements, which lie together as above; piece k has the pieces[2 k + 1]
 elements from pieces[2 k] on, CHUNK at most, of one parameter alone: so a norm does not depend on how parameters lie.

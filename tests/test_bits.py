@@ -74,6 +74,7 @@ LAYERS = [
     ("nn.utils.weight_norm(nn.Linear(1000, 70))", ROWS),
     ("nn.utils.parametrizations.spectral_norm(nn.Linear(1000, 70))", ROWS),
     ("nn.utils.parametrizations.spectral_norm(nn.Conv2d(6, 20, 3))", IMAGES),
+    ("nn.utils.parametrizations.weight_noise(nn.Linear(1000, 70), 0.1)", ROWS),
 ]  # fmt: skip
 # What no layer computes.
 FUNCTIONS = [
@@ -314,8 +315,8 @@ def modules():
 def test_each_layer_and_loss_has_a_row():
     rows = named(r"\bnn\.(\w+)", *(row[0] for row in (*LAYERS, *LOSSES))) - {"utils"}
     assert rows == modules() - {"Module", "ModuleList", "ModuleDict", "Loss"}
-    ways = {name for room in (nn.utils, nn.utils.parametrizations) for name in room.__all__ if name.endswith("_norm")}
-    assert named(r"\b(\w+_norm)\(", *(text for text, _ in LAYERS)) == {n for n in ways if "remove" not in n}
+    ways = {"weight_norm", *nn.utils.parametrizations.__all__}
+    assert named(r"\bnn\.utils\.(?:parametrizations\.)?(\w+)\(", *(text for text, _ in LAYERS)) == ways
 
 
 def test_each_function_has_a_row_or_a_layer_that_calls_it():

@@ -49,6 +49,11 @@ class Custom(Optimizer):
     states: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: Iterable[Any], settings: dict[str, Any]) -> None:
+        if not isinstance(settings, Mapping):
+            raise TypeError(
+                f'settings must be a dict, such as {{"lr": 0.1}}, got {_check.kind_of(settings)}; the update is a '
+                "method of a subclass: see help(fn.optim.Custom)"
+            )
         if "lr" not in settings:
             raise ValueError(f"settings must have an lr, got {_check.some(settings) if settings else 'none'}")
         taken = {"step", "steps", "updates", "params"} & {*settings, *self.states} or settings.keys() & set(self.states)
