@@ -13,6 +13,9 @@ mean 0 and variance 1. `average` is a running mean of the new parameters, which 
 averaged[k] says how many updates it has seen of parameter k (a double). `averaging` is the decay, or 1 for a mean in
 which all that it took count alike.
 
+sgd_rows is sgd of those rows of a parameter, `width` elements each, that `rows` names: n numbers, of which -1 names
+none.
+
 squares sums the squares of each piece of n elements, which lie together as above; piece k has the pieces[2 k + 1]
 elements from pieces[2 k] on, CHUNK at most, of one parameter alone: so a norm does not depend on how parameters lie.
 total adds them, in their order, to `before` (0 without it); root: and takes the root.
@@ -353,6 +356,38 @@ cdef int run_sgd(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return sweep(op, chunk, FNN_OPTIMIZER_sgd, 1, sgd)
 
 
+cdef enum: ROWS = STATE
+cdef enum: WIDTH = NESTEROV + 1, BLOCKS, UNITS
+
+
+cdef void prepare_rows(fnn_op *op) noexcept nogil:
+    """A unit is a block of a row, of CHUNK elements at most."""
+    op.kernels = optimizer_table(op.isa, op.dtype)
+    op.dim[BLOCKS] = ceil_div(op.dim[WIDTH], CHUNK)
+    op.dim[UNITS] = max(<int64_t> 1, CHUNK // (op.dim[WIDTH] + 16))
+    op.chunks = ceil_div(op.dim[N] * op.dim[BLOCKS], op.dim[UNITS])
+    op.cost = (20 + (0.6 if op.dtype == 0 else 1.2) * op.dim[WIDTH]) * op.dim[N]
+
+
+cdef int run_sgd_rows(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef int64_t blocks = op.dim[BLOCKS], width = op.dim[WIDTH], unit, begin, row
+    cdef int64_t first = chunk * op.dim[UNITS], end = min(first + op.dim[UNITS], op.dim[N] * blocks)
+    cdef const shared_hyper *all = <const shared_hyper *> op.buf[HYPER]
+    cdef optimizer_rule rule = rule_of(op, all)
+    cdef any_step step
+    cdef void *state[FNN_MOST_STATES]
+    state[0] = NULL
+    sgd(op, all, 0, &step)
+    for unit in range(first, end):
+        row = (<const int64_t *> op.buf[ROWS])[unit // blocks]
+        begin = unit % blocks * CHUNK
+        if row >= 0:
+            (<const optimizer_kernels *> op.kernels).update[FNN_OPTIMIZER_sgd](
+                at(op, PARAM, row * width + begin), state, at(op, GRAD, row * width + begin), NULL, NULL,
+                min(<int64_t> CHUNK, width - begin), &rule, &step)
+    return 0
+
+
 cdef int run_adagrad(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return sweep(op, chunk, FNN_OPTIMIZER_adagrad, 1, adagrad)
 
@@ -488,6 +523,7 @@ cdef int run_total(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogi
 INPUTS = "grad hyper steps begins norm? noise? +average? averaged? "
 DIMS = "n count maximize decoupled "
 runtime.register_op("sgd", run_sgd, prepare_update, "param", INPUTS + "+momentum_buffer?", DIMS + "nesterov")
+runtime.register_op("sgd_rows", run_sgd_rows, prepare_rows, "param", INPUTS + "rows", DIMS + "nesterov width")
 runtime.register_op("adagrad", run_adagrad, prepare_update, "param", INPUTS + "+sum", DIMS)
 runtime.register_op("adadelta", run_adadelta, prepare_update, "param", INPUTS + "+square_avg +acc_delta", DIMS)
 runtime.register_op("rmsprop", run_rmsprop, prepare_update,

@@ -16,7 +16,7 @@ norms           BatchNorm1d, BatchNorm2d, LayerNorm, RMSNorm, GroupNorm, Instanc
 activations     ReLU, LeakyReLU, PReLU, RReLU, ReLU6, ELU, CELU, SELU, GELU, SiLU, Swish, Mish, Softplus, Sigmoid,
                 LogSigmoid, Tanh, Softsign, Hardsigmoid, Hardswish, Hardtanh, Hardshrink, Softshrink, Tanhshrink,
                 Threshold, Step, Sign, GLU, Maxout, Softmax, Softmin, LogSoftmax
-dropout         Dropout, Dropout2d, AlphaDropout, GaussianNoise
+dropout         Dropout, Dropout2d, AlphaDropout, GaussianNoise; ActivityRegularization, a penalty on signals
 losses          CrossEntropyLoss, NLLLoss, BCEWithLogitsLoss, BCELoss, SigmoidFocalLoss, MultiMarginLoss, HingeLoss,
                 SquaredHingeLoss, PerceptronLoss, SoftMarginLoss, HingeEmbeddingLoss, MSELoss, HalfMSELoss, L1Loss,
                 SmoothL1Loss, HuberLoss, KLDivLoss, PoissonNLLLoss; Loss, their base; of several outputs:
@@ -117,6 +117,7 @@ from fastnn.nn.pool import (
     MaxPool1d,
     MaxPool2d,
 )
+from fastnn.nn.regularization import ActivityRegularization
 from fastnn.nn.resize import ReflectionPad2d, ReplicationPad2d, Upsample, ZeroPad2d
 
 __all__ = [
@@ -125,6 +126,7 @@ __all__ = [
     "GELU",
     "GLU",
     "SELU",
+    "ActivityRegularization",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",

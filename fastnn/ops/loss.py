@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
 from fastnn.ops.elementwise import cast, compare, logical_not
@@ -263,8 +265,7 @@ def cross_entropy(
     """See fastnn.nn.functional.cross_entropy."""
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing must lie in 0 ... 1, got {label_smoothing}")
-    logits = as_tensor(logits)
-    labels = as_tensor(labels)
+    logits, labels = as_tensor(logits), _target("cross_entropy", labels)
     if logits.dtype.kind == labels.dtype.kind == "f" and same_shape(logits.shape, labels.shape):
         return _soft_cross_entropy(logits, labels, weight, ignore_index, reduction, float(label_smoothing))
     return _of_classes(CROSS_ENTROPY, logits, labels, weight, ignore_index, reduction, smoothing=float(label_smoothing))
@@ -272,7 +273,16 @@ def cross_entropy(
 
 def nll_loss(logs: Any, labels: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
     """See fastnn.nn.functional.nll_loss."""
-    return _of_classes(NLL, as_tensor(logs), as_tensor(labels), weight, ignore_index, reduction)
+    return _of_classes(NLL, as_tensor(logs), _target("nll_loss", labels), weight, ignore_index, reduction)
+
+
+def _target(what: str, target: Any) -> Tensor:
+    if isinstance(target, np.ndarray) and target.dtype.kind in "iu":
+        raise TypeError(
+            f"{what}: target must be an argument of the traced function, whose labels are checked before it runs, not "
+            "an array that the function holds"
+        )
+    return as_tensor(target)
 
 
 def _of_classes(

@@ -16,6 +16,7 @@ from fastnn.lowering.signature import signature
 from fastnn.lowering.watch import Walk
 from fastnn.nn.parameter import Parameter, zero_grads
 from fastnn.optim.max_norm import emit_max_norm
+from fastnn.sizes import count
 from fastnn_ext.atomic import assign, commit
 from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact
 
@@ -444,12 +445,24 @@ class Optimizer:
         for group in self.param_groups:
             group.follow()
 
-    def emit(self, to: Builder, reached: Sequence[Parameter], loss: Tensor | Mapping[str, Array] | None = None) -> None:
+    def skips_zeros(self, p: Parameter) -> bool:
+        """Whether an element whose gradient is 0 stays as it is, so that an update need not visit it."""
+        return False
+
+    def emit(
+        self,
+        to: Builder,
+        reached: Sequence[Parameter],
+        loss: Tensor | Mapping[str, Array] | None = None,
+        by_rows: Mapping[Parameter, Any] | None = None,
+    ) -> None:
         """Append to a program the update of the parameters that have a gradient, and of no others.
 
-        `loss` is what the gradients are of, if it is known: a tensor, or arrays of one element by their dtypes.
+        `loss` is what the gradients are of, if it is known: a tensor, or arrays of one element by their dtypes. Of the
+        parameters in `by_rows`, which `skips_zeros`, only the rows that a tensor of labels names have a gradient.
         """
-        wanted = set(reached)
+        by_rows = by_rows or {}
+        wanted = {p for p in reached if p not in by_rows}
         clipped = any(group["clip_grad_norm"] is not None for group in self.param_groups)
         norm = self._emit_norm(to, wanted) if clipped else None
         drawn = 0
@@ -499,7 +512,30 @@ class Optimizer:
                 for name in counters.keys() - {"steps", "averaged"}:
                     counted: Arguments = {name: counters[name], "steps": counters["steps"], "count": end - first}
                     to.emit(f"{self.kernel}_count", **counted, **told, hyper=hyper, dtype=group.dtype, commit=True)
+            for k, p in enumerate(params):
+                if p in by_rows:
+                    self._emit_rows(to, group, k, by_rows[p])
+                    runs.append((k, k + 1))
             self._emit_ticks(to, group, runs)
+
+    def _emit_rows(self, to: Builder, group: Group, k: int, rows: Any) -> None:
+        """Append the update of some rows of parameter k."""
+        p = group["params"][k]
+        to.emit(
+            f"{self.kernel}_rows",
+            param=_memory(to, p._storage),
+            grad=_memory(to, p._gradient_storage()),
+            rows=rows,
+            hyper=to.array(group.hyper),
+            steps=to.array(group.steps_of, k * 8),
+            begins=to.array(group.begins, k * 8),
+            n=count(rows.shape),
+            count=1,
+            width=p.size // p.shape[0],
+            **self.switches(group),
+            dtype=group.dtype,
+            commit=True,
+        )
 
     def _emit_ticks(self, to: Builder, group: Group, runs: list[tuple[int, int]]) -> None:
         """Append the counting of an update of a group."""

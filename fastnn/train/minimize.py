@@ -81,6 +81,7 @@ def minimize(
         flat.put(values)
         model.zero_grad()
         value, dy = loss.value_and_grad(model.forward_train(*batch[:-1]), batch[-1])
+        value += model.penalty
         model.backward(dy)
         grads = [p._gradient_storage() if p._has_grad else np.zeros_like(p._storage) for p in flat.params]
         return float(value), joined([p._view(grad) for p, grad in zip(flat.params, grads, strict=True)])
