@@ -266,7 +266,7 @@ def test_an_update_is_one_sweep_that_moves_what_its_algorithm_needs(kind, averag
     size = opt.param_groups[0].size * 4
     (sweep,) = (op for op in commits if op.kernel == opt.kernel)
     assert {op.kernel for op in commits} <= {opt.kernel, "tick", f"{opt.kernel}_count"}
-    large = [[b for b in buffers if b.nbytes == size] for buffers in (sweep.inputs(), sweep.outputs())]
+    large = [[b for b in buffers if b.nbytes == size] for buffers in (sweep.inputs, sweep.outputs)]
     # The parameter is read, too: so it is read and written, the gradient read, each state read and written.
     assert 1 + len(large[0]) + len(large[1]) == 3 + 2 * STATES[kind] + 2 * (averaging is not None)
 
