@@ -159,10 +159,14 @@ cdef class Meanwhile:
 
     def __init__(self, list entries not None, list arrays=None):
         self.entries = entries
-        self.views = [(memoryview(array), memoryview(array.copy())) for array in arrays or []]
+        self.views = []
+        for array in arrays or []:
+            self.views.append((memoryview(array), memoryview(array.copy())))
 
     def __enter__(self):
-        self.before = [entry_of(table, key) for table, key, _ in self.entries]
+        self.before = []
+        for table, key, _ in self.entries:
+            self.before.append(entry_of(table, key))
         commit([], self.entries)
 
     def __exit__(self, kind, value, traceback):

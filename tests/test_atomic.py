@@ -1,6 +1,7 @@
 """commit: all or nothing, whatever is wrong and whenever an interrupt comes."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -87,6 +88,30 @@ def test_what_is_so_for_the_time_of_a_block_is_so_no_longer_however_it_ends():
             pass
         assert table == {"a": 1}
         np.testing.assert_array_equal(array, np.arange(6.0).reshape(2, 3).T)
+
+
+def test_a_block_that_begins_without_memory_leaves_things_as_they_were():
+    """References, too: with one too few, a thing is freed that is in use."""
+    memory = pytest.importorskip("_testcapi")
+    names = [f"name {i}" for i in range(9)]
+    table = {name: object() for name in names}
+    before, failed = dict(table), 0
+    for nth in range(100):
+        meanwhile = Meanwhile([(table, name, 1) for name in names], [np.zeros(3)])
+        references = [sys.getrefcount(value) for value in before.values()]
+        try:
+            memory.set_nomemory(nth, nth + 1)
+            meanwhile.__enter__()
+        except MemoryError:
+            failed += 1
+        else:
+            meanwhile.__exit__(None, None, None)
+        finally:
+            memory.remove_mem_hooks()
+        del meanwhile
+        assert table == before
+        assert [sys.getrefcount(value) for value in before.values()] == references
+    assert failed > 3
 
 
 def test_a_temporary_file_is_there_no_longer_unless_it_was_renamed(tmp_path):
