@@ -1,8 +1,10 @@
 """Activations and their gradients: y = f(x), dx = dy * f'(x), over contiguous arrays of any shape.
 
 `kind` is an index in ACTIVATIONS; `alpha` and `beta` are its settings, if it has any: the negative slope of
-leaky_relu, the scale of elu. y may be x, and dx may be dy or saved. `saved` is what SAVES says: the "output" y or the
-"input" x of the forward op, or the "output if alpha > 0".
+leaky_relu, the scale and the factor of x of elu, the factor of x of silu, the factor of x and the threshold of
+softplus, the limits of hardtanh, the limit of hardshrink and softshrink, the limit and the value of threshold. y may be
+x, and dx may be dy or saved. `saved` is what SAVES says: the "output" y or the "input" x of the forward op, or the
+"output if alpha > 0".
 """
 from libc.stdint cimport int64_t
 

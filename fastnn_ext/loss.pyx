@@ -8,6 +8,8 @@ the sum of their labels' weights), so that the plain sum of row_loss is the loss
 dlogits is each row's own gradient. weight, (cols,), is that of each class; without it all are 1. The int64 labels are
 trusted: the caller has checked that each is a column or ignore_index.
 
+nll is the same of log-probabilities in place of logits, without smoothing.
+
 The other losses write PIECES numbers whose plain sum is the loss (a mean is divided already), and dinput is its
 gradient; with "none", n numbers and each one's own gradient. Piece p covers the elements from p * size on, where size
 is ceil(n / PIECES), rounded up to a multiple of 256; pieces past the end are 0. Of bce_with_logits, weight has n
@@ -50,7 +52,7 @@ cdef extern from "simd/loss.h" nogil:
         double (*label_weight)(const int64_t *labels, const void *weight, int64_t rows,
                                int64_t ignore_index) noexcept nogil
         double (*sum)(const void *x, int64_t n) noexcept nogil
-        loss_elementwise mse, l1, smooth_l1, huber
+        loss_elementwise mse, l1, smooth_l1, huber, bce, soft_margin
         double (*bce_with_logits)(void *loss, void *dinput, const void *input, const void *target,
                                   const void *weight, const void *pos_weight, int64_t n, int64_t first,
                                   int64_t cols, double scale) noexcept nogil
@@ -90,12 +92,13 @@ cdef enum:
 # Estimates of nanoseconds an element of float32, and how many times as long a float64 takes.
 cdef double SOFTMAX_NS = 1.5
 cdef double CROSS_ENTROPY_NS = 1.8
+cdef double NLL_NS = 0.1
 cdef double SMOOTHED_NS = 3.0  # where each chunk adds up the classes' weights, too
 cdef double ROW_NS = 10.0      # a row without its elements
 cdef double ROW_FACTOR = 2.5
 cdef double DIFFERENCE_NS = 0.4
 cdef double BRANCHES_NS = 0.5  # of a difference whose loss is another below a limit
-cdef double[3] BCE_NS = [5.0, 2.5, 2.5]  # by ISA
+cdef double[3] BCE_NS = [5.0, 2.5, 2.5]  # by ISA: on logits, on probabilities, of margins
 cdef double ELEMENT_FACTOR = 2.0
 
 
@@ -289,29 +292,42 @@ cdef int run_long_cross_entropy(const fnn_op *op, int64_t chunk, const cross_ent
     return 0
 
 
+cdef void count_labels(const fnn_op *op, int64_t chunk, int64_t begin, int64_t rows) noexcept nogil:
+    """What a chunk's labels add to the denominator of a mean, for the round after."""
+    (<double *> op.common)[chunk] = (<const loss_kernels *> op.kernels).label_weight(
+        <const int64_t *> op.buf[LABELS] + begin, op.buf[WEIGHT], rows, op.dim[IGNORE_INDEX])
+
+
+cdef void find_scale(const fnn_op *op, double *scale, double *ignored) noexcept nogil:
+    """The factor of each row's loss, and the loss of an ignored row."""
+    cdef double denominator = 0
+    cdef int64_t i
+    scale[0], ignored[0] = 1, 0
+    if op.dim[ROW_REDUCTION] != MEAN:
+        return
+    if counts_first(op):
+        for i in range(op.chunks):
+            denominator += (<double *> op.common)[i]
+    else:
+        denominator = (<const loss_kernels *> op.kernels).label_weight(
+            <const int64_t *> op.buf[LABELS], op.buf[WEIGHT], op.dim[ROWS], op.dim[IGNORE_INDEX])
+    scale[0] = 1 / denominator
+    if denominator == 0:
+        ignored[0] = NAN
+
+
 cdef int run_cross_entropy(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef const loss_kernels *kernels = <const loss_kernels *> op.kernels
-    cdef int64_t begin = chunk % op.chunks * op.dim[CHUNK_ROWS], cols = op.dim[COLS], i
+    cdef int64_t begin = chunk % op.chunks * op.dim[CHUNK_ROWS], cols = op.dim[COLS]
     cdef int64_t rows = min(op.dim[CHUNK_ROWS], op.dim[ROWS] - begin)
     cdef const int64_t *labels = <const int64_t *> op.buf[LABELS]
     cdef const void *weight = op.buf[WEIGHT]
-    cdef double *counts = <double *> op.common
-    cdef double denominator = 0
     cdef cross_entropy_t c
-    c.cols, c.ignore_index = cols, op.dim[IGNORE_INDEX]
-    c.smoothing, c.scale, c.ignored = op.scalar[SMOOTHING], 1, 0
     if counts_first(op) and chunk < op.chunks:
-        counts[chunk] = kernels.label_weight(labels + begin, weight, rows, c.ignore_index)
+        count_labels(op, chunk, begin, rows)
         return 0
-    if op.dim[ROW_REDUCTION] == MEAN:
-        if counts_first(op):
-            for i in range(op.chunks):
-                denominator += counts[i]
-        else:
-            denominator = kernels.label_weight(labels, weight, op.dim[ROWS], c.ignore_index)
-        c.scale = 1 / denominator
-        if denominator == 0:
-            c.ignored = NAN
+    c.cols, c.ignore_index, c.smoothing = cols, op.dim[IGNORE_INDEX], op.scalar[SMOOTHING]
+    find_scale(op, &c.scale, &c.ignored)
     if op.dim[PARTS] > 1:
         return run_long_cross_entropy(op, chunk, &c)
     c.weight_sum = kernels.sum(weight, cols) if c.smoothing != 0 and weight != NULL else cols
@@ -320,11 +336,49 @@ cdef int run_cross_entropy(const fnn_op *op, int64_t chunk, void *scratch) noexc
     return 0
 
 
+cdef void prepare_nll(fnn_op *op) noexcept nogil:
+    cut_rows(op, MAX_CHUNKS, NLL_NS, 1)
+    if counts_first(op):
+        op.rounds = 2
+        op.shared = op.chunks * sizeof(double)
+
+
+cdef int run_nll(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    """Rows, or a part of one: zeros for the gradient, but at the label."""
+    cdef const int64_t *labels = <const int64_t *> op.buf[LABELS]
+    cdef int64_t begin = chunk % op.chunks * op.dim[CHUNK_ROWS], cols = op.dim[COLS], row, label
+    cdef int64_t rows = min(op.dim[CHUNK_ROWS], op.dim[ROWS] - begin), first = 0, n = cols
+    cdef double weight, scale, ignored
+    cdef part_of_row p
+    if counts_first(op) and chunk < op.chunks:
+        count_labels(op, chunk, begin, rows)
+        return 0
+    find_scale(op, &scale, &ignored)
+    if op.dim[PARTS] > 1:
+        p = part_of(op, chunk)
+        begin, rows, first, n = p.row, 1, p.begin, p.n
+    for row in range(begin, begin + rows):
+        label = labels[row]
+        if op.buf[DLOGITS] != NULL:
+            memset(at(op, DLOGITS, row * cols + first), 0, n * item_size(op))
+        if label == op.dim[IGNORE_INDEX]:
+            if first == 0:
+                put(op, ROW_LOSS, row, ignored)
+        elif first <= label < first + n:
+            weight = scale * (1 if op.buf[WEIGHT] == NULL else get(op, WEIGHT, label))
+            put(op, ROW_LOSS, row, -weight * get(op, LOGITS, row * cols + label))
+            if op.buf[DLOGITS] != NULL:
+                put(op, DLOGITS, row * cols + label, -weight)
+    return 0
+
+
 runtime.register_op("softmax", run_softmax, prepare_softmax, "y", "*x", "rows cols log")
 runtime.register_op("softmax_backward", run_softmax_backward, prepare_softmax_backward, "dx", "*dy *y",
                     "rows cols log")
 runtime.register_op("cross_entropy", run_cross_entropy, prepare_cross_entropy,
                     "row_loss dlogits?", "logits labels weight?", "rows cols ignore_index reduction", "smoothing")
+runtime.register_op("nll", run_nll, prepare_nll,
+                    "row_loss dlogits?", "logits labels weight?", "rows cols ignore_index reduction")
 
 
 # ---- losses by elements ---------------------------------------------------------------------------
@@ -381,7 +435,7 @@ cdef inline void add_to(const fnn_op *op, int64_t piece, int64_t round, double t
         put(op, LOSS, piece, total * scale_of(op))
 
 
-# The kernels of a difference have one signature: op.kernels is the kernel itself.
+# These kernels have one signature: op.kernels is the kernel itself.
 cdef void prepare_mse(fnn_op *op) noexcept nogil:
     cut_pieces(op, DIFFERENCE_NS)
     op.kernels = <const void *> loss_table(op.isa, op.dtype).mse
@@ -404,10 +458,20 @@ cdef void prepare_huber(fnn_op *op) noexcept nogil:
 
 cdef void prepare_bce(fnn_op *op) noexcept nogil:
     cut_pieces(op, BCE_NS[op.isa])
+    op.kernels = <const void *> loss_table(op.isa, op.dtype).bce
+
+
+cdef void prepare_soft_margin(fnn_op *op) noexcept nogil:
+    cut_pieces(op, BCE_NS[op.isa])
+    op.kernels = <const void *> loss_table(op.isa, op.dtype).soft_margin
+
+
+cdef void prepare_bce_with_logits(fnn_op *op) noexcept nogil:
+    cut_pieces(op, BCE_NS[op.isa])
     op.kernels = loss_table(op.isa, op.dtype)
 
 
-cdef int run_difference(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+cdef int run_by_element(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef part_of_pieces p = pieces_of(op, chunk)
     cdef int64_t piece, begin, n
     for piece in range(p.first, p.end):
@@ -419,7 +483,7 @@ cdef int run_difference(const fnn_op *op, int64_t chunk, void *scratch) noexcept
     return 0
 
 
-cdef int run_bce(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+cdef int run_bce_with_logits(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef part_of_pieces p = pieces_of(op, chunk)
     cdef int64_t piece, begin, n
     for piece in range(p.first, p.end):
@@ -431,12 +495,14 @@ cdef int run_bce(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return 0
 
 
-runtime.register_op("mse", run_difference, prepare_mse, "loss dinput?", "input target", "n reduction")
-runtime.register_op("l1", run_difference, prepare_l1, "loss dinput?", "input target", "n reduction")
-runtime.register_op("smooth_l1", run_difference, prepare_smooth_l1,
+runtime.register_op("mse", run_by_element, prepare_mse, "loss dinput?", "input target", "n reduction")
+runtime.register_op("l1", run_by_element, prepare_l1, "loss dinput?", "input target", "n reduction")
+runtime.register_op("smooth_l1", run_by_element, prepare_smooth_l1,
                     "loss dinput?", "input target", "n reduction", "beta")
-runtime.register_op("huber", run_difference, prepare_huber, "loss dinput?", "input target", "n reduction", "delta")
-runtime.register_op("bce_with_logits", run_bce, prepare_bce,
+runtime.register_op("huber", run_by_element, prepare_huber, "loss dinput?", "input target", "n reduction", "delta")
+runtime.register_op("bce", run_by_element, prepare_bce, "loss dinput?", "input target", "n reduction")
+runtime.register_op("soft_margin", run_by_element, prepare_soft_margin, "loss dinput?", "input target", "n reduction")
+runtime.register_op("bce_with_logits", run_bce_with_logits, prepare_bce_with_logits,
                     "loss dinput?", "input target weight? pos_weight?", "n reduction cols")
 
 

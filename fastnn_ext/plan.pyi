@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,4 +62,8 @@ class Route:
     def __init__(
         self, watch: Watch, plan: Plan, batches: set[int], rebuild: Callable[[Any], Any] | None = None
     ) -> None: ...
-    def __call__(self, args: tuple[Any, ...]) -> Any: ...
+    def take(self, args: tuple[Any, ...]) -> Any: ...
+
+class Repeated:
+    latest: Route | None
+    def __call__(self, args: tuple[Any, ...], keywords: Mapping[str, Any] | None = None) -> Any: ...

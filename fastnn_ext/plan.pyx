@@ -810,7 +810,7 @@ cdef class Route:
         self.batches = batches
         self.rebuild = rebuild
 
-    def __call__(self, tuple args):
+    cpdef object take(self, tuple args):
         """What the plan gives for these arguments, or None if it is not to be taken."""
         cdef tuple values
         if not self.watch.holds():
@@ -819,3 +819,19 @@ cdef class Route:
         if values is None:
             return None
         return values[0] if self.rebuild is None else self.rebuild(values)
+
+
+cdef class Repeated:
+    """Calls that take the way of the latest one while they can, and else `serve(args, keywords)`, which a class made
+    of this has; it says the way for the next one by setting `latest`."""
+    cdef public Route latest
+
+    def __call__(self, tuple args, keywords=None):
+        """What there is for positional arguments, and keyword arguments as a mapping."""
+        cdef Route route = self.latest
+        cdef object result
+        if route is not None and not keywords:
+            result = route.take(args)
+            if result is not None:
+                return result
+        return self.serve(args, keywords)

@@ -185,7 +185,7 @@ METHODS = {
     "plan.Plan.try_run": (lambda x, target: PLAN.try_run(x, target), batch_of),
     "plan.Plan.phases": (lambda batch: len(PLAN.phases(batch)), lambda draw: dict(batch=draw.size(2, 40))),
     "plan.Plan.start_profile": (profiled, lambda draw: dict(**batch_of(draw), events=draw.size(5))),
-    "plan.Route": (lambda x, target: ROUTE((x, target)), batch_of),
+    "plan.Route": (lambda x, target: ROUTE.take((x, target)), batch_of),
     "plan.Spec": (specified, lambda draw: dict(name="x", dtype=0, dims=[(0, 1), 5], limit=0, ignore=-1)),
     "atomic.commit": (commit, lambda draw: dict(**similar(draw, "destination", "source"), key="a")),
 }

@@ -146,9 +146,10 @@ def loss_ops():
             yield "softmax", "y x", dict(rows=rows, cols=cols, log=log)
             yield "softmax_backward", "dx dy y", dict(rows=rows, cols=cols, log=log)
         for operands in ("row_loss logits labels", "row_loss dlogits logits labels weight"):
-            yield "cross_entropy", operands, dict(rows=rows, cols=cols, ignore_index=-100, reduction=1)
+            for kernel in ("cross_entropy", "nll"):
+                yield kernel, operands, dict(rows=rows, cols=cols, ignore_index=-100, reduction=1)
     for n, reduction in itertools.product((LONG, 10**8), (0, 1)):
-        for kernel in ("mse", "l1", "smooth_l1", "huber"):
+        for kernel in ("mse", "l1", "smooth_l1", "huber", "bce", "soft_margin"):
             yield kernel, "loss dinput input target", dict(n=n, reduction=reduction)
         yield "bce_with_logits", "loss dinput input target weight", dict(n=n, reduction=reduction, cols=10)
 

@@ -7,6 +7,8 @@ import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn
 
+from native.activation import ACTIVATIONS, call
+
 X = np.random.default_rng(0).standard_normal((3, 4))
 Y = np.random.default_rng(1).standard_normal((3, 4))
 LABELS = np.array([2, 0, 3])
@@ -26,11 +28,11 @@ def by_differences(grad, x, eps=1e-6):
 FUNCTIONS = {
     "powers": lambda x: (x * x * x + (x.abs() ** 2.5) + 1 / (x * x + 1)).sum(),
     "maps": lambda x: (x.exp() * x.sin() + x.cos() * (x * x + 1).log() + (x * x + 1).sqrt()).sum(),
-    "tanh": lambda x: (x.tanh() * x).sum(), "sigmoid": lambda x: (x.sigmoid() ** 2).sum(),
-    "relu": lambda x: (x.relu() ** 3).sum(), "leaky_relu": lambda x: (F.leaky_relu(x) ** 3).sum(),
-    "elu": lambda x: (F.elu(x, 0.7) ** 3).sum(), "elu below": lambda x: (F.elu(x, -0.7) ** 3).sum(),
-    "gelu": lambda x: (F.gelu(x) ** 2).sum(), "silu": lambda x: (F.silu(x) ** 2).sum(),
-    "softsign": lambda x: (F.softsign(x) ** 3).sum(), "softmax": lambda x: (x.softmax(1) ** 2).sum(),
+    **{kind: lambda x, kind=kind: (call(F, kind, x) ** 3).sum() for kind in ACTIVATIONS},
+    "elu by 0.7": lambda x: (F.elu(x, 0.7) ** 3).sum(), "elu by -0.7": lambda x: (F.elu(x, -0.7) ** 3).sum(),
+    "celu by 2": lambda x: (F.celu(x, 2.0) ** 3).sum(), "celu by -0.5": lambda x: (F.celu(x, -0.5) ** 3).sum(),
+    "swish by 3": lambda x: (F.swish(x, 3.0) ** 3).sum(), "softplus by 2": lambda x: (F.softplus(x, 2.0) ** 3).sum(),
+    "softplus to 1": lambda x: (F.softplus(x, 1.5, 1.0) ** 3).sum(), "softmax": lambda x: (x.softmax(1) ** 2).sum(),
     "log_softmax": lambda x: (x.log_softmax(0) ** 2).sum(), "products": lambda x: ((x @ x.T) @ (x @ Y.T)).tanh().sum(),
     "reductions": lambda x: x.var(1).sum() * x.std() + (x.mean(0) ** 3).sum() + (x.amax(1) ** 2).sum(),
     "indexing": lambda x: (x[[0, 0, 2], 1:] ** 3).sum() + (x[::2].cumsum(1) ** 3).sum() + (x.T[1:] ** 3).mean(),

@@ -302,6 +302,7 @@ def test_a_mean_over_many_labels_is_the_twins_on_any_threads(isa, dtype, weighte
 
 SIZES = [1, 7, 63, 256, 257, 1000, 16_384, 16_385, 40_003]
 DIFFERENCES = [("mse", ()), ("l1", ())]
+DIFFERENCES += [("huber", (INF,))]
 DIFFERENCES += [("smooth_l1", (0.7,)), ("smooth_l1", (0.0,)), ("huber", (0.7,))]
 
 
@@ -342,6 +343,60 @@ def test_binary_cross_entropy_is_the_twins(isa, dtype, n, cols):
         size = scale * (1 + abs(x)) if reduction == "none" else expected
         assert_close(total(value, reduction), expected, 8 * UNIT[dtype] * size)
         assert_close(dx, gradient, 8 * UNIT[dtype] * scale)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_binary_cross_entropy_of_probabilities_is_the_twins(isa, dtype, n):
+    rng = np.random.default_rng(0)
+    x, t = rng.random(n).astype(dtype), rng.random(n).astype(dtype)
+    x[::5] = 10.0 ** -rng.integers(1, 30, len(x[::5]))
+    for reduction in loss.REDUCTIONS:
+        value, dx = loss.bce(x, t, reduction)
+        expected, gradient = twin.bce(x, t, reduction)
+        # Near 1, the logarithm of x has the absolute error of x.
+        assert_close(total(value, reduction), expected, 8 * UNIT[dtype] * (expected + (reduction == "none")))
+        assert_close(dx, gradient, 8 * UNIT[dtype] * abs(gradient))
+        assert loss.bce(x, t, reduction, gradient=False)[1] is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_soft_margin_is_the_twins_at_margins_of_any_size(isa, dtype, n):
+    rng = np.random.default_rng(0)
+    x, t = (30 * rng.standard_normal(n)).astype(dtype), rng.choice([-1.0, 1.0], n).astype(dtype)
+    for reduction in loss.REDUCTIONS:
+        value, dx = loss.soft_margin(x, t, reduction)
+        expected, gradient = twin.soft_margin(x, t, reduction)
+        tiny = np.finfo(dtype).smallest_subnormal
+        assert_close(total(value, reduction), expected, 8 * UNIT[dtype] * expected + tiny)
+        assert_close(dx, gradient, 8 * UNIT[dtype] * abs(gradient) + tiny)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_negative_log_likelihood_is_the_twins(isa, guarded, dtype, shape):
+    rows, cols = shape
+    x, labels = numbers(shape, dtype), labels_for(rows, cols, ignore=1)
+    for weight, reduction in itertools.product((None, positive(cols, dtype)), loss.REDUCTIONS):
+        row_loss, dx = loss.nll(x, labels, weight, 1, reduction)
+        expected, gradient = twin.nll(x, labels, weight, 1, reduction)
+        assert_close(row_loss, expected, 8 * UNIT[dtype] * abs(expected))
+        assert_close(dx, gradient, 8 * UNIT[dtype] * abs(gradient))
+        out = guarded(np.ones(rows, dtype)), guarded(np.ones(shape, dtype))
+        loss.nll(guarded(x), guarded(labels), None if weight is None else guarded(weight), 1, reduction, out=out)
+        np.testing.assert_array_equal(out[0], row_loss)
+        np.testing.assert_array_equal(out[1], dx)
+        assert loss.nll(x, labels, weight, 1, reduction, gradient=False)[1] is None
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(150_000, 3), (2, 6_000_001)])
+def test_negative_log_likelihood_in_rounds_and_parts_is_the_twins_on_any_threads(isa, rows, cols):
+    x, labels = numbers((rows, cols), np.float32), labels_for(rows, cols, ignore=1)
+    row_loss, dx = same_on_any_threads(lambda: loss.nll(x, labels, None, 1))
+    expected, gradient = twin.nll(x, labels, None, 1, "mean")
+    assert_close(row_loss, expected, 8 * UNIT[np.float32] * abs(expected))
+    assert_close(dx, gradient, 8 * UNIT[np.float32] * abs(gradient))
 
 
 @pytest.mark.parametrize("reduction", loss.REDUCTIONS)
@@ -407,7 +462,7 @@ def test_losses_by_elements_stop_at_the_end_of_their_buffers(isa, guarded, dtype
         x, t, w = (guarded(numbers(n, dtype, seed)) for seed in range(3))
         for reduction, with_gradient in itertools.product(loss.REDUCTIONS, (True, False)):
             cases = [(getattr(loss, name), (*parameter, reduction)) for name, parameter in DIFFERENCES]
-            cases.append((loss.bce_with_logits, (w, w, reduction)))
+            cases += [(loss.bce_with_logits, (w, w, reduction)), (loss.soft_margin, (reduction,))]
             for function, how in cases:
                 value = guarded(np.zeros(n if reduction == "none" else loss.PIECES, dtype))
                 dx = guarded(np.zeros(n, dtype)) if with_gradient else None
@@ -441,6 +496,9 @@ def test_gradients_are_the_slopes_of_the_losses(isa, reduction):
         (x, lambda v: loss.cross_entropy(v, labels, pos, -100, reduction, 0.1)),
         (x, lambda v: loss.cross_entropy(v, labels, None, -100, reduction)),
         (wide, lambda v: loss.cross_entropy(v, wide_labels, None, -100, reduction, 0.2)),
+        (x, lambda v: loss.nll(v, labels, pos, -100, reduction)),
+        (0.3 + 0.4 * t, lambda v: loss.bce(v, t[::-1].copy(), reduction)),
+        (x, lambda v: loss.soft_margin(v, np.sign(t - 0.5), reduction)),
         (x, lambda v: loss.mse(v, t, reduction)),
         (x, lambda v: loss.l1(v, t, reduction)),
         (x, lambda v: loss.smooth_l1(v, t, 0.6, reduction)),
@@ -469,7 +527,8 @@ def test_the_bits_do_not_depend_on_the_threads(isa, dtype):
             *loss.cross_entropy(x, labels, pos, label_smoothing=0.1),
             *loss.cross_entropy(wide, labels_for(83, 1001)),
             *loss.mse(x, t), *loss.l1(x, t), *loss.smooth_l1(x, t), *loss.huber(x, t),
-            *loss.bce_with_logits(x, t, w, pos),
+            *loss.bce_with_logits(x, t, w, pos), *loss.bce(w, w[::-1].copy()), *loss.soft_margin(x, t),
+            *loss.nll(x, labels, pos), *loss.nll(wide, labels_for(83, 1001)),
         ]  # fmt: skip
 
     same_on_any_threads(run)

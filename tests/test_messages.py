@@ -341,9 +341,9 @@ MISTAKES = {
         lambda: fit(X, Y[:, None][:, 0]),
     ),
     "labels as one-hot rows": (
-        lambda: fit(X, np.eye(3, dtype=np.float32)[Y]),
-        ["target must hold class indices as int64, got float32", "one-hot rows with .argmax(1)"],
-        lambda: fit(X, np.eye(3, dtype=np.float32)[Y].argmax(1)),
+        lambda: fit(X, np.eye(3, dtype=np.int64)[Y]),
+        ["input has shape (4, 3), target (4, 3)", "one-hot rows become classes by target.argmax(1)"],
+        lambda: fit(X, np.eye(3, dtype=np.int64)[Y].argmax(1)),
     ),
     "more inputs than labels": (
         lambda: fit(X, Y[:3]),

@@ -9,7 +9,7 @@ import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn, optim
 
-from native.activation import ACTIVATIONS
+from native.activation import ACTIVATIONS, call
 from torch_twin import assert_same_as_torch
 
 IMAGES = np.random.default_rng(0).standard_normal((4, 3, 6, 5)).astype(np.float32)
@@ -29,7 +29,7 @@ class Residual(nn.Module):
 
     def forward(self, x):
         shortcut = self.down_bn(self.down(x)) if self.shortcut else x
-        return getattr(F, self.activation)(self.bn(self.conv(x)) + shortcut)
+        return call(F, self.activation, self.bn(self.conv(x)) + shortcut)
 
 
 def torch_residual(torch, activation="relu", shortcut=True):

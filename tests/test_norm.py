@@ -232,7 +232,7 @@ def test_normalized_values_are_the_twins(isa, dtype, activation):
             want = twin.normalize(x, mean, invstd, *parts)
             size = np.abs(x - mean) * invstd * np.abs(parts[0]) + np.abs(parts[1]) + np.abs(parts[2])
             if activation:
-                want = act_twin.activation(activation, want, 0.5)
+                want = act_twin.activation(activation, want, 0.5, 0.0)
             how = {"residual": r, "activation": activation, "alpha": 0.5}
             y = norm.batch_norm_apply(x, mean, invstd, w, b, **how)
             assert close(y, want, size, dtype, 12), (rows, channels)

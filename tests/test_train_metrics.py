@@ -6,9 +6,15 @@ import pytest
 import fastnn as fn
 from fastnn.train.metrics import (
     accuracy,
+    confusion_matrix,
+    f1,
     mean_absolute_error,
     mean_squared_error,
+    precision,
+    r2,
+    recall,
     resolve,
+    roc_auc,
     top_k,
 )
 
@@ -49,6 +55,110 @@ def test_accuracy_of_many_labels_counts_each_label():
 def test_accuracy_refuses_what_does_not_fit(output, target):
     with pytest.raises(ValueError, match="accuracy"):
         accuracy(output, target)
+
+
+RNG = np.random.default_rng(5)
+SCORES, CLASSES = RNG.standard_normal((60, 4)), RNG.choice(3, 60)  # the fourth class does not occur
+BINARY, YES = RNG.standard_normal(60).round(1), RNG.choice(2, 60)
+RATIOS = {"precision": precision, "recall": recall, "f1": f1}
+
+
+def ratio(name, right, answered, actual):
+    """Written out, for one class."""
+    p, r = right / max(answered, 1), right / max(actual, 1)
+    return {"precision": p, "recall": r, "f1": 2 * p * r / (p + r) if p + r else 0.0}[name]
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_precision_recall_and_f1_of_binary_logits_are_those_of_the_positive_class(name):
+    hit, answered, actual = np.sum((BINARY > 0) & (YES == 1)), np.sum(BINARY > 0), YES.sum()
+    for output, target in ((BINARY, YES), (BINARY[:, None], YES), (BINARY[:, None], YES[:, None] * 1.0)):
+        assert RATIOS[name](output, target) == pytest.approx(ratio(name, hit, answered, actual))
+    assert RATIOS[name](-np.ones(3), np.zeros(3)) == 0
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_precision_recall_and_f1_of_classes_are_averaged(name):
+    answer = SCORES.argmax(1)
+    each = [ratio(name, np.sum((answer == c) & (CLASSES == c)), np.sum(answer == c), np.sum(CLASSES == c))
+            for c in range(4)]  # fmt: skip
+    function, share = RATIOS[name], np.bincount(CLASSES, minlength=4) / 60
+    np.testing.assert_allclose(function(SCORES, CLASSES, average=None), each)
+    assert function(SCORES, CLASSES) == pytest.approx(np.mean(each))
+    assert function(SCORES, CLASSES, average="weighted") == pytest.approx(share @ each)
+    assert function(SCORES, CLASSES, average="micro") == pytest.approx(np.mean(answer == CLASSES))
+    some = np.where(np.arange(60) % 5 == 0, -100, CLASSES)
+    kept = some >= 0
+    assert function(SCORES, some) == pytest.approx(function(SCORES[kept], CLASSES[kept]))
+    images = np.moveaxis(SCORES.reshape(2, 6, 5, 4), -1, 1)
+    assert function(images, CLASSES.reshape(2, 6, 5)) == pytest.approx(np.mean(each))
+
+
+def test_all_of_them_are_scikit_learns():
+    theirs = pytest.importorskip("sklearn.metrics")
+    for average in ("macro", "weighted", "micro", None):
+        for name, function in RATIOS.items():
+            settings = {"average": average, "labels": range(4), "zero_division": 0}
+            expected = getattr(theirs, f"{name}_score")(CLASSES, SCORES.argmax(1), **settings)
+            np.testing.assert_allclose(function(SCORES, CLASSES, average=average), expected)
+    expected = theirs.confusion_matrix(CLASSES, SCORES.argmax(1), labels=range(4))
+    np.testing.assert_array_equal(confusion_matrix(SCORES, CLASSES), expected)
+    assert roc_auc(BINARY, YES) == pytest.approx(theirs.roc_auc_score(YES, BINARY))
+    for y, t in ((SCORES, SCORES[::-1] + 0.5), (BINARY, YES), (SCORES, np.ones_like(SCORES)), (YES * 0, YES * 0)):
+        assert r2(y, t) == pytest.approx(theirs.r2_score(t, y))
+
+
+def test_a_confusion_matrix_has_a_row_a_class_and_a_column_an_answer():
+    np.testing.assert_array_equal(
+        confusion_matrix(LOGITS, np.array([1, 0, 0, -100])), [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
+    )
+    np.testing.assert_array_equal(confusion_matrix(np.array([1.0, -1, 2]), np.array([1, 1, 0])), [[0, 1], [1, 1]])
+
+
+def test_the_area_under_the_curve_is_how_often_a_positive_sample_scores_more():
+    pairs = BINARY[YES == 1][:, None] - BINARY[YES == 0]
+    assert roc_auc(BINARY, YES) == pytest.approx(np.mean((pairs > 0) + 0.5 * (pairs == 0)))
+    assert roc_auc(BINARY[:, None], YES[:, None]) == roc_auc(BINARY, YES)
+    assert np.isnan(roc_auc(BINARY, YES * 0)) and np.isnan(roc_auc(np.full(60, np.nan), YES))
+
+
+def test_r2_is_1_at_best_and_0_for_the_mean():
+    t = SCORES[:, 0]
+    assert r2(t, t) == 1
+    assert r2(np.full(60, t.mean()), t) == pytest.approx(0)
+    assert r2(t + 1, t) == pytest.approx(1 - 1 / t.var())
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_a_trainer_adds_them_up_over_batches(name):
+    x = RNG.standard_normal((50, 3)).astype(np.float32)
+    y = (x[:, :1] + 0.5 * RNG.standard_normal((50, 1)) > 0.4).astype(np.float32)
+    model = fn.nn.Linear(3, 1)
+    trainer = fn.Trainer(
+        model, loss=fn.nn.BCEWithLogitsLoss(), optimizer=fn.optim.SGD(model.parameters(), lr=0.1), metrics=[name]
+    )
+    trainer.fit((x, y), epochs=2, batch_size=8, verbose=False)
+    measured = trainer.evaluate((x, y), batch_size=7)
+    assert measured[name] == pytest.approx(RATIOS[name](trainer.predict(x), y))
+
+
+def test_what_is_no_mean_over_batches_is_refused_in_a_trainer():
+    for function in (roc_auc, r2, confusion_matrix):
+        with pytest.raises(ValueError, match=rf"call {function.__name__}\(trainer.predict\(x\), y\) instead"):
+            resolve([function])
+    with pytest.raises(ValueError, match="precision of 4 classes is an average"):
+        precision.parts(SCORES, CLASSES, -100)
+    with pytest.raises(ValueError, match="average must be"):
+        precision(SCORES, CLASSES, "all")
+    with pytest.raises(ValueError, match=r"classes must lie in 0 \.\.\. 3, got 0 \.\.\. 4"):
+        recall(SCORES, CLASSES * 2)
+    for function in (*RATIOS.values(), confusion_matrix):
+        with pytest.raises(ValueError, match=function.__name__):
+            function(SCORES, CLASSES[:5])
+    with pytest.raises(ValueError, match="roc_auc: output has shape"):
+        roc_auc(SCORES, CLASSES)
+    with pytest.raises(ValueError, match="r2: output has shape"):
+        r2(SCORES, CLASSES)
 
 
 def test_top_k_counts_a_class_among_the_k_largest():
@@ -119,7 +229,7 @@ def test_metrics_have_the_names_of_their_functions():
 @pytest.mark.parametrize(
     ("metrics", "error"),
     [
-        (["precision"], ValueError),
+        (["jaccard"], ValueError),
         (["accuracy", "accuracy"], ValueError),
         ("accuracy", TypeError),
         ([3], TypeError),

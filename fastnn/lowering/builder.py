@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from fastnn.graph import INPUT, MEMORY, Graph, Leaf, Node, Temporary, Tensor
-from fastnn.lowering.signature import Parameter, Signature, places, signature
+from fastnn.lowering.signature import Signature, places, signature
 from fastnn.seed import state
 from fastnn.sizes import Shape, count, linear
 
@@ -60,22 +60,16 @@ class NativeOp:
     def kernel(self) -> str:
         return self.signature.kernel
 
-    def outputs(self) -> list[Buffer]:
-        """What it writes to."""
-        written = self._inputs_that(lambda parameter: parameter.written)
-        return [b for b in (*self.buffers[: self.n_outputs], *written) if b is not None]
-
-    def replaceable(self) -> list[Buffer]:
-        """Inputs in whose memory the first output may lie."""
-        return [b for b in self._inputs_that(lambda parameter: parameter.in_place) if b is not None]
-
-    def _inputs_that(self, fits: Callable[[Parameter], bool]) -> list[Buffer | None]:
-        names = {parameter.name for parameter in self.signature.inputs if fits(parameter)}
-        return [b for name, b in zip(self.names, self.buffers, strict=True) if name in names]
-
-    def inputs(self) -> list[Buffer]:
-        """What it reads."""
-        return [b for b in self.buffers[self.n_outputs :] if b is not None]
+    def __post_init__(self) -> None:
+        n, form = self.n_outputs, self.signature
+        made = [b for b in self.buffers[:n] if b is not None]
+        read = [(name, b) for name, b in zip(self.names[n:], self.buffers[n:], strict=True) if b is not None]
+        #: What it writes to.
+        self.outputs = [*made, *(b for name, b in read if name in form.written)]
+        #: What it reads.
+        self.inputs = [b for _, b in read]
+        #: Inputs in whose memory the first output may lie.
+        self.replaceable = [b for name, b in read if name in form.in_place]
 
 
 def as_size(size: int) -> Size:
@@ -120,8 +114,8 @@ class Builder:
             return
         form = signature(kernel)
         form.check(arguments)
-        outputs = list(places(form.outputs, arguments, None))
-        operands = [*outputs, *places(form.inputs, arguments, None)]
+        outputs = places(form.outputs, arguments, None)
+        operands = outputs + places(form.inputs, arguments, None)
         if dtype is None:
             dtype = next(value.dtype for _, value in outputs if value is not None)
         buffers = [None if value is None else self.storage(value) for _, value in operands]
@@ -134,7 +128,7 @@ class Builder:
             names=[name for name, _ in operands],
             buffers=buffers,
             n_outputs=len(outputs),
-            dims=[as_size(size) for _, size in places(form.dims, arguments, 0)],
+            dims=[size if type(size) is int else as_size(size) for _, size in places(form.dims, arguments, 0)],
             scalars=[float(number) for _, number in places(form.scalars, arguments, 0.0)],
             stage=self._node.stage if self._node is not None else self.graph.stage,
             commit=commit,
@@ -143,7 +137,7 @@ class Builder:
             flops=int(flops),
             shapes={n: o.shape for n, o in operands if isinstance(o, (Tensor, Temporary))},
         )
-        if any(b.where == "fixed" and not self.fixed[b.index].flags.writeable for b in op.outputs()):
+        if any(b.where == "fixed" and not self.fixed[b.index].flags.writeable for b in op.outputs):
             what = f"{kernel} would write to the read-only arrays of a frozen module"
             raise ValueError(f"{what}; train the module that it is a copy of")
         self.ops.append(op)

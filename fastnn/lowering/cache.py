@@ -35,7 +35,7 @@ from fastnn.lowering.trace import (
 from fastnn.lowering.watch import Walk, bases
 from fastnn.sizes import SpecialiseError
 from fastnn_ext import runtime
-from fastnn_ext.plan import Arena, Receipt, Route
+from fastnn_ext.plan import Arena, Receipt, Repeated, Route
 from fastnn_ext.watch import ATTRIBUTE, Fact, Watch, is_checking
 
 Array = np.ndarray[Any, Any]
@@ -111,7 +111,7 @@ class State:
     watch: Watch = field(default_factory=lambda: Watch([], []))
 
 
-class Programs:
+class Programs(Repeated):
     """The programs of one owner.
 
     Parameters
@@ -154,19 +154,14 @@ class Programs:
         self.any_batch = any_batch
         self.trusted = trusted
         self.training = training
-        self.latest: Route | None = None
         self._states: list[State] = []  # the latest first
         self._arena = Arena()
         self._lock = threading.RLock()
         self._forks = runtime.forks()
         self._clock = 0
 
-    def __call__(self, args: tuple[Any, ...], keywords: Mapping[str, Any] | None = None) -> Any:
+    def serve(self, args: tuple[Any, ...], keywords: Mapping[str, Any] | None) -> Any:
         """Run the program for these arguments, which may be anything that to_array takes."""
-        if self.latest is not None and not keywords:
-            result = self.latest(args)
-            if result is not None:
-                return result
         arrays, entry = self.served(args, keywords)
         return entry.rebuild(entry.program.plans[0].run(*arrays))
 

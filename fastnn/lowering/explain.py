@@ -66,7 +66,7 @@ def origin(op: NativeOp) -> str:
 
 def _details(op: NativeOp) -> tuple[str, str, str, str, str]:
     flops, nbytes = work(op)
-    output = op.outputs()[0].root() if op.outputs() else None
+    output = op.outputs[0].root() if op.outputs else None
     place = "" if output is None else str(output.offset) if output.where == "arena" else output.where
     return (shapes(op), origin(op), f"{flops / 1e6:.3f}", f"{nbytes / 1024:.1f}", place)
 

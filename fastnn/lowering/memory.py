@@ -13,7 +13,7 @@ def plan_memory(phases: Sequence[Sequence[NativeOp]]) -> int:
     """Give each arena buffer an offset; returns the arena's size in bytes."""
     _lifetimes(phases)
     _share_in_place(phases)
-    buffers = list(dict.fromkeys(b.root() for op in _ops(phases) for b in (*op.outputs(), *op.inputs())))
+    buffers = list(dict.fromkeys(b.root() for op in _ops(phases) for b in (*op.outputs, *op.inputs)))
     return _place([b for b in buffers if b.where == "arena"])
 
 
@@ -24,12 +24,12 @@ def _ops(phases: Sequence[Sequence[NativeOp]]) -> list[NativeOp]:
 def _lifetimes(phases: Sequence[Sequence[NativeOp]]) -> None:
     for p, phase in enumerate(phases):
         for op in phase:
-            for buffer in (*op.outputs(), *op.inputs()):
+            for buffer in (*op.outputs, *op.inputs):
                 if buffer.first < 0:
                     buffer.first = p
                 buffer.last = max(buffer.last, p)
             if op.constant:  # what it makes stays from run to run
-                for buffer in op.outputs():
+                for buffer in op.outputs:
                     buffer.first, buffer.last = 0, len(phases)
 
 
@@ -38,14 +38,14 @@ def _share_in_place(phases: Sequence[Sequence[NativeOp]]) -> None:
     for p, phase in enumerate(phases):
         readers: dict[Buffer, int] = {}
         for op in phase:
-            for buffer in op.inputs():
+            for buffer in op.inputs:
                 root = buffer.root()
                 readers[root] = readers.get(root, 0) + 1
         for op in phase:
             new = op.buffers[0] if op.n_outputs else None
             if new is None:
                 continue
-            for source in op.replaceable():
+            for source in op.replaceable:
                 old = source.root()
                 if (
                     old.where == new.where == "arena"

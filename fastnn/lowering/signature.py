@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,31 +34,49 @@ class Signature:
     dims: tuple[Parameter, ...]
     scalars: tuple[Parameter, ...]
 
+    @functools.cached_property
+    def names(self) -> dict[str, Parameter]:
+        return {p.name: p for p in (*self.outputs, *self.inputs, *self.dims, *self.scalars)}
+
+    @functools.cached_property
+    def needed(self) -> list[str]:
+        return [name for name, p in self.names.items() if not p.optional and p.places == 1]
+
+    @functools.cached_property
+    def written(self) -> frozenset[str]:
+        """Names of the inputs that are written to as well."""
+        return frozenset(p.name for p in self.inputs if p.written)
+
+    @functools.cached_property
+    def in_place(self) -> frozenset[str]:
+        """Names of the inputs in whose memory the first output may lie."""
+        return frozenset(p.name for p in self.inputs if p.in_place)
+
     def check(self, given: Mapping[str, Any]) -> None:
         """TypeError unless `given` has what is needed, and nothing else."""
-        names = {p.name: p for p in (*self.outputs, *self.inputs, *self.dims, *self.scalars)}
-        missing = [n for n, p in names.items() if not p.optional and p.places == 1 and given.get(n) is None]
-        unknown = given.keys() - names.keys()
+        missing = [name for name in self.needed if given.get(name) is None]
+        unknown = given.keys() - self.names.keys()
         if missing or unknown:
             what = [f"lacks {', '.join(missing)}"] if missing else []
             what += [f"has no {', '.join(sorted(unknown))}"] if unknown else []
-            raise TypeError(f"{self.kernel} {' and '.join(what)}; it takes {', '.join(names)}")
+            raise TypeError(f"{self.kernel} {' and '.join(what)}; it takes {', '.join(self.names)}")
 
 
-def places(parameters: Sequence[Parameter], given: Mapping[str, Any], absent: Any) -> Iterator[tuple[str, Any]]:
+def places(parameters: Sequence[Parameter], given: Mapping[str, Any], absent: Any) -> list[tuple[str, Any]]:
     """Each place of these parameters with what is given for it, or `absent`."""
+    found: list[tuple[str, Any]] = []
     for p in parameters:
         value = given.get(p.name)
         if p.places == 1:
-            yield p.name, absent if value is None else value
+            found.append((p.name, absent if value is None else value))
             continue
         values = list(value or ())
         if p.places != ANY:
             if len(values) > p.places:
                 raise ValueError(f"{p.name} takes {p.places} places, got {len(values)}")
             values += [absent] * (p.places - len(values))
-        for entry in values:
-            yield p.name, entry
+        found += [(p.name, entry) for entry in values]
+    return found
 
 
 @functools.cache

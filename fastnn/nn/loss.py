@@ -56,6 +56,20 @@ class Loss(Module):
         """
         return None if self.reduction == "sum" else len(target)
 
+    def classes(self, target: Any) -> Any:
+        """What metrics of classes, such as accuracy, compare the model's output with.
+
+        Parameters
+        ----------
+        target : array
+
+        Returns
+        -------
+        array
+            Here the target as it is; of cross-entropy's probabilities, the most probable classes.
+        """
+        return target
+
     def value_and_grad(self, input: Any, target: Any) -> tuple[float, np.ndarray[Any, Any]]:
         """The loss and its gradient for `input`, from one run.
 
@@ -89,7 +103,7 @@ class Loss(Module):
 
 
 class CrossEntropyLoss(Loss):
-    """Cross-entropy of int64 classes under the softmax of logits; see functional.cross_entropy.
+    """Cross-entropy of int64 classes, or of probabilities, under the softmax of logits; see functional.cross_entropy.
 
     Parameters
     ----------
@@ -126,9 +140,16 @@ class CrossEntropyLoss(Loss):
         if self.reduction == "sum":
             return None
         labels = np.asarray(target)
+        if labels.dtype.kind == "f":  # probabilities, over which a mean divides by the rows
+            return float(labels.size // labels.shape[min(1, labels.ndim - 1)])
         if self.weight is None:
             return int(np.count_nonzero(labels != self.ignore_index))
         return float(self.weight.data[labels[labels != self.ignore_index]].sum(dtype=np.float64))
+
+    def classes(self, target: Any) -> Any:
+        """Class indices; of probabilities, those of the most probable: see `Loss.classes`."""
+        labels = np.asarray(target)
+        return labels.argmax(min(1, labels.ndim - 1)) if labels.dtype.kind == "f" else labels
 
 
 class _Elementwise(Loss):
@@ -139,15 +160,217 @@ class _Elementwise(Loss):
         return None if self.reduction == "sum" else np.size(target)
 
 
-class MSELoss(_Elementwise):
-    """(input - target) ** 2, reduced by "mean", "sum" or "none"."""
+class NLLLoss(CrossEntropyLoss):
+    """Negative log-likelihood of int64 classes, of log-probabilities; see functional.nll_loss.
+
+    Parameters
+    ----------
+    weight : array (C,), optional
+        Weight of each class, of the input's dtype; lists become float32.
+    ignore_index : int, default -100
+        Targets of this value count for nothing.
+    reduction : {"mean", "sum", "none"}
+    """
+
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(weight, ignore_index, reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
+
+
+class _Reduced(_Elementwise):
+    """Base of those by elements that have no setting but how they are reduced."""
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
         self.reduction = check_reduction(reduction)
 
+
+class MSELoss(_Reduced):
+    """(input - target) ** 2, reduced by "mean", "sum" or "none"."""
+
     def forward(self, input: Any, target: Any) -> Any:
         return F.mse_loss(input, target, self.reduction)
+
+
+class HalfMSELoss(_Reduced):
+    """(input - target) ** 2 / 2, reduced by "mean", "sum" or "none"."""
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.half_mse_loss(input, target, self.reduction)
+
+
+class L1Loss(_Reduced):
+    """|input - target|, reduced by "mean", "sum" or "none"."""
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.l1_loss(input, target, self.reduction)
+
+
+class SmoothL1Loss(_Elementwise):
+    """d ** 2 / (2 beta) where |d| < beta, else |d| - beta / 2, with d = input - target."""
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__()
+        self.reduction = check_reduction(reduction)
+        self.beta = _check.real("beta", beta, 0)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.smooth_l1_loss(input, target, self.reduction, self.beta)
+
+
+class HuberLoss(_Elementwise):
+    """d ** 2 / 2 where |d| <= delta, else delta * (|d| - delta / 2), with d = input - target."""
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__()
+        self.reduction = check_reduction(reduction)
+        self.delta = _check.real("delta", delta, 0)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.huber_loss(input, target, self.reduction, self.delta)
+
+
+class SoftMarginLoss(_Reduced):
+    """log(1 + exp(-target * input)) for targets 1 and -1; see functional.soft_margin_loss.
+
+    Examples
+    --------
+    >>> nn.SoftMarginLoss(reduction="sum")(np.array([0.0, -1000.0]), np.array([1.0, 1.0]))
+    1000.6931471805599
+    """
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.soft_margin_loss(input, target, self.reduction)
+
+
+class HingeLoss(_Reduced):
+    """max(0, 1 - target * input), for targets 1 and -1."""
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.hinge_loss(input, target, self.reduction)
+
+
+class SquaredHingeLoss(_Reduced):
+    """max(0, 1 - target * input) ** 2, for targets 1 and -1."""
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.squared_hinge_loss(input, target, self.reduction)
+
+
+class HingeEmbeddingLoss(_Elementwise):
+    """The input where the target is 1, max(0, margin - input) where it is -1."""
+
+    def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__()
+        self.margin = _check.real("margin", margin)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.hinge_embedding_loss(input, target, self.margin, self.reduction)
+
+
+class MultiMarginLoss(Loss):
+    """Sum over the other classes of max(0, margin - input[target] + input[i]) ** p / C; see functional.
+
+    Parameters
+    ----------
+    p : {1, 2}
+    margin : float, default 1
+    weight : array (C,), optional
+        Weight of each class; a mean divides by the rows all the same.
+    reduction : {"mean", "sum", "none"}
+    """
+
+    metrics = ("accuracy",)
+    weight: Any
+
+    def __init__(self, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean") -> None:
+        super().__init__()
+        if p not in (1, 2) or isinstance(p, bool):
+            raise ValueError(f"p must be 1 or 2, got {_check.brief(p)}")
+        self.p = p
+        self.margin = _check.real("margin", margin)
+        _register(self, "weight", weight, ndim=1)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.multi_margin_loss(input, target, self.p, self.margin, self.weight, self.reduction)
+
+
+class KLDivLoss(_Elementwise):
+    """target * (log(target) - input), of log-probabilities and probabilities; see functional.kl_div.
+
+    Parameters
+    ----------
+    reduction : {"mean", "batchmean", "sum", "none"}
+        The divergence itself is "batchmean": the sum, divided by the first size.
+    log_target : bool, default False
+        Whether the target is logarithms, too.
+    """
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__()
+        self.reduction = reduction if reduction == "batchmean" else check_reduction(reduction)
+        self.log_target = _check.flag("log_target", log_target)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.kl_div(input, target, self.reduction, self.log_target)
+
+    def denominator(self, target: Any) -> float | None:
+        """The number of elements, or the first size for "batchmean": see `Loss.denominator`."""
+        return len(target) if self.reduction == "batchmean" else super().denominator(target)
+
+
+class PoissonNLLLoss(_Elementwise):
+    """exp(input) - target * input: that of counts under a Poisson distribution; see functional.poisson_nll_loss."""
+
+    def __init__(self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean") -> None:
+        super().__init__()
+        self.log_input = _check.flag("log_input", log_input)
+        self.full = _check.flag("full", full)
+        self.eps = _check.real("eps", eps, 0)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.poisson_nll_loss(input, target, self.log_input, self.full, self.eps, self.reduction)
+
+
+class BCELoss(_Elementwise):
+    """Binary cross-entropy on probabilities; see functional.binary_cross_entropy.
+
+    Parameters
+    ----------
+    weight : array, optional
+        Factor of each element, broadcast to the input's shape; of the input's dtype.
+    reduction : {"mean", "sum", "none"}
+    """
+
+    weight: Any
+
+    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
+        super().__init__()
+        _register(self, "weight", weight)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.binary_cross_entropy(input, target, self.weight, self.reduction)
+
+
+class SigmoidFocalLoss(_Elementwise):
+    """Binary cross-entropy on logits, less of what is right already; see functional.sigmoid_focal_loss."""
+
+    metrics = ("accuracy",)
+
+    def __init__(self, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "mean") -> None:
+        super().__init__()
+        self.alpha = _check.real("alpha", alpha)
+        self.gamma = _check.real("gamma", gamma, 0)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.sigmoid_focal_loss(input, target, self.alpha, self.gamma, self.reduction)
 
 
 class BCEWithLogitsLoss(_Elementwise):
@@ -174,6 +397,74 @@ class BCEWithLogitsLoss(_Elementwise):
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
+
+
+class CosineEmbeddingLoss(Module):
+    """1 - cos, or max(0, cos - margin), of the angle between two vectors; see functional.cosine_embedding_loss.
+
+    A loss of two outputs: ``lambda output, target: loss(output[0], output[1], target)``.
+    """
+
+    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
+        super().__init__()
+        self.margin = _check.real("margin", margin)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input1: Any, input2: Any, target: Any) -> Any:
+        return F.cosine_embedding_loss(input1, input2, target, self.margin, self.reduction)
+
+
+class GaussianNLLLoss(Module):
+    """(log(var) + (input - target) ** 2 / var) / 2; see functional.gaussian_nll_loss.
+
+    A loss of two outputs: ``lambda output, target: loss(output[0], target, output[1])``.
+    """
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__()
+        self.full = _check.flag("full", full)
+        self.eps = _check.real("eps", eps, 0)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input: Any, target: Any, var: Any) -> Any:
+        return F.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
+
+
+class MarginRankingLoss(Module):
+    """max(0, margin - target * (input1 - input2)); see functional.margin_ranking_loss.
+
+    A loss of two outputs: ``lambda output, target: loss(output[0], output[1], target)``.
+    """
+
+    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
+        super().__init__()
+        self.margin = _check.real("margin", margin)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, input1: Any, input2: Any, target: Any) -> Any:
+        return F.margin_ranking_loss(input1, input2, target, self.margin, self.reduction)
+
+
+class TripletMarginLoss(Module):
+    """max(0, margin + |anchor - positive|_p - |anchor - negative|_p); see functional.triplet_margin_loss.
+
+    A loss of three outputs: ``lambda output, target: loss(*output)``.
+    """
+
+    def __init__(
+        self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, reduction: str = "mean"
+    ) -> None:
+        super().__init__()
+        self.margin = _check.real("margin", margin, 0)
+        self.p = _check.real("p", p, 1)
+        self.eps = _check.real("eps", eps)
+        self.swap = _check.flag("swap", swap)
+        self.reduction = check_reduction(reduction)
+
+    def forward(self, anchor: Any, positive: Any, negative: Any) -> Any:
+        return F.triplet_margin_loss(
+            anchor, positive, negative, self.margin, self.p, self.eps, self.swap, self.reduction
+        )
 
 
 def _register(module: Module, name: str, value: Any, ndim: int | None = None) -> None:

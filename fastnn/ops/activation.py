@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, TypeAlias
 
 import fastnn_ext.activation as native
@@ -71,23 +72,40 @@ def saves_output(kind: str, settings: tuple[float, float]) -> bool:
 
 def _slopes_derivative(kind: str, settings: tuple[float, float], s: Tensor) -> Tensor | None:
     """How the slope changes with what was saved, for gradients of gradients; None where it does not."""
+    a, b = settings
     match kind:
-        case "relu" | "leaky_relu":
+        case "relu" | "leaky_relu" | "step" | "hardsigmoid" | "hardtanh" | "hardshrink" | "softshrink" | "threshold":
             return None
         case "sigmoid":
             return affine(s, -2.0, 1.0)
         case "tanh":
             return affine(s, -2.0)
         case "elu":
-            return where(s > 0.0, 0.0, 1.0 if saves_output(kind, settings) else s.exp() * settings[0])
+            return where(s > 0.0, 0.0, b if saves_output(kind, settings) else (s * b).exp() * (a * b * b))
+        case "selu":
+            return where(s > 0.0, 0.0, 1.0)
         case "softsign":
             return affine(s.abs(), 2.0, -2.0) * s.sign()
         case "silu":
-            sigma = activation(s, "sigmoid")
-            return sigma * affine(sigma, -1.0, 1.0) * (s * affine(sigma, -2.0, 1.0) + 2.0)
+            sigma = activation(s * a, "sigmoid")
+            return sigma * affine(sigma, -a, a) * (s * a * affine(sigma, -2.0, 1.0) + 2.0)
+        case "softplus":
+            sigma = activation(s * a, "sigmoid")
+            return where(s * a > b, 0.0, sigma * affine(sigma, -a, a))
+        case "mish":
+            sigma, rest = activation(s, "sigmoid"), activation(activation(s, "softplus", 1.0, inf), "tanh")
+            share = s * affine(sigma, -1.0, 1.0) - s * sigma * rest * 2.0 + 2.0
+            return affine(rest.square(), -1.0, 1.0) * sigma * share
+        case "hardswish":
+            return where(s.abs() < 3.0, 1 / 3, 0.0)
         case "gelu":
             density = affine(s.square(), -0.5).exp() * 0.39894228040143267794
             return density * affine(s.square(), -1.0, 2.0)
+        case "gelu_tanh":
+            scale = 0.79788456080286535588  # sqrt(2 / pi)
+            inner = affine(s.square(), 3 * 0.044715 * scale, scale)  # the slope of tanh's argument
+            t = (affine(s.square(), 0.044715 * scale, scale) * s).tanh()
+            return affine(t.square(), -1.0, 1.0) * (inner + s * (s * (3 * 0.044715 * scale) - t * inner.square()))
     raise TypeError(f"{kind} has no gradient of its gradient")
 
 

@@ -76,7 +76,7 @@ class CrossEntropy(Op):
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         dloss = grads[0]
         if any(needs[1:]):
-            raise TypeError("cross_entropy has a gradient for its input alone, not for target or weight")
+            raise TypeError(f"{self.name} has a gradient for its input alone, not for target or weight")
         rest: list[Tensor | None] = [None] * (len(node.inputs) - 1)
         second = None if grads[1] is None else self._second(node, grads[1])
         if dloss is None:
@@ -116,6 +116,28 @@ class CrossEntropy(Op):
             reduction=REDUCTIONS.index(node.attrs["reduction"]),
             smoothing=node.attrs["smoothing"],
             flops=8 * count(logits.shape),
+        )
+
+
+class NegativeLogLikelihood(CrossEntropy):
+    """As CrossEntropy, of log-probabilities in place of logits, and without smoothing."""
+
+    name = "nll_loss"
+
+    def lower(self, node: Node, to: Emitter) -> None:
+        logs, labels, *weight = node.inputs
+        to.emit(
+            "nll",
+            row_loss=node.output,
+            dlogits=to.wanted(node.outputs)[1],
+            logits=logs,
+            labels=labels,
+            weight=weight[0] if weight else None,
+            rows=logs.shape[0],
+            cols=logs.shape[1],
+            ignore_index=node.attrs["ignore_index"],
+            reduction=REDUCTIONS.index(node.attrs["reduction"]),
+            flops=count(labels.shape),
         )
 
 
@@ -165,6 +187,7 @@ class Elementwise(Op):
 SOFTMAX = Softmax()
 SOFTMAX_GRAD = SoftmaxGrad()
 CROSS_ENTROPY = CrossEntropy()
+NLL = NegativeLogLikelihood()
 ELEMENTWISE = Elementwise()
 
 
@@ -195,20 +218,26 @@ def check_reduction(reduction: str) -> str:
     return reduction
 
 
-def _have_checked(labels: Tensor, classes: int, ignore_index: int) -> None:
+def reduced(values: Tensor, reduction: str) -> Tensor:
+    """Values of elements, their mean or their sum."""
+    check_reduction(reduction)
+    return values if reduction == "none" else values.mean() if reduction == "mean" else values.sum()
+
+
+def _have_checked(what: str, labels: Tensor, classes: int, ignore_index: int) -> None:
     """Tell the plan to look at the labels before it runs: the native op trusts them."""
     node = labels.node
     while node.op.view_of is not None:
         node = node.inputs[node.op.view_of].node
     if "limit" not in node.attrs:
         raise TypeError(
-            "cross_entropy: target must be an argument of the traced function, whose labels are checked before it "
+            f"{what}: target must be an argument of the traced function, whose labels are checked before it "
             f"runs, not the result of {node.op.name}"
         )
     before = node.attrs["limit"], node.attrs["ignore"]
     if before[0] and before != (classes, ignore_index):
         raise ValueError(
-            f"cross_entropy: one target serves losses over {before[0]} and {classes} classes (ignore_index "
+            f"{what}: one target serves losses over {before[0]} and {classes} classes (ignore_index "
             f"{before[1]} and {ignore_index}); pass a target for each"
         )
     node.attrs["limit"], node.attrs["ignore"] = classes, ignore_index
@@ -223,24 +252,37 @@ def cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """See fastnn.nn.functional.cross_entropy."""
-    check_reduction(reduction)
-    logits = as_tensor(logits)
-    labels = as_tensor(labels)
-    check_float("cross_entropy", logits)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing must lie in 0 ... 1, got {label_smoothing}")
+    logits = as_tensor(logits)
+    labels = as_tensor(labels)
+    if logits.dtype.kind == labels.dtype.kind == "f" and same_shape(logits.shape, labels.shape):
+        return _soft_cross_entropy(logits, labels, weight, ignore_index, reduction, float(label_smoothing))
+    return _of_classes(CROSS_ENTROPY, logits, labels, weight, ignore_index, reduction, smoothing=float(label_smoothing))
+
+
+def nll_loss(logs: Any, labels: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
+    """See fastnn.nn.functional.nll_loss."""
+    return _of_classes(NLL, as_tensor(logs), as_tensor(labels), weight, ignore_index, reduction)
+
+
+def _of_classes(
+    op: Op, logits: Tensor, labels: Tensor, weight: Any, ignore_index: int, reduction: str, **settings: float
+) -> Tensor:
+    check_reduction(reduction)
+    check_float(op.name, logits)
     if labels.dtype.kind not in "iu":
         raise TypeError(
-            f"cross_entropy: target must hold class indices as int64, got {labels.dtype}; convert them with "
+            f"{op.name}: target must hold class indices as int64, got {labels.dtype}; convert them with "
             ".astype(np.int64), and rows of probabilities or one-hot rows with .argmax(1)"
         )
     if logits.ndim < 1 or not same_shape(labels.shape, (*logits.shape[:-1][:1], *logits.shape[2:])):
         raise ValueError(
-            f"cross_entropy: input has shape {describe(logits.shape)}, target {describe(labels.shape)}; "
+            f"{op.name}: input has shape {describe(logits.shape)}, target {describe(labels.shape)}; "
             f"expected (N, C) and (N,), or (N, C, d1, ...) and (N, d1, ...){_reshaped(logits, labels)}"
         )
     result = labels.shape
-    _have_checked(labels, int(logits.shape[min(1, logits.ndim - 1)]), int(ignore_index))
+    _have_checked(op.name, labels, int(logits.shape[min(1, logits.ndim - 1)]), int(ignore_index))
     if logits.ndim == 1:
         logits, labels = logits.unsqueeze(0), labels.unsqueeze(0)
     elif logits.ndim > 2:
@@ -248,24 +290,38 @@ def cross_entropy(
         labels = labels.flatten()
     inputs = [logits, labels]
     if weight is not None:
-        weight = as_tensor(weight, like=logits)
-        check_dtypes("cross_entropy", logits, weight, ("the input", "the weight"))
-        if not same_shape(weight.shape, logits.shape[1:]):
-            raise ValueError(f"cross_entropy: weight has shape {describe(weight.shape)}; expected ({logits.shape[1]},)")
-        inputs.append(weight)
-    losses = (
-        active_graph()
-        .add(
-            CROSS_ENTROPY,
-            inputs,
-            ignore_index=int(ignore_index),
-            reduction=reduction,
-            smoothing=float(label_smoothing),
-            weighted=weight is not None,
-        )
-        .output
-    )
+        inputs.append(class_weight(op.name, logits, weight, 1))
+    attrs = dict(ignore_index=int(ignore_index), reduction=reduction, weighted=weight is not None, **settings)
+    losses: Tensor = active_graph().add(op, inputs, **attrs).output
     return losses.reshape(result) if reduction == "none" else losses.sum()
+
+
+def class_weight(what: str, logits: Tensor, weight: Any, dim: int) -> Tensor:
+    tensor = as_tensor(weight, like=logits)
+    check_dtypes(what, logits, tensor, ("the input", "the weight"))
+    if not same_shape(tensor.shape, logits.shape[dim : dim + 1]):
+        raise ValueError(f"{what}: weight has shape {describe(tensor.shape)}; expected ({logits.shape[dim]},)")
+    return tensor
+
+
+def _soft_cross_entropy(
+    logits: Tensor, target: Tensor, weight: Any, ignore_index: int, reduction: str, smoothing: float
+) -> Tensor:
+    """For a target of probabilities, of the logits' shape."""
+    check_dtypes("cross_entropy", logits, target, ("the input", "the target"))
+    if logits.ndim < 1:
+        raise ValueError("cross_entropy: input has shape (); expected (N, C) or (C,)")
+    if ignore_index >= 0:
+        raise ValueError(
+            f"cross_entropy: ignore_index={ignore_index} names a class, and the target holds probabilities; leave it "
+            "out"
+        )
+    dim = min(1, logits.ndim - 1)
+    share = target * (1.0 - smoothing) + smoothing / logits.shape[dim] if smoothing else target
+    if weight is not None:
+        weight = class_weight("cross_entropy", logits, weight, dim)
+        share = share * weight.reshape(-1, *[1] * (logits.ndim - 1 - dim))
+    return reduced(-(share * softmax(logits, dim, log=True)).sum(dim), reduction)
 
 
 def _reshaped(logits: Tensor, labels: Tensor) -> str:
@@ -275,6 +331,24 @@ def _reshaped(logits: Tensor, labels: Tensor) -> str:
     if labels.ndim == logits.ndim and is_one(labels.shape[1]):
         return "; take the column out of the target, as target[:, 0]"
     return ""
+
+
+def alike(what: str, x: Any, target: Any, names: tuple[str, str] = ("input", "target")) -> tuple[Tensor, Tensor]:
+    """Input and target as tensors; ValueError or TypeError if they have not one shape and one floating dtype."""
+    x = as_tensor(x)
+    target = as_tensor(target, like=x)
+    check_float(what, x, names[0])
+    check_dtypes(what, x, target, (f"the {names[0]}", f"the {names[1]}"))
+    if not same_shape(x.shape, target.shape):
+        but_for_ones = same_shape(*([size for size in t.shape if not is_one(size)] for t in (x, target)))
+        first, other = names
+        mend = (
+            f": give the {other} the {first}'s shape, as with {other}[:, None] or {other}[:, 0]" if but_for_ones else ""
+        )
+        raise ValueError(
+            f"{what}: {first} has shape {describe(x.shape)}, {other} {describe(target.shape)}; they must agree{mend}"
+        )
+    return x, target
 
 
 def elementwise(
@@ -290,16 +364,7 @@ def elementwise(
     `extras` are operands and `settings` numbers that the kernel takes by these names.
     """
     check_reduction(reduction)
-    x = as_tensor(x)
-    target = as_tensor(target, like=x)
-    check_float(kernel, x)
-    check_dtypes(kernel, x, target, ("the input", "the target"))
-    if not same_shape(x.shape, target.shape):
-        alike = same_shape(*([size for size in t.shape if not is_one(size)] for t in (x, target)))
-        mend = ": give the target the input's shape, as with target[:, None] or target[:, 0]" if alike else ""
-        raise ValueError(
-            f"{kernel}: input has shape {describe(x.shape)}, target {describe(target.shape)}; they must agree{mend}"
-        )
+    x, target = alike(kernel, x, target)
     present = {name: as_tensor(e, like=x) for name, e in (extras or {}).items() if e is not None}
     node = active_graph().add(
         ELEMENTWISE,
@@ -312,19 +377,24 @@ def elementwise(
     return node.output if reduction == "none" else node.output.sum()
 
 
+def element_weight(what: str, x: Tensor, weight: Any) -> Tensor:
+    """A weight of elements, broadcast to the input's shape."""
+    weight = as_tensor(weight, like=x)
+    check_dtypes(what, x, weight, ("the input", "the weight"))
+    try:
+        return broadcast_to(weight, x.shape)
+    except ValueError:
+        raise ValueError(
+            f"{what}: weight has shape {describe(weight.shape)}, which does not broadcast to "
+            f"the input's {describe(x.shape)}"
+        ) from None
+
+
 def bce_with_logits(x: Any, target: Any, weight: Any, pos_weight: Any, reduction: str) -> Tensor:
     """See fastnn.nn.functional.binary_cross_entropy_with_logits."""
     x = as_tensor(x)
     if weight is not None:
-        weight = as_tensor(weight, like=x)
-        check_dtypes("bce_with_logits", x, weight, ("the input", "the weight"))
-        try:
-            weight = broadcast_to(weight, x.shape)
-        except ValueError:
-            raise ValueError(
-                f"bce_with_logits: weight has shape {describe(weight.shape)}, which does not broadcast to "
-                f"the input's {describe(x.shape)}"
-            ) from None
+        weight = element_weight("bce_with_logits", x, weight)
     cols: int = 1
     if pos_weight is not None:
         pos_weight = as_tensor(pos_weight, like=x)

@@ -12,6 +12,7 @@ import numpy as np
 from fastnn import _check
 from fastnn.data import ArrayDataset, DataLoader
 from fastnn.lowering.call import to_array
+from fastnn.nn.loss import Loss
 from fastnn.nn.module import Module
 from fastnn.train.metrics import IGNORE_INDEX, Metric, divided, resolve, usual
 
@@ -108,6 +109,8 @@ class Measures:
                 return float(value) * samples, samples
             except (TypeError, ValueError):
                 raise TypeError(f"metrics: {name} gave {_check.brief(value)}; expected a number") from None
+        if isinstance(self.loss, Loss) and getattr(metric, "of_classes", False):
+            target = self.loss.classes(target)
         return parts(output, target, getattr(self.loss, "ignore_index", IGNORE_INDEX))
 
 

@@ -15,7 +15,18 @@
     KIND(tanh, OUTPUT, 0.6, 0)         \
     KIND(gelu, INPUT, 0.8, 1.4)        \
     KIND(silu, INPUT, 0.6, 0.8)        \
-    KIND(softsign, OUTPUT, 0.1, 0)
+    KIND(softsign, OUTPUT, 0.1, 0)     \
+    KIND(step, OUTPUT, 0, 0)           \
+    KIND(selu, OUTPUT, 0.4, 0)         \
+    KIND(softplus, INPUT, 0.7, 0.7)    \
+    KIND(gelu_tanh, INPUT, 0.7, 0.8)   \
+    KIND(mish, INPUT, 0.6, 0.8)        \
+    KIND(hardsigmoid, INPUT, 0.1, 0)   \
+    KIND(hardswish, INPUT, 0.1, 0.1)   \
+    KIND(hardtanh, OUTPUT, 0, 0)       \
+    KIND(hardshrink, OUTPUT, 0, 0)     \
+    KIND(softshrink, OUTPUT, 0, 0)     \
+    KIND(threshold, INPUT, 0, 0)
 
 #define ACT_INDEX(name, saves, forward_ns, backward_ns) ACT_##name,
 enum { FNN_ACTIVATIONS(ACT_INDEX) ACT_COUNT };

@@ -33,10 +33,12 @@
         for (; i + W <= n; i += W) {                                                    \
             vec dy = vload(dy_in + i), s = vload(saved + i);                            \
             vstore(dx + i, gradient);                                                   \
+            (void)dy, (void)s;                                                          \
         }                                                                               \
         if (i < n) {                                                                    \
             vec dy = vload_n(dy_in + i, (int)(n - i)), s = vload_n(saved + i, (int)(n - i)); \
             vstore_n(dx + i, gradient, (int)(n - i));                                   \
+            (void)dy, (void)s;                                                          \
         }                                                                               \
         (void)a, (void)b;                                                               \
     }
@@ -49,12 +51,12 @@ BACKWARD(relu, vsel(vle(s, vzero()), vzero(), dy))
 FORWARD(leaky_relu, vsel(vgt(x, vzero()), x, x * a))
 BACKWARD(leaky_relu, vsel(vgt(s, vzero()), dy, dy * a))
 
-/* alpha (e^x - 1) has the gradient alpha e^x: y + alpha, from the output. */
-INLINE vec NAME(elu_slope)(vec s, vec a, int from_output) {
-    return vsel(vgt(s, vzero()), vset(1), from_output ? s + a : a * vexp(s));
+/* a (e^(b x) - 1) has the gradient a b e^(b x): b (y + a), from the output. ELU has b = 1, CELU b = 1 / a. */
+INLINE vec NAME(elu_slope)(vec s, vec a, vec b, int from_output) {
+    return vsel(vgt(s, vzero()), vset(1), b * (from_output ? s + a : a * vexp(s * b)));
 }
-FORWARD(elu, vsel(vgt(x, vzero()), x, a * vexpm1(x)))
-BACKWARD(elu, dy * NAME(elu_slope)(s, a, settings[0] > 0))
+FORWARD(elu, vsel(vgt(x, vzero()), x, a * vexpm1(x * b)))
+BACKWARD(elu, dy * NAME(elu_slope)(s, a, b, settings[0] > 0))
 
 FORWARD(sigmoid, vsigmoid(x))
 BACKWARD(sigmoid, dy * (s * (vset(1) - s)))
@@ -74,13 +76,13 @@ INLINE vec NAME(gelu_slope)(vec x) {
 FORWARD(gelu, x * NAME(normal_cdf)(x))
 BACKWARD(gelu, dy * NAME(gelu_slope)(s))
 
-/* x sigma(x), with sigma' = sigma (1 - sigma). */
-INLINE vec NAME(silu_slope)(vec x) {
-    vec sigma = vsigmoid(x);
-    return sigma * vfma(x, vset(1) - sigma, vset(1));
+/* x sigma(a x), with sigma' = sigma (1 - sigma). SiLU has a = 1. */
+INLINE vec NAME(silu_slope)(vec x, vec a) {
+    vec sigma = vsigmoid(x * a);
+    return sigma * vfma(x * a, vset(1) - sigma, vset(1));
 }
-FORWARD(silu, x * vsigmoid(x))
-BACKWARD(silu, dy * NAME(silu_slope)(s))
+FORWARD(silu, x * vsigmoid(x * a))
+BACKWARD(silu, dy * NAME(silu_slope)(s, a))
 
 /* x / (1 + |x|) has the gradient 1 / (1 + |x|)^2: (1 - |y|)^2, from the output. */
 INLINE vec NAME(softsign_slope)(vec s) {
@@ -89,6 +91,71 @@ INLINE vec NAME(softsign_slope)(vec s) {
 }
 FORWARD(softsign, x / (vset(1) + vabs(x)))
 BACKWARD(softsign, dy * NAME(softsign_slope)(s))
+
+/* The gradient is 0, also of an infinite dy; NaN passes. */
+FORWARD(step, vsel(vgt(x, vzero()), vset(1), vsel(visnan(x), x, vzero())))
+BACKWARD(step, vzero())
+
+/* scale x, or scale alpha (e^x - 1), whose gradient is y + scale alpha (Klambauer et al., 2017). */
+#define SELU_SCALE vset((real)1.05070098735548049342)
+#define SELU_LIMIT vset((real)1.75809934084737685994) /* scale alpha */
+FORWARD(selu, vsel(vgt(x, vzero()), SELU_SCALE * x, SELU_LIMIT * vexpm1(x)))
+BACKWARD(selu, dy * vsel(vgt(s, vzero()), SELU_SCALE, s + SELU_LIMIT))
+
+/* log(1 + e^(a x)) / a; x itself where a x is above b. */
+FORWARD(softplus, vsel(vgt(x * a, b), x, vsoftplus(x * a) / a))
+BACKWARD(softplus, vsel(vgt(s * a, b), dy, dy * vsigmoid(s * a)))
+
+/* x (1 + tanh u) / 2 = x sigma(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3). Beyond 100, where sigma is 0 or 1, the slope
+ * of u is that of 100, lest it overflow. */
+INLINE vec NAME(gelu_tanh_share)(vec x) {
+    return vsigmoid(x * vfma(x * x, vset((real)0.07135481627260025), vset((real)1.5957691216057308)));
+}
+INLINE vec NAME(gelu_tanh_slope)(vec x) {
+    vec sigma = NAME(gelu_tanh_share)(x), size = vmin(vabs(x), vset(100));
+    vec inner = vfma(size * size, vset((real)0.21406444881780075), vset((real)1.5957691216057308));
+    return sigma * vfma(x * (vset(1) - sigma), inner, vset(1));
+}
+FORWARD(gelu_tanh, x * NAME(gelu_tanh_share)(x))
+BACKWARD(gelu_tanh, dy * NAME(gelu_tanh_slope)(s))
+
+/* x t, t = tanh(log(1 + e^x)) = n / (n + 2) with e = e^x, n = e (e + 2). Its gradient is
+ * t + x sigma(x) (1 - t^2) = t + 4 x e (1 + e) / (n + 2)^2. From 40 on, t is 1 and flat. */
+INLINE vec NAME(mish_share)(vec x) {
+    vec e = vexp(vmin(x, vset(40))), n = e * (e + vset(2));
+    return n / (n + vset(2));
+}
+INLINE vec NAME(mish_slope)(vec x) {
+    vec e = vexp(vmin(x, vset(40))), n = e * (e + vset(2)), inverse = vset(1) / (n + vset(2));
+    vec flat = vset(4) * (e * inverse) * ((vset(1) + e) * inverse);
+    return vfma(x, vsel(vge(x, vset(40)), vzero(), flat), n * inverse);
+}
+FORWARD(mish, x * NAME(mish_share)(x))
+BACKWARD(mish, dy * NAME(mish_slope)(s))
+
+INLINE vec NAME(clamp)(vec x, vec low, vec high) { return vsel(vlt(x, low), low, vsel(vgt(x, high), high, x)); }
+/* Whether low < x < high; NaN is not. */
+INLINE vmask NAME(within)(vec x, vec low, vec high) { return vmand(vgt(x, low), vlt(x, high)); }
+
+FORWARD(hardsigmoid, NAME(clamp)(x + vset(3), vzero(), vset(6)) / vset(6))
+BACKWARD(hardsigmoid, vsel(NAME(within)(s, vset(-3), vset(3)), dy / vset(6), vzero()))
+
+FORWARD(hardswish, x * (NAME(clamp)(x + vset(3), vzero(), vset(6)) / vset(6)))
+BACKWARD(hardswish, vsel(vle(s, vset(-3)), vzero(), vsel(vge(s, vset(3)), dy, dy * (s / vset(3) + vset((real)0.5)))))
+
+/* Between a and b. At both, and at NaN, the gradient is 0. */
+FORWARD(hardtanh, NAME(clamp)(x, a, b))
+BACKWARD(hardtanh, vsel(NAME(within)(s, a, b), dy, vzero()))
+
+/* 0 from -a to a; beyond, x itself, or what it has beyond. The gradient at NaN is 0. */
+FORWARD(hardshrink, vsel(vmand(vge(x, vneg(a)), vle(x, a)), vzero(), x))
+BACKWARD(hardshrink, vsel(vmor(vlt(s, vneg(a)), vgt(s, a)), dy, vzero()))
+FORWARD(softshrink, vsel(vgt(x, a), x - a, vsel(vlt(x, vneg(a)), x + a, x * vzero())))
+BACKWARD(softshrink, vsel(vmor(vlt(s, vzero()), vgt(s, vzero())), dy, vzero()))
+
+/* b where x is not above a. */
+FORWARD(threshold, vsel(vle(x, a), b, x))
+BACKWARD(threshold, vsel(vle(s, a), vzero(), dy))
 
 #define ACT_FORWARD(name, saves, forward_ns, backward_ns) [ACT_##name] = NAME(name),
 #define ACT_BACKWARD(name, saves, forward_ns, backward_ns) [ACT_##name] = NAME(name##_grad),

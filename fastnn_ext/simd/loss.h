@@ -38,7 +38,7 @@ struct loss_kernels {
     /* The sum of the weights (1 without) of the labels that are not ignored. */
     double (*label_weight)(const int64_t *labels, const void *weight, int64_t rows, int64_t ignore_index);
     double (*sum)(const void *x, int64_t n);
-    loss_elementwise mse, l1, smooth_l1, huber;
+    loss_elementwise mse, l1, smooth_l1, huber, bce, soft_margin;
     /* pos_weight[(first + i) % cols] belongs to element i. */
     double (*bce_with_logits)(void *loss, void *dinput, const void *input, const void *target, const void *weight,
                               const void *pos_weight, int64_t n, int64_t first, int64_t cols, double scale);

@@ -11,7 +11,6 @@
 #define first_lanes NAME(first_lanes)
 #define read_block NAME(read_block)
 #define write_block NAME(write_block)
-#define vsoftplus NAME(vsoftplus)
 
 /* v in the first n lanes, `rest` in the others. By bits, not vsel: gcc 12 cannot select by a mask
  * that it finds to be constant, as it does where W is 2. */
@@ -314,63 +313,82 @@ static double NAME(sum)(const void *x_, int64_t n) {
 
 /* ---- element by element ------------------------------------------------------------------- */
 
-/* Losses of d = input - target, with parameter p: value and slope. All values are 0 where d = 0, so
- * that the empty lanes of a tail add nothing to a sum. */
-INLINE vec NAME(mse_value)(vec d, vec p) { return d * d; }
-INLINE vec NAME(mse_slope)(vec d, vec p) { return d + d; }
-INLINE vec NAME(l1_value)(vec d, vec p) { return vabs(d); }
+/* Losses of x, an input, and t, its target, with parameter p: value and slope for x. */
+INLINE vec NAME(mse_value)(vec x, vec t, vec p) { return (x - t) * (x - t); }
+INLINE vec NAME(mse_slope)(vec x, vec t, vec p) { return (x - t) + (x - t); }
+INLINE vec NAME(l1_value)(vec x, vec t, vec p) { return vabs(x - t); }
 /* The sign; 0 for NaN, as in PyTorch. */
-INLINE vec NAME(l1_slope)(vec d, vec p) {
+INLINE vec NAME(l1_slope)(vec x, vec t, vec p) {
+    vec d = x - t;
     return vsel(vgt(d, vzero()), vset(1), vsel(vlt(d, vzero()), vset(-1), vzero()));
 }
-INLINE vec NAME(smooth_l1_value)(vec d, vec p) {
-    vec size = vabs(d), half = vset((real)0.5);
+INLINE vec NAME(smooth_l1_value)(vec x, vec t, vec p) {
+    vec d = x - t, size = vabs(d), half = vset((real)0.5);
     return vsel(vlt(size, p), half * d * d / p, size - half * p);
 }
-INLINE vec NAME(smooth_l1_slope)(vec d, vec p) { return vsel(vge(vabs(d), p), NAME(l1_slope)(d, p), d / p); }
-INLINE vec NAME(huber_value)(vec d, vec p) {
-    vec size = vabs(d), half = vset((real)0.5);
+INLINE vec NAME(smooth_l1_slope)(vec x, vec t, vec p) {
+    vec d = x - t;
+    return vsel(vge(vabs(d), p), NAME(l1_slope)(x, t, p), d / p);
+}
+INLINE vec NAME(huber_value)(vec x, vec t, vec p) {
+    vec d = x - t, size = vabs(d), half = vset((real)0.5);
     return vsel(vle(size, p), half * d * d, p * (size - half * p));
 }
-INLINE vec NAME(huber_slope)(vec d, vec p) { return vsel(vgt(d, p), p, vsel(vlt(d, vneg(p)), vneg(p), d)); }
+INLINE vec NAME(huber_slope)(vec x, vec t, vec p) {
+    vec d = x - t;
+    return vsel(vgt(d, p), p, vsel(vlt(d, vneg(p)), vneg(p), d));
+}
+/* -(t log x + (1 - t) log(1 - x)), logarithms at least -100; the divisor of the slope is at least 1e-12.
+ * log(1 - x) is that of u = 1 - x, corrected by what u was rounded by. */
+INLINE vec NAME(log_of_rest)(vec x) {
+    vec u = vset(1) - x, lost = (vset(1) - u) - x;
+    return vsel(veq(u, vzero()), vlog(u), vlog(u) + lost / u);
+}
+INLINE vec NAME(bce_value)(vec x, vec t, vec p) {
+    vec least = vset(-100), yes = vmax(vlog(x), least), no = vmax(NAME(log_of_rest)(x), least);
+    return vneg(vfma(t, yes, (vset(1) - t) * no));
+}
+INLINE vec NAME(bce_slope)(vec x, vec t, vec p) { return (x - t) / vmax((vset(1) - x) * x, vset((real)1e-12)); }
+/* log(1 + e^-(t x)) */
+INLINE vec NAME(soft_margin_value)(vec x, vec t, vec p) { return vsoftplus(vneg(x * t)); }
+INLINE vec NAME(soft_margin_slope)(vec x, vec t, vec p) { return vneg(t) * vsigmoid(vneg(x * t)); }
 
-INLINE double NAME(difference)(vec (*value)(vec, vec), vec (*slope)(vec, vec), real *loss, real *dinput,
+INLINE double NAME(by_element)(vec (*value)(vec, vec, vec), vec (*slope)(vec, vec, vec), real *loss, real *dinput,
                                const real *input, const real *target, int64_t n, real scale, real param) {
     double total = 0;
     for (int64_t begin = 0; begin < n; begin += BLOCK) {
         int64_t i = begin, end = n - begin < BLOCK ? n : begin + BLOCK;
         vec sum = vzero(), p = vset(param);
         for (; i + W <= end; i += W) {
-            vec d = vload(input + i) - vload(target + i), v = value(d, p);
+            vec x = vload(input + i), t = vload(target + i), v = value(x, t, p);
             if (loss) vstore(loss + i, v);
-            if (dinput) vstore(dinput + i, slope(d, p) * vset(scale));
+            if (dinput) vstore(dinput + i, slope(x, t, p) * vset(scale));
             sum = sum + v;
         }
         if (i < end) {
             int m = (int)(end - i);
-            vec d = vload_n(input + i, m) - vload_n(target + i, m), v = value(d, p);
+            vec x = vload_n(input + i, m), t = vload_n(target + i, m), v = value(x, t, p);
             if (loss) vstore_n(loss + i, v, m);
-            if (dinput) vstore_n(dinput + i, slope(d, p) * vset(scale), m);
-            sum = sum + v;
+            if (dinput) vstore_n(dinput + i, slope(x, t, p) * vset(scale), m);
+            sum = sum + first_lanes(v, m, vzero());
         }
         total += (double)vsum(sum);
     }
     return total;
 }
 
-#define DIFFERENCE(kind)                                                                                          \
+#define BY_ELEMENT(kind)                                                                                          \
     static double NAME(kind)(void *loss, void *dinput, const void *input, const void *target, int64_t n,          \
                              double scale, double param) {                                                        \
-        return NAME(difference)(NAME(kind##_value), NAME(kind##_slope), loss, dinput, input, target, n,           \
+        return NAME(by_element)(NAME(kind##_value), NAME(kind##_slope), loss, dinput, input, target, n,           \
                                 (real)scale, (real)param);                                                        \
     }
-DIFFERENCE(mse)
-DIFFERENCE(l1)
-DIFFERENCE(smooth_l1)
-DIFFERENCE(huber)
-
-/* log(1 + e^x) */
-INLINE vec vsoftplus(vec x) { return vmax(x, vzero()) + vlog1pexp(x); }
+BY_ELEMENT(mse)
+BY_ELEMENT(l1)
+BY_ELEMENT(smooth_l1)
+BY_ELEMENT(huber)
+BY_ELEMENT(bce)
+BY_ELEMENT(soft_margin)
 
 /* With x = input, t = target, p = pos_weight (1 without):
  *
@@ -438,5 +456,7 @@ static const struct loss_kernels NAME(table) = {
     .l1 = NAME(l1),
     .smooth_l1 = NAME(smooth_l1),
     .huber = NAME(huber),
+    .bce = NAME(bce),
+    .soft_margin = NAME(soft_margin),
     .bce_with_logits = NAME(bce_with_logits),
 };

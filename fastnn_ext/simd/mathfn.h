@@ -46,6 +46,7 @@
 #define vexpm1 NAME(vexpm1)
 #define vlog NAME(vlog)
 #define vlog1pexp NAME(vlog1pexp)
+#define vsoftplus NAME(vsoftplus)
 #define vsigmoid NAME(vsigmoid)
 #define vtanh NAME(vtanh)
 #define verf NAME(verf)
@@ -215,6 +216,9 @@ INLINE vec vlog1pexp(vec x) {
     vec rest = vfma(vneg(d), half, z - d) * vfma(d, vset((real)-0.5), vset(1));
     return vfma(d * square, POLY(NAME(log1p_s), square), rest) + d;
 }
+
+/* log(1 + e^x) */
+INLINE vec vsoftplus(vec x) { return vmax(x, vzero()) + vlog1pexp(x); }
 
 INLINE vec vlog(vec x) {
     vmask tiny = vlt(x, vset(MIN_NORMAL));

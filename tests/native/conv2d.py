@@ -48,7 +48,12 @@ def conv2d_input_grad(
     weights = packed_weights(w, sizes, 1, constant) if packed else None
     inputs = {"dy": dy, "w": w, "packed": weights, "saved": saved}
     run_op(
-        "conv2d_input_grad", dx=dx, **inputs, **sizes, **epilogue(activation_grad, alpha, "act_grad"), constant=constant
+        "conv2d_input_grad",
+        dx=dx,
+        **inputs,
+        **sizes,
+        **epilogue(activation_grad, alpha, name="act_grad"),
+        constant=constant,
     )
     return dx
 

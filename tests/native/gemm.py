@@ -29,8 +29,10 @@ def gemm(
         b_col=stride(b, -1), c_row=stride(out, -2), a_batch=batch_stride(a), b_batch=batch_stride(b),
         c_batch=batch_stride(out),
     )  # fmt: skip
-    kinds = {**epilogue(activation), **epilogue(activation_grad, name="act_grad")}
-    kinds |= {} if alpha is None else {"alpha": alpha}
+    # One of both at most, whose settings stand last.
+    kinds = [(activation, "act"), (activation_grad, "act_grad")]
+    kinds.sort(key=lambda entry: entry[0] is not None)
+    kinds = epilogue(kinds[0][0], alpha, name=kinds[0][1]) | epilogue(kinds[1][0], alpha, name=kinds[1][1])
     end = dict(c=out, partial=partial, bias=bias, saved=saved, **kinds)
     if panels is not None:
         run_op("gemm_pack", panels=panels, b=b, **sizes)

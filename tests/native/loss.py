@@ -37,6 +37,16 @@ def cross_entropy(
     return row_loss, dlogits
 
 
+def nll(logs, labels, weight=None, ignore_index=-100, reduction="mean", gradient=True, *, out=None):
+    """As cross_entropy."""
+    row_loss, dlogits = outputs(logs, len(logs), gradient) if out is None else out
+    run_op(
+        "nll", row_loss=row_loss, dlogits=dlogits, logits=logs, labels=labels, weight=weight, **rows(logs),
+        ignore_index=ignore_index, reduction=REDUCTIONS.index(reduction),
+    )  # fmt: skip
+    return row_loss, dlogits
+
+
 def mse(input, target, reduction="mean", gradient=True, *, out=None):
     """(loss, dinput or None), or out of these; so the others."""
     return elementwise("mse", input, target, reduction, gradient, out)
@@ -52,6 +62,14 @@ def smooth_l1(input, target, beta=1.0, reduction="mean", gradient=True, *, out=N
 
 def huber(input, target, delta=1.0, reduction="mean", gradient=True, *, out=None):
     return elementwise("huber", input, target, reduction, gradient, out, delta=delta)
+
+
+def bce(input, target, reduction="mean", gradient=True, *, out=None):
+    return elementwise("bce", input, target, reduction, gradient, out)
+
+
+def soft_margin(input, target, reduction="mean", gradient=True, *, out=None):
+    return elementwise("soft_margin", input, target, reduction, gradient, out)
 
 
 def bce_with_logits(

@@ -39,6 +39,20 @@ def cross_entropy(logits, labels, weight, ignore_index, reduction, label_smoothi
     return row_loss, np.where(valid[:, None], dlogits, 0)
 
 
+def nll(logs, labels, weight, ignore_index, reduction):
+    """As cross_entropy, of log-probabilities."""
+    cols = logs.shape[1]
+    valid = labels != ignore_index
+    label = np.where(valid, labels, 0)
+    share = valid * (np.ones(cols) if weight is None else weight.astype(np.float64))[label]
+    if reduction == "mean":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = share / share.sum() if valid.any() else share * np.nan
+    x = logs.astype(np.float64)[np.arange(len(label)), label]
+    one_hot = (label[:, None] == np.arange(cols)) & valid[:, None]
+    return np.where(valid, -share * x, 0 * share), np.where(one_hot, -share[:, None], 0)
+
+
 def reduced(value, slope, reduction):
     """(loss, gradient) for values and slopes of each element."""
     if reduction == "none":
@@ -80,3 +94,17 @@ def bce_with_logits(input, target, weight, pos_weight, reduction):
     sigmoid = np.exp(-softplus)
     value = w * ((1 - t) * (x + softplus) + p * t * softplus)
     return reduced(value, w * ((1 - t) * sigmoid - p * t * (1 - sigmoid)), reduction)
+
+
+def bce(input, target, reduction):
+    x, t = input.astype(np.float64), target.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        value = -(t * np.maximum(np.log(x), -100) + (1 - t) * np.maximum(np.log1p(-x), -100))
+    return reduced(value, (x - t) / np.maximum((1 - x) * x, 1e-12), reduction)
+
+
+def soft_margin(input, target, reduction):
+    t = target.astype(np.float64)
+    m = t * input
+    z = np.exp(-abs(m))
+    return reduced(np.maximum(-m, 0) + np.log1p(z), -t * np.where(m > 0, z, 1) / (1 + z), reduction)
