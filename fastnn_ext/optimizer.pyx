@@ -9,7 +9,9 @@ that begin with something else than 0 are not read. States that are optional are
 names, in order, by the op that reads them. The first are the same for all (shared_hyper): how much the gradient is
 clipped, decayed and so on, before an update takes it (simd/optimizer.h says in which order). `decoupled` is AdamW's
 weight decay. `norm` points to a double, the norm of the gradients by which they are clipped; `noise` has n numbers of
-mean 0 and variance 1.
+mean 0 and variance 1. `average` is a running mean of the new parameters, which takes every averaging_every-th of them;
+averaged[k] says how many updates it has seen of parameter k (a double). `averaging` is the decay, or 1 for a mean in
+which all that it took count alike.
 
 squares sums the squares of each piece of n elements, which lie together as above; piece k has the pieces[2 k + 1]
 elements from pieces[2 k] on, CHUNK at most, of one parameter alone: so a norm does not depend on how parameters lie.
@@ -31,9 +33,10 @@ Huesken, "Improving the Rprop learning algorithm", NC 2000. Adam, Adamax: Kingma
 optimization", ICLR 2015, algorithms 1 and 2. AMSGrad: Reddi, Kale, Kumar, "On the convergence of Adam and beyond", ICLR
 2018. AdamW: Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019. NAdam: Dozat, "Incorporating
 Nesterov momentum into Adam", ICLR workshop 2016. RAdam: Liu and others, "On the variance of the adaptive learning rate
-and beyond", ICLR 2020. Lion: Chen and others, "Symbolic discovery of optimization algorithms", NeurIPS 2023.
+and beyond", ICLR 2020. Lion: Chen and others, "Symbolic discovery of optimization algorithms", NeurIPS 2023. Averages:
+Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", SIAM J. Control Optim. 30, 1992.
 """
-from libc.math cimport INFINITY, pow, sqrt
+from libc.math cimport INFINITY, fmod, pow, sqrt
 from libc.stdint cimport int64_t
 
 from fastnn_ext cimport runtime
@@ -47,7 +50,7 @@ cdef extern from "simd/optimizer.h" nogil:
         FNN_OPTIMIZER_sgd, FNN_OPTIMIZER_adagrad, FNN_OPTIMIZER_adadelta, FNN_OPTIMIZER_rmsprop, FNN_OPTIMIZER_rprop
         FNN_OPTIMIZER_adam, FNN_OPTIMIZER_adamax, FNN_OPTIMIZER_nadam, FNN_OPTIMIZER_radam, FNN_OPTIMIZER_lion
     struct optimizer_rule:
-        double scale, clip, noise, shrink, decay, l1
+        double scale, clip, noise, shrink, decay, l1, average
         int plain
     struct sgd_step:
         double lr, momentum, gain
@@ -73,8 +76,8 @@ cdef extern from "simd/optimizer.h" nogil:
         int rectified
     struct lion_step:
         double lr, gain1, gain2
-    ctypedef void (*fnn_update)(void *param, void *const *states, const void *grad, const void *noise, int64_t n,
-                                const optimizer_rule *rule, const void *step) noexcept nogil
+    ctypedef void (*fnn_update)(void *param, void *const *states, const void *grad, const void *noise, void *average,
+                                int64_t n, const optimizer_rule *rule, const void *step) noexcept nogil
     struct optimizer_kernels:
         double (*squares)(const void *x, int64_t n) noexcept nogil
         fnn_update update[FNN_OPTIMIZER_COUNT]
@@ -96,7 +99,8 @@ cdef union any_step:
 
 # What `hyper` points to: these, and what the optimizer has of its own.
 cdef struct shared_hyper:
-    double lr, weight_decay, l1_penalty, clip_grad_value, clip_grad_norm, grad_noise, updates
+    double lr, weight_decay, l1_penalty, clip_grad_value, clip_grad_norm, grad_noise
+    double averaging, averaging_every, updates
 cdef struct sgd_hyper:
     double momentum, dampening
 cdef struct adagrad_hyper:
@@ -139,7 +143,7 @@ HYPER_NAMES = {
 }
 
 # Places in fnn_op.buf: of all updates; of nadam; of tick and nadam_count; of squares; of total.
-cdef enum: PARAM, GRAD, HYPER, STEPS, BEGINS, NORM, NOISE, STATE
+cdef enum: PARAM, GRAD, HYPER, STEPS, BEGINS, NORM, NOISE, AVERAGE, AVERAGED, STATE
 cdef enum: MU_PRODUCT = STATE + 2
 cdef enum: COUNTED, COUNT_HYPER, COUNT_STEPS
 cdef enum: TICK_HYPER, TICK_STEPS
@@ -166,9 +170,10 @@ cdef void prepare_update(fnn_op *op) noexcept nogil:
 
 
 cdef inline int64_t part_of(const fnn_op *op, int64_t begin, int64_t end, int64_t *first) noexcept nogil:
-    """The end of the elements from `begin` on whose parameters have made as many steps; `first` is the
-    parameter that holds `begin`."""
+    """The end of the elements from `begin` on whose parameters have made as many steps, and are averaged of as
+    many; `first` is the parameter that holds `begin`."""
     cdef const double *steps = <const double *> op.buf[STEPS]
+    cdef const double *averaged = <const double *> op.buf[STEPS if op.buf[AVERAGED] == NULL else AVERAGED]
     cdef const int64_t *begins = <const int64_t *> op.buf[BEGINS]
     cdef int64_t count = op.dim[COUNT], beyond = count, k
     first[0] = 0
@@ -179,7 +184,8 @@ cdef inline int64_t part_of(const fnn_op *op, int64_t begin, int64_t end, int64_
         else:
             beyond = k
     k = first[0] + 1
-    while k < count and steps[k] == steps[first[0]] and begins[k] - begins[0] < end:
+    while (k < count and steps[k] == steps[first[0]] and averaged[k] == averaged[first[0]]
+           and begins[k] - begins[0] < end):
         k += 1
     return min(end, begins[k] - begins[0]) if k < count else end
 
@@ -206,8 +212,21 @@ cdef optimizer_rule rule_of(const fnn_op *op, const shared_hyper *all) noexcept 
     r.shrink = 1 - all.lr * all.weight_decay if op.dim[DECOUPLED] else 1
     r.decay = 0 if op.dim[DECOUPLED] else all.weight_decay
     r.l1 = all.l1_penalty
+    r.average = 0
     r.plain = (r.clip == INFINITY and op.buf[NOISE] == NULL and r.shrink == 1 and r.decay == 0 and r.l1 == 0)
     return r
+
+
+cdef inline double share_of_average(const fnn_op *op, const shared_hyper *all, int64_t k) noexcept nogil:
+    """How much of the average parameter k is after this step; 0 if the average does not take it."""
+    cdef double seen, taken
+    if op.buf[AVERAGE] == NULL:
+        return 0
+    seen = (<const double *> op.buf[AVERAGED])[k] + 1
+    taken = seen / all.averaging_every
+    if fmod(seen, all.averaging_every) != 0:
+        return 0
+    return 1 / taken if taken == 1 or all.averaging == 1 else 1 - all.averaging
 
 
 cdef inline int sweep(const fnn_op *op, int64_t chunk, int kind, int states,
@@ -218,14 +237,17 @@ cdef inline int sweep(const fnn_op *op, int64_t chunk, int kind, int states,
     cdef optimizer_rule rule = rule_of(op, all)
     cdef any_step step
     cdef void *state[FNN_MOST_STATES]
+    cdef void *average
     cdef int j
     while begin < end:
         part = part_of(op, begin, end, &k)
         coefficients(op, all, k, &step)
         for j in range(states):
             state[j] = at(op, STATE + j, begin)
+        rule.average = share_of_average(op, all, k)
+        average = at(op, AVERAGE, begin) if rule.average != 0 else NULL
         (<const optimizer_kernels *> op.kernels).update[kind](
-            at(op, PARAM, begin), state, at(op, GRAD, begin), at(op, NOISE, begin), part - begin, &rule, &step)
+            at(op, PARAM, begin), state, at(op, GRAD, begin), at(op, NOISE, begin), average, part - begin, &rule, &step)
         begin = part
     return 0
 
@@ -426,7 +448,7 @@ cdef int run_total(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogi
 
 
 # All updates have these, in front of what they have of their own.
-INPUTS = "grad hyper steps begins norm? noise? "
+INPUTS = "grad hyper steps begins norm? noise? +average? averaged? "
 DIMS = "n count maximize decoupled "
 runtime.register_op("sgd", run_sgd, prepare_update, "param", INPUTS + "+momentum_buffer?", DIMS + "nesterov")
 runtime.register_op("adagrad", run_adagrad, prepare_update, "param", INPUTS + "+sum", DIMS)

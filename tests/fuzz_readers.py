@@ -323,6 +323,93 @@ class ReadIdx(Reader):
             return len(data) * (1032 if data[:2] == b"\x1f\x8b" else 1)
 
 
+class ReadNpy(Reader):
+    """`read_npy`."""
+
+    form = forms.Npy
+    file = "a.npy"
+
+    def seeds(self):
+        for array in (np.ones((2, 8), np.uint8), np.asfortranarray(np.ones((3, 4), ">f4")), np.array(["a", "bc"])):
+            yield self.saved(functools.partial(np.save, arr=array))
+
+    def read(self):
+        fn.data.read_npy(self.path, "biufU")
+
+
+class ReadNpz(Reader):
+    """`read_npz`."""
+
+    file = "a.npz"
+
+    def seeds(self):
+        for save in (np.savez, np.savez_compressed):
+            yield self.saved(functools.partial(save, x=np.arange(12.0).reshape(3, 4), y=np.arange(3)))
+
+    def read(self):
+        fn.data.read_npz(self.path)
+
+    def size(self, data):
+        """What is unpacked as far as the headers announce is the writer's wish, down to a thousandth of it."""
+        return len(data) * 1032
+
+
+TABLE = b"rooms,district,price\n3,north,310.5\n5,south,520\n,north,330\n4,,400\n6,west,610\n"
+
+
+class ReadCsv(Reader):
+    """`read_csv`, and the recipe that is made of the table."""
+
+    form = forms.Csv
+    file = "a.csv"
+
+    def seeds(self):
+        yield TABLE
+        yield TABLE.replace(b",", b";").replace(b"\n", b"\r\n")
+        yield b'"a ""quoted"" name",b,price\n"two\nlines",x,no\nc,y,yes\n'
+
+    def read(self):
+        table = fn.data.read_csv(self.path)
+        fn.data.TableRecipe.fit(table, table.names[-1])(table)
+
+
+class Recipe(Reader):
+    """`TableRecipe.load`, and the features that it makes."""
+
+    form = forms.Json
+    file = "recipe.json"
+
+    def prepare(self):
+        path = self.folder / "a.csv"
+        path.write_bytes(TABLE)
+        self.table = fn.data.read_csv(path)
+
+    def seeds(self):
+        for target in ("price", "rooms"):
+            recipe = fn.data.TableRecipe.fit(self.table[[0, 1, 3, 4]], target)
+            yield self.saved(recipe.save)
+
+    def read(self):
+        recipe = fn.data.TableRecipe.load(self.path)
+        with contextlib.suppress(ValueError):  # of the table, which has other columns perhaps
+            recipe(self.table)
+
+
+class RecipeOfArrays(Recipe):
+    """`ArrayRecipe.load`, and the features that it makes."""
+
+    x, y = np.arange(12.0).reshape(4, 3), np.array([1, 0, 1, 2])
+
+    def seeds(self):
+        for target in (self.y, self.x[:, 1]):
+            yield self.saved(fn.data.ArrayRecipe.fit(self.x, target).save)
+
+    def read(self):
+        recipe = fn.data.ArrayRecipe.load(self.path)
+        with contextlib.suppress(ValueError):
+            recipe(self.x, self.y)
+
+
 class MnistImages(ReadIdx):
     """Images of `mnist`."""
 
@@ -563,6 +650,11 @@ READERS = {
     "checkpoint": Checkpoint,
     "resume": Resume,
     "idx": ReadIdx,
+    "npy": ReadNpy,
+    "npz": ReadNpz,
+    "csv": ReadCsv,
+    "recipe": Recipe,
+    "recipe-of-arrays": RecipeOfArrays,
     "mnist-images": MnistImages,
     "mnist-labels": MnistLabels,
     "cifar10": Cifar10,

@@ -112,7 +112,7 @@ def test_a_checkpoint_is_one_safetensors_file_with_named_tensors(tmp_path):
     assert os.listdir(tmp_path) == ["c.safetensors"]
     arrays, metadata = load_arrays(tmp_path / "c.safetensors")
     names = {f"model/{name}" for name in model.state_dict()}
-    assert names | {f"optimizer/0/{s}" for s in ("exp_avg", "exp_avg_sq", "steps")} == set(arrays)
+    assert names | {f"optimizer/0/{s}" for s in ("exp_avg", "exp_avg_sq", "steps", "averaged")} == set(arrays)
     np.testing.assert_array_equal(arrays["model/0.weight"], model[0].weight)
     assert json.loads(metadata["checkpoint"])["optimizer"]["kind"] == "Adam"
 

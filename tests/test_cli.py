@@ -292,9 +292,10 @@ def test_the_test_set_is_measured_once_when_training_is_done(run, monkeypatch):
 
     measured = []
 
-    def measure(self, data, batch_size=None, own=Evaluation.measure):
-        logs = own(self, data, batch_size)
-        measured.append((len(getattr(data, "dataset", data[0] if isinstance(data, tuple) else ())), logs))
+    def measure(self, data, *args, own=Evaluation.measure):
+        logs = own(self, data, *args)
+        rows = data[0] if isinstance(data, tuple) else getattr(data, "loader", data).dataset
+        measured.append((len(rows), logs))
         return logs
 
     monkeypatch.setattr(Evaluation, "measure", measure)

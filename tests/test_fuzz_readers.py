@@ -16,7 +16,8 @@ from fuzz_readers import READERS, Finding, Model, Reader, mutants, surroundings
 SEED = int(os.environ.get("FASTNN_FUZZ_SEED", 1))
 #: Mutants of a reader that take a fifth of a second; the slow test takes fifty times as many.
 QUICK = {
-    "model": 150, "part-of-model": 150, "checkpoint": 50, "resume": 15, "idx": 200, "mnist-images": 150,
+    "model": 150, "part-of-model": 150, "checkpoint": 50, "resume": 15, "idx": 200, "npy": 100, "npz": 100,
+    "csv": 100, "recipe": 100, "recipe-of-arrays": 100, "mnist-images": 150,
     "mnist-labels": 150, "cifar10": 150, "cifar100": 150, "image": 50, "history": 1, "config": 12, "weights": 40,
     "run-checkpoint": 12, "samples": 20, "samples-idx": 20,
 }  # fmt: skip

@@ -416,9 +416,15 @@ MISTAKES = {
         ["params must hold parameters, as model.parameters() does, got tuple"],
         lambda: optim.SGD(net().parameters()),
     ),
-    "PyTorch's DataLoader to train on": (
-        lambda: trainer().fit(DataLoader()),
-        ["data: expected (x, y)", "fastnn's DataLoader", "fn.data.DataLoader((x, y), ", "got torch's DataLoader"],
+    "a dict to train on": (
+        lambda: trainer().fit({"x": X, "y": Y}),
+        [
+            "data: expected (x, y)",
+            "fastnn's DataLoader",
+            "fn.data.DataLoader((x, y), ",
+            "or an iterable of",
+            "got dict",
+        ],
         lambda: trainer().fit(fn.data.DataLoader((X, Y), batch_size=64), verbose=False),
     ),
     "PyTorch's DataLoader in a checkpoint": (

@@ -46,6 +46,31 @@ def test_a_padding_row_starts_as_zero_and_stays():
     assert not model.weight.data[2].any()
 
 
+def test_labels_that_are_constants_count_from_the_end_and_meet_the_padding_row():
+    weight = np.arange(10.0).reshape(5, 2)
+    for labels in ([-1, 0, 4], np.array([[-1], [3]]), -1, 2):
+        value, grad = fn.value_and_grad(lambda w, i=labels: F.embedding(i, w, 4).sum())(weight)
+        assert value == weight[np.asarray(labels)].sum()
+        expected = np.zeros((5, 2))
+        np.add.at(expected, np.asarray(labels) % 5, 1.0)
+        expected[4] = 0
+        np.testing.assert_array_equal(grad, expected)
+
+
+def test_a_padding_row_gets_no_gradient_whatever_comes_back_to_it():
+    weight, labels = np.arange(10.0).reshape(5, 2), np.array([1, 0])
+    grad = fn.grad(lambda w: (F.embedding(labels, w, 0) * np.array([[1.0], [np.nan]])).sum())(weight)
+    np.testing.assert_array_equal(grad, [[0, 0], [1, 1], [0, 0], [0, 0], [0, 0]])
+
+
+def test_a_padding_row_costs_by_the_labels_and_not_by_the_rows():
+    layer, labels = nn.Embedding(1000, 4, padding_idx=0), np.zeros((2, 3), np.int64)
+    step = fn.TrainStep(layer, nn.MSELoss(), optim.SGD(layer.parameters(), lr=0.1))
+    for program in (layer.plan(labels), step.plan(labels, np.zeros((2, 3, 4), np.float32))):
+        ops = [op for phase in program.phases for op in phase if "where" in op.kernel]
+        assert ops and all(int(np.prod(op.shapes["y"])) == 24 for op in ops)
+
+
 def test_an_embedding_trains_beside_other_layers_on_any_batch():
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Embedding(50, 8), nn.Flatten(), nn.Linear(24, 2))

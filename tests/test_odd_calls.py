@@ -116,6 +116,7 @@ CALLS = {
     "BatchNorm2d": layer(nn.BatchNorm2d, IMAGES, num_features=4),
     "LayerNorm": layer(nn.LayerNorm, ROWS, normalized_shape=4),
     "RMSNorm": layer(nn.RMSNorm, ROWS, normalized_shape=4),
+    "Normalization": layer(nn.Normalization, ROWS, num_features=4, mean=[0.5, 1, 2, 3], variance=[1, 4, 9, 0]),
     "GroupNorm": layer(nn.GroupNorm, IMAGES, num_groups=2, num_channels=4),
     "LocalResponseNorm": layer(nn.LocalResponseNorm, IMAGES, size=3),
     "ZeroPad2d": layer(nn.ZeroPad2d, IMAGES, padding=1),

@@ -718,3 +718,5 @@ def test_an_optimizer_shows_all_of_its_groups():
     opt = optim.SGD(groups, lr=0.1, momentum=0.9)
     other = one.replace("lr=0.1", "lr=0.5")
     assert repr(opt) == f"SGD(\n  (0): 1 parameter, {other}\n  (1): 3 parameters, {one}\n)"
+    opt.param_groups[1].update(averaging="uniform", averaging_every=5)
+    assert repr(opt).endswith(f"{one}, averaging=uniform, averaging_every=5\n)")

@@ -22,7 +22,7 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 NUMBERS = {
     "lr": 0.01, "weight_decay": 0.01, "momentum": 0.9, "dampening": 0.1, "lr_decay": 0.1, "rho": 0.9, "alpha": 0.9,
     "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "momentum_decay": 4e-3, "initial_accumulator_value": 0.1,
-    "eta_minus": 0.5, "eta_plus": 1.2, "least": 1e-6, "most": 50.0,
+    "eta_minus": 0.5, "eta_plus": 1.2, "least": 1e-6, "most": 50.0, "averaging": 0.9, "averaging_every": 1,
 }  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def test_a_coefficient_of_zero_leaves_its_operation_out(isa, dtype, kernel):
     states = {name: np.zeros(2, dtype) for name in STATES[kernel]}
     optimizer.update(kernel, param, ones, states, numbers_of(kernel, weight_decay=0.0, l1_penalty=0.0))
     assert param[0] == np.inf
-    assert all(np.isfinite(state).all() for state in states.values())
+    assert all(np.isfinite(state).all() for name, state in states.items() if name != "average")
 
 
 @every_dtype
@@ -150,7 +150,7 @@ def test_neighbours_are_each_updated_by_their_own_count(isa, dtype, kernel):
         states = dict(zip(STATES[kernel], states, strict=True))
         optimizer.update(kernel, param, grad, states, numbers_of(kernel), step=steps[k])
     param, grad, *states = together
-    counters = {"mu_product": np.ones(len(sizes))} if kernel == "nadam" else {}
+    counters = {"averaged": steps.copy()} | ({"mu_product": np.ones(len(sizes))} if kernel == "nadam" else {})
     switches = {p.name: 0 for p in optimizer.signature(kernel).dims[2:]}
     run_op(
         kernel, param=param, grad=grad, **dict(zip(STATES[kernel], states, strict=True)), **counters,

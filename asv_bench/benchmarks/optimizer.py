@@ -24,6 +24,8 @@ KINDS = {
     "nadam": ("NAdam", {}, 7),
     "radam": ("RAdam", {}, 7),
     "lion": ("Lion", {}, 5),
+    "sgd, averaged": ("SGD", {"averaging": 0.995}, 5),
+    "adam, averaged": ("Adam", {"averaging": 0.995}, 9),
 }
 SIZES = {"10 thousand": 100, "1 million": 1000, "16 million": 4000}
 

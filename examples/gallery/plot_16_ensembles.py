@@ -15,6 +15,7 @@ from _images import handwritten_digits
 
 import fastnn as fn
 from fastnn import nn, optim
+from fastnn.train import Ensemble
 
 MEMBERS, EPOCHS = (2, 4) if "FASTNN_QUICK" in os.environ else (6, 12)
 (x, labels), (xt, lt) = handwritten_digits(flatten=True)
@@ -26,66 +27,54 @@ def network(seed):
     return nn.Sequential(nn.Linear(x.shape[1], 100), nn.ReLU(), nn.Linear(100, 10))
 
 
-def train(model, schedule, epochs, callbacks=()):
-    trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
-    rate = fn.callbacks.LearningRateScheduler(schedule)
-    trainer.fit((x, labels), epochs=epochs, batch_size=32, callbacks=[rate, *callbacks], verbose=0)
-    return probabilities(model)
-
-
-def probabilities(model):
-    return nn.functional.softmax(np.asarray(model.evaluated(xt)), 1)
+def trained(seed, epochs, cycle=None, callbacks=()):
+    """A trainer whose rate falls to zero and starts again by cycles of so many epochs, or is constant."""
+    model = network(seed)
+    opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    if cycle:
+        callbacks = [fn.callbacks.Scheduler(optim.lr_scheduler.CosineAnnealingWarmRestarts(opt, cycle)), *callbacks]
+    trainer = fn.Trainer(model, nn.CrossEntropyLoss(), opt)
+    trainer.fit((x, labels), epochs=epochs, batch_size=32, callbacks=callbacks, verbose=0)
+    return trainer
 
 
 def error(predicted):
     return np.mean(np.argmax(predicted, 1) != lt)
 
 
-def cosine(length):
-    return lambda epoch: 0.05 * (1 + np.cos(np.pi * (epoch % length) / length))
-
-
 # %%
 # Members of their own; snapshots at the end of each cycle of one run; and the average of all weights of a run.
-independent = [train(network(seed), cosine(EPOCHS), EPOCHS) for seed in range(MEMBERS)]
+independent = Ensemble([trained(seed, EPOCHS, EPOCHS).model for seed in range(MEMBERS)], "softmax")
 
-model, snapshots = network(0), []
-length = EPOCHS // 2
-
-
-def keep_snapshot(epoch, logs):
-    if (epoch + 1) % length == 0:
-        snapshots.append(probabilities(model))
+snapshots = fn.callbacks.Snapshots(EPOCHS // 2)
+trained(0, EPOCHS // 2 * MEMBERS, EPOCHS // 2, [snapshots])
 
 
-train(model, cosine(length), length * MEMBERS, [fn.callbacks.LambdaCallback(on_epoch_end=keep_snapshot)])
+class Compare(fn.callbacks.Callback):
+    """The test error of the weights and of their average after each epoch."""
 
-model, average, curves = network(0), network(0), ([], [])
+    curves = ([], [])
 
-
-def keep_average(batch, logs):
-    for mean, p in zip(average.parameters(), model.parameters(), strict=True):
-        mean.data[:] = 0.995 * mean.data + 0.005 * p.data
-
-
-def compare(epoch, logs):
-    for curve, each in zip(curves, (model, average), strict=True):
-        curve.append(error(probabilities(each)))
+    def on_epoch_end(self, epoch, logs):
+        for curve, averaged in zip(self.curves, (False, True), strict=True):
+            curve.append(error(self.trainer.predict(xt, averaged=averaged)))
 
 
-train(model, lambda epoch: 0.1, EPOCHS, [fn.callbacks.LambdaCallback(on_batch_end=keep_average, on_epoch_end=compare)])
+trained(0, EPOCHS, callbacks=[fn.callbacks.Averaging(0.995), Compare()])
 
 figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-for ax, (name, members) in zip(axes, (("seeds of their own", independent), ("snapshots", snapshots)), strict=False):
-    single = [error(member) for member in members]
-    together = [error(np.mean(members[:n], 0)) for n in range(1, len(members) + 1)]
+ensembles = {"seeds of their own": independent, "snapshots": snapshots.ensemble("softmax")}
+for ax, (name, ensemble) in zip(axes, ensembles.items(), strict=False):
+    members = list(ensemble.members)
+    single = [error(member(xt)) for member in members]
+    together = [error(Ensemble(members[: n + 1], "softmax").predict(xt)) for n in range(len(members))]
     print(f"{name}: members {min(single):.2%} to {max(single):.2%}, all together {together[-1]:.2%}")
     ax.plot(np.arange(len(members)) + 1, single, "o", label="each member")
     ax.plot(np.arange(len(members)) + 1, together, "o-", label="the average up to it")
     ax.set(title=name, xlabel="member", ylabel="test error")
     ax.legend()
-print(f"a constant rate of 0.1: {curves[0][-1]:.2%}, the average of its weights {curves[1][-1]:.2%}")
-for curve, name in zip(curves, ("the weights", "their running mean"), strict=True):
+print(f"a constant rate of 0.1: {Compare.curves[0][-1]:.2%}, the average of its weights {Compare.curves[1][-1]:.2%}")
+for curve, name in zip(Compare.curves, ("the weights", "their running mean"), strict=True):
     axes[2].plot(np.arange(EPOCHS) + 1, curve, "o-", label=name)
 axes[2].set(title="Polyak averaging, 0.995", xlabel="epoch")
 axes[2].legend()

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import io
 import math
-import os
-import sys
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from fastnn import _check, nn
 from fastnn.cli.output import print_json
 from fastnn.cli.run import Config, Run
+from fastnn.data import read_npy
 from fastnn.data.idx import NotIDXError, read_idx
-from fastnn.files import named
 from fastnn.train.evaluation import predict
-
-_LONGEST_HEADER = 1 << 16  # bytes of a .npy file: NumPy parses no more than 10 000 characters
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,43 +84,4 @@ def _read(path: str) -> np.ndarray[Any, Any]:
                 f"{error}. Samples are read from .npy files, by that ending, and from IDX files; numbers in a text "
                 f"file become one by np.save('samples.npy', np.loadtxt({path!r}, delimiter=','))"
             ) from None
-    with named(path), open(path, "rb") as file:
-        try:
-            shape, columns, dtype = _header(file)
-        except OSError:
-            raise
-        except Exception as error:
-            # NumPy hands the header to Python's parser, and what that raises is no closed list: SyntaxError,
-            # RecursionError, MemoryError, TypeError, ...
-            raise ValueError(f"{path}: no intact .npy file: {_check.brief(str(error), str)}") from None
-        if dtype.kind not in "biuf":
-            raise ValueError(f"{path}: holds {_check.brief(str(dtype), str)}; expected numbers")
-        count, there = math.prod(shape), os.fstat(file.fileno()).st_size - file.tell()
-        if count * dtype.itemsize > there:
-            raise ValueError(
-                f"{path}: no intact .npy file: {there} bytes follow its header, too few for {dtype} "
-                f"{_check.brief(shape)}"
-            )
-        array = np.fromfile(file, dtype, count)
-    if array.size != count:
-        raise ValueError(f"{path}: it was made shorter while it was read")
-    return array.reshape(shape, order="F" if columns else "C")
-
-
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether columns come first, and dtype; the file stands behind its header then."""
-    start = io.BytesIO(file.read(_LONGEST_HEADER))  # memory would be taken for as many bytes as a header announces
-    version = np.lib.format.read_magic(start)
-    if version == (1, 0):
-        header = np.lib.format.read_array_header_1_0(start)
-    elif version == (2, 0):
-        header = np.lib.format.read_array_header_2_0(start)
-    else:
-        raise ValueError(f"version {version} is not read")
-    file.seek(start.tell())
-    shape, columns, dtype = header
-    if len(shape) > 32 or any(type(length) is not int or not 0 <= length < 2**63 for length in shape):
-        raise ValueError(f"no array has the shape {_check.brief(shape)}")
-    if math.prod(length or 1 for length in shape) * max(dtype.itemsize, 1) > sys.maxsize:
-        raise ValueError(f"no array can have the shape {_check.brief(shape)}")
-    return shape, columns, dtype
+    return read_npy(path)

@@ -3,6 +3,7 @@
 Everything here is plain NumPy: batches are tuples of C-contiguous arrays.
 """
 
+from fastnn.data.arrays import ArrayRecipe
 from fastnn.data.augment import (
     Compose,
     GaussianNoise,
@@ -18,22 +19,31 @@ from fastnn.data.folder import ImageFolder
 from fastnn.data.idx import read_idx, write_idx
 from fastnn.data.loader import DataLoader, balanced_weights
 from fastnn.data.mnist import mnist
+from fastnn.data.npy import read_npy, read_npz
+from fastnn.data.recipe import TableRecipe
 from fastnn.data.split import Subset, k_fold, random_split
 from fastnn.data.synthetic import circles, moons, spirals, xor
+from fastnn.data.table import Table, read_csv
+from fastnn.data.target import ClassTarget, NumberTarget
 
 __all__ = [
     "CIFAR10_CLASSES",
     "ArrayDataset",
+    "ArrayRecipe",
+    "ClassTarget",
     "Compose",
     "DataLoader",
     "Dataset",
     "GaussianNoise",
     "ImageFolder",
     "Normalize",
+    "NumberTarget",
     "RandomCrop",
     "RandomHorizontalFlip",
     "RandomShift",
     "Subset",
+    "Table",
+    "TableRecipe",
     "balanced_weights",
     "cifar10",
     "cifar100",
@@ -43,7 +53,10 @@ __all__ = [
     "mnist",
     "moons",
     "random_split",
+    "read_csv",
     "read_idx",
+    "read_npy",
+    "read_npz",
     "spirals",
     "write_idx",
     "xor",

@@ -12,7 +12,7 @@ pooling         MaxPool1d, MaxPool2d, AvgPool1d, AvgPool2d, AdaptiveAvgPool1d, A
                 AdaptiveMaxPool1d, AdaptiveMaxPool2d
 sizes           Upsample, ZeroPad2d, ReflectionPad2d, ReplicationPad2d
 norms           BatchNorm1d, BatchNorm2d, LayerNorm, RMSNorm, GroupNorm, InstanceNorm1d, InstanceNorm2d,
-                LocalResponseNorm
+                LocalResponseNorm; Normalization, by the data's mean and variance
 activations     ReLU, LeakyReLU, PReLU, RReLU, ReLU6, ELU, CELU, SELU, GELU, SiLU, Swish, Mish, Softplus, Sigmoid,
                 LogSigmoid, Tanh, Softsign, Hardsigmoid, Hardswish, Hardtanh, Hardshrink, Softshrink, Tanhshrink,
                 Threshold, Step, Sign, GLU, Maxout, Softmax, Softmin, LogSoftmax
@@ -23,7 +23,7 @@ losses          CrossEntropyLoss, NLLLoss, BCEWithLogitsLoss, BCELoss, SigmoidFo
                 GaussianNLLLoss, MarginRankingLoss, TripletMarginLoss
 functional      the same as functions of tensors or arrays, by custom imported as F
 init            initial values of parameters
-utils           weight norm
+utils           weight norm; parametrizations.spectral_norm
 
 `help(nn.Linear)` tells a layer's arguments, shapes and formula, and then the methods that all layers have, such as
 `parameters`, `train`, `eval`, `save` and `load`; these are told in full by `help(nn.Module)`.
@@ -102,6 +102,7 @@ from fastnn.nn.norm import (
     InstanceNorm2d,
     LayerNorm,
     LocalResponseNorm,
+    Normalization,
     RMSNorm,
 )
 from fastnn.nn.parameter import Parameter
@@ -179,6 +180,7 @@ __all__ = [
     "ModuleList",
     "MultiMarginLoss",
     "NLLLoss",
+    "Normalization",
     "PReLU",
     "Parameter",
     "PoissonNLLLoss",

@@ -346,6 +346,11 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 def _fill(tensor: Array, values: Any) -> Array:
     _shape(tensor)
     array = tensor.data if isinstance(tensor, Parameter) else tensor
+    if not array.flags.writeable:
+        raise ValueError(
+            "tensor is read-only: it is of a frozen module, or computed from other parameters (weight norm, spectral "
+            "norm), which are what to initialize"
+        )
     array[...] = values
     return tensor
 

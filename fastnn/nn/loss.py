@@ -40,7 +40,7 @@ class Loss(Module):
             )
         return super().__call__(input, target)
 
-    def denominator(self, target: Any) -> float | None:
+    def denominator(self, target: Any, sample_weight: Any = None) -> float | None:
         """What the mean over a batch divides by, so that batches can be put together again.
 
         The loss of several batches is the sum of loss * denominator over the sum of denominators.
@@ -48,13 +48,17 @@ class Loss(Module):
         Parameters
         ----------
         target : array
+        sample_weight : array, optional
+            Of each sample, (N,), or with more of the target's first sizes: then what the weighted mean divides by.
 
         Returns
         -------
         float or None
             Here the number of samples; None where the reduction is "sum", which divides by nothing.
         """
-        return None if self.reduction == "sum" else len(target)
+        if self.reduction == "sum":
+            return None
+        return len(target) if sample_weight is None else float(np.sum(sample_weight, dtype=np.float64))
 
     def classes(self, target: Any) -> Any:
         """What metrics of classes, such as accuracy, compare the model's output with.
@@ -135,13 +139,18 @@ class CrossEntropyLoss(Loss):
     def forward(self, input: Any, target: Any) -> Any:
         return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
 
-    def denominator(self, target: Any) -> float | None:
+    def denominator(self, target: Any, sample_weight: Any = None) -> float | None:
         """The sum of the class weights of the labels that are not ignored: see `Loss.denominator`."""
         if self.reduction == "sum":
             return None
         labels = np.asarray(target)
         if labels.dtype.kind == "f":  # probabilities, over which a mean divides by the rows
-            return float(labels.size // labels.shape[min(1, labels.ndim - 1)])
+            rows = np.delete(labels.shape, min(1, labels.ndim - 1))
+            return float(np.prod(rows)) if sample_weight is None else _weighed(np.ones(rows), sample_weight)
+        if sample_weight is not None:
+            counted = labels != self.ignore_index
+            weights = counted if self.weight is None else self.weight.data[np.where(counted, labels, 0)] * counted
+            return _weighed(weights, sample_weight)
         if self.weight is None:
             return int(np.count_nonzero(labels != self.ignore_index))
         return float(self.weight.data[labels[labels != self.ignore_index]].sum(dtype=np.float64))
@@ -155,9 +164,11 @@ class CrossEntropyLoss(Loss):
 class _Elementwise(Loss):
     """Base of the losses that are means or sums over elements."""
 
-    def denominator(self, target: Any) -> float | None:
+    def denominator(self, target: Any, sample_weight: Any = None) -> float | None:
         """The number of elements: see `Loss.denominator`."""
-        return None if self.reduction == "sum" else np.size(target)
+        if self.reduction == "sum":
+            return None
+        return np.size(target) if sample_weight is None else _weighed(np.ones(np.shape(target)), sample_weight)
 
 
 class NLLLoss(CrossEntropyLoss):
@@ -318,9 +329,11 @@ class KLDivLoss(_Elementwise):
     def forward(self, input: Any, target: Any) -> Any:
         return F.kl_div(input, target, self.reduction, self.log_target)
 
-    def denominator(self, target: Any) -> float | None:
+    def denominator(self, target: Any, sample_weight: Any = None) -> float | None:
         """The number of elements, or the first size for "batchmean": see `Loss.denominator`."""
-        return len(target) if self.reduction == "batchmean" else super().denominator(target)
+        if self.reduction == "batchmean":
+            return Loss.denominator(self, target, sample_weight)
+        return super().denominator(target, sample_weight)
 
 
 class PoissonNLLLoss(_Elementwise):
@@ -465,6 +478,12 @@ class TripletMarginLoss(Module):
         return F.triplet_margin_loss(
             anchor, positive, negative, self.margin, self.p, self.eps, self.swap, self.reduction
         )
+
+
+def _weighed(counts: Any, sample_weight: Any) -> float:
+    """The sum of what each label counts, times its sample's weight."""
+    weight = np.asarray(sample_weight, np.float64)
+    return float((np.reshape(counts, (*weight.shape, -1)).sum(-1) * weight).sum())
 
 
 def _register(module: Module, name: str, value: Any, ndim: int | None = None) -> None:

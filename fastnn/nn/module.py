@@ -27,7 +27,7 @@ from fastnn_ext.watch import ATTRIBUTE, changed
 
 
 class _Table(dict[str, Any]):
-    """A module's parameters, buffers or submodules by name; says when it changes, whoever changes it."""
+    """A module's parameters, buffers or submodules by name, or hooks by rank; says when it changes, whoever does it."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
@@ -62,8 +62,29 @@ class _Table(dict[str, Any]):
         return super().setdefault(name, default)
 
 
+_TABLES = ("_parameters", "_buffers", "_modules", "_forward_pre_hooks", "_forward_hooks")
 #: What a module keeps beside its attributes.
-_OWN = ("_parameters", "_buffers", "_modules", "_programs", "_pending")
+_OWN = (*_TABLES, "_programs", "_pending")
+
+
+class RemovableHandle:
+    """Of a hook: what registering it returns. As a context manager it removes the hook at the end of the block."""
+
+    def __init__(self, table: _Table, rank: str) -> None:
+        self._table = table
+        self._rank = rank
+
+    def remove(self) -> None:
+        """Take the hook away; programs are made anew without it. It may be gone already."""
+        if self._rank in self._table:
+            changed()  # before it, too, lest an interrupt come between
+            del self._table[self._rank]
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.remove()
 
 
 class Module:
@@ -75,6 +96,8 @@ class Module:
     """
 
     _modules: dict[str, Module]
+    _forward_pre_hooks: _Table
+    _forward_hooks: _Table
     _is_frozen = False
     #: What messages call the arguments of forward; where empty: input, or input[0], input[1], ...
     input_names: ClassVar[tuple[str, ...]] = ()
@@ -82,7 +105,7 @@ class Module:
     derived: Mapping[str, Callable[[Module], Any]] = MappingProxyType({})
 
     def __init__(self) -> None:
-        for table in ("_parameters", "_buffers", "_modules"):
+        for table in _TABLES:
             object.__setattr__(self, table, _Table())
         self.__forget_programs()
         self.training = True
@@ -112,6 +135,12 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if "_modules" not in self.__dict__:
             raise AttributeError(f"call super().__init__() before assigning {type(self).__name__}.{name}")
+        if name in self.derived:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} is computed from other parameters (weight norm, spectral norm); assign "
+                "to those, or undo that first: nn.utils.remove_weight_norm, "
+                "nn.utils.parametrize.remove_parametrizations"
+            )
         tables: tuple[dict[str, Any], ...] = (self._parameters, self._buffers, self._modules)
         table = next((t for t in tables if name in t), None)
         if name in ("_parameters", "_buffers", "_modules"):  # the table stays, since programs watch it
@@ -219,7 +248,10 @@ class Module:
             If an argument's dtype or shape does not fit.
         """
         if active.graph is not None:  # is_tracing(), without the time of a call
-            result = self.forward(*args, **kwargs)
+            if self._forward_pre_hooks or self._forward_hooks:
+                result = self.__hooked(args, kwargs)
+            else:
+                result = self.forward(*args, **kwargs)
             active_graph().calls.append((self, result))
             return result
         try:
@@ -227,6 +259,94 @@ class Module:
         except KeyError:
             programs = self._programs_for("infer", self._finish_infer)
         return programs(args, kwargs)
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call a function before each `forward`, while it is traced: see `register_forward_hook`.
+
+        Parameters
+        ----------
+        hook : callable
+            hook(module, args), or hook(module, args, kwargs) with `with_kwargs`. What it returns takes the place of the
+            arguments: a tuple, or one argument; (args, kwargs) with `with_kwargs`; None leaves them.
+        prepend : bool, default False
+            Before the hooks that there are.
+        with_kwargs : bool, default False
+
+        Returns
+        -------
+        RemovableHandle
+            Its `remove()` takes the hook away.
+        """
+        return self.__register(self._forward_pre_hooks, hook, prepend, with_kwargs)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call a function after each `forward`, while it is traced.
+
+        A hook is part of the trace, as what `forward` writes is: it sees tensors, which have shapes and no numbers yet,
+        and what it computes of them is part of the program, with its gradient. Programs are made anew when hooks come
+        or go, or when what a hook depends on changes. A hook is not called again in each run of the program: what is to
+        happen then, such as to look at the numbers, an `fn.Function` does, whose result the hook returns.
+
+        Parameters
+        ----------
+        hook : callable
+            hook(module, args, output), or hook(module, args, kwargs, output) with `with_kwargs`. What it returns takes
+            the place of the output; None leaves it.
+        prepend : bool, default False
+            Before the hooks that there are.
+        with_kwargs : bool, default False
+
+        Returns
+        -------
+        RemovableHandle
+            Its `remove()` takes the hook away.
+
+        Raises
+        ------
+        TypeError
+            If the hook cannot be called.
+
+        Examples
+        --------
+        >>> layer = nn.Linear(2, 2)
+        >>> handle = layer.register_forward_hook(lambda module, args, output: output * 0.0 + 1.0)
+        >>> layer(np.ones((1, 2), np.float32))
+        array([[1., 1.]], dtype=float32)
+        >>> handle.remove()
+        """
+        return self.__register(self._forward_hooks, hook, prepend, with_kwargs)
+
+    def __register(self, table: _Table, hook: Callable[..., Any], prepend: bool, with_kwargs: bool) -> RemovableHandle:
+        if not callable(hook):
+            raise TypeError(f"hook: expected a callable, hook(module, args, ...), got {_check.kind_of(hook)}")
+        prepend, with_kwargs = _check.flag("prepend", prepend), _check.flag("with_kwargs", with_kwargs)
+        ranks = [int(rank) for rank in table]
+        rank = str(min(ranks, default=0) - 1 if prepend else max(ranks, default=0) + 1)
+        commit([], [(table, rank, (hook, with_kwargs))])
+        return RemovableHandle(table, rank)
+
+    def __hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """forward, with hooks before and after it."""
+        for hook, with_kwargs in _in_order(self._forward_pre_hooks):
+            given = hook(self, args, kwargs) if with_kwargs else hook(self, args)
+            if given is None:
+                continue
+            if not with_kwargs:
+                args = given if isinstance(given, tuple) else (given,)
+            elif isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict):
+                args, kwargs = given
+            else:
+                raise TypeError(f"a forward pre-hook with_kwargs returns (args, kwargs) or None, got {given!r}")
+        result = self.forward(*args, **kwargs)
+        for hook, with_kwargs in _in_order(self._forward_hooks):
+            given = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
+            if given is not None:
+                result = given
+        return result
 
     def evaluated(self, *args: Any, **kwargs: Any) -> Any:
         """As a call in evaluation mode, whatever mode the module is in; that stays as it is."""
@@ -321,7 +441,7 @@ class Module:
 
     def __fastnn_watch__(self, walk: Walk) -> None:
         """What of this module a trace depends on: see fastnn.lowering.watch."""
-        for table in (self._parameters, self._buffers, self._modules):
+        for table in (self._parameters, self._buffers, self._modules, self._forward_pre_hooks, self._forward_hooks):
             walk.mapping(table, loud=True)
         library = is_library(type(self))
         for name in list(self.__dict__):
@@ -335,7 +455,7 @@ class Module:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name not in ("_programs", "_pending")}
-        for table in ("_parameters", "_buffers", "_modules"):
+        for table in _TABLES:
             state[table] = dict(state[table])
         return state
 
@@ -608,6 +728,10 @@ class Module:
         names = {id(m): name or type(self).__name__ for name, m in self.named_modules()}
         held = [*parameters, *self.buffers()]
         return summary(calls, names, parameters, held, program.batch, program.arena_bytes)
+
+
+def _in_order(hooks: _Table) -> list[tuple[Callable[..., Any], bool]]:
+    return [hooks[rank] for rank in sorted(hooks, key=int)]
 
 
 def _entry(name: str, value: Any) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""Normalisation layers: batch, layer, root mean square, group, instance and local response norm."""
+"""Normalisation layers: batch, layer, root mean square, group, instance and local response norm; standardisation."""
 
 from __future__ import annotations
 
@@ -343,3 +343,106 @@ class LocalResponseNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class Normalization(Module):
+    """Standardise features by the mean and variance of the data: (x - mean) / sqrt(variance), as Keras' layer.
+
+    The first layer of a network that is given data in their own units; with `invert` the last one of a regression.
+    Mean and variance are buffers: they are saved with the model, and training does not change them.
+
+    Parameters
+    ----------
+    num_features : int
+        Size of axis 1: of features (N, F), or channels (N, C, ...).
+    mean, variance : array of shape (num_features,), optional
+        Default: 0 and 1, until `adapt` measures them.
+    invert : bool, default False
+        Turn standardised values back: x * sqrt(variance) + mean.
+    dtype : dtype, default float32
+
+    Attributes
+    ----------
+    mean, variance : Buffer, shape (num_features,)
+
+    Notes
+    -----
+    The deviation is taken as 1e-7 at least, as in Keras, so that a constant feature does not divide by 0.
+
+    Examples
+    --------
+    >>> data = np.array([[1.0, 200.0], [2.0, 300.0], [3.0, 400.0]], np.float32)
+    >>> model = nn.Sequential(nn.Normalization(2).adapt(data), nn.Linear(2, 1))
+    >>> model[0](data).astype(float).round(3).tolist()
+    [[-1.225, -1.225], [0.0, 0.0], [1.225, 1.225]]
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        mean: Any = None,
+        variance: Any = None,
+        invert: bool = False,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.num_features = _check.size("num_features", num_features, 1)
+        self.invert = _check.flag("invert", invert)
+        dtype = _check.floating("dtype", dtype)
+        for name, value, default in (("mean", mean, 0.0), ("variance", variance, 1.0)):
+            values = np.full(self.num_features, default) if value is None else value
+            self.register_buffer(name, self._checked(name, values, dtype))
+
+    def _checked(self, name: str, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
+        try:
+            with np.errstate(over="ignore"):
+                values = np.asarray(value, np.float64).astype(dtype)
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(f"{name} must be numbers, got {_check.brief(value)}") from None
+        if values.shape != (self.num_features,) or not np.isfinite(values).all():
+            raise ValueError(
+                f"{name} must be finite numbers of shape ({self.num_features},), got {_check.brief(values)}"
+            )
+        if name == "variance" and (values < 0).any():
+            raise ValueError(f"variance must be at least 0, got {values.min():g}")
+        return values
+
+    def adapt(self, data: Any) -> Normalization:
+        """Measure mean and variance of data: those of the training data.
+
+        Parameters
+        ----------
+        data : array, (N, num_features, ...)
+
+        Returns
+        -------
+        Normalization
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If the data have another number of features, or are not finite.
+        """
+        values = np.asarray(_check.readable("data", data), np.float64)
+        if values.ndim < 2 or values.shape[1] != self.num_features or not len(values):
+            raise ValueError(f"data must have shape (N, {self.num_features}, ...), got {values.shape}")
+        axes = (0, *range(2, values.ndim))
+        with np.errstate(over="ignore", invalid="ignore"):
+            moments = {"mean": values.mean(axes), "variance": values.var(axes)}
+        checked = [self._checked(name, moments[name], self.mean.dtype) for name in moments]
+        self.mean.data, self.variance.data = checked
+        return self
+
+    def forward(self, input: Any) -> Any:
+        if input.ndim < 2 or input.shape[1] != self.num_features:
+            raise ValueError(
+                f"Normalization: input has shape {tuple(input.shape)}; expected (N, {self.num_features}, ...)"
+            )
+        ones = [1] * (input.ndim - 2)
+        mean = self.mean.reshape(self.num_features, *ones)
+        std = self.variance.sqrt().clamp(min=1e-7).reshape(self.num_features, *ones)
+        return input * std + mean if self.invert else (input - mean) / std
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}{', invert=True' if self.invert else ''}"

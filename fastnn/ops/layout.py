@@ -203,22 +203,24 @@ def transpose(x: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 def behind_layout(apply: Callable[..., Tensor], *operands: Tensor) -> Tensor:
-    """Elementwise work, done before the transpose or reshape that all operands come from, if there is one.
+    """Elementwise work, done before the transpose or reshape that all operands come from, if there is one; those of no
+    dimensions fit any.
 
     So layout changes sink to where they are needed, and cancel on the way; and the work stands next to the
     op that makes its data, which may take it into its epilogue.
     """
-    first = operands[0]
-    op = first.node.op
-    if op not in (TRANSPOSE, RESHAPE) or any(t.node.op is not op for t in operands):
+    laid = [t for t in operands if t.ndim]
+    op = laid[0].node.op if laid else None
+    if op not in (TRANSPOSE, RESHAPE) or any(t.node.op is not op for t in laid):
         return apply(*operands)
-    sources = [t.node.inputs[0] for t in operands]
+    sources = [t.node.inputs[0] if t.ndim else t for t in operands]
+    first, before = laid[0], laid[0].node.inputs[0]
     if op is TRANSPOSE:
         axes = first.node.attrs["axes"]
-        if all(t.node.attrs["axes"] == axes for t in operands):
+        if all(t.node.attrs["axes"] == axes for t in laid):
             return transpose(behind_layout(apply, *sources), axes)
-    elif all(same_shape(t.shape, sources[0].shape) for t in sources):
-        if all(same_shape(t.shape, first.shape) for t in operands):
+    elif all(same_shape(t.node.inputs[0].shape, before.shape) for t in laid):
+        if all(same_shape(t.shape, first.shape) for t in laid):
             return reshape(behind_layout(apply, *sources), first.shape)
     return apply(*operands)
 

@@ -44,6 +44,7 @@ class Custom(Optimizer):
     """
 
     kernel = "callback"
+    counters: ClassVar[Mapping[str, float]] = {"steps": 0.0}
     #: Names of the state arrays.
     states: ClassVar[tuple[str, ...]] = ()
 

@@ -27,6 +27,8 @@ SHARED: Mapping[str, Any] = {
     "clip_grad_value": None,
     "clip_grad_norm": None,
     "grad_noise": 0.0,
+    "averaging": None,
+    "averaging_every": 1,
 }
 
 #: The streams of random numbers from which gradients' noise is drawn: the last ones, which no model reaches.
@@ -93,6 +95,8 @@ class Group(dict[str, Any]):
         before = self.get(name)
         copies: list[Any] = []
         attributes: list[Any] = []
+        if "averaged" in self.counters and _begins_anew(name, before, value):
+            copies.append((self.counters["averaged"], np.zeros_like(self.counters["averaged"])))
         numbers = self._optimizer.numbers(name, value)
         for entry, number in numbers.items():
             at = self._optimizer.hyper.index(entry)
@@ -100,7 +104,7 @@ class Group(dict[str, Any]):
         # Numbers are read at each step; but whether there is a momentum, say, is planned for.
         if bool(before) != bool(value) if numbers else before != value:
             attributes.append((self, "revision", self.revision + 1))
-        if before is not None and len(states := self._states_for({name: value})) > len(self.states):
+        if name in self and len(states := self._states_for({name: value})) > len(self.states):
             attributes.append((self, "states", states))
         return copies, [(self, name, value)], attributes
 
@@ -185,6 +189,13 @@ def _set(*settings: _Changes) -> None:
         assign(copies, entries)
 
 
+def _begins_anew(name: str, before: Any, value: Any) -> bool:
+    """Whether what is averaged so far is no part of the average that a change of a setting asks for."""
+    if name == "averaging":
+        return type(before) is not type(value)
+    return name == "averaging_every" and before != value
+
+
 def _is_model(value: Any) -> bool:
     """Whether its parameters were meant, which it would give: a module may be iterable itself."""
     return callable(getattr(value, "parameters", None))
@@ -232,6 +243,12 @@ class Optimizer:
     grad_noise : float, default 0
         Standard deviation of normal noise that is added to the gradient (Neelakantan et al., 2015), from the default
         generator (`fn.manual_seed`).
+    averaging : float between 0 and 1, "uniform", or None, default None
+        Keep an average of each parameter over the updates that it gets, as a part of them: average = averaging *
+        average + (1 - averaging) * parameter, which begins as the first of them (Polyak's, in its exponential form), or
+        the mean of all ("uniform"; SWA, Izmailov et al., 2018). `train.averaged` gives a model of the averages.
+    averaging_every : int, default 1
+        Of so many updates the average takes the last one: those of an epoch or of a cycle, for SWA.
 
     The gradient is clipped by norm, then by value, then it gets its noise; then come weight_decay and l1_penalty. All
     this is a part of the update: `grad` is as the backward pass has left it.
@@ -250,7 +267,7 @@ class Optimizer:
     #: The number without which a parameter's steps do not count.
     steps_only_with: ClassVar[str | None] = None
     #: What is counted of each parameter, and where it begins. A native op NAME_count counts what is no step.
-    counters: ClassVar[Mapping[str, float]] = {"steps": 0.0}
+    counters: ClassVar[Mapping[str, float]] = {"steps": 0.0, "averaged": 0.0}
     #: Whether weight_decay shrinks the parameter itself, where no setting decoupled_weight_decay says.
     decoupled: ClassVar[bool] = False
 
@@ -347,6 +364,11 @@ class Optimizer:
         elif name in ("clip_grad_value", "clip_grad_norm"):
             if value is not None and _check.real(name, value, 0) == 0:
                 raise ValueError(f"{name} must be above 0, or None, got {value}")
+        elif name == "averaging":
+            if value is not None and value != "uniform" and not 0 < _check.real(name, value) < 1:
+                raise ValueError(f'averaging must be above 0 and below 1, "uniform" or None, got {value}')
+        elif name == "averaging_every":
+            _check.integer(name, value, 1)
         elif name in self.hyper:
             _check.real(name, value, 0)
 
@@ -356,6 +378,8 @@ class Optimizer:
             return dict(zip(("beta1", "beta2"), value, strict=True))
         if name in ("clip_grad_value", "clip_grad_norm"):
             return {name: np.inf if value is None else value}
+        if name == "averaging":
+            return {name: 1.0 if value == "uniform" else value or 0.0}
         return {name: value} if name in self.hyper else {}
 
     def switches(self, group: Group) -> Arguments:
@@ -380,8 +404,8 @@ class Optimizer:
     def state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Names of the state arrays that a group with these settings needs: what the native op writes to beside the
         parameter."""
-        states = self.written().items()
-        return tuple(name for name, optional in states if not optional or group[self.optional_states[name]])
+        states, settings = self.written().items(), {"average": "averaging", **self.optional_states}
+        return tuple(name for name, optional in states if not optional or group[settings[name]])
 
     def written(self) -> dict[str, bool]:
         """Names of all state arrays that a group may have, and whether it can do without."""
@@ -417,7 +441,8 @@ class Optimizer:
             for first, end in runs:
                 begin = int(group.begins[first])
                 states: Arguments = {n: to.array(group.states[n], begin * itemsize) for n in self.state_names(group)}
-                counters: Arguments = {n: to.array(group.counters[n], first * 8) for n in self.counters}
+                read = [n for n in self.counters if n != "averaged" or group["averaging"]]
+                counters: Arguments = {n: to.array(group.counters[n], first * 8) for n in read}
                 n = int(group.begins[end - 1]) - begin + params[end - 1].size
                 noise = to.temporary((n,), group.dtype) if group["grad_noise"] else None
                 if noise is not None:
@@ -439,7 +464,7 @@ class Optimizer:
                     dtype=group.dtype,
                     commit=True,
                 )
-                for name in counters.keys() - {"steps"}:
+                for name in counters.keys() - {"steps", "averaged"}:
                     counted: Arguments = {name: counters[name], "steps": counters["steps"], "count": end - first}
                     to.emit(f"{self.kernel}_count", **counted, hyper=hyper, dtype=np.dtype(np.float64), commit=True)
             self._emit_ticks(to, group, runs)
@@ -453,6 +478,10 @@ class Optimizer:
             sizes: Arguments = dict(count=end - first, updates=updates, condition=condition)
             hyper = to.array(group.hyper)
             to.emit("tick", hyper=hyper, steps=steps, **sizes, dtype=np.dtype(np.float64), commit=True)
+            if group.get("averaging"):
+                steps = to.array(group.counters["averaged"], first * group.steps_of.itemsize)
+                sizes = dict(count=end - first, updates=-1, condition=-1)
+                to.emit("tick", hyper=hyper, steps=steps, **sizes, dtype=np.dtype(np.float64), commit=True)
 
     def _emit_norm(self, to: Builder, wanted: Collection[Parameter]) -> Any:
         """Append the norm of the gradients that are updated from; None if there is none.
@@ -644,9 +673,7 @@ class Optimizer:
     def __repr__(self) -> str:
         kind = type(self).__name__
         groups = [
-            ", ".join(
-                f"{k}={v}" for k, v in group.items() if k != "params" and (v or k == "maximize" or k not in SHARED)
-            )
+            ", ".join(f"{k}={v}" for k, v in group.items() if k != "params" and (k == "maximize" or v != SHARED.get(k)))
             for group in self.param_groups
         ]
         if len(groups) == 1:

@@ -1,20 +1,25 @@
 """Training: single steps, whole runs, callbacks, metrics, checkpoints."""
 
 from fastnn.train import callbacks, metrics
+from fastnn.train.averaging import averaged, update_bn
 from fastnn.train.callbacks import Callback, History
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
+from fastnn.train.ensemble import Ensemble
 from fastnn.train.minimize import minimize
 from fastnn.train.step import TrainStep
 from fastnn.train.trainer import Trainer
 
 __all__ = [
     "Callback",
+    "Ensemble",
     "History",
     "TrainStep",
     "Trainer",
+    "averaged",
     "callbacks",
     "load_checkpoint",
     "metrics",
     "minimize",
     "save_checkpoint",
+    "update_bn",
 ]

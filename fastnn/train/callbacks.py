@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TextIO
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastnn.files import named, write_atomically
 from fastnn.nn.module import Module
 from fastnn.optim.lr_scheduler import CYCLED, LRScheduler, ReduceLROnPlateau
 from fastnn.optim.optimizer import Optimizer
+from fastnn.train.ensemble import Ensemble
 
 Logs = dict[str, float]
 
@@ -37,6 +39,8 @@ class Training(Protocol):
     def batch(self) -> int: ...
     @property
     def step(self) -> int: ...
+    @property
+    def gathered(self) -> int: ...
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None: ...
 
 
@@ -81,7 +85,7 @@ class Callback:
         """After an epoch's validation, with the same logs for all callbacks: what one adds, those after it see."""
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
-        """After each update; `logs` holds the means of the epoch so far."""
+        """After each batch, and the update if it makes one; `logs` holds the means of the epoch so far."""
 
     def close(self) -> None:
         """Let go of what the callback holds: called however `fit` ends."""
@@ -300,7 +304,7 @@ class Scheduler(Callback):
             self._step(logs)
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
-        if self.every != "step":
+        if self.every != "step" or self.trainer.gathered:
             return
         groups = self.trainer.optimizer.param_groups
         number = self.trainer.step
@@ -345,6 +349,138 @@ class Scheduler(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.schedule.load_state_dict(state["schedule"])
         self._before = None if state["before"] is None else list(state["before"])
+
+
+class Averaging(Callback):
+    """Average the weights as a part of the step: Trainer.evaluate and predict take them with averaged=True.
+
+    It sets the optimizer's settings averaging and averaging_every. The average begins anew with each `fit`, and goes on
+    in a resumed one. For what batch norms keep of averaged weights, see `train.update_bn`.
+
+    Parameters
+    ----------
+    averaging : float between 0 and 1, or "uniform", default 0.995
+        The decay of an exponential average (Polyak), or "uniform" for a plain mean (SWA).
+    start : int, default 0
+        Epochs, from 0, before the first one that is averaged over.
+    every : int, "step" or "epoch", default "step"
+        Whether the average takes the weights after each step, after each so many, or at the end of each epoch.
+
+    Examples
+    --------
+    >>> trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    >>> history = trainer.fit((x, y), epochs=2, verbose=0, callbacks=[fn.callbacks.Averaging(0.9)])
+    >>> logits = trainer.predict(x, averaged=True)
+    """
+
+    def __init__(self, averaging: float | str = 0.995, start: int = 0, every: int | str = "step") -> None:
+        if averaging != "uniform" and not 0 < _check.real("averaging", averaging) < 1:
+            raise ValueError(f'averaging must be above 0 and below 1, or "uniform", got {averaging}')
+        self.averaging = averaging
+        self.start = _check.count("start", start)
+        self.every = every if every == "step" or every == "epoch" else _check.integer("every", every, 1)
+
+    def on_train_begin(self) -> None:
+        for group in self.trainer.optimizer.param_groups:
+            group["averaging"] = None
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        if epoch < self.start:
+            return
+        every = {"step": 1, "epoch": self.trainer.batches}[self.every] if isinstance(self.every, str) else self.every
+        for group in self.trainer.optimizer.param_groups:
+            group.update(averaging_every=every, averaging=self.averaging)
+
+
+class Snapshots(Callback):
+    """Keep the weights at the end of each cycle of the learning rate: members of an ensemble from one run.
+
+    A rate that falls to zero and begins again leads to one minimum after another (snapshot ensembles; Huang et al.,
+    2017): see `optim.lr_scheduler.CosineAnnealingWarmRestarts`.
+
+    Parameters
+    ----------
+    cycle : int or sequence of int
+        Epochs of a cycle; or the numbers of epochs, counted from 1, after which the weights are kept.
+    last : int, optional
+        Keep so many of them, the last ones. Default: all.
+
+    Attributes
+    ----------
+    states : list of dict
+        What model.state_dict() gave at each, read-only.
+
+    Examples
+    --------
+    >>> snapshots = fn.callbacks.Snapshots(cycle=2)
+    >>> trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    >>> history = trainer.fit((x, y), epochs=6, verbose=0, callbacks=[snapshots])
+    >>> ensemble = snapshots.ensemble("softmax")
+    >>> len(ensemble.members)
+    3
+    """
+
+    def __init__(self, cycle: int | Sequence[int], last: int | None = None) -> None:
+        several = isinstance(cycle, Sequence) and not isinstance(cycle, str)
+        self.cycle: int | tuple[int, ...] = (
+            tuple(_check.integer(f"cycle[{i}]", end, 1) for i, end in enumerate(cycle))  # type: ignore[arg-type]
+            if several
+            else _check.integer("cycle", cycle, 1)
+        )
+        self.last = None if last is None else _check.integer("last", last, 1)
+        self.states: list[dict[str, np.ndarray[Any, Any]]] = []
+
+    def on_train_begin(self) -> None:
+        self.states = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        done = epoch + 1
+        if done in self.cycle if isinstance(self.cycle, tuple) else done % self.cycle == 0:
+            states = [*self.states, _read_only(self.trainer.model.state_dict())]
+            self.states = states if self.last is None else states[-self.last :]
+
+    def ensemble(self, average: str = "outputs") -> Ensemble:
+        """Copies of the model with the weights that were kept; ValueError if no cycle has ended.
+
+        Parameters
+        ----------
+        average : {"outputs", "softmax", "sigmoid"}, default "outputs"
+            As for `train.Ensemble`.
+        """
+        if not self.states:
+            raise ValueError("there is no snapshot: no cycle has ended")
+        members = [copy.deepcopy(self.trainer.model) for _ in self.states]
+        for member, state in zip(members, self.states, strict=True):
+            member.load_state_dict(state)
+        return Ensemble(members, average)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": len(self.states)} | {
+            f"{i}/{name}": array for i, state in enumerate(self.states) for name, array in state.items()
+        }
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        count = _check.count("count", state.get("count"))
+        forms: dict[str, dict[str, Any]] = {}
+        for key, array in state.items():
+            if key != "count":
+                if not isinstance(array, np.ndarray):
+                    raise ValueError("snapshots must be arrays")
+                number, _, name = key.partition("/")
+                forms.setdefault(number, {})[name] = (array.dtype, array.shape)
+        if count != len(forms):
+            raise ValueError(f"there must be {_check.brief(count)} snapshots, got {len(forms)}")
+        for i in range(count):
+            if str(i) not in forms:
+                raise ValueError(f"snapshot {i} is missing")
+            self.trainer.model._check_fit(f"snapshot {i}", forms[str(i)], strict=True)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        parts = ((key.partition("/"), array) for key, array in state.items() if key != "count")
+        states: list[dict[str, np.ndarray[Any, Any]]] = [{} for _ in range(state["count"])]
+        for (number, _, name), array in parts:
+            states[int(number)][name] = array
+        self.states = [_read_only(each) for each in states]
 
 
 class TerminateOnNaN(Callback):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from fastnn_ext.atomic import Meanwhile
 Array = np.ndarray[Any, Any]
 
 
-def diagnose(model: Module, loss: Any, arrays: Sequence[Array], names: Sequence[str]) -> tuple[float, str]:
+def diagnose(
+    model: Module, function: Callable[..., Any], arrays: Sequence[Array], names: Sequence[str], roots: Sequence[Any]
+) -> tuple[float, str]:
     """The loss of a batch, and what made it NaN or infinite.
 
     The model runs in the mode it is in and draws the same dropout masks as a step on this batch would; its
@@ -27,12 +29,14 @@ def diagnose(model: Module, loss: Any, arrays: Sequence[Array], names: Sequence[
     Parameters
     ----------
     model : Module
-    loss : callable
-        loss(output, target), a scalar.
+    function : callable
+        Of tensors: the loss of the model's output, a scalar.
     arrays : sequence of array
-        The model's inputs, then the loss's target, as plans take them.
+        Its arguments, as plans take them.
     names : sequence of str
         What to call them.
+    roots : sequence
+        What the trace depends on.
 
     Returns
     -------
@@ -43,7 +47,7 @@ def diagnose(model: Module, loss: Any, arrays: Sequence[Array], names: Sequence[
     owners: list[Module] = []
 
     def forward(*tensors: Tensor) -> list[Tensor]:
-        value = loss(model(*tensors[:-1]), tensors[-1])
+        value = function(*tensors)
         inside = set(model.modules())
         outputs: dict[Tensor, Module] = {}
         for module, result in active_graph().calls:
@@ -56,7 +60,7 @@ def diagnose(model: Module, loss: Any, arrays: Sequence[Array], names: Sequence[
     def finish(graph: Graph, results: list[Tensor]) -> Recipe:
         return Recipe([results], tuple)
 
-    programs = Programs(forward, finish, lambda _: names, (model, loss), "the model with its loss", any_batch=False)
+    programs = Programs(forward, finish, lambda _: names, roots, "the model with its loss", any_batch=False)
     program = programs.find(arrays).program
     # Running statistics and random numbers have their values again afterwards.
     kept = [b._storage for b in model.buffers() if b._storage.flags.writeable]

@@ -10,11 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastnn import _check
-from fastnn.data import ArrayDataset, DataLoader
+from fastnn.data import DataLoader
 from fastnn.lowering.call import to_array
 from fastnn.nn.loss import Loss
 from fastnn.nn.module import Module
+from fastnn.train.batches import Batch, in_order, rows_of
 from fastnn.train.metrics import IGNORE_INDEX, Metric, divided, resolve, usual
+from fastnn.train.weighting import denominator, shares, weighted_sum
 
 
 class Evaluation(Module):
@@ -37,25 +39,41 @@ class Evaluation(Module):
         self.loss = loss
         self.measures = Measures(loss, metrics)
 
-    def forward(self, *args: Any) -> Any:
-        output = self.model(*args[:-1])
-        return self.loss(output, args[-1]), output
+    def forward(self, *args: Any, sample_weight: Any = None, **keywords: Any) -> Any:
+        output = self.model(*args[:-1], **keywords)
+        if sample_weight is None:
+            return self.loss(output, args[-1]), output
+        return weighted_sum(self.loss, output, args[-1], sample_weight), output
 
-    def measure(self, data: Any, batch_size: int | None = None) -> dict[str, float]:
+    def measure(self, data: Any, batch_size: int | None = None, sample_weight: Any = None) -> dict[str, float]:
         """Loss and metrics of data in evaluation mode; see `Trainer.evaluate`."""
         means = Means()
-        for batch in in_order("data", data, batch_size):
-            loss, output = self.evaluated(*with_target(batch))
-            means.add(self.measures.of(loss, output, batch), len(batch[0]))
+        for batch in in_order("data", data, batch_size, sample_weight):
+            keywords = batch.keywords
+            if batch.weight is not None:
+                keywords = {**keywords, "sample_weight": shares(self.loss, batch.target, batch.weight)}
+            loss, output = self.evaluated(*batch.inputs, batch.target, **keywords)
+            means.add(self.measures.of(loss, output, batch), batch.samples)
         return means.final()
 
 
 def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
     """The model's output in evaluation mode; see `Trainer.predict`."""
-    inputs = x if isinstance(x, tuple) else (x,)
-    names = ["x"] if len(inputs) == 1 else [f"x[{i}]" for i in range(len(inputs))]
-    dataset = _rows("x", [to_array(a, name) for a, name in zip(inputs, names, strict=True)])
-    return _joined([model.evaluated(*batch) for batch in DataLoader(dataset, batch_size)])
+    parts = x if isinstance(x, tuple) else (x,)
+    inputs = [part for part in parts if not isinstance(part, dict)]
+    keywords = {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
+    names = ["x"] if len(parts) == 1 else [f"x[{i}]" for i in range(len(inputs))]
+    arrays = [to_array(a, name) for a, name in zip(inputs, names, strict=False)]
+    arrays += [to_array(a, f"x[{key!r}]") for key, a in keywords.items()]
+    if not arrays:
+        raise ValueError("x: expected an array, a tuple of arrays or a dict of arrays with names, got none")
+    at = len(inputs)
+    return _joined(
+        [
+            model.evaluated(*batch[:at], **dict(zip(keywords, batch[at:], strict=True)))
+            for batch in DataLoader(rows_of("x", arrays), batch_size)
+        ]
+    )
 
 
 #: A total and what to divide it by, which is None for a plain total.
@@ -79,21 +97,22 @@ class Measures:
         self.loss = loss
         self.metrics = resolve(usual(loss) if metrics is None else metrics)
 
-    def of(self, loss: float, output: Any, batch: tuple[Any, ...]) -> dict[str, Parts]:
-        """The parts of a batch's loss and of each metric by name."""
-        target, samples = batch[-1], len(batch[0])
-        denominator = getattr(self.loss, "denominator", None)
-        count = samples if denominator is None else denominator(target)
+    def of(self, loss: float, output: Any, batch: Batch) -> dict[str, Parts]:
+        """The parts of a batch's loss, a mean weighted by its samples' weights, and of each metric by name."""
+        target, samples = batch.target, batch.samples
+        count = denominator(self.loss, target, samples)
         # What counts nothing has no mean: cross-entropy of ignored labels alone is NaN.
-        values: dict[str, Parts] = {"loss": (loss, None) if count is None else (loss * count if count else 0.0, count)}
+        total = loss * count if count else 0.0
+        if count is not None and batch.weight is not None:
+            count = denominator(self.loss, target, samples, batch.weight)
+        values: dict[str, Parts] = {"loss": (loss, None) if count is None else (total, count)}
         for name, metric in self.metrics.items():
             values[name] = self._parts(name, metric, output, target, samples)
         return values
 
-    def counts_nothing(self, batch: tuple[Any, ...]) -> bool:
+    def counts_nothing(self, batch: Batch) -> bool:
         """Whether the loss of a batch is a mean of nothing."""
-        denominator = getattr(self.loss, "denominator", None)
-        return denominator is not None and denominator(batch[-1]) == 0
+        return denominator(self.loss, batch.target, batch.samples) == 0
 
     def _parts(self, name: str, metric: Metric, output: Any, target: Any, samples: int) -> Parts:
         parts: Callable[..., Parts] | None = getattr(metric, "parts", None)
@@ -193,47 +212,6 @@ def numbers(what: str, table: Any, minimum: float, maximum: float) -> dict[str, 
         if not right or (type(value) is int and abs(value) > _check.LARGEST_COUNT):
             raise ValueError(f"{what}[{_check.brief(name)}] must be a number, got {_check.brief(value)}")
     return dict(table)
-
-
-def as_dataset(name: str, data: Any) -> Any:
-    """(x, y) as an ArrayDataset; a data set as it is."""
-    if isinstance(data, (tuple, list)):
-        if len(data) < 2:
-            raise ValueError(f"{name}: expected inputs and a target, (x, y); got {len(data)} array(s)")
-        return _rows(name, [to_array(a, f"{name}[{i}]") for i, a in enumerate(data)])
-    is_dataset = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (Mapping, str))
-    if not is_dataset or hasattr(data, "__array__"):
-        raise TypeError(
-            f"{name}: expected (x, y), an ArrayDataset or fastnn's DataLoader, as fn.data.DataLoader((x, y), "
-            f"batch_size=64), got {_check.kind_of(data)}"
-        )
-    return data
-
-
-def _rows(name: str, arrays: Sequence[np.ndarray[Any, Any]]) -> ArrayDataset:
-    """Arrays as a data set, if each has a row for each sample."""
-    shapes = ", ".join(str(a.shape) for a in arrays)
-    if any(a.ndim == 0 for a in arrays) or len({len(a) for a in arrays}) != 1:
-        raise ValueError(f"{name}: expected arrays of equal lengths, with a row for each sample, got shapes {shapes}")
-    if not len(arrays[0]):
-        raise ValueError(f"{name}: expected at least one row, got shapes {shapes}")
-    return ArrayDataset(*arrays)
-
-
-def in_order(name: str, data: Any, batch_size: int | None = None) -> DataLoader:
-    """A loader of data as it stands; a given loader as it is."""
-    if isinstance(data, DataLoader):
-        if batch_size is not None:
-            raise ValueError(f"batch_size: the DataLoader brings its own, {data.batch_size}; leave {batch_size} out")
-        return data
-    return DataLoader(as_dataset(name, data), 256 if batch_size is None else batch_size)
-
-
-def with_target(batch: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The batch, if it holds inputs and a target."""
-    if len(batch) < 2:
-        raise ValueError("data: expected inputs and a target in each batch, (x, y), got one array")
-    return batch
 
 
 def _joined(parts: list[Any]) -> Any:

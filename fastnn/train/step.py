@@ -11,7 +11,7 @@ from fastnn import _check
 from fastnn.graph import Graph, Tensor
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
-from fastnn.lowering.call import flatten_result, only
+from fastnn.lowering.call import Keywords, flatten_result, only, to_array
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
 from fastnn.nn.module import Module
@@ -19,6 +19,7 @@ from fastnn.nn.parameter import marks
 from fastnn.ops.elementwise import add, mul
 from fastnn.optim.optimizer import Optimizer
 from fastnn.train.diagnosis import diagnose
+from fastnn.train.weighting import as_sample_weight, shares, weighted_sum
 from fastnn_ext.plan import Receipt
 from fastnn_ext.watch import ATTRIBUTE
 
@@ -108,7 +109,10 @@ class TrainStep:
         *batch : array
             The model's inputs, then the loss's target (int64 labels, or an array of the model's dtype).
         **kwargs
-            More of the model's inputs, or settings, by name, as for a call of the model.
+            More of the model's inputs, or settings, by name, as for a call of the model. `sample_weight` is for the
+            loss: of each sample, (N,), or with more of the first sizes of the losses. The sum of the losses times
+            their weights is then divided by what a mean without weights divides by, as in Keras: a weight of 2
+            doubles the sample's gradient. The loss is one of fastnn.nn, or a function with an argument `reduction`.
 
         Returns
         -------
@@ -124,10 +128,11 @@ class TrainStep:
         KeyboardInterrupt
             On Ctrl-C: the step was either made as a whole or not at all.
         """
+        if "sample_weight" in kwargs:
+            kwargs["sample_weight"] = self._shares(batch, kwargs["sample_weight"])
         if self.accumulate == 1:
             return self._programs(batch, kwargs)
-        if self._gathered[0] == self.accumulate:  # an interrupt came before the update
-            self.optimizer._update(self._updates)
+        self._update_if_due()  # an interrupt came before the update
         if self._gathered[0] == 0:
             result = self._programs(batch, kwargs)
         else:
@@ -135,9 +140,17 @@ class TrainStep:
                 if p.requires_grad and not p._has_grad:
                     p._gradient_storage()[...] = 0  # the program adds to it
             result = self._others(batch, kwargs)
-        if self._gathered[0] == self.accumulate:
-            self.optimizer._update(self._updates)
+        self._update_if_due()
         return result
+
+    def _update_if_due(self) -> None:
+        """Update, if all gradients are there of which it is to be made."""
+        if self.accumulate > 1 and self._gathered[0] == self.accumulate:
+            self.optimizer._update(self._updates)
+
+    def _shares(self, batch: tuple[Any, ...], weight: Any) -> Any:
+        target = to_array(batch[-1], "target")
+        return shares(self.loss, target, as_sample_weight("sample_weight", weight, len(target)))
 
     def _emit_counter(self, value: int | None) -> Callable[[Builder], None]:
         """What counts a batch whose gradients are there, or sets the count."""
@@ -156,8 +169,8 @@ class TrainStep:
         """The program that a step on such a batch runs: see its explain() and profile()."""
         return self._programs.served(batch, kwargs)[1].program
 
-    def diagnose(self, *batch: Any) -> tuple[float, str]:
-        """The loss of a batch, and why it is not finite; nothing is changed.
+    def diagnose(self, *batch: Any, **kwargs: Any) -> tuple[float, str]:
+        """The loss of a batch, and why it is not finite; nothing is changed. Arguments are those of a call.
 
         Returns
         -------
@@ -165,20 +178,27 @@ class TrainStep:
         reason : str
             Such as "the first layer whose output is not finite is fc2 (Linear)".
         """
-        return diagnose(self.model, self.loss, self._programs.arrays(batch), self._names(len(batch)))
+        if "sample_weight" in kwargs:
+            kwargs["sample_weight"] = self._shares(batch, kwargs["sample_weight"])
+        function = Keywords(self._forward, self._names(len(batch)), kwargs)
+        arrays = self._programs.arrays(batch) + [to_array(kwargs[name], name) for name in function.keywords]
+        roots = (self.model, self.loss)
+        return diagnose(self.model, lambda *tensors: function(*tensors)[0], arrays, function.names, roots)
 
     @staticmethod
     def _names(count: int) -> list[str]:
-        if count < 2:
-            raise TypeError(f"a step takes the model's inputs and a target, step(x, y), got {count} array(s)")
-        if count == 2:
-            return ["input", "target"]
+        if count <= 2:
+            return ["input", "target"][2 - count :]
         return [*(f"input[{i}]" for i in range(count - 1)), "target"]
 
-    def _forward(self, *tensors: Tensor, **keywords: Any) -> tuple[Any, Any]:
+    def _forward(self, *tensors: Tensor, sample_weight: Any = None, **keywords: Any) -> tuple[Any, Any]:
+        if not tensors or (len(tensors) < 2 and not keywords):
+            raise TypeError(f"a step takes the model's inputs and a target, step(x, y), got {len(tensors)} array(s)")
         self.optimizer.follow()
         output = self.model(*tensors[:-1], **keywords)
-        return self.loss(output, tensors[-1]), output
+        if sample_weight is None:
+            return self.loss(output, tensors[-1]), output
+        return weighted_sum(self.loss, output, tensors[-1], sample_weight), output
 
     def _finish(self, graph: Graph, result: tuple[Any, Any]) -> Recipe:
         return self._finished(graph, result, None)

@@ -16,18 +16,18 @@ from fastnn.data import DataLoader
 from fastnn.data.order import as_seed
 from fastnn.files import write_atomically
 from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter, marks
 from fastnn.optim.optimizer import Optimizer
 from fastnn.seed import set_rng_state, twin
+from fastnn.train.averaging import averaged as averaged_model
+from fastnn.train.batches import Batch, Batches, Layout, Stream, arranged, in_order, is_stream, loader_weights
 from fastnn.train.callbacks import Callback, History, ProgressBar, TerminateOnNaN
 from fastnn.train.checkpoint import no_position, prepare, save_checkpoint
 from fastnn.train.evaluation import (
     Evaluation,
     Means,
     Parts,
-    as_dataset,
-    in_order,
     predict,
-    with_target,
 )
 from fastnn.train.metrics import Metric
 from fastnn.train.progress import (
@@ -63,6 +63,9 @@ class Trainer:
         or functions of a batch's output and target that give a mean over its samples. Accuracy and
         top_k leave out the labels that the loss ignores (its `ignore_index`). Default: what goes with
         the loss, accuracy for cross-entropy and binary cross-entropy, and nothing for other losses.
+    accumulate : int, default 1
+        Batches whose gradients an update is made of, as `TrainStep(accumulate=)`. Those that wait for it when an epoch
+        ends, or `fit`, are part of the next update, and of checkpoints.
 
     Attributes
     ----------
@@ -70,10 +73,12 @@ class Trainer:
         Of the last `fit`.
     step : int
         Updates that the optimizer has made.
+    gathered : int
+        Batches whose gradients wait for the next update.
     epoch, epochs : int
         Whole epochs done, and after how many `fit` ends.
     batch, batches : int
-        Batches done of this epoch, and batches an epoch.
+        Batches done of this epoch, and batches an epoch (0 while that is not known of an iterable).
     seconds : float
         That the steps of the latest epoch took, without evaluation.
     stop_training : bool
@@ -98,14 +103,17 @@ class Trainer:
         loss: Any,
         optimizer: Optimizer,
         metrics: Sequence[str | Metric] | None = None,
+        accumulate: int = 1,
     ) -> None:
         self._evaluation = Evaluation(model, loss, metrics)
         self._measures = self._evaluation.measures
         # Each update leaves its loss here as it is made: wherever Ctrl-C strikes, it can be counted.
         self._receipt = Receipt()
-        self._train_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics), finite=True)
+        settings: dict[str, Any] = dict(outputs=bool(self._measures.metrics), accumulate=accumulate)
+        self._train_step = TrainStep(model, loss, optimizer, finite=True, **settings)
         # For batches that are trained on although their loss is not finite.
-        self._unchecked_step = TrainStep(model, loss, optimizer, outputs=bool(self._measures.metrics))
+        self._unchecked_step = TrainStep(model, loss, optimizer, **settings)
+        self._unchecked_step._gathered = self._train_step._gathered
         self._train_step._receipt = self._unchecked_step._receipt = self._receipt
         self.model = model
         self.loss = loss
@@ -116,17 +124,19 @@ class Trainer:
         self.stop_training = False
         # What follows is assigned by one bytecode or by one commit at each turn, so that a checkpoint may be
         # written between any two bytecodes.
-        self._position = (0, self.step)  # this epoch, and the updates made before its first batch
+        self._position = (0, self._done)  # this epoch, and the batches done before its first one
         self._means = Means()
-        self._batch: tuple[Any, ...] | None = None  # that the step under way, or made last, trains on
+        self._batch: Batch | None = None  # that the step under way, or made last, trains on
         self._told = Calls("on_batch_end", ())  # of the update that is its number
         self._ending: Ending | None = None
         self._before: Before | None = None
         self._halted: tuple[Callback, dict[str, Any]] | None = None  # that an exception has left, and its state before
         self._loader: DataLoader | None = None
+        self._data: Batches | None = None  # of the loader
         self._loader_lead = 0  # the loader's epoch less ours
         self._validation: DataLoader | None = None  # if it is the user's own, whose order and augmentation go on
         self._callbacks: list[Callback] = []  # none until they have begun
+        self._averages: Evaluation | None = None  # of a copy of the model, for averaged weights
         self._source: str | None = None  # the checkpoint that `fit` has yet to load
         self._running = False
 
@@ -140,12 +150,21 @@ class Trainer:
         return self.optimizer.param_groups[0].steps
 
     @property
+    def gathered(self) -> int:
+        return int(self._train_step._gathered[0]) if self._train_step.accumulate > 1 else 0
+
+    @property
+    def _done(self) -> int:
+        """Batches that the optimizer has been given, of this training or before."""
+        return self.step * self._train_step.accumulate + self.gathered
+
+    @property
     def epoch(self) -> int:
         return self._position[0]
 
     @property
     def batch(self) -> int:
-        return self.step - self._position[1]
+        return self._done - self._position[1]
 
     def fit(
         self,
@@ -159,13 +178,20 @@ class Trainer:
         resume: str | os.PathLike[str] | None = None,
         seed: int | np.random.Generator | None = None,
         verbose: bool | int = True,
+        *,
+        validation_split: float = 0.0,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        drop_last: bool = False,
+        steps_per_epoch: int | None = None,
     ) -> History:
         """Train until `epochs` epochs are done.
 
         Parameters
         ----------
-        data : tuple of arrays, ArrayDataset or DataLoader
-            The model's inputs, and last the loss's target.
+        data : tuple of arrays, ArrayDataset, DataLoader or iterable of batches
+            The model's inputs, and last the loss's target. In a tuple, arrays in a dict are inputs by name:
+            ``({"tokens": t, "mask": m}, y)``. An iterable, such as a generator, gives such tuples, of a batch each.
         validation_data : the same, optional
             Evaluated after each epoch; its logs begin with ``val_``.
         epochs : int, default 1
@@ -185,6 +211,19 @@ class Trainer:
         verbose : bool, 0, 1 or 2, default True
             Print progress (see `ProgressBar`), or with False or 0 nothing; with 2 a line an epoch and
             no bar.
+        validation_split : float, default 0.0
+            The share of the rows, the last ones before they are shuffled, that are validated on and not trained on.
+        sample_weight : array (N,), optional
+            The weight of each sample of arrays in the loss, or (N, d1, ...) of each of its labels. As in Keras a step
+            minimizes the sum of the losses times their weights, divided by what a mean without weights divides by; the
+            losses shown are means weighted by them. Metrics are not weighted.
+        class_weight : dict of int to float, or "balanced", optional
+            What samples weigh by their class, 1 where it is not named; times `sample_weight`. "balanced" weighs classes
+            by samples / (classes * samples of the class), as scikit-learn does. Not for validation.
+        drop_last : bool, default False
+            Leave out an epoch's last batch if it is smaller than the others.
+        steps_per_epoch : int, optional
+            Batches of an iterable that make an epoch; the next epoch goes on from there. Default: all.
 
         Returns
         -------
@@ -208,15 +247,30 @@ class Trainer:
         Losses and metrics are means over the epoch, as if it were one batch (a loss that is a sum is
         summed up). Those of the training data are taken while the weights change. Modules are in
         training mode while they train, and then again in the mode that each was in.
+
+        A resumed run takes the batches of an iterable that were done before from it, and leaves them out: it must give
+        the same ones again.
+
+        Examples
+        --------
+        >>> trainer = fn.Trainer(model, nn.CrossEntropyLoss(), opt)
+        >>> history = trainer.fit((x, y), validation_split=0.25, class_weight="balanced", verbose=False)
+        >>> sorted(name for name in history.history if "loss" in name)
+        ['loss', 'val_loss']
         """
         self._source = None if resume is None else os.fspath(resume)
         epochs = _check.integer("epochs", epochs, 0)
         first = _check.count("initial_epoch", initial_epoch)
         if resume is not None and first:
             raise ValueError("initial_epoch: the checkpoint of resume= knows its own; leave it out")
-        loader, drawn = self._training_loader(data, batch_size, shuffle, seed, first)
+        settings = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "drop_last": drop_last or None}
+        weights = {"sample_weight": sample_weight, "class_weight": class_weight}
+        source, split, drawn = self._training_data(data, settings, weights, validation_split, steps_per_epoch, first)
+        loader = source.loader
         validation = validation_data
         if validation is not None:
+            if split is not None:
+                raise ValueError("validation_split: there is validation_data; leave one of them out")
             validation = in_order("validation_data", validation)
         history, (loader_epoch, batch) = History(), loader._next()
         chain = [history, *_chain(callbacks, _verbosity(verbose))]
@@ -227,7 +281,7 @@ class Trainer:
             epochs=epochs,
             batches=len(loader),
             stop_training=False,
-            _position=(first, self.step - batch),
+            _position=(first, self._done - batch),
             _means=Means(runs=self._receipt.runs),
             _batch=None,
             _told=Calls("on_batch_end", (), self._receipt.runs),
@@ -235,16 +289,19 @@ class Trainer:
             _before=None,
             _halted=None,
             _loader=loader,
+            _data=source,
             _loader_lead=loader_epoch - first,
-            _validation=validation if validation is validation_data and validation is not loader else None,
+            _validation=validation_data
+            if isinstance(validation_data, DataLoader) and validation_data is not loader
+            else None,
             _callbacks=[],
         )
         modes = [(vars(module), "training", module.training) for module in self.model.modules()]
         with Meanwhile([*modes, (vars(self), "_running", True)]):
-            self._train(chain, validation, bool(drawn))
+            self._train(chain, split if validation is None else validation, bool(drawn))
         return self.history
 
-    def _train(self, chain: list[Callback], validation: DataLoader | None, seed_drawn: bool) -> None:
+    def _train(self, chain: list[Callback], validation: Batches | None, seed_drawn: bool) -> None:
         """What `fit` does once all is in its place."""
         try:
             self.model.train()
@@ -270,15 +327,21 @@ class Trainer:
             for callback in chain:
                 callback.close()
 
-    def evaluate(self, data: Any, batch_size: int | None = None) -> dict[str, float]:
+    def evaluate(
+        self, data: Any, batch_size: int | None = None, sample_weight: Any = None, averaged: bool = False
+    ) -> dict[str, float]:
         """Loss and metrics in evaluation mode.
 
         Parameters
         ----------
-        data : tuple of arrays, ArrayDataset or DataLoader
-            The model's inputs, and last the loss's target.
+        data : tuple of arrays, ArrayDataset, DataLoader or iterable of batches
+            As for `fit`.
         batch_size : int, default 256
             How many samples are computed at a time; a DataLoader brings its own.
+        sample_weight : array, optional
+            As for `fit`: the loss is then the weighted mean.
+        averaged : bool, default False
+            Of the averaged weights, where the optimizer keeps an average (see `callbacks.Averaging`).
 
         Returns
         -------
@@ -286,23 +349,37 @@ class Trainer:
             ``loss`` and each metric, over the whole set whatever the batch size; NaN, with a warning,
             where nothing counts, such as ignored labels alone.
         """
-        return self._evaluation.measure(data, batch_size)
+        evaluation = self._of_averages() if _check.flag("averaged", averaged) else self._evaluation
+        return evaluation.measure(data, batch_size, sample_weight)
 
-    def predict(self, x: Any, batch_size: int = 256) -> Any:
+    def predict(self, x: Any, batch_size: int = 256, averaged: bool = False) -> Any:
         """The model's output in evaluation mode.
 
         Parameters
         ----------
-        x : array, or tuple of arrays for a model of several inputs
+        x : array, or for a model of several inputs a tuple of arrays, or a dict of those with names
         batch_size : int, default 256
             How many samples are computed at a time.
+        averaged : bool, default False
+            By the averaged weights, where the optimizer keeps an average (see `callbacks.Averaging`).
 
         Returns
         -------
         array, or tuple, list or dict of arrays
             What the model returns, for all samples.
         """
-        return predict(self.model, x, batch_size)
+        model = self._of_averages().model if _check.flag("averaged", averaged) else self.model
+        return predict(model, x, batch_size)
+
+    def _of_averages(self) -> Evaluation:
+        """The present averages."""
+        if self._averages is None:
+            evaluation = Evaluation(averaged_model(self.model, self.optimizer), self.loss, [])
+            evaluation.measures = self._measures
+            self._averages = evaluation
+        else:
+            averaged_model(self.model, self.optimizer, self._averages.model)
+        return self._averages
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint that `fit` can go on from.
@@ -340,6 +417,9 @@ class Trainer:
             state = before if callback is halted else callback.state_dict()
             plain[name] = {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
             arrays |= {f"{name}/{k}": v for k, v in state.items() if isinstance(v, np.ndarray)}
+        waiting = self.gathered
+        if waiting:
+            arrays |= {f"gathered/{i}": p._gradient_storage() for i, p in enumerate(self._gathering()) if p._has_grad}
         untold = self._told.left() if self._told.number == self._receipt.runs else self._followers()
         save_checkpoint(
             path,
@@ -351,6 +431,7 @@ class Trainer:
             loader=position,
             extra={
                 "means": self._counted().state_dict(),
+                "gathered": {"batches": waiting, "accumulate": self._train_step.accumulate},
                 "callbacks": plain,
                 "untold": names_of(untold, self._callbacks),  # that have yet to hear of the last batch
                 "ending": saved_ending(self._ending, self.seconds, self._callbacks),
@@ -376,6 +457,7 @@ class Trainer:
                     raise ValueError(f"means['sums'] has {_check.some(others)}, which this trainer does not measure")
                 states = _callback_states(chain, extra.get("callbacks", {}), prepared.info["arrays"])
                 untold = chosen("untold", extra.get("untold", []), chain)
+                gathered = self._gathered_state(extra.get("gathered"), prepared.info["arrays"])
                 ending, seconds = resumed_ending(extra.get("ending"), chain)
                 validated = self._validation_state(extra.get("validation"))
             except (TypeError, ValueError, RecursionError) as error:
@@ -397,12 +479,14 @@ class Trainer:
             self._source = None
             raise
         epoch = prepared.info["epoch"]
+        prepared.copies += gathered[0]
         prepared.attributes += [
             *validated,
+            *gathered[1],
             (self.history, "epoch", epochs),
             (self.history, "history", history),
             (self, "seconds", seconds),
-            (self, "_position", (epoch, steps - place["batch"])),
+            (self, "_position", (epoch, steps * self._train_step.accumulate + gathered[2] - place["batch"])),
             (self, "_loader_lead", place["epoch"] - epoch),
             (self, "_means", means),
             (self, "_told", Calls("on_batch_end", untold, self._receipt.runs)),
@@ -411,6 +495,36 @@ class Trainer:
             (self, "_source", None),
         ]
         prepared.commit()
+
+    def _gathering(self) -> list[Parameter]:
+        return list(self.optimizer.parameters())
+
+    def _gathered_state(self, saved: Any, arrays: dict[str, Any]) -> tuple[list[Any], list[Any], int]:
+        """What a checkpoint's gradients that wait for an update are copied to, and which there are; their batches."""
+        every, params = self._train_step.accumulate, self._gathering()
+        saved = {"batches": 0, "accumulate": every} if saved is None else saved
+        if not isinstance(saved, dict) or saved.keys() != {"batches", "accumulate"}:
+            raise ValueError(f"gathered must hold batches and accumulate, got {_check.brief(saved)}")
+        count = _check.integer("gathered['batches']", saved["batches"], 0, _check.LARGEST_COUNT)
+        if count and saved["accumulate"] != every:
+            raise ValueError(
+                f"gathered: gradients of {count} batches wait for an update of {_check.brief(saved['accumulate'])}, "
+                f"and this trainer has accumulate={every}"
+            )
+        if count > every:
+            raise ValueError(f"gathered: {count} batches of {every}")
+        copies: list[Any] = [(self._train_step._gathered, np.full(1, float(count)))]
+        present = []
+        for i, p in enumerate(params if count else []):
+            array = arrays.get(f"gathered/{i}")
+            if array is None:
+                continue
+            target = p._gradient_storage()
+            if (array.dtype, array.shape) != (target.dtype, target.shape):
+                raise ValueError(f"gathered: gradient {i} is {array.dtype} {_check.brief(array.shape)}")
+            copies.append((target, array))
+            present.append(p)
+        return copies, marks(present, [p for p in params if p not in present]) if count else [], count
 
     def _validation_state(self, saved: Any) -> list[tuple[Any, str, Any]]:
         """What a checkpoint gives to the loader of the validation data."""
@@ -427,10 +541,11 @@ class Trainer:
         """Assign attributes, and entries of dicts, in one piece that no interrupt cuts."""
         commit([], list(entries), [(self, name, value) for name, value in attributes.items()])
 
-    def _run_epoch(self, validation: DataLoader | None) -> bool:
+    def _run_epoch(self, validation: Batches | None) -> bool:
         """An epoch, or what is left of it; False if it ends early."""
-        epoch, loader, receipt, means = self.epoch, self._loader, self._receipt, self._means
-        assert loader is not None
+        epoch, data, receipt, means = self.epoch, self._data, self._receipt, self._means
+        assert data is not None
+        self._train_step._update_if_due()  # in a resumed run
         for callback in self._callbacks:
             callback.on_epoch_begin(epoch)
         if self._told.left():  # in a resumed run
@@ -439,8 +554,8 @@ class Trainer:
         told = self._told = Calls("on_batch_end", followers, receipt.runs, len(followers))
         samples = means.samples
         start = time.perf_counter()
-        for number, batch in enumerate(loader, self.batch):
-            self._batch = with_target(batch)
+        for number, batch in enumerate(data, self.batch):
+            self._batch = batch
             if not self._update(batch):
                 return False
             means.waiting.append(self._measured())
@@ -459,7 +574,8 @@ class Trainer:
         calls = Calls("on_epoch_end", overriding("on_epoch_end", self._callbacks))
         # What a checkpoint written from here on says: this epoch is done, but for calls of callbacks.
         self._become(
-            _position=(epoch + 1, self.step),
+            _position=(epoch + 1, self._done),
+            batches=self.batches or self.batch,
             _means=Means(runs=receipt.runs),
             _batch=None,
             _ending=Ending(epoch, logs, calls),
@@ -491,7 +607,7 @@ class Trainer:
         assert batch is not None
         result = self._receipt.result()
         loss, output = result if self._measures.metrics else (result, None)
-        return self._measures.of(loss, output, batch), len(batch[0])
+        return self._measures.of(loss, output, batch), batch.samples
 
     def _counted(self) -> Means:
         """The means of all updates of this epoch, the last included if it has been made and not counted."""
@@ -521,16 +637,19 @@ class Trainer:
             halted = ending.calls.left()[0], before.state
             self._become(_before=None, _ending=replace(ending, logs=before.logs), _halted=halted)
 
-    def _update(self, batch: tuple[Any, ...]) -> bool:
+    def _update(self, batch: Batch) -> bool:
         """Make a step; False if training ends because its loss is not finite."""
+        args, keywords = (*batch.inputs, batch.target), batch.keywords
+        if batch.weight is not None:
+            keywords = {**keywords, "sample_weight": batch.weight}
         try:
-            self._train_step(*batch)
+            self._train_step(*args, **keywords)
         except NotFiniteError:
             guard = next(c for c in self._callbacks if isinstance(c, TerminateOnNaN))
             if guard.action == "ignore" or self._measures.counts_nothing(batch):
-                self._unchecked_step(*batch)
+                self._unchecked_step(*args, **keywords)
                 return True
-            value, reason = self._train_step.diagnose(*batch)
+            value, reason = self._train_step.diagnose(*args, **keywords)
             guard.terminate(
                 f"the loss is {value} in epoch {self.epoch + 1}, batch {self.batch + 1}: {reason}; the parameters "
                 "are as they were before this batch"
@@ -538,27 +657,42 @@ class Trainer:
             return False
         return True
 
-    def _training_loader(
-        self, data: Any, batch_size: int | None, shuffle: bool | None, seed: Any, epoch: int
-    ) -> tuple[DataLoader, list[Any]]:
-        """The loader, and what is to be committed for its seed to have been drawn from the default source."""
-        if isinstance(data, DataLoader):
-            given = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed}
-            for name, value in given.items():
+    def _training_data(
+        self,
+        data: Any,
+        settings: dict[str, Any],
+        weights: dict[str, Any],
+        validation_split: float,
+        steps: int | None,
+        epoch: int,
+    ) -> tuple[Batches, Batches | None, list[Any]]:
+        """What to train and to validate on, and what is to be committed for a seed to have been drawn from the default
+        source."""
+        ignored = getattr(self.loss, "ignore_index", None)
+        streams = is_stream(data)
+        if steps is not None:
+            if not streams:
+                raise ValueError("steps_per_epoch is for an iterable of batches; other data have an end")
+            _check.integer("steps_per_epoch", steps, 1)
+        if streams or isinstance(data, DataLoader):
+            own = {**settings, "sample_weight": weights["sample_weight"], "validation_split": validation_split or None}
+            for name, value in own.items():
                 if value is not None:
-                    raise ValueError(f"{name}: the DataLoader brings its own; leave it out")
-            return data, []
-        drawn: list[Any] = []
-        if seed is None:
-            seed, drawn = twin()
-        loader = DataLoader(
-            as_dataset("data", data),
-            batch_size=32 if batch_size is None else batch_size,
-            shuffle=True if shuffle is None else shuffle,
-            seed=seed,
+                    raise ValueError(
+                        f"{name}: the {'iterable' if streams else 'DataLoader'} brings its own; leave it out"
+                    )
+            loader = Stream("data", data, steps) if streams else data
+            return Batches(loader, Layout(), loader_weights(loader, weights["class_weight"], ignored)), None, []
+        rows, layout, classes, validation = arranged(
+            "data", data, **weights, validation_split=validation_split, ignore_index=ignored
         )
+        drawn: list[Any] = []
+        given = {name: value for name, value in settings.items() if value is not None}
+        if "seed" not in given:
+            given["seed"], drawn = twin()
+        loader = DataLoader(rows, **{"batch_size": 32, "shuffle": True, **given})
         loader.load_state_dict({**loader.state_dict(), "epoch": epoch})
-        return loader, drawn
+        return Batches(loader, layout, classes), validation, drawn
 
 
 def _callback_states(

@@ -27,6 +27,7 @@ enum { FNN_MOST_STATES = 3 };
  * to the gradient plus decay times the parameter (L2) and l1 times its sign. */
 struct optimizer_rule {
     double scale, clip, noise, shrink, decay, l1;
+    double average; /* the share of the new parameter in its average: 1 is a copy */
     int plain; /* nothing but scale */
 };
 
@@ -78,8 +79,9 @@ struct radam_step {
 
 struct lion_step { double lr, gain1, gain2; };
 
-/* The update of n elements; all arrays have as many. A state that is not kept is NULL, and so is the noise. */
-typedef void fnn_update(void *param, void *const *states, const void *grad, const void *noise, int64_t n,
+/* The update of n elements; all arrays have as many. A state that is not kept is NULL, and so are the noise and an
+ * average that does not take this step's parameter. */
+typedef void fnn_update(void *param, void *const *states, const void *grad, const void *noise, void *average, int64_t n,
                         const struct optimizer_rule *rule, const void *step);
 
 struct optimizer_kernels {

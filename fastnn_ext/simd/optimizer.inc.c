@@ -119,20 +119,22 @@ INLINE vec gradient(vec *p, vec g, const real *noise, const struct optimizer_rul
 
 /* Fewer than W elements: copies of W, of which the others are 0. */
 RARE void leftover(fnn_update *update, real *param, real *const *state, int states, int64_t begin, const real *grad,
-                   const real *noise, int64_t n, const struct optimizer_rule *rule, const void *step) {
-    real p[W] = {0}, g[W] = {0}, z[W] = {0}, s[FNN_MOST_STATES][W] = {{0}};
+                   const real *noise, real *average, int64_t n, const struct optimizer_rule *rule, const void *step) {
+    real p[W] = {0}, g[W] = {0}, z[W] = {0}, a[W] = {0}, s[FNN_MOST_STATES][W] = {{0}};
     void *copies[FNN_MOST_STATES] = {0};
     size_t bytes = (size_t)n * sizeof(real);
     memcpy(p, param + begin, bytes);
     memcpy(g, grad + begin, bytes);
     if (noise) memcpy(z, noise + begin, bytes);
+    if (average) memcpy(a, average + begin, bytes);
     for (int j = 0; j < states; j++) {
         if (!state[j]) continue;
         copies[j] = s[j];
         memcpy(s[j], state[j] + begin, bytes);
     }
-    update(p, copies, g, noise ? z : NULL, W, rule, step);
+    update(p, copies, g, noise ? z : NULL, average ? a : NULL, W, rule, step);
     memcpy(param + begin, p, bytes);
+    if (average) memcpy(average + begin, a, bytes);
     for (int j = 0; j < states; j++)
         if (state[j]) memcpy(state[j] + begin, s[j], bytes);
 }
@@ -140,10 +142,10 @@ RARE void leftover(fnn_update *update, real *param, real *const *state, int stat
 /* Coefficients are copied where no store can alias them. */
 #define SWEEP(name, STATES)                                                                                    \
     static void NAME(name)(void *param_, void *const *states, const void *grad_, const void *noise_,          \
-                           int64_t n, const struct optimizer_rule *rule, const void *step) {                  \
+                           void *average_, int64_t n, const struct optimizer_rule *rule, const void *step) {  \
         const struct optimizer_rule r = *rule;                                                                 \
         const struct name##_step k = *(const struct name##_step *)step;                                        \
-        real *param = param_, *state[STATES];                                                                  \
+        real *param = param_, *average = average_, *state[STATES];                                             \
         const real *grad = grad_, *noise = noise_;                                                             \
         for (int j = 0; j < STATES; j++) state[j] = states[j];                                                 \
         int64_t i = 0;                                                                                         \
@@ -151,10 +153,12 @@ RARE void leftover(fnn_update *update, real *param, real *const *state, int stat
             vec p = vload(param + i), s[STATES];                                                               \
             vec g = gradient(&p, vload(grad + i), noise ? noise + i : NULL, &r);                               \
             UNROLL for (int j = 0; j < STATES; j++) s[j] = state[j] ? vload(state[j] + i) : vzero();           \
-            vstore(param + i, NAME(name##_of)(p, g, s, state, &k));                                            \
+            p = NAME(name##_of)(p, g, s, state, &k);                                                           \
+            vstore(param + i, p);                                                                              \
             UNROLL for (int j = 0; j < STATES; j++) if (state[j]) vstore(state[j] + i, s[j]);                  \
+            if (average) vstore(average + i, r.average == 1 ? p : lerp(vload(average + i), p, r.average));     \
         }                                                                                                      \
-        if (i < n) leftover(NAME(name), param, state, STATES, i, grad, noise, n - i, rule, step);                  \
+        if (i < n) leftover(NAME(name), param, state, STATES, i, grad, noise, average, n - i, rule, step);     \
     }
 FNN_OPTIMIZERS(SWEEP)
 

@@ -11,7 +11,7 @@ from native import run_op
 def hyper(kernel, **numbers):
     """What the op reads at each step; by default 0, and nothing is clipped."""
     assert numbers.keys() <= set(HYPER_NAMES[kernel])
-    numbers = {"clip_grad_value": np.inf, **numbers}
+    numbers = {"clip_grad_value": np.inf, "averaging_every": 1, **numbers}
     return np.array([numbers.get(name, 0.0) for name in HYPER_NAMES[kernel]])
 
 
@@ -24,6 +24,8 @@ def update(kernel, param, grad, states, numbers, step=0, **switches):
     """An update after `step` others; `states` by name."""
     switches = {p.name: 0 for p in signature(kernel).dims[2:]} | switches
     counters = {"mu_product": np.ones(1)} if kernel == "nadam" else {}
+    if "average" in states:
+        counters["averaged"] = np.array([float(step)])
     run_op(
         kernel, param=param, grad=grad, **states, **counters, hyper=hyper(kernel, **numbers), n=param.size, count=1,
         steps=np.array([float(step)]), begins=np.zeros(1, np.int64), **switches,

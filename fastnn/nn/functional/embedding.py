@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fastnn import _check
 from fastnn.graph import as_tensor
 from fastnn.nn._eager import eager
 from fastnn.ops import index
-from fastnn.ops.elementwise import where
+from fastnn.ops.elementwise import equal, where
 
 
 @eager("input", "weight")
@@ -39,11 +37,12 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
     table = as_tensor(weight)
     if table.ndim != 2:
         raise ValueError(f"embedding: weight has shape {tuple(table.shape)}; expected (rows, features)")
-    if padding_idx is not None:
-        padding = padding_row(padding_idx, int(table.shape[0]))
-        kept = np.arange(table.shape[0])[:, None] != padding
-        table = where(kept, table, table.detach())
-    return index.getitem(table, input)
+    chosen = index.labels("embedding", input, int(table.shape[0]))
+    rows = index.getitem(table, chosen)
+    if padding_idx is None:
+        return rows
+    padded = equal(chosen, padding_row(padding_idx, int(table.shape[0]))).unsqueeze(-1)
+    return where(padded, rows.detach(), rows)
 
 
 def padding_row(padding_idx: int, rows: int) -> int:

@@ -1,4 +1,4 @@
-"""Parameters that are computed from others: weight norm."""
+"""Weight norm: a weight's length and direction as parameters of their own."""
 
 from __future__ import annotations
 

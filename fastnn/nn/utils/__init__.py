@@ -1,0 +1,6 @@
+"""Weights that are computed from other parameters: weight norm here, and `parametrizations` (spectral norm)."""
+
+from fastnn.nn.utils import parametrizations, parametrize
+from fastnn.nn.utils.weight_norm import remove_weight_norm, weight_norm
+
+__all__ = ["parametrizations", "parametrize", "remove_weight_norm", "weight_norm"]

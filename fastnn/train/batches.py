@@ -1,0 +1,278 @@
+"""Batches as a trainer sees them, whatever the data come as: arrays, data sets, loaders, any iterable of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn import _check
+from fastnn.data import ArrayDataset, DataLoader, Subset
+from fastnn.lowering.call import to_array
+from fastnn.train.weighting import ClassWeights, as_sample_weight
+
+
+class Batch(NamedTuple):
+    """The model's inputs, in order and by name, the loss's target, and the weight of each sample, if they have any."""
+
+    inputs: tuple[Any, ...]
+    keywords: dict[str, Any]
+    target: Any
+    weight: NDArray[np.float64] | None
+
+    @property
+    def samples(self) -> int:
+        return len(next(iter((*self.inputs, *self.keywords.values()))))
+
+
+class Layout(NamedTuple):
+    """What the arrays of a loader's batch are: inputs by name, as `names` has them, behind those in order."""
+
+    names: tuple[str, ...] = ()
+    weighted: bool = False
+
+    def batch(self, arrays: Sequence[Any]) -> Batch:
+        rest, weight = (arrays[:-1], arrays[-1]) if self.weighted else (arrays, None)
+        *inputs, target = rest
+        if not inputs:
+            raise ValueError("data: expected inputs and a target in each batch, (x, y), got one array")
+        at = len(inputs) - len(self.names)
+        return Batch(tuple(inputs[:at]), dict(zip(self.names, inputs[at:], strict=True)), target, weight)
+
+
+class Batches:
+    """A pass over data, batch by batch.
+
+    Parameters
+    ----------
+    loader : DataLoader
+        Of arrays; or a Stream.
+    layout : Layout
+    class_weights : ClassWeights, optional
+    """
+
+    def __init__(self, loader: DataLoader, layout: Layout, class_weights: ClassWeights | None = None) -> None:
+        self.loader = loader
+        self.layout = layout
+        self.class_weights = class_weights
+
+    def __iter__(self) -> Iterator[Batch]:
+        for parts in self.loader:
+            batch = parts if isinstance(parts, Batch) else self.layout.batch(parts)
+            if self.class_weights is not None:
+                own = self.class_weights.of(batch.target)
+                weight = own if batch.weight is None else _times(own, batch.weight)
+                batch = batch._replace(weight=weight)
+            yield batch
+
+
+def _times(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """Products of weights, of which one may have sizes behind those of the other."""
+    few, many = sorted((a, b), key=np.ndim)
+    return np.asarray(few.reshape(*few.shape, *[1] * (many.ndim - few.ndim)) * many)
+
+
+class Stream(DataLoader):
+    """An iterable of batches as a loader: each epoch is a pass over it, or so many batches of it.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    batches : iterable
+        Of tuples (x, y) of arrays; x may be several, or dicts of arrays.
+    steps : int, optional
+        Batches an epoch. Epochs then go on where the one before ended, and begin it anew when it ends.
+    """
+
+    def __init__(self, name: str, batches: Iterable[Any], steps: int | None = None) -> None:
+        self.name = name
+        self.iterable = batches
+        self.steps = steps
+        self.seed = 0
+        self.batch_size = 0
+        self._epoch = self._batch = 0
+        self._iteration = None
+        self._iterator: Iterator[Any] | None = None
+        self._given = 0  # by the iterator
+
+    def __len__(self) -> int:
+        """Batches an epoch; 0 if that is not known."""
+        if self.steps is not None:
+            return self.steps
+        return len(self.iterable) if isinstance(self.iterable, Sized) else 0
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, first = self._epoch, self._batch
+        if self.steps is None:
+            batches = iter(self.iterable)
+            if batches is self.iterable and epoch:
+                raise self._ended(
+                    "a generator gives its batches once; give an object whose iter() begins anew, or steps_per_epoch"
+                )
+            done = sum(1 for _ in islice(batches, first))
+            more = False
+            for parts in batches:
+                yield self._as_batch(parts)
+                more = True
+            if done < first or not (done or more):
+                raise self._ended(
+                    f"it has {done} batches, and training goes on behind {first}" if first else "it has no batch"
+                )
+        else:
+            for _ in range(epoch * self.steps + first - self._given):
+                self._pull()
+            for _ in range(first, self.steps):
+                yield self._as_batch(self._pull())
+        self._move(epoch + 1, 0, None)
+
+    def _pull(self) -> Any:
+        if self._iterator is None:
+            self._iterator = iter(self.iterable)
+        found = next(self._iterator, None)
+        if found is None and self._iterator is not self.iterable:
+            self._iterator = iter(self.iterable)
+            found = next(self._iterator, None)
+        if found is None:
+            raise self._ended(f"it gave {self._given} batches, and steps_per_epoch={self.steps} asks for more")
+        self._given += 1
+        return found
+
+    def _ended(self, why: str) -> ValueError:
+        return ValueError(f"{self.name}: the {type(self.iterable).__name__} has no more batches: {why}")
+
+    def _as_batch(self, parts: Any) -> Batch:
+        if not isinstance(parts, (tuple, list)) or len(parts) < 2 or isinstance(parts[-1], dict):
+            given = f"{len(parts)} array(s)" if isinstance(parts, (tuple, list)) else _check.kind_of(parts)
+            raise ValueError(f"{self.name}: expected batches (x, y), inputs and a target, got {given}")
+        arrays, names = _flat(self.name, parts)
+        return Layout(names).batch(arrays)
+
+    def _geometry(self) -> dict[str, int | bool]:
+        return {} if self.steps is None else {"steps": self.steps}
+
+    def _staged(self, state: Any) -> list[tuple[Any, str, Any]]:
+        expected = self.state_dict()
+        if not isinstance(state, Mapping) or state.keys() != expected.keys() or state.get("steps") != self.steps:
+            raise ValueError(f"state: expected {_check.some(expected)} of this iterable, got {_check.brief(state)}")
+        epoch = _check.count("state['epoch']", state["epoch"])
+        batch = _check.integer("state['batch']", state["batch"], 0, len(self) or _check.LARGEST_COUNT)
+        return [(self, "_epoch", epoch), (self, "_batch", batch)]
+
+
+def arranged(
+    name: str,
+    data: Any,
+    *,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    validation_split: float = 0.0,
+    ignore_index: int | None = None,
+) -> tuple[Any, Layout, ClassWeights | None, Batches | None]:
+    """Data in rows, for a loader: the data set, what its arrays are, weights by classes, and what validates."""
+    rows, layout = as_dataset(name, data), Layout()
+    if isinstance(data, (tuple, list)):
+        layout = Layout(_flat(name, data)[1])
+    if sample_weight is not None:
+        if not isinstance(rows, ArrayDataset) or rows.transform is not None:
+            raise TypeError(f"sample_weight goes with arrays, (x, y), not with {_check.kind_of(data)}")
+        weight = as_sample_weight("sample_weight", sample_weight, len(rows))
+        rows, layout = ArrayDataset(*rows.arrays, weight), layout._replace(weighted=True)
+    validation = None
+    share = _check.real("validation_split", validation_split, 0, 1)
+    if share:
+        # Keras's: the last rows, before they are shuffled.
+        count = int(len(rows) * (1.0 - share))
+        if not 0 < count < len(rows):
+            raise ValueError(f"validation_split: {share:g} of {len(rows)} rows leaves none to train or to validate on")
+        rest = Subset(rows, np.arange(count, len(rows)))
+        rows = Subset(rows, np.arange(count))
+        validation = Batches(DataLoader(rest, 256), layout)
+    weights = None
+    if class_weight is not None:
+        weights = ClassWeights(class_weight, _targets(rows, layout, class_weight), ignore_index)
+    return rows, layout, weights, validation
+
+
+def _targets(rows: Any, layout: Layout, class_weight: Any) -> Any:
+    """The targets of all rows, if weights are to be made of them."""
+    if not isinstance(class_weight, str):
+        return None
+    parts = [rows[np.arange(i, min(i + 256, len(rows)))] for i in range(0, len(rows), 256)]
+    return np.concatenate([layout.batch(part).target for part in parts])
+
+
+def loader_weights(loader: DataLoader, class_weight: Any, ignore_index: int | None) -> ClassWeights | None:
+    """Weights by classes of what a loader gives."""
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str) and isinstance(loader, Stream):
+        raise ValueError("class_weight='balanced' counts all targets first; of an iterable give a dict of weights")
+    targets = None if isinstance(loader, Stream) else _targets(loader.dataset, Layout(), class_weight)
+    return ClassWeights(class_weight, targets, ignore_index)
+
+
+def in_order(name: str, data: Any, batch_size: int | None = None, sample_weight: Any = None) -> Batches:
+    """Data batch by batch as they stand; a loader in its own order."""
+    if isinstance(data, Batches):
+        return data
+    if isinstance(data, DataLoader) or is_stream(data):
+        given = {"batch_size": batch_size, "sample_weight": sample_weight}
+        for setting, value in given.items():
+            if value is not None:
+                what = "DataLoader" if isinstance(data, DataLoader) else "iterable"
+                raise ValueError(f"{setting}: the {what} brings its own; leave it out")
+        return Batches(data if isinstance(data, DataLoader) else Stream(name, data), Layout())
+    rows, layout, _, _ = arranged(name, data, sample_weight=sample_weight)
+    return Batches(DataLoader(rows, 256 if batch_size is None else batch_size), layout)
+
+
+def is_stream(data: Any) -> bool:
+    """Whether data is an iterable of batches, and nothing with rows."""
+    if isinstance(data, (tuple, list, str, bytes, Mapping, DataLoader)) or hasattr(data, "__array__"):
+        return False
+    return isinstance(data, Iterable) and not hasattr(data, "__getitem__")
+
+
+def as_dataset(name: str, data: Any) -> Any:
+    """(x, y) as an ArrayDataset; a data set as it is."""
+    if isinstance(data, (tuple, list)):
+        arrays, _ = _flat(name, data)
+        if len(arrays) < 2 or isinstance(data[-1], dict):
+            raise ValueError(f"{name}: expected inputs and a target, (x, y); got {len(arrays)} array(s)")
+        return rows_of(name, arrays)
+    is_dataset = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (Mapping, str))
+    if not is_dataset or hasattr(data, "__array__"):
+        raise TypeError(
+            f"{name}: expected (x, y), an ArrayDataset, fastnn's DataLoader, as fn.data.DataLoader((x, y), "
+            f"batch_size=64), or an iterable of batches, got {_check.kind_of(data)}"
+        )
+    return data
+
+
+def _flat(name: str, parts: Sequence[Any]) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
+    """Arrays and dicts of arrays as arrays, those of dicts before the last, and the names that these have."""
+    inputs: list[NDArray[Any]] = []
+    named: dict[str, NDArray[Any]] = {}
+    for i, part in enumerate(parts):
+        if not isinstance(part, dict):
+            inputs.append(to_array(part, f"{name}[{i}]"))
+            continue
+        for key, value in part.items():
+            if not isinstance(key, str) or key in named or key == "sample_weight":
+                raise ValueError(f"{name}[{i}]: {_check.brief(key)} is no name of one of the model's inputs")
+            named[key] = to_array(value, f"{name}[{i}][{key!r}]")
+    return [*inputs[:-1], *named.values(), *inputs[-1:]], tuple(named)
+
+
+def rows_of(name: str, arrays: Sequence[NDArray[Any]]) -> ArrayDataset:
+    """Arrays as a data set, if each has a row for each sample."""
+    shapes = ", ".join(str(a.shape) for a in arrays)
+    if any(a.ndim == 0 for a in arrays) or len({len(a) for a in arrays}) != 1:
+        raise ValueError(f"{name}: expected arrays of equal lengths, with a row for each sample, got shapes {shapes}")
+    if not len(arrays[0]):
+        raise ValueError(f"{name}: expected at least one row, got shapes {shapes}")
+    return ArrayDataset(*arrays)
