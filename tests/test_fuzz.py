@@ -51,9 +51,10 @@ def test_each_known_kind_of_fault_is_gone(fault, name):
     assert outcome.ending in ("agrees", "refused") if fault == 11 else outcome.ending == "agrees"
 
 
-def test_what_a_program_magnifies_is_held_against_its_condition():
-    """Gradients of nearly equal numbers: the step magnifies a rounding of float32 to 2e-3 of the largest number."""
-    assert run(generate(1_009_420)).ending == "agrees"
+@pytest.mark.parametrize("seed", [1_008_140, 1_009_420])
+def test_what_a_program_magnifies_is_held_against_its_condition(seed):
+    """1 - y * y where tanh is nearly 1, which Adam divides by itself, in float64; float32 that ends 2e-3 off."""
+    assert run(generate(seed)).ending == "agrees"
 
 
 @pytest.mark.parametrize(("dtype", "off"), [("float32", 1e-3), ("float64", 1e-9)])

@@ -127,14 +127,14 @@ class Tensor:
         return Tensor(y, [(self, lambda g: g * slope)])
 
     def exp(self):
-        y = np.exp(self.data)
+        y = rounded(np.exp(self.data))
         return self._elementwise(y, y)
 
     def log(self):
         return self._elementwise(np.log(self.data), 1 / self.data)
 
     def sqrt(self):
-        y = np.sqrt(self.data)
+        y = rounded(np.sqrt(self.data))
         return self._elementwise(y, 0.5 / y)
 
     def abs(self):
@@ -152,11 +152,11 @@ class Tensor:
         return self._elementwise(np.where(self.data < 0, 0.0, self.data), (self.data > 0).astype(float))
 
     def tanh(self):
-        y = np.tanh(self.data)
+        y = rounded(np.tanh(self.data))  # the slope of what saturates is a difference of nearly equal numbers
         return self._elementwise(y, 1 - y * y)
 
     def sigmoid(self):
-        y = 1 / (1 + np.exp(-self.data))
+        y = rounded(1 / (1 + np.exp(-self.data)))
         return self._elementwise(y, y * (1 - y))
 
     # ---- reductions and shapes ------------------------------------------------------------------
