@@ -155,11 +155,16 @@ cdef class Meanwhile:
         An entry that the block alone changes has its own value here.
     arrays : list of array, optional
         They have after the block what they had when this was made.
+    attributes : list of (object, name), optional
+        Likewise; of objects that have no __setattr__ of their own.
     """
-    cdef list entries, before, views
+    cdef list entries, before, views, attributes
 
-    def __init__(self, list entries not None, list arrays=None):
+    def __init__(self, list entries not None, list arrays=None, list attributes=None):
         self.entries = entries
+        self.attributes = []
+        for owner, key in attributes or []:
+            self.attributes.append((owner, key, getattr(owner, key)))
         self.views = []
         for array in arrays or []:
             self.views.append((memoryview(array), memoryview(array.copy())))
@@ -185,6 +190,8 @@ cdef class Meanwhile:
         self.before = None
         for i in range(len(self.entries)):
             put_back(self.entries[i][0], self.entries[i][1], before[i])
+        for owner, key, value in self.attributes:
+            PyObject_SetAttr(owner, key, value)
         for destination, source in self.views:
             copy(PyMemoryView_GET_BUFFER(destination), PyMemoryView_GET_BUFFER(source))
         changed()
