@@ -73,7 +73,8 @@ class Python:
     def __init__(self, nth, count=1):
         import _testcapi
 
-        self.set, self.remove, self.range = _testcapi.set_nomemory, _testcapi.remove_mem_hooks, (nth, nth + count)
+        self.set, self.remove = _testcapi.set_nomemory, _testcapi.remove_mem_hooks
+        self.range = nth - 1, nth - 1 + count  # how many succeed before
 
     def run(self, function):
         try:
@@ -606,6 +607,12 @@ def numbers(total, most):
     return range(1, total + 1) if total <= most else [1 + total * i // most for i in range(most)]
 
 
+def references():
+    """How often each thing is held that a module of fastnn's has a name for."""
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] in ("fastnn", "fastnn_ext")]
+    return {(m.__name__, name): sys.getrefcount(value) for m in modules for name, value in list(vars(m).items())}
+
+
 def attack(kind, name, most):
     """Try each place of an action, or `most` of those that are counted. Returns how often which ending was seen."""
     action = ACTIONS[name]
@@ -613,7 +620,7 @@ def attack(kind, name, most):
     reference(action)
     tried = itertools.count(1) if kind in TELLING else numbers(count(kind, action, expected), most)
     gc.collect()
-    held, descriptors = runtime.held_allocations(), len(os.listdir(DESCRIPTORS))
+    held, descriptors, before = runtime.held_allocations(), len(os.listdir(DESCRIPTORS)), references()
     endings = Counter()
     for nth in tried:
         print(f"{name}, place {nth}", flush=True)
@@ -624,10 +631,13 @@ def attack(kind, name, most):
         if happened is False:
             break
         endings[ending] += 1
+    gc.collect()
     if kind not in ("python", "reborn", "burst"):  # CPython loses a reference here and there where its own memory ends
-        gc.collect()
         assert runtime.held_allocations() == held, "native memory was lost"
     assert len(os.listdir(DESCRIPTORS)) == descriptors, "a descriptor was lost"
+    now = references()
+    fewer = {key: (before[key], now[key]) for key in before if now.get(key, 0) < before[key]}
+    assert not fewer, f"of what is in use, references are given up: {fewer}"
     return endings
 
 
