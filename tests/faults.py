@@ -474,6 +474,67 @@ class PredictAll(Evaluate):
         return self.trainer.predict(self.x, batch_size=4)
 
 
+class Averaging(Case):
+    """Begin to average: a state, counts, and another program."""
+
+    def act(self):
+        self.optimizer.param_groups[0].update(averaging=0.5)
+
+
+class TrainAveraged(Case):
+    """What the update does with the new parameters."""
+
+    def begin(self):
+        self.optimizer.param_groups[0].update(averaging=0.5, max_norm=0.4)
+        self.step(self.x, self.y)
+
+    def act(self):
+        return self.step(self.x, self.y)
+
+
+class Averaged(TrainAveraged):
+    """A model of averages that is there is filled again."""
+
+    def begin(self):
+        super().begin()
+        self.mean = fn.train.averaged(self.net, self.optimizer)
+        self.step(self.x, self.y)
+
+    def state(self):
+        mean = self.mean.state_dict() if hasattr(self, "mean") else {}
+        return super().state(), [array.tobytes() for array in mean.values()]
+
+    def act(self):
+        fn.train.averaged(self.net, self.optimizer, out=self.mean)
+
+
+class UpdateBatchNorm(Evaluate):
+    """In three batches, of which all count or none."""
+
+    def act(self):
+        fn.train.update_bn(self.data, self.net)
+
+
+class Smooth(nn.Module):
+    """Twice differentiable."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.out, self.scale = nn.Linear(4, 2), nn.Linear(2, 2), [0.5]
+
+    def forward(self, x):
+        return self.out(self.fc(x).tanh()) * self.scale[0]
+
+
+class Newton(Case):
+    """In several steps, which are taken all or none."""
+
+    model = Smooth
+
+    def act(self):
+        return fn.train.newton(self.net, self.loss, self.x, self.y, max_iter=2)
+
+
 class Function(Case):
     """Of arrays, with its gradient."""
 
@@ -509,6 +570,11 @@ ACTIONS = {
     "load_checkpoint": LoadCheckpoint,
     "evaluate": Evaluate,
     "predict all": PredictAll,
+    "averaging": Averaging,
+    "train averaged": TrainAveraged,
+    "averaged": Averaged,
+    "update_bn": UpdateBatchNorm,
+    "newton": Newton,
     "function": Function,
 }
 #: What runs on several threads. For faults of Python's the small ones do, which run the same Python.
