@@ -1,4 +1,4 @@
-"""Weight norm and spectral norm, as PyTorch's."""
+"""Weight norm and spectral norm, as PyTorch's, and noise in weights."""
 
 import copy
 import pickle
@@ -233,3 +233,33 @@ def test_a_computed_weight_is_neither_assigned_nor_initialized(way):
     with pytest.raises(ValueError, match=r"tensor is read-only: .* computed from other parameters"):
         layer.reset_parameters()
     np.testing.assert_array_equal(layer.weight, before)
+
+
+# ---- weight noise ---------------------------------------------------------------------------------
+
+
+def test_weight_noise_has_its_deviation_is_drawn_anew_and_rests_in_evaluation():
+    layer = nn.utils.parametrizations.weight_noise(nn.Linear(300, 200, bias=False), 0.25)
+    quiet = layer.parametrizations.weight.original.data.copy()
+    x = np.eye(300, dtype=np.float32)
+    first, second = layer(x).T - quiet, layer(x).T - quiet
+    for noise in (first, second):
+        assert abs(noise.mean()) < 4 * 0.25 / np.sqrt(noise.size)
+        assert abs(noise.std() / 0.25 - 1) < 0.01
+    assert abs((first * second).mean()) < 4 * 0.25**2 / np.sqrt(first.size)
+    np.testing.assert_array_equal(layer.eval()(x).T, quiet)
+    np.testing.assert_array_equal(layer.weight, quiet)
+    with pytest.raises(ValueError):
+        layer.weight[0, 0] = 1.0
+    np.testing.assert_array_equal(layer.parametrizations.weight.original.data, quiet)
+
+
+def test_the_gradient_of_a_weight_with_noise_is_taken_at_the_noisy_weight():
+    layer = nn.utils.parametrizations.weight_noise(nn.Linear(4, 3, bias=False).double(), 0.5)
+    original = layer.parametrizations.weight.original
+    opt = optim.SGD(layer.parameters(), lr=1.0)
+    step = fn.TrainStep(layer, lambda y, t: 0.5 * (y - t).square().sum(), opt, outputs=True)
+    x, t, before = np.eye(4), np.zeros((4, 3)), original.data.copy()
+    _, y = step(x, t)  # y is the noisy weight, transposed, and so is the gradient
+    np.testing.assert_allclose(before - original.data, y.T, rtol=1e-12)
+    assert abs(y.T - before).max() > 0.01

@@ -1,5 +1,5 @@
-"""Weights that are computed from other parameters: weight norm here, and `parametrizations` (spectral norm); penalties
-on what layers give."""
+"""Weights that are computed from other parameters: weight norm here, and `parametrizations` (spectral norm, noise); and
+penalties on what layers give."""
 
 from fastnn.nn.regularization import activity_regularizer
 from fastnn.nn.utils import parametrizations, parametrize

@@ -1,4 +1,4 @@
-"""Spectral norm."""
+"""Weights as functions of parameters: spectral norm, noise."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fastnn.graph import as_tensor
 from fastnn.nn import init
 from fastnn.nn._eager import eager
 from fastnn.nn.conv import ConvTranspose1d, ConvTranspose2d
+from fastnn.nn.dropout import GaussianNoise
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.utils.parametrize import parameter_of, parametrize
@@ -18,7 +19,7 @@ from fastnn.ops.arguments import normalize_dim
 from fastnn.ops.assign import assign, assigned
 from fastnn.ops.elementwise import maximum, square
 
-__all__ = ["spectral_norm"]
+__all__ = ["spectral_norm", "weight_noise"]
 
 M = TypeVar("M", bound=Module)
 
@@ -124,4 +125,39 @@ def spectral_norm(
     default = 1 if isinstance(module, (ConvTranspose1d, ConvTranspose2d)) else 0
     rows = normalize_dim(default if dim is None else _check.integer("dim", dim), weight.ndim, "spectral_norm")
     parametrize(module, name, SpectralNorm(weight, count, rows, _check.real("eps", eps, 0)))
+    return module
+
+
+class WeightNoise(GaussianNoise):
+    """A weight with noise in training mode."""
+
+    def value(self, weight: Parameter) -> Any:
+        """The weight as evaluation has it, outside a trace."""
+        return weight.data.view()
+
+
+def weight_noise(module: M, std: float, name: str = "weight") -> M:
+    """Add normal noise to a weight in training mode, drawn anew in each run (Graves, 2011).
+
+    The parameter `name` becomes `parametrizations.weight.original`; its gradient is taken at the weight with its noise.
+    In evaluation mode, and where `module.weight` is read outside of forward, there is no noise.
+
+    Parameters
+    ----------
+    module : Module
+        Changed in place, and returned. An optimizer that holds the parameter trains it on.
+    std : float
+        The noise's standard deviation.
+    name : str, default "weight"
+
+    Examples
+    --------
+    >>> layer = nn.utils.parametrizations.weight_noise(nn.Linear(3, 2), std=0.1)
+    >>> x = np.ones((1, 3), np.float32)
+    >>> bool((layer(x) == layer(x)).any())
+    False
+    >>> bool((layer.eval()(x) == layer(x)).all())
+    True
+    """
+    parametrize(module, name, WeightNoise(std))
     return module
