@@ -170,6 +170,24 @@ def test_whole_weights_are_as_samples_that_come_so_often(kind, settings, soft):
     assert trainer.evaluate((x, target), 5, times) == pytest.approx(often, rel=1e-10)
 
 
+def test_a_weighted_training_follows_pytorchs_over_50_steps():
+    torch = pytest.importorskip("torch")
+    ours, theirs = make(nn.CrossEntropyLoss(weight=CLASSES), lr=0.3), torch.nn.Linear(3, 4).double()
+    theirs.load_state_dict({name: torch.tensor(a) for name, a in ours.model.state_dict().items()})
+    each = torch.nn.CrossEntropyLoss(weight=torch.tensor(CLASSES), reduction="none")
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.3)
+    step = fn.TrainStep(ours.model, ours.loss, ours.optimizer)
+    for i in range(50):
+        rows = np.arange(i, i + 10) % 30
+        expected = (each(theirs(torch.tensor(X[rows])), torch.tensor(Y[rows])) * torch.tensor(W[rows])).sum()
+        expected = expected / CLASSES[Y[rows]].sum()
+        optimizer.zero_grad()
+        expected.backward()
+        optimizer.step()
+        assert step(X[rows], Y[rows], sample_weight=W[rows]) == pytest.approx(expected.item(), rel=1e-9)
+    np.testing.assert_allclose(ours.model.weight.data, theirs.weight.detach(), rtol=1e-9)
+
+
 def test_the_bits_are_the_same_on_all_threads():
     def trained_bits():
         fn.manual_seed(0)
