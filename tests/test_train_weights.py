@@ -93,6 +93,12 @@ def test_a_step_minimizes_the_loss_of_keras(name):
         np.testing.assert_allclose(q.data - p.data, gradient, rtol=1e-6, atol=1e-9)
 
 
+def test_a_step_without_weights_may_be_told_so():
+    trainer = make(nn.MSELoss())
+    step = fn.TrainStep(trainer.model, trainer.loss, trainer.optimizer)
+    assert step(X, REAL, sample_weight=None) == step(X, REAL)
+
+
 def test_a_loss_that_is_a_sum_is_a_sum_of_weighted_losses():
     trainer = make(nn.MSELoss(reduction="sum"))
     expected = pytest.approx((W * ((trainer.predict(X) - REAL) ** 2).sum(1)).sum(), rel=1e-10)
