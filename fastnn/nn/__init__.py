@@ -18,9 +18,9 @@ activations     ReLU, LeakyReLU, PReLU, RReLU, ReLU6, ELU, CELU, SELU, GELU, SiL
                 Threshold, Step, Sign, GLU, Maxout, Softmax, Softmin, LogSoftmax
 dropout         Dropout, Dropout2d, AlphaDropout, GaussianNoise; ActivityRegularization, a penalty on signals
 losses          CrossEntropyLoss, NLLLoss, BCEWithLogitsLoss, BCELoss, SigmoidFocalLoss, MultiMarginLoss, HingeLoss,
-                SquaredHingeLoss, SoftMarginLoss, HingeEmbeddingLoss, MSELoss, HalfMSELoss, L1Loss, SmoothL1Loss,
-                HuberLoss, KLDivLoss, PoissonNLLLoss; Loss, their base; of several outputs: CosineEmbeddingLoss,
-                GaussianNLLLoss, MarginRankingLoss, TripletMarginLoss
+                SquaredHingeLoss, PerceptronLoss, SoftMarginLoss, HingeEmbeddingLoss, MSELoss, HalfMSELoss, L1Loss,
+                SmoothL1Loss, HuberLoss, KLDivLoss, PoissonNLLLoss; Loss, their base; of several outputs:
+                CosineEmbeddingLoss, GaussianNLLLoss, MarginRankingLoss, TripletMarginLoss
 functional      the same as functions of tensors or arrays, by custom imported as F
 init            initial values of parameters
 utils           weight norm; parametrizations.spectral_norm
@@ -86,6 +86,7 @@ from fastnn.nn.loss import (
     MSELoss,
     MultiMarginLoss,
     NLLLoss,
+    PerceptronLoss,
     PoissonNLLLoss,
     SigmoidFocalLoss,
     SmoothL1Loss,
@@ -185,6 +186,7 @@ __all__ = [
     "Normalization",
     "PReLU",
     "Parameter",
+    "PerceptronLoss",
     "PoissonNLLLoss",
     "RMSNorm",
     "RReLU",

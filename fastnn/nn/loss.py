@@ -251,7 +251,7 @@ class HuberLoss(_Elementwise):
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__()
         self.reduction = check_reduction(reduction)
-        self.delta = _check.real("delta", delta, 0)
+        self.delta = _check.positive("delta", delta)
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.huber_loss(input, target, self.reduction, self.delta)
@@ -293,6 +293,20 @@ class SquaredHingeLoss(_OfSigns):
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.squared_hinge_loss(input, target, self.reduction)
+
+
+class PerceptronLoss(_Reduced):
+    """How far an input is on the wrong side of 0, for targets 1 and 0; see functional.
+
+    Examples
+    --------
+    >>> neuron = nn.Linear(2, 1)
+    >>> rule = fn.TrainStep(neuron, nn.PerceptronLoss("sum"), optim.SGD(neuron.parameters(), lr=1.0))
+    >>> loss = rule(np.ones((1, 2), np.float32), np.zeros((1, 1), np.float32))
+    """
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.perceptron_loss(input, target, self.reduction)
 
 
 class HingeEmbeddingLoss(_Elementwise):
@@ -407,7 +421,7 @@ class SigmoidFocalLoss(_Elementwise):
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "mean") -> None:
         super().__init__()
-        self.alpha = _check.real("alpha", alpha)
+        self.alpha = F.loss.focal_alpha(alpha)
         self.gamma = _check.real("gamma", gamma, 0)
         self.reduction = check_reduction(reduction)
 
@@ -465,7 +479,7 @@ class GaussianNLLLoss(Module):
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__()
         self.full = _check.flag("full", full)
-        self.eps = _check.real("eps", eps, 0)
+        self.eps = _check.positive("eps", eps)
         self.reduction = check_reduction(reduction)
 
     def forward(self, input: Any, target: Any, var: Any) -> Any:
@@ -497,7 +511,7 @@ class TripletMarginLoss(Module):
         self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, reduction: str = "mean"
     ) -> None:
         super().__init__()
-        self.margin = _check.real("margin", margin, 0)
+        self.margin = _check.positive("margin", margin)
         self.p = _check.real("p", p, 1)
         self.eps = _check.real("eps", eps)
         self.swap = _check.flag("swap", swap)

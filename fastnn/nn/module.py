@@ -106,7 +106,12 @@ class Module:
     #: Attributes that are computed from parameters where they are read: functions of the module (nn.utils).
     derived: Mapping[str, Callable[[Module], Any]] = MappingProxyType({})
 
-    def __init__(self) -> None:
+    def __init__(self, *unknown: Any, **settings: Any) -> None:
+        if unknown or settings:
+            given = ", ".join(
+                [*map(_check.brief, unknown), *(f"{name}={_check.brief(v)}" for name, v in settings.items())]
+            )
+            raise TypeError(f"{type(self).__name__}() takes no arguments, got {given}")
         for table in _TABLES:
             object.__setattr__(self, table, _Table())
         self.__forget_programs()

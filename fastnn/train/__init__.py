@@ -12,6 +12,7 @@ from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
 from fastnn.train.ensemble import Ensemble
 from fastnn.train.minimize import minimize
 from fastnn.train.monitor import Measurements, Monitor, Signals, measure_checkpoints
+from fastnn.train.newton import newton
 from fastnn.train.range_test import RangeTest, lr_range_test
 from fastnn.train.step import TrainStep
 from fastnn.train.trainer import Trainer
@@ -33,6 +34,7 @@ __all__ = [
     "measure_checkpoints",
     "metrics",
     "minimize",
+    "newton",
     "save_checkpoint",
     "update_bn",
 ]

@@ -1,4 +1,4 @@
-"""Weights that are computed from other parameters: weight norm here, and `parametrizations` (spectral norm, noise); and
+"""Weights that are computed from other parameters: weight norm here, and `parametrizations` (spectral norm, noise);
 penalties on what layers give."""
 
 from fastnn.nn.regularization import activity_regularizer
