@@ -320,6 +320,13 @@ class TrainDoubled(Train):
         return self.step(self.x.astype(np.float64), self.y)
 
 
+class TrainWeighted(Train):
+    """With weights of the samples."""
+
+    def act(self):
+        return self.step(self.x, self.y, sample_weight=np.linspace(0, 2, len(self.x)))
+
+
 class TrainImages(Train):
     model, x, y = Images, IMAGES, np.arange(8) % 2
 
@@ -329,6 +336,38 @@ class TrainMore(TrainImages):
 
     def begin(self):
         self.step(self.x[:2], self.y[:2])
+
+
+class Hook(Case):
+    """One more on the model."""
+
+    def begin(self):
+        self.net.evaluated(self.x)
+
+    def state(self):
+        return super().state(), sorted(self.net._forward_hooks)
+
+    def act(self):
+        self.net.register_forward_hook(halved, prepend=True)
+
+    def probe(self):
+        return flat(self.net.evaluated(self.x)), super().probe()
+
+
+def halved(module, args, output):
+    return output * 0.5
+
+
+class RangeTest(Case):
+    """Which leaves all as it was."""
+
+    def begin(self):
+        self.step(self.x, self.y)
+        self.data = fn.data.DataLoader((self.x, self.y), 4, prefetch=0)
+
+    def act(self):
+        found = fn.train.lr_range_test(self.step, self.data, max_lr=0.1, num_training=3)
+        return found.loss, found.lr
 
 
 class ForwardTrain(Case):
@@ -551,8 +590,11 @@ ACTIONS = {
     "train": Train,
     "train again": TrainAgain,
     "train doubled": TrainDoubled,
+    "train weighted": TrainWeighted,
     "train images": TrainImages,
     "train more": TrainMore,
+    "hook": Hook,
+    "range test": RangeTest,
     "forward_train": ForwardTrain,
     "backward": Backward,
     "update": Update,
