@@ -225,6 +225,18 @@ def test_kinds_of_columns_and_the_task_are_as_the_options_say(run):
     assert os.path.isdir("runs/houses-mlp-1")
 
 
+def test_a_table_with_decimal_commas_is_read_as_the_option_says(run, fails):
+    with open(houses()) as file:
+        lines = file.read().splitlines()
+    with open("commas.csv", "w") as file:
+        file.write("\n".join(line.replace(",", ";").replace(".", ",") for line in lines) + "\n")
+    options = ["--data", "commas.csv", *PRICE[2:], "--epochs", 1]
+    assert "commas.csv, line 2, column 'area': " in fails("train", *options)
+    run("train", *options, "--decimal", ",", "--out", "a")
+    run("train", *PRICE, "--epochs", 1, "--out", "b")
+    assert digest("a") == digest("b") and run("predict", "a", "commas.csv") == run("predict", "b", "houses.csv")
+
+
 def test_a_table_with_tabs_and_one_with_another_delimiter_are_read(run):
     with open(houses()) as file:
         text = file.read()
@@ -237,6 +249,7 @@ def test_a_table_with_tabs_and_one_with_another_delimiter_are_read(run):
     assert run("predict", "b", "b.csv") == run("predict", "c", "houses.csv")
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # scikit-learn's, which would go on
 @pytest.mark.parametrize("name", ["diabetes", "wine", "breast_cancer"])
 def test_tables_of_scikit_learn_come_near_its_own_perceptron(name, run):
     """As a user has them: a CSV file, trained on a part, judged on rows that neither library has seen."""
