@@ -526,7 +526,8 @@ def test_the_commands_of_the_readme_work(run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--data", "none.csv"], "--data: none.csv is neither one of the sets digits, mnist and cifar10 nor a file"),
+        (["--data", "none.csv"], "--data: 'none.csv' is neither one of the sets digits, mnist and cifar10 nor a file"),
+        (["--data", ""], "--data: '' is neither one of the sets digits, mnist and cifar10 nor a file or folder"),
         (["--data", "houses.csv"], "--target: say which column is to be predicted; houses.csv has id, rooms, area"),
         (
             ["--data", "houses.csv", "--target", "cost"],
@@ -540,7 +541,7 @@ def test_the_commands_of_the_readme_work(run):
         ),
         (["--data", "x.npy"], "--data: two .npy files, of inputs and of targets, are expected, got x.npy"),
         (["--data", "x.doc"], "--data: x.doc is no table (.csv, .tsv, .txt), no .npy or .npz file, and no folder"),
-        (["--data", "empty"], "expected a subfolder for each class in empty"),
+        (["--data", "empty"], "fastnn: error: expected a subfolder for each class in empty"),
         (["--data", "x.npy", "short.npy"], "short.npy: holds an array of shape (3,), and x.npy 120 samples"),
         (["--data", "x.npy", "y.npy", "--target", "price"], "--target: it goes with tables; leave it out"),
         (["--data", "x.npy", "y.npy", "--grey"], "--grey: it goes with folders of images; leave it out"),

@@ -42,7 +42,9 @@ def kind_of(files: list[str]) -> str:
     first = files[0]
     ending = os.path.splitext(first)[1].lower()
     if not os.path.lexists(first):
-        raise ValueError(f"--data: {first} is neither one of the sets digits, mnist and cifar10 nor a file or folder")
+        raise ValueError(
+            f"--data: {_check.brief(first)} is neither one of the sets digits, mnist and cifar10 nor a file or folder"
+        )
     wanted = {".npy": 2}.get(ending, 1)
     if len(files) != wanted:
         what = "two .npy files, of inputs and of targets, are" if wanted == 2 else "one file or folder is"
@@ -203,10 +205,13 @@ def read(kind: str, files: list[str], form: Form, options: Options) -> Whole:
 def _folder(root: str, options: Options) -> ArrayData:
     mode = "L" if options.grey else "RGB"
     size = options.image_size
-    if size is None:
-        height, width = data.ImageFolder(root, mode=mode)[0][0].shape[1:]
-        size = (min(height, _SIDE), min(width, _SIDE))
-    folder = data.ImageFolder(root, size, mode, normalize=False)
+    try:
+        if size is None:
+            height, width = data.ImageFolder(root, mode=mode)[0][0].shape[1:]
+            size = (min(height, _SIDE), min(width, _SIDE))
+        folder = data.ImageFolder(root, size, mode, normalize=False)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("root: ")) from None  # which no option is called
     if len(folder.classes) < 2:
         raise ValueError(f"{root}: one class folder alone, {folder.classes[0]}; two at least are needed")
     images, labels = folder[:]
