@@ -98,6 +98,14 @@ def real(name: str, value: Any, minimum: float = -math.inf, maximum: float = mat
     return number
 
 
+def positive(name: str, value: Any) -> float:
+    """`value` as a finite float above 0."""
+    number = real(name, value, 0)
+    if number == 0:
+        raise ValueError(f"{name} must be above 0, got {number}")
+    return number
+
+
 def plain(value: Any) -> Any:
     """`value` with Python's numbers in place of NumPy's, in the dicts and lists that it holds, too."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):

@@ -6,7 +6,9 @@ are trusted to lie in 0 ... length - 1; others, as an array that was written to 
 read NaN (of labels 0) and add to nothing.
 
 gather: y[o, k, i] = x[o, label, i].
-scatter_add: dx[o, label, i] += dy[o, k, i], in the order of k.
+scatter_add: dx[o, label, i] += dy[o, k, i], in the order of k. With `rows`, those that first_rows gives (outer is 1),
+dx need not be 0 before, and rows that no label names are left as they are.
+first_rows: rows (n) is the label where it comes for the first time in index (n), else -1; `mark` (length) is scratch.
 arg_extreme: y (outer, inner) is the label of the first largest (kind 0) or smallest (1) along the length, or of the
 first NaN.
 one_hot: y (n, classes) is 1 at the label of each row, else 0.
@@ -31,7 +33,8 @@ cdef enum: MOST_INDICES = 8
 MAX_INDICES = MOST_INDICES
 
 # Places in fnn_op.buf: of all but flat_index; x of gather, dy of scatter_add; index. Of flat_index: Y, and its inputs.
-cdef enum: Y, X, INDEX
+cdef enum: Y, X, INDEX, ROWS
+cdef enum: FIRSTS, MARK, LABELS  # of first_rows
 # Places in fnn_op.dim: of gather and scatter_add; of arg_extreme; of one_hot; of flat_index. What prepare sets comes
 # last.
 cdef enum:
@@ -41,6 +44,7 @@ cdef enum:
     SEGMENTS  # rounds
 cdef enum: KIND = COUNT
 cdef enum: N, CLASSES, ELEMENTS
+cdef enum: R_LENGTH = 1, R_SEGMENTS
 cdef enum:
     F_STRIDES = 1
     F_COUNT = F_STRIDES + MOST_INDICES
@@ -134,6 +138,7 @@ cdef void add_rows(const fnn_op *op, real *dx, const real *dy, int64_t outer, in
                    int64_t begin, int64_t end) noexcept nogil:
     """A block of columns of the rows begin ... end - 1 of dy, added to those of dx."""
     cdef int64_t inner = op.dim[INNER], length = op.dim[LENGTH], k, i, label
+    cdef const int64_t *rows = <const int64_t *> op.buf[ROWS]
     cdef real *target
     cdef const real *source
     dx += outer * length * inner + first
@@ -144,8 +149,12 @@ cdef void add_rows(const fnn_op *op, real *dx, const real *dy, int64_t outer, in
             label = label_at(op, outer, k, 0)
             if 0 <= label < length:
                 target = dx + label * inner
-                for i in range(columns):
-                    target[i] += source[i]
+                if rows != NULL and rows[k] >= 0:
+                    for i in range(columns):
+                        target[i] = 0 + source[i]  # -0.0 becomes 0.0, as it does in a sum
+                else:
+                    for i in range(columns):
+                        target[i] += source[i]
             continue
         for i in range(columns):
             label = label_at(op, outer, k, first + i)
@@ -165,6 +174,35 @@ cdef int run_scatter(const fnn_op *op, int64_t chunk, void *scratch) noexcept no
             add_rows(op, <float *> op.buf[Y], <const float *> op.buf[X], unit // blocks, first, columns, k, end)
         else:
             add_rows(op, <double *> op.buf[Y], <const double *> op.buf[X], unit // blocks, first, columns, k, end)
+    return 0
+
+
+# ---- first_rows ---------------------------------------------------------------------------------
+
+cdef void prepare_first(fnn_op *op) noexcept nogil:
+    op.cost = 2 * ELEMENT_NS * op.dim[N]
+    op.dim[R_SEGMENTS] = short_parts(op.cost)
+    op.chunks = 1
+    op.rounds = 2 * op.dim[R_SEGMENTS]
+
+
+cdef int run_first(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    """The first half of the rounds marks the labels that there are, the other half finds the first of each."""
+    cdef int64_t segments = op.dim[R_SEGMENTS], segment = chunk % segments, n = op.dim[N], length = op.dim[R_LENGTH]
+    cdef int64_t *rows = <int64_t *> op.buf[FIRSTS]
+    cdef int64_t *mark = <int64_t *> op.buf[MARK]
+    cdef const int64_t *labels = <const int64_t *> op.buf[LABELS]
+    cdef int64_t k, label
+    for k in range(n * segment // segments, n * (segment + 1) // segments):
+        if chunk < segments:
+            rows[k] = labels[k] if 0 <= labels[k] < length else -1
+            if rows[k] >= 0:
+                mark[rows[k]] = -1
+        elif rows[k] >= 0:
+            label = rows[k]
+            if mark[label] >= 0:
+                rows[k] = -1
+            mark[label] = k
     return 0
 
 
@@ -257,7 +295,8 @@ cdef int run_flat(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
 
 cdef str SIZES = "outer length inner count index_outer index_count index_inner"
 runtime.register_op("gather", run_gather, prepare_gather, "y", "x index", SIZES)
-runtime.register_op("scatter_add", run_scatter, prepare_scatter, "dx", "dy index", SIZES)
+runtime.register_op("scatter_add", run_scatter, prepare_scatter, "dx", "dy index rows?", SIZES)
+runtime.register_op("first_rows", run_first, prepare_first, "rows mark", "index", "n length")
 runtime.register_op("arg_extreme", run_arg, prepare_arg, "y", "x", "outer length inner kind")
 runtime.register_op("one_hot", run_one_hot, prepare_one_hot, "y", "index", "n classes")
 runtime.register_op("flat_index", run_flat, prepare_flat, "y", f"indices[{MOST_INDICES}]",

@@ -254,10 +254,11 @@ class Resume(Checkpoint):
 
     def prepare(self):
         super().prepare()
-        self.trainer = fn.Trainer(self.model, nn.CrossEntropyLoss(), self.optimizer)
+        self.trainer = fn.Trainer(self.model, nn.CrossEntropyLoss(), self.optimizer, accumulate=4)
         self.stopping = callbacks.EarlyStopping(patience=5, restore_best=True)
         self.chain = [
             self.stopping,
+            fn.train.Monitor(by="step", bins=2),
             callbacks.ModelCheckpoint(self.folder / "best", best_only=True),
             callbacks.ModelCheckpoint(self.folder / "last"),
             callbacks.CSVLogger(self.folder / "history.csv"),

@@ -162,13 +162,18 @@ def element_ops():
         yield "activation_backward", "dx dy saved", dict(n=LONG, kind=k)
     yield "fill", "y", dict(n=LONG)
     yield "divide_by_size", "y x", dict(n=LONG, size=LONG)
-    for kernel in HYPER_NAMES:
+    for kernel in (*HYPER_NAMES, "average"):
         form = signature(kernel)
         arrays = " ".join(p.name for p in (*form.outputs, *form.inputs))
         yield kernel, arrays, {p.name: 0 for p in form.dims} | dict(n=LONG, count=1)
+    for n, width in ((LONG, 1), (1, LONG), (10**5, 64)):
+        arrays = "param grad hyper steps begins rows"
+        settings = dict(count=1, maximize=0, decoupled=0, nesterov=0)
+        yield "sgd_rows", arrays, dict(n=n, width=width) | settings
     yield "squares", "sums x pieces", dict(n=LONG, count=LONG)
     yield "total", "total sums before", dict(count=LONG // PIECE, root=1)
     yield "nadam_count", "mu_product hyper steps", dict(count=LONG)
+    yield "rprop_count", "loss hyper steps present", dict(count=LONG)
     yield "tick", "hyper steps", dict(count=LONG, updates=-1, condition=-1)
     yield "philox", "out state", dict(n=LONG, stream=0, first=0)
     yield "uniform", "out state", dict(n=LONG, stream=0)
@@ -214,10 +219,12 @@ def index_ops():
             places = dict(zip(("index_outer", "index_count", "index_inner"), strides, strict=True))
             yield "gather", "y x index", x | places | dict(count=count)
             yield "scatter_add", "dx dy index", x | places | dict(count=count)
+        yield "scatter_add", "dx dy index rows", x | places | dict(count=count)
         for kind in (0, 1):
             yield "arg_extreme", "y x", x | dict(kind=kind)
     for n, classes in ((1, LONG), (LONG, 1), (1000, 10**5)):
         yield "one_hot", "y index", dict(n=n, classes=classes)
+    yield "first_rows", "rows mark index", dict(n=LONG, length=10)
     yield "flat_index", "y indices", dict(n=LONG, strides=[10, 1], count=2)
 
 

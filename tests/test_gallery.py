@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,23 @@ def test_the_film_of_the_boundary_has_frames(tmp_path):
     )
     with Image.open(tmp_path / "spirals.gif") as film:
         assert film.n_frames >= 4
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_speeds_are_printed_next_to_pytorchs_and_without_it(installed, monkeypatch, capsys):
+    if installed:
+        pytest.importorskip("torch")
+    else:
+        monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.syspath_prepend(FOLDER)
+    from _beside_pytorch import print_speeds
+
+    from fastnn import nn
+
+    model, x = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), np.zeros((3, 4), np.float32)
+    print_speeds(model, x, x[:, :2].copy(), 20)
+    beside = r"PyTorch \d+" if installed else r"\(PyTorch, to compare with, is not installed\)"
+    assert re.fullmatch(rf"One step alone: \d+ a second,? {beside}\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from native import on_threads
-from native.index import arg_extreme, flat_index, gather, one_hot, scatter_add
+from native.index import arg_extreme, first_rows, flat_index, gather, one_hot, scatter_add
 from reference import index as twin
 
 DTYPES = (np.float32, np.float64)
@@ -53,6 +53,37 @@ def test_many_labels_take_several_rounds_and_the_same_bits():
     np.add.at(want, index, dy)
     np.testing.assert_array_equal(first, want)
     assert all(other.tobytes() == first.tobytes() for other in others)
+
+
+def test_the_first_of_equal_labels_is_found_whatever_was_marked_before(guarded):
+    rng = np.random.default_rng(2)
+    for n, length in [(1, 1), (9, 4), (500, 30), (700_000, 90)]:
+        index = rng.integers(0, length, n)
+        index[1:6:3] = [-1, 2**62][: len(index[1:6:3])]
+        want = twin.first_rows(index, length)
+        for mark in (0, -1, 7, 2**62):
+            marks = np.full(length, mark)
+            for got in on_threads(lambda: first_rows(index, length, mark=marks), (1, 3)):  # noqa: B023
+                np.testing.assert_array_equal(got, want)
+        out = guarded(np.zeros(n, np.int64))
+        got = first_rows(guarded(index), length, out=out, mark=guarded(np.zeros(length, np.int64)))
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_that_labels_name_are_summed_anew_and_others_left(dtype, guarded):
+    rng = np.random.default_rng(3)
+    for length, width, n in [(5, 3, 9), (40, 130, 70), (3, 1, 1), (7, 2, 300_000)]:
+        index, dy = rng.integers(0, length, n), rng.standard_normal((n, width)).astype(dtype)
+        dy[:1] = -0.0
+        rows = first_rows(index, length)
+        want = scatter_add(np.zeros((length, width), dtype), dy, index, 0)
+        named = np.isin(np.arange(length), index)
+        want[~named] = np.nan
+        for got in on_threads(lambda: scatter_add(np.full_like(want, np.nan), dy, index, 0, rows), THREADS):  # noqa: B023
+            assert got.tobytes() == want.tobytes()
+        got = scatter_add(guarded(np.full_like(want, np.nan)), guarded(dy), guarded(index), 0, guarded(rows))
+        assert got.tobytes() == want.tobytes()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -508,6 +508,45 @@ MISTAKES = {
         ["monitor: there is no log 'val_loss'; there are loss", "fit(validation_data=...)"],
         lambda: trainer().fit((X, Y), validation_data=(X, Y), callbacks=[callbacks.EarlyStopping()], verbose=False),
     ),
+    # ---- the toolbox -------------------------------------------------------------------------------------
+    "a method of tensors with NumPy's word": (
+        lambda: run(lambda x: x.max(axis=1)),
+        ["Tensor.max() got an unexpected keyword argument 'axis'"],
+        lambda: run(lambda x: x.max(1)[0]),
+    ),
+    "an argument of PyTorch's that no layer needs": (
+        lambda: nn.ReLU(inplace=True),
+        ["ReLU() takes no arguments, got inplace=True"],
+        lambda: nn.ReLU(),
+    ),
+    "an update in place of settings": (
+        lambda: optim.Custom(net().parameters(), lambda param, grad, state: param - grad),
+        ['settings must be a dict, such as {"lr": 0.1}, got function', "a method of a subclass"],
+        lambda: optim.Custom(net().parameters(), {"lr": 0.1}),
+    ),
+    "a factor in place of a function": (
+        lambda: optim.lr_scheduler.LambdaLR(optim.SGD(net().parameters()), 0.95),
+        ["lr_lambda must be a function of the step, as lambda step: 0.95**step", "got 0.95"],
+        lambda: optim.lr_scheduler.LambdaLR(optim.SGD(net().parameters()), lambda step: 0.95**step),
+    ),
+    "a function that gives no number": (
+        lambda: optim.lr_scheduler.MultiplicativeLR(optim.SGD(net().parameters()), lambda step: "x").step(),
+        ["lr_lambda(step) must be a finite number, got 'x'"],
+        None,
+    ),
+    "a weight that is computed already": (
+        lambda: nn.utils.parametrizations.spectral_norm(nn.utils.weight_norm(nn.Linear(2, 3))),
+        ["Linear has no parameter 'weight': it is computed from others already"],
+        None,
+    ),
+    "a width of 0 for a loss": (lambda: nn.HuberLoss(delta=0), ["delta must be above 0, got 0.0"], None),
+    "a margin of 0 for a loss": (lambda: nn.TripletMarginLoss(margin=0), ["margin must be above 0, got 0.0"], None),
+    "a least variance of 0": (lambda: nn.GaussianNLLLoss(eps=0), ["eps must be above 0, got 0.0"], None),
+    "a share below 0": (
+        lambda: nn.SigmoidFocalLoss(alpha=-0.5),
+        ["alpha must be a number from 0 to 1, or -1, got -0.5"],
+        lambda: nn.SigmoidFocalLoss(alpha=-1),
+    ),
 }
 
 

@@ -84,6 +84,128 @@ def test_an_embedding_trains_beside_other_layers_on_any_batch():
     assert sequence.weight.data.std() > 0.3
 
 
+class Words(nn.Module):
+    """Words by their features, and classes of their means."""
+
+    def __init__(self, sparse, dtype=np.float32, padding=None, tied=False):
+        super().__init__()
+        fn.manual_seed(0)
+        self.words = nn.Embedding(200, 5, padding, sparse=sparse, dtype=dtype)
+        self.head = nn.Linear(5, 3, dtype=dtype)
+        self.tied = tied
+
+    def forward(self, x):
+        y = self.head(self.words(x).mean(1))
+        return y * self.words.weight.mean() if self.tied else y
+
+
+WORDS = np.random.default_rng(4).integers(0, 200, (12, 7))
+CLASSES = np.random.default_rng(5).integers(0, 3, 12)
+
+
+def trained(sparse, make, way="in one", steps=8, dtype=np.float32, **settings):
+    """Bits of the weights, and losses, of steps with batches of several sizes."""
+    model, loss = Words(sparse, dtype, **settings), nn.CrossEntropyLoss()
+    optimizer = make(model)
+    step = fn.TrainStep(model, loss, optimizer)
+    losses = []
+    for i in range(steps):
+        x, y = ((WORDS + i) % 200)[i % 3 :], CLASSES[i % 3 :]
+        if way == "in one" or (way == "by turns" and i % 2):
+            losses.append(step(x, y))
+        else:
+            optimizer.zero_grad()
+            value, dy = loss.value_and_grad(model.forward_train(x), y)
+            model.backward(dy)
+            optimizer.step()
+            losses.append(value)
+        optimizer.param_groups[0]["lr"] *= 0.9
+    return [array.tobytes() for array in model.state_dict().values()], losses
+
+
+PLAIN = {
+    "plain": lambda model: optim.SGD(model.parameters(), lr=0.5),
+    "clipped": lambda model: optim.SGD(model.parameters(), lr=0.5, clip_grad_value=1e-3, dampening=0.3),
+    "two groups": lambda model: optim.SGD(
+        [{"params": [model.words.weight], "lr": 2.0}, {"params": model.head.parameters(), "momentum": 0.9}], lr=0.1
+    ),
+}
+WHOLE = {
+    "momentum": dict(momentum=0.9), "decay": dict(weight_decay=0.1), "penalty": dict(l1_penalty=0.01),
+    "clipped by norm": dict(clip_grad_norm=0.1), "noise": dict(grad_noise=0.1), "maximize": dict(maximize=True),
+}  # fmt: skip
+
+
+def kernels(step, x=WORDS, y=CLASSES):
+    return [op.kernel for phase in step.plan(x, y).phases for op in phase]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("settings", [{}, {"padding": 3}], ids=str)
+@pytest.mark.parametrize("how", PLAIN)
+def test_a_sparse_step_of_sgd_visits_the_rows_named_and_has_the_bits_of_the_whole(how, settings, dtype):
+    whole = trained(False, PLAIN[how], dtype=dtype, **settings)
+    for way in ("in one", "in pieces", "by turns"):
+        assert trained(True, PLAIN[how], way, dtype=dtype, **settings) == whole, way
+    model = Words(True, dtype, **settings)
+    used = kernels(fn.TrainStep(model, nn.CrossEntropyLoss(), PLAIN[how](model)))
+    assert "sgd_rows" in used and "fill" not in used
+
+
+@pytest.mark.parametrize("how", [*WHOLE, "tied", "Adam", "accumulate"])
+def test_a_sparse_gradient_is_taken_as_a_whole_where_rows_do_not_suffice(how):
+    def make(model):
+        if how == "Adam":
+            return optim.Adam(model.parameters())
+        return optim.SGD(model.parameters(), lr=0.5, **WHOLE.get(how, {}))
+
+    settings = dict(tied=how == "tied")
+    assert trained(True, make, **settings) == trained(False, make, **settings)
+    model = Words(True, **settings)
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), make(model), accumulate=1 + (how == "accumulate"))
+    assert "sgd_rows" not in kernels(step)
+    step(WORDS, CLASSES)
+    assert model.words.weight.grad.shape == (200, 5)
+
+
+def test_a_setting_that_comes_and_goes_is_followed():
+    ends = []
+    for sparse in (False, True):
+        model = Words(sparse)
+        optimizer = optim.SGD(model.parameters(), lr=0.5)
+        step = fn.TrainStep(model, nn.CrossEntropyLoss(), optimizer)
+        rows = []
+        for momentum in (0.0, 0.9, 0.0, 0.0):
+            optimizer.param_groups[0]["momentum"] = momentum
+            step(WORDS, CLASSES)
+            rows.append("sgd_rows" in kernels(step))
+            assert (model.words.weight.grad is None) == (sparse and momentum == 0)
+        assert rows == ([True, False, True, True] if sparse else [False] * 4)
+        ends.append([array.tobytes() for array in model.state_dict().values()])
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_steps_are_pytorchs(dtype):
+    torch = pytest.importorskip("torch")
+    model = Words(True, dtype)
+    words = torch.nn.Embedding(200, 5, sparse=True).to(torch.float32 if dtype == np.float32 else torch.float64)
+    head = torch.nn.Linear(5, 3).to(words.weight.dtype)
+    words.load_state_dict({"weight": torch.tensor(model.words.weight.data)})
+    head.load_state_dict({name: torch.tensor(value) for name, value in model.head.state_dict().items()})
+    theirs = torch.optim.SGD([*words.parameters(), *head.parameters()], lr=0.5)
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.5))
+    for i in range(10):
+        x = (WORDS + i) % 200
+        theirs.zero_grad()
+        loss = torch.nn.functional.cross_entropy(head(words(torch.tensor(x)).mean(1)), torch.tensor(CLASSES))
+        loss.backward()
+        theirs.step()
+        assert step(x, CLASSES) == pytest.approx(loss.item(), rel=1e-5 if dtype == np.float32 else 1e-12)
+    rounding = dict(rtol=1e-5, atol=1e-6) if dtype == np.float32 else dict(rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(model.words.weight.data, words.weight.detach().numpy(), **rounding)
+
+
 def test_embeddings_of_both_dtypes_pass_gradcheck():
     gradcheck(nn.Embedding(5, 3, padding_idx=1).double(), np.array([0, 2, 2, 4]), eps=1.0)
     gradcheck(lambda i, w: F.embedding(i, w), LABELS, np.random.default_rng(0).standard_normal((5, 2)), eps=1.0)

@@ -457,6 +457,9 @@ def test_labels_are_checked_behind_a_reshape_and_refused_behind_a_computation():
         function(X, LABELS[:, None] + 4)
     with pytest.raises(TypeError, match="target must be an argument of the traced function"):
         trace(lambda x, y: F.cross_entropy(x, y[:, 0]))(X, np.stack([LABELS, LABELS], 1))
+    for held in (lambda x: F.cross_entropy(x, LABELS), lambda x: F.nll_loss(x, LABELS)):
+        with pytest.raises(TypeError, match=r"target must be an argument .* not an array that the function holds"):
+            trace(held)(X)
 
 
 @pytest.mark.parametrize(

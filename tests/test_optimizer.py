@@ -142,15 +142,15 @@ def test_tails_touch_nothing_past_the_end_and_have_the_bits_of_whole_vectors(isa
 def test_neighbours_are_each_updated_by_their_own_count(isa, dtype, kernel):
     sizes = [3, 8200, 1, 1, 16000, 40]
     begins, n = np.cumsum([7, *sizes[:-1]]), sum(sizes)  # a state array begins before the first parameter
-    steps = np.array([0.0, 5.0, 5.0, 0.0, 2.0, 2.0])
+    steps, averaged = np.array([0.0, 5.0, 5.0, 0.0, 2.0, 2.0]), np.array([0.0, 5.0, 1.0, 3.0, 0.0, 2.0])
     together = [abs(drawn(n, dtype, seed)) for seed in range(2 + len(STATES[kernel]))]
     apart = [a.copy() for a in together]
     for k, (begin, size) in enumerate(zip(begins - 7, sizes, strict=True)):
         param, grad, *states = (a[begin : begin + size] for a in apart)
         states = dict(zip(STATES[kernel], states, strict=True))
-        optimizer.update(kernel, param, grad, states, numbers_of(kernel), step=steps[k])
+        optimizer.update(kernel, param, grad, states, numbers_of(kernel), step=steps[k], averaged=averaged[k])
     param, grad, *states = together
-    counters = {"averaged": steps.copy()} | ({"mu_product": np.ones(len(sizes))} if kernel == "nadam" else {})
+    counters = {"averaged": averaged} | ({"mu_product": np.ones(len(sizes))} if kernel == "nadam" else {})
     switches = {p.name: 0 for p in optimizer.signature(kernel).dims[2:]}
     run_op(
         kernel, param=param, grad=grad, **dict(zip(STATES[kernel], states, strict=True)), **counters,
@@ -304,3 +304,27 @@ def test_settings_defaults_and_their_order_are_pytorchs(name):
 
     loops = ("params", "foreach", "capturable", "differentiable", "maximize")  # how PyTorch runs, and what all have
     assert positional(getattr(optim, name)) == positional(getattr(torch.optim, name))
+
+
+@every_dtype
+def test_rows_are_updated_as_the_whole_and_the_others_left(dtype, isa, guarded):
+    for rows, width in [([2, -1, 0], 3), ([-1, -1], 40), ([1], 20_000), (list(range(600)), 17)]:
+        shape = (max(rows) + 2, width)
+        p, g = drawn(np.prod(shape), dtype).reshape(shape), drawn(np.prod(shape), dtype, 1).reshape(shape)
+        named = np.array(rows)
+        want = p.copy()
+        optimizer.update("sgd", want, g, {}, dict(lr=0.3, clip_grad_value=0.7))
+        want[np.isin(np.arange(len(p)), named, invert=True)] = p[np.isin(np.arange(len(p)), named, invert=True)]
+        g[np.isin(np.arange(len(p)), named, invert=True)] = np.nan
+
+        def updated(p, g, rows):
+            run_op(
+                "sgd_rows", param=p, grad=g, rows=rows, hyper=optimizer.hyper("sgd", lr=0.3, clip_grad_value=0.7),
+                steps=np.zeros(1), begins=np.zeros(1, np.int64), n=rows.size, count=1, width=p.shape[1], maximize=0,
+                decoupled=0, nesterov=0,
+            )  # fmt: skip
+            return p
+
+        for got in on_threads(lambda: updated(p.copy(), g, named), (1, 2, 3)):  # noqa: B023
+            np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(updated(guarded(p), guarded(g), guarded(named)), want)

@@ -412,3 +412,14 @@ def test_where_at_special_points_is_pytorchs():
     grads = fn.grad(lambda a, b: (fn.where(c > 0, a, b) * c).sum())(a, b)
     for grad, leaf in zip(grads, theirs, strict=True):
         np.testing.assert_array_equal(grad, leaf.grad.numpy())
+
+
+def test_labels_that_are_computed_have_no_gradient_and_what_they_choose_has():
+    x = np.array([[1.0, 3.0, 2.0], [5.0, 4.0, 0.0]])
+    largest = np.eye(3)[x.argmax(1)]
+    for chosen in (
+        lambda x: F.one_hot(x.argmax(1), 3) * x,
+        lambda x: x[np.arange(2), x.argmax(1)],
+        lambda x: x.gather(1, x.argmax(1, keepdim=True)),
+    ):
+        np.testing.assert_array_equal(fn.grad(lambda x, f=chosen: f(x).sum())(x), largest)

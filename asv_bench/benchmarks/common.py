@@ -41,7 +41,7 @@ def kernel(function: Callable[..., Any], *arrays: np.ndarray[Any, Any], wrt: int
         if wrt is not None:
             seed = graph.memory(np.ones(tuple(map(int, result.shape)), np.float32))
             (result,) = gradients(graph, {result: seed}, [tensors[wrt]])
-        out = np.zeros(tuple(map(int, result.shape)), np.float32)
+        out = np.zeros(tuple(map(int, result.shape)), result.dtype)
         program = Program(graph, [[]], [(result, out, 0)])
     return warm(program.plans[0].run)
 

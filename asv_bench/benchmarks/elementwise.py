@@ -13,13 +13,15 @@ KINDS = {
     "a * row": (lambda a, b: a * b, (512, 1024), (1024,)),
     "a * column": (lambda a, b: a * b, (512, 1024), (512, 1)),
     "exp(a)": (lambda a: fn.exp(a), (512, 1024)),
+    "where(a > b, a, b)": (lambda a, b: fn.where(a > b, a, b), (512, 1024), (512, 1024)),
 }
 
 
 @functools.cache
 def run(kind: str):
-    if kind == "exp(a)" and not hasattr(fn, "exp"):
-        raise NotImplementedError("no exp")
+    for name in ("exp", "where"):
+        if kind.startswith(name) and not hasattr(fn, name):
+            raise NotImplementedError(f"no {name}")
     function, *shapes = KINDS[kind]
     return kernel(function, *(array(*shape) for shape in shapes))
 

@@ -12,6 +12,7 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
+from _beside_pytorch import print_speeds
 from _pole import new_episode, push
 
 import fastnn as fn
@@ -77,6 +78,7 @@ for t in range(FRAMES):
         target.load_state_dict(q.state_dict())
 rate = FRAMES / (time.perf_counter() - began)
 print(f"DQN: {np.mean(by_value[-10:]):.0f} pushes an episode, {rate:.0f} updates a second")
+print_speeds(q, states[:64], states[:64, :2].copy(), UPDATES * 10)
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
 for ax, (name, lengths) in zip(axes, (("REINFORCE", by_policy), ("DQN", by_value)), strict=True):

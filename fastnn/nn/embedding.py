@@ -24,6 +24,10 @@ class Embedding(Module):
     embedding_dim : int
     padding_idx : int, optional
         A label whose row starts as 0 and gets no gradient; a negative one counts from the end.
+    sparse : bool, default False
+        Let a `TrainStep` visit the rows that the batch names alone: where SGD has no momentum, decay or penalty, nor
+        clips by norm, the others stay as they are, to the bit. The weight has no `grad` then. Other optimizers, and
+        a weight that the loss reaches on another way too, take the whole gradient.
     dtype : float32 or float64, default float32
 
     Attributes
@@ -38,12 +42,19 @@ class Embedding(Module):
     """
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype: Any = None
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        sparse: bool = False,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         self.num_embeddings = _check.size("num_embeddings", num_embeddings, 1)
         self.embedding_dim = _check.size("embedding_dim", embedding_dim, 1)
         self.padding_idx = None if padding_idx is None else padding_row(padding_idx, self.num_embeddings)
+        self.sparse = _check.flag("sparse", sparse)
         shape = (self.num_embeddings, self.embedding_dim)
         self.weight = Parameter(np.zeros(shape, _check.floating("dtype", dtype)))
         self.reset_parameters()
@@ -55,8 +66,9 @@ class Embedding(Module):
             self.weight.data[self.padding_idx] = 0
 
     def forward(self, input: Any) -> Any:
-        return F.embedding(input, self.weight, self.padding_idx)
+        return F.embedding(input, self.weight, self.padding_idx, sparse=self.sparse)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        sparse = ", sparse=True" if self.sparse else ""
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}{sparse}"

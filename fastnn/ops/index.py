@@ -34,7 +34,8 @@ _INT64 = np.dtype(np.int64)
 
 
 class Gather(Op):
-    """inputs: x, index. attrs: dim; full: whether each element has a label of its own, or each row along dim."""
+    """inputs: x, index. attrs: dim; full: whether each element has a label of its own, or each row along dim; sparse:
+    whether an update may visit the rows of x that are chosen alone (dim is 0, and each row has a label)."""
 
     name = "gather"
 
@@ -47,8 +48,8 @@ class Gather(Op):
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         (dy,), (x, index), d = grads, node.inputs, node.attrs["dim"]
         assert dy is not None
-        full = node.attrs["full"]
-        return [active_graph().add(SCATTER_ADD, [dy, index], dim=d, full=full, length=x.shape[d]).output, None]
+        settings = dict(dim=d, full=node.attrs["full"], length=x.shape[d], sparse=node.attrs["sparse"])
+        return [active_graph().add(SCATTER_ADD, [dy, index], **settings).output, None]
 
     def lower(self, node: Node, to: Emitter) -> None:
         (x, index), d = node.inputs, node.attrs["dim"]
@@ -57,7 +58,7 @@ class Gather(Op):
 
 
 class ScatterAdd(Op):
-    """The gradient of Gather. inputs: dy, index. attrs: dim, full, length: the size of dim."""
+    """The gradient of Gather. inputs: dy, index. attrs: dim, full, sparse; length: the size of dim."""
 
     name = "scatter_add"
     sized = ("length",)
@@ -68,7 +69,7 @@ class ScatterAdd(Op):
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
         assert grads[0] is not None
-        settings = dict(dim=node.attrs["dim"], full=node.attrs["full"])
+        settings = dict(dim=node.attrs["dim"], full=node.attrs["full"], sparse=False)
         return [active_graph().add(GATHER, [grads[0], node.inputs[1]], **settings).output, None]
 
     def lower(self, node: Node, to: Emitter) -> None:
@@ -76,6 +77,26 @@ class ScatterAdd(Op):
         sizes = _sizes(dy.shape, node.attrs["dim"], node.attrs["length"], node.attrs["full"])
         to.emit("fill", y=dx, n=count(dx.shape), value=0.0)
         to.emit("scatter_add", dx=dx, dy=dy, index=index, **sizes, flops=count(dy.shape))
+
+
+class ScatterRows(Op):
+    """The gradient of the rows that labels name; the others hold anything. inputs: dy, index. attrs: length.
+    outputs: dx, and the rows, each once, with -1 in between."""
+
+    name = "scatter_rows"
+    sized = ("length",)
+
+    def infer(self, node: Node) -> OutputTypes:
+        dy, index = node.inputs
+        return [((node.attrs["length"], *dy.shape[1:]), dy.dtype), (index.shape, _INT64)]
+
+    def lower(self, node: Node, to: Emitter) -> None:
+        (dy, index), (dx, rows), length = node.inputs, node.outputs, node.attrs["length"]
+        mark = to.temporary((length,), _INT64)
+        n = count(index.shape)
+        to.emit("first_rows", rows=rows, mark=mark, index=index, n=n, length=length, dtype=np.dtype(np.float64))
+        sizes = _sizes(dy.shape, 0, length, False)
+        to.emit("scatter_add", dx=dx, dy=dy, index=index, rows=rows, **sizes, flops=count(dy.shape))
 
 
 class ArgExtreme(Op):
@@ -106,6 +127,9 @@ class OneHot(Op):
     def infer(self, node: Node) -> OutputTypes:
         return [((*node.inputs[0].shape, node.attrs["classes"]), np.dtype(np.float32))]
 
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        return [None]
+
     def lower(self, node: Node, to: Emitter) -> None:
         index = node.inputs[0]
         to.emit("one_hot", y=node.output, index=index, n=count(index.shape), classes=node.attrs["classes"])
@@ -120,6 +144,9 @@ class FlatIndex(Op):
     def infer(self, node: Node) -> OutputTypes:
         return [(node.inputs[0].shape, _INT64)]
 
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        return [None] * len(node.inputs)
+
     def lower(self, node: Node, to: Emitter) -> None:
         n, strides = count(node.output.shape), node.attrs["strides"]
         settings: Arguments = dict(n=n, strides=strides, count=len(strides), dtype=np.dtype(np.float64))
@@ -128,6 +155,7 @@ class FlatIndex(Op):
 
 GATHER = Gather()
 SCATTER_ADD = ScatterAdd()
+SCATTER_ROWS = ScatterRows()
 ARG_EXTREME = ArgExtreme()
 ONE_HOT = OneHot()
 FLAT_INDEX = FlatIndex()
@@ -212,8 +240,17 @@ def index_select(x: Any, dim: int, index: Any) -> Tensor:
     return _select(x, d, chosen)
 
 
-def _select(x: Tensor, d: int, index: Tensor) -> Tensor:
-    return active_graph().add(GATHER, [x, index], dim=d, full=False).output
+def _select(x: Tensor, d: int, index: Tensor, sparse: bool = False) -> Tensor:
+    return active_graph().add(GATHER, [x, index], dim=d, full=False, sparse=sparse).output
+
+
+def sparse_rows(grad: Tensor) -> tuple[Tensor, Tensor] | None:
+    """A sparse gradient as it is in the rows that it touches, and which these are; None if it touches all."""
+    node = grad.node
+    if node.op is not SCATTER_ADD or not node.attrs["sparse"]:
+        return None
+    dx, rows = active_graph().add(SCATTER_ROWS, node.inputs, length=node.attrs["length"]).outputs
+    return dx, rows
 
 
 def gather(x: Any, dim: int, index: Any) -> Tensor:
@@ -235,7 +272,13 @@ def gather(x: Any, dim: int, index: Any) -> Tensor:
             "many dimensions, and no other larger one"
         )
     sizes = tuple(x.shape[i] if i == d else n for i, n in enumerate(chosen.shape))
-    return active_graph().add(GATHER, [slice_to(x, sizes), chosen], dim=d, full=True).output
+    return active_graph().add(GATHER, [slice_to(x, sizes), chosen], dim=d, full=True, sparse=False).output
+
+
+def rows_of(table: Tensor, index: Tensor, sparse: bool) -> Tensor:
+    """The rows of a table that labels of any shape name."""
+    y = _select(table, 0, reshape(index, (count(index.shape),)), sparse)
+    return reshape(y, (*index.shape, *table.shape[1:]))
 
 
 def take(x: Any, index: Any) -> Tensor:
@@ -287,7 +330,7 @@ def _extreme(x: Any, kind: str, dim: Any, keepdim: bool) -> Any:
         return (maximum if kind == "max" else minimum)(x, dim)
     d = normalize_dim(dim, x.ndim, kind)
     indices = _arg(x, kind, d, True)
-    values = active_graph().add(GATHER, [x, indices], dim=d, full=True).output
+    values = active_graph().add(GATHER, [x, indices], dim=d, full=True, sparse=False).output
     if keepdim:
         return Extreme(values, indices)
     kept = (*x.shape[:d], *x.shape[d + 1 :])

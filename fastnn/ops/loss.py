@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
 from fastnn.ops.elementwise import cast, compare, logical_not
 from fastnn.ops.layout import BROADCAST, RESHAPE, broadcast_to
+from fastnn.ops.reduce import DIVIDE
 from fastnn.sizes import count, describe, is_one, same_shape
 from fastnn_ext.loss import PIECES, REDUCTIONS
 
@@ -157,15 +160,23 @@ class Elementwise(Op):
         return [(pieces, x.dtype), (x.shape, x.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        dloss = grads[0]
-        if grads[1] is not None:
-            raise TypeError(f"{node.attrs['kernel']} has no gradient of its gradient; written as arithmetic it has")
-        assert dloss is not None
+        dloss, u = grads
+        second = None
+        if u is not None:
+            if node.attrs["kernel"] != "mse":
+                raise TypeError(f"{node.attrs['kernel']} has no gradient of its gradient; written as arithmetic it has")
+            second = u * 2.0
+            if node.attrs["reduction"] == "mean":
+                second = active_graph().add(DIVIDE, [second], length=count(u.shape)).output
+        if dloss is None:
+            assert second is not None
+            return [second, -second if needs[1] else None, *[None] * (len(node.inputs) - 2)]
         if any(needs[2 if node.attrs["kernel"] in OF_DIFFERENCE else 1 :]):
             raise TypeError(f"{node.attrs['kernel']} has a gradient for its input alone, not for target or weights")
         if node.attrs["reduction"] != "none":
             dloss = _first(dloss)
         dx = node.outputs[1] * dloss
+        dx = dx if second is None else dx + second
         return [dx, -dx if needs[1] else None, *[None] * (len(node.inputs) - 2)]
 
     def lower(self, node: Node, to: Emitter) -> None:
@@ -254,8 +265,7 @@ def cross_entropy(
     """See fastnn.nn.functional.cross_entropy."""
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing must lie in 0 ... 1, got {label_smoothing}")
-    logits = as_tensor(logits)
-    labels = as_tensor(labels)
+    logits, labels = as_tensor(logits), _target("cross_entropy", labels)
     if logits.dtype.kind == labels.dtype.kind == "f" and same_shape(logits.shape, labels.shape):
         return _soft_cross_entropy(logits, labels, weight, ignore_index, reduction, float(label_smoothing))
     return _of_classes(CROSS_ENTROPY, logits, labels, weight, ignore_index, reduction, smoothing=float(label_smoothing))
@@ -263,7 +273,16 @@ def cross_entropy(
 
 def nll_loss(logs: Any, labels: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
     """See fastnn.nn.functional.nll_loss."""
-    return _of_classes(NLL, as_tensor(logs), as_tensor(labels), weight, ignore_index, reduction)
+    return _of_classes(NLL, as_tensor(logs), _target("nll_loss", labels), weight, ignore_index, reduction)
+
+
+def _target(what: str, target: Any) -> Tensor:
+    if isinstance(target, np.ndarray) and target.dtype.kind in "iu":
+        raise TypeError(
+            f"{what}: target must be an argument of the traced function, whose labels are checked before it runs, not "
+            "an array that the function holds"
+        )
+    return as_tensor(target)
 
 
 def _of_classes(

@@ -45,6 +45,8 @@ from fastnn.ops.reduce import amax, amin, cumsum, prod, reduce, std, var
 
 def _bind(**methods: Any) -> None:
     for name, method in methods.items():
+        if method in (largest, smallest, swap, cast, single):  # of the methods alone: errors call them as users do
+            method.__qualname__ = f"Tensor.{name}"
         setattr(TensorMethods, name, method)
 
 

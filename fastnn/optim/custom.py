@@ -49,6 +49,11 @@ class Custom(Optimizer):
     states: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: Iterable[Any], settings: dict[str, Any]) -> None:
+        if not isinstance(settings, Mapping):
+            raise TypeError(
+                f'settings must be a dict, such as {{"lr": 0.1}}, got {_check.kind_of(settings)}; the update is a '
+                "method of a subclass: see help(fn.optim.Custom)"
+            )
         if "lr" not in settings:
             raise ValueError(f"settings must have an lr, got {_check.some(settings) if settings else 'none'}")
         taken = {"step", "steps", "updates", "params"} & {*settings, *self.states} or settings.keys() & set(self.states)
@@ -83,7 +88,13 @@ class Custom(Optimizer):
     def written(self) -> dict[str, bool]:
         return dict.fromkeys(self.states, False)
 
-    def emit(self, to: Builder, reached: Sequence[Parameter]) -> None:
+    def emit(
+        self,
+        to: Builder,
+        reached: Sequence[Parameter],
+        loss: Any = None,
+        by_rows: Mapping[Parameter, Any] | None = None,
+    ) -> None:
         # All updates are made beside the present values, which native copies then replace at once.
         wanted = set(reached)
         for group in self.param_groups:

@@ -173,14 +173,20 @@ class LambdaLR(LRScheduler):
     ) -> None:
         groups = len(_check.instance("optimizer", optimizer, Optimizer).param_groups)
         self.lr_lambdas: list[Callable[[int], float]]
-        self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
+        several = isinstance(lr_lambda, (list, tuple))
+        self.lr_lambdas = list(lr_lambda) if several else [lr_lambda] * groups  # type: ignore[arg-type, list-item]
         if len(self.lr_lambdas) != groups or not all(map(callable, self.lr_lambdas)):
-            raise TypeError(f"lr_lambda must be a function of the step, or one for each of the {groups} groups")
+            raise TypeError(
+                "lr_lambda must be a function of the step, as lambda step: 0.95**step, or a list of one for each of "
+                f"the {groups} groups, got {_check.brief(lr_lambda)}"
+            )
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float]:
-        factors = [function(self.last_epoch) for function in self.lr_lambdas]
-        return [base * factor for base, factor in zip(self.base_lrs, factors, strict=True)]
+        return [base * factor for base, factor in zip(self.base_lrs, self._factors(), strict=True)]
+
+    def _factors(self) -> list[float]:
+        return [_check.real("lr_lambda(step)", function(self.last_epoch)) for function in self.lr_lambdas]
 
 
 class MultiplicativeLR(LambdaLR):
@@ -192,8 +198,7 @@ class MultiplicativeLR(LambdaLR):
         return self._multiplied()
 
     def _multiplied(self) -> list[float]:
-        factors = [function(self.last_epoch) for function in self.lr_lambdas]
-        return [rate * factor for rate, factor in zip(self.get_last_lr(), factors, strict=True)]
+        return [rate * factor for rate, factor in zip(self.get_last_lr(), self._factors(), strict=True)]
 
     def _begin_again(self) -> None:
         self._restart()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastnn import _check
+from fastnn.nn.parameter import Parameter
 from fastnn.optim.optimizer import Optimizer
 
 
@@ -53,3 +54,10 @@ class SGD(Optimizer):
             "nesterov": bool(nesterov),
         }
         super().__init__(params, settings, **shared)
+
+    def skips_zeros(self, p: Parameter) -> bool:
+        """See Optimizer.skips_zeros."""
+        harmless = ("params", "lr", "dampening", "nesterov", "clip_grad_value", "averaging_every")
+        group = next(group for group in self.param_groups if any(other is p for other in group["params"]))
+        clipped = any(group["clip_grad_norm"] is not None for group in self.param_groups)
+        return not clipped and not any(value for name, value in group.items() if name not in harmless)

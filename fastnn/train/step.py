@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check
-from fastnn.graph import Graph, Tensor
+from fastnn.graph import Graph, Tensor, active_graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.call import Keywords, flatten_result, only, to_array
@@ -17,6 +17,7 @@ from fastnn.lowering.program import Program
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import marks
 from fastnn.ops.elementwise import add, mul
+from fastnn.ops.index import sparse_rows
 from fastnn.optim.optimizer import Optimizer
 from fastnn.train.diagnosis import diagnose
 from fastnn.train.weighting import as_sample_weight, shares, weighted_sum
@@ -197,8 +198,12 @@ class TrainStep:
         self.optimizer.follow()
         output = self.model(*tensors[:-1], **keywords)
         if sample_weight is None:
-            return self.loss(output, tensors[-1]), output
-        return weighted_sum(self.loss, output, tensors[-1], sample_weight), output
+            loss = self.loss(output, tensors[-1])
+        else:
+            loss = weighted_sum(self.loss, output, tensors[-1], sample_weight)
+        for penalty in active_graph().penalties:
+            loss = loss + penalty
+        return loss, output
 
     def _finish(self, graph: Graph, result: tuple[Any, Any]) -> Recipe:
         return self._finished(graph, result, None)
@@ -230,13 +235,18 @@ class TrainStep:
         given = [(p, grad) for p, grad in zip(trained, grads, strict=True) if grad is not None]
         if call == 2:
             given = [(p, add(graph.memory(p._gradient_storage()), grad)) for p, grad in given]
+        by_rows = {}
+        for i, (p, grad) in enumerate(given):
+            if call is None and (parts := sparse_rows(grad)) is not None and self.optimizer.skips_zeros(p):
+                given[i], by_rows[p] = (p, parts[0]), parts[1]
         sinks = [(grad, p._gradient_storage(), 0) for p, grad in given]
         facts = [
             *((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached),
             *((ATTRIBUTE, p, "_requires_grad", p.requires_grad) for p in self.optimizer.parameters()),
             *self.optimizer.facts(),
         ]
-        known = set(reached)
+        whole = [p for p in reached if p not in by_rows]  # that have a gradient afterwards
+        known = set(whole)
         absent = [p for p in self.optimizer.parameters() if p not in known]
         wanted = [loss, *tensors] if self.outputs else [loss]
 
@@ -247,12 +257,12 @@ class TrainStep:
             if self.finite:
                 to.emit("finite", loss=loss, dtype=loss.dtype)
             if call is None:
-                self.optimizer.emit(to, reached)
+                self.optimizer.emit(to, reached, loss, by_rows)
             else:
                 self._emit_counter(1 if call == 1 else None)(to)
 
         returned = with_outputs if self.outputs else only
-        done = marks(reached, () if call == 2 else absent)
+        done = marks(whole, () if call == 2 else absent)
         if self._receipt is not None:
             return Recipe([wanted], only, sinks, update, facts, done, (self._receipt, returned))
         return Recipe([wanted], returned, sinks, update, facts, done)

@@ -6,7 +6,7 @@ import numpy as np
 
 from native import run_op
 
-__all__ = ["arg_extreme", "flat_index", "gather", "one_hot", "scatter_add"]
+__all__ = ["arg_extreme", "first_rows", "flat_index", "gather", "one_hot", "scatter_add"]
 
 
 def places(shape, index, axis):
@@ -25,10 +25,19 @@ def gather(x, index, axis, *, out=None):
     return out
 
 
-def scatter_add(dx, dy, index, axis):
-    """dx with dy added at the labels `index`, in place."""
-    run_op("scatter_add", dx=dx, dy=dy, index=index, length=dx.shape[axis], **places(dy.shape, index, axis))
+def scatter_add(dx, dy, index, axis, rows=None):
+    """dx with dy added at the labels `index`, in place; at `rows`, the first of each, dy itself."""
+    sizes = places(dy.shape, index, axis)
+    run_op("scatter_add", dx=dx, dy=dy, index=index, rows=rows, length=dx.shape[axis], **sizes)
     return dx
+
+
+def first_rows(index, length, *, out=None, mark=None):
+    """The labels where they come first, and -1 where they come again."""
+    out = np.empty(index.size, np.int64) if out is None else out
+    mark = np.zeros(length, np.int64) if mark is None else mark
+    run_op("first_rows", rows=out, mark=mark, index=index, n=index.size, length=length, dtype=np.float64)
+    return out
 
 
 def arg_extreme(kind, x, axis, *, out=None):

@@ -25,3 +25,9 @@ def arg_extreme(kind, x, axis):
 
 def one_hot(index, classes):
     return (index[..., None] == np.arange(classes)).astype(np.float64)
+
+
+def first_rows(index, length):
+    rows, first = np.full(index.size, -1), np.unique(index, return_index=True)[1]
+    rows[first] = index[first]
+    return np.where((rows >= 0) & (rows < length), rows, -1)

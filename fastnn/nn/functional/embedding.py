@@ -12,7 +12,7 @@ from fastnn.ops.elementwise import equal, where
 
 
 @eager("input", "weight")
-def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
+def embedding(input: Any, weight: Any, padding_idx: int | None = None, *, sparse: bool = False) -> Any:
     """The rows of weight that labels name.
 
     Parameters
@@ -22,6 +22,8 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
     weight : (rows, features)
     padding_idx : int, optional
         A label whose row gets no gradient; a negative one counts from the end.
+    sparse : bool, default False
+        See nn.Embedding.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
     if table.ndim != 2:
         raise ValueError(f"embedding: weight has shape {tuple(table.shape)}; expected (rows, features)")
     chosen = index.labels("embedding", input, int(table.shape[0]))
-    rows = index.getitem(table, chosen)
+    rows = index.rows_of(table, chosen, _check.flag("sparse", sparse))
     if padding_idx is None:
         return rows
     padded = equal(chosen, padding_row(padding_idx, int(table.shape[0]))).unsqueeze(-1)

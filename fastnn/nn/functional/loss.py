@@ -119,7 +119,10 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
     >>> F.smooth_l1_loss(np.array([0.5, 4.0]), np.array([0.0, 6.0]), reduction="none")
     array([0.125, 1.5  ])
     """
-    return loss.elementwise("smooth_l1", input, target, reduction, beta=_check.real("beta", beta, 0))
+    beta = _check.real("beta", beta, 0)
+    if beta == 0:
+        return loss.elementwise("l1", input, target, reduction)
+    return loss.elementwise("smooth_l1", input, target, reduction, beta=beta)
 
 
 @eager("input", "target", "weight")
@@ -133,7 +136,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     >>> F.huber_loss(np.array([0.5, 4.0]), np.array([0.0, 6.0]), reduction="none", delta=0.5)
     array([0.125, 0.875])
     """
-    delta = _positive("delta", delta)
+    delta = _check.positive("delta", delta)
     if weight is None:
         return loss.elementwise("huber", input, target, reduction, delta=delta)
     input = as_tensor(input)
@@ -235,6 +238,22 @@ def squared_hinge_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
 
 
 @eager("input", "target")
+def perceptron_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """How far an input is on the wrong side of 0: max(0, -input) for targets 1, max(0, input) for targets 0.
+
+    An input of 0 is wrong where the target is 1: so descent by single points, at the rate 1, is the perceptron rule,
+    weight += (target - (output > 0)) * point (Rosenblatt, 1958).
+
+    Examples
+    --------
+    >>> F.perceptron_loss(np.array([0.5, 2.0, -2.0]), np.array([1.0, 0.0, 1.0]), reduction="none")
+    array([0., 2., 2.])
+    """
+    x, t = loss.alike("perceptron_loss", input, target)
+    return loss.reduced(where(t, clamp(-x, min=0.0), activation(x, "relu")), reduction)
+
+
+@eager("input", "target")
 def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, reduction: str = "mean") -> Any:
     """The input where the target is 1, max(0, margin - input) where it is -1.
 
@@ -282,9 +301,9 @@ def multi_margin_loss(
             "and (N,)"
         )
     classes = int(x.shape[1])
-    over = clamp(margin - gather(x, 1, labels.unsqueeze(1)) + x, min=0.0)
-    over = where(one_hot(labels, classes), 0.0, over if p == 1 else over.square())
-    values = over.sum(1) * (1.0 / classes)
+    over = where(one_hot(labels, classes), 0.0, margin - gather(x, 1, labels.unsqueeze(1)) + x)
+    over = activation(over, "relu")
+    values = (over if p == 1 else over.square()).sum(1) * (1.0 / classes)
     if weight is not None:
         values = values * gather(loss.class_weight("multi_margin_loss", x, weight, 1), 0, labels)
     return loss.reduced(values, reduction)
@@ -380,7 +399,7 @@ def gaussian_nll_loss(
     x, t = loss.alike("gaussian_nll_loss", input, target)
     v = as_tensor(var, like=x)
     check_dtypes("gaussian_nll_loss", x, v, ("the input", "the var"))
-    eps = _positive("eps", eps)
+    eps = _check.positive("eps", eps)
     if x.ndim and same_shape(v.shape, x.shape[:-1]):
         v = v.unsqueeze(-1)
     if not same_shape(v.shape, x.shape) and not (x.ndim and same_shape(v.shape, (*x.shape[:-1], 1))):
@@ -472,7 +491,7 @@ def triplet_margin_loss(
     """
     a, b = loss.alike("triplet_margin_loss", anchor, positive, ("anchor", "positive"))
     _, c = loss.alike("triplet_margin_loss", a, negative, ("anchor", "negative"))
-    margin, p, eps = _positive("margin", margin), _check.real("p", p, 1), _check.real("eps", eps)
+    margin, p, eps = _check.positive("margin", margin), _check.real("p", p, 1), _check.real("eps", eps)
     if a.ndim < 1:
         raise ValueError("triplet_margin_loss: anchor has shape (); expected (N, D) or (D,)")
     far = _distance(a, c, p, eps)
@@ -483,9 +502,12 @@ def triplet_margin_loss(
 
 def _distance(a: Tensor, b: Tensor, p: float, eps: float) -> Tensor:
     d = a - b + eps
-    if p == 2:
-        return sqrt(d.square().sum(-1))
-    return d.abs().sum(-1) if p == 1 else (d.abs() ** p).sum(-1) ** (1 / p)
+    if p == 1:
+        return d.abs().sum(-1)
+    total = d.square().sum(-1) if p == 2 else (d.abs() ** p).sum(-1)
+    nothing = equal(total, 0.0)  # whose root is steep: what comes back to a distance of 0 counts for nothing
+    total = where(nothing, 1.0, total)
+    return where(nothing, 0.0, sqrt(total) if p == 2 else total ** (1 / p))
 
 
 @eager("inputs", "targets")
@@ -512,15 +534,21 @@ def sigmoid_focal_loss(
     array([0.1733])
     """
     x, t = loss.alike("sigmoid_focal_loss", inputs, targets, ("inputs", "targets"))
-    alpha, gamma = _check.real("alpha", alpha, maximum=1), _check.real("gamma", gamma, 0)
-    if alpha < 0 and alpha != -1:
-        raise ValueError(f"alpha must be a number from 0 to 1, or -1, got {alpha}")
+    alpha, gamma = focal_alpha(alpha), _check.real("gamma", gamma, 0)
     p = activation(x, "sigmoid")
     wrong = p + t - 2.0 * (p * t)
     values = wrong**gamma * loss.elementwise("bce_with_logits", x, t, "none", cols=1)
     if alpha >= 0:
         values = values * (t * (2 * alpha - 1) + (1 - alpha))
     return loss.reduced(values, reduction)
+
+
+def focal_alpha(alpha: Any) -> float:
+    """The weight of positive targets, or -1 for none."""
+    number = _check.real("alpha", alpha, maximum=1)
+    if number < 0 and number != -1:
+        raise ValueError(f"alpha must be a number from 0 to 1, or -1, got {number}")
+    return number
 
 
 def _weighted(kernel: str, input: Any, target: Any, weight: Any, reduction: str) -> Tensor:
@@ -532,10 +560,3 @@ def _weighted(kernel: str, input: Any, target: Any, weight: Any, reduction: str)
     weight = loss.element_weight(kernel, input, weight)
     values = loss.elementwise(kernel, input, target, "none") * weight
     return values.sum() / weight.sum() if reduction == "mean" else loss.reduced(values, reduction)
-
-
-def _positive(name: str, value: Any) -> float:
-    number = _check.real(name, value, 0)
-    if number == 0:
-        raise ValueError(f"{name} must be above 0, got {number}")
-    return number

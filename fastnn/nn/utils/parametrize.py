@@ -47,7 +47,8 @@ def parameter_of(module: Any, name: str) -> Parameter:
     _check.instance("module", module, Module)
     parameter = module._parameters.get(name)
     if not isinstance(parameter, Parameter):
-        raise ValueError(f"{type(module).__name__} has no parameter {name!r}")
+        why = ": it is computed from others already" if name in module.derived else ""
+        raise ValueError(f"{type(module).__name__} has no parameter {name!r}{why}")
     return parameter
 
 

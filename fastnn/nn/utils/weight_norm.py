@@ -10,6 +10,7 @@ from fastnn import _check
 from fastnn.nn._eager import eager
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
+from fastnn.nn.utils.parametrize import parameter_of
 from fastnn.ops.arguments import normalize_dim
 from fastnn.ops.elementwise import square
 
@@ -56,10 +57,7 @@ def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     >>> [(name, p.shape) for name, p in layer.named_parameters()]
     [('bias', (2,)), ('weight_g', (2, 1)), ('weight_v', (2, 3))]
     """
-    _check.instance("module", module, Module)
-    weight = module._parameters.get(name)
-    if not isinstance(weight, Parameter):
-        raise ValueError(f"{type(module).__name__} has no parameter {name!r}")
+    weight = parameter_of(module, name)
     kept = () if dim is None else (normalize_dim(_check.integer("dim", dim, 0), weight.ndim, "weight_norm"),)
     axes = tuple(i for i in range(weight.ndim) if i not in kept)
     length = np.sqrt(np.square(weight.data).sum(axes, keepdims=True))
