@@ -117,6 +117,21 @@ class Curved(Traced):
         result, v = result
         if not isinstance(result, Tensor) or result.shape != ():
             raise ValueError(f"{_name(self.function)} must return a scalar to be differentiated, got {result!r}")
+        leaves, directions = self._directions(graph, v)
+        first = gradients(graph, {result: one(result.dtype)}, leaves)
+        terms = [(g * d).sum() for g, d in zip(first, directions, strict=True) if g is not None]
+        if terms:
+            slope = terms[0]
+            for term in terms[1:]:
+                slope = slope + term
+            second = gradients(graph, {slope: one(slope.dtype)}, leaves)
+        else:
+            second = [None] * len(leaves)
+        found = [zeros_like(t) if h is None else h for h, t in zip(second, leaves, strict=True)]
+        return self._product(found)
+
+    def _directions(self, graph: Graph, v: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What is differentiated for, and the vector's parts."""
         inputs = graph.inputs[:-1]
         if self.parameters is None:
             if self.argnum >= len(inputs):
@@ -135,16 +150,10 @@ class Curved(Traced):
                 v[end - p.numel() : end].reshape(p.shape).permute(*p._order)
                 for p, end in zip(self.parameters, ends, strict=True)
             ]
-        first = gradients(graph, {result: one(result.dtype)}, leaves)
-        terms = [(g * d).sum() for g, d in zip(first, directions, strict=True) if g is not None]
-        if terms:
-            slope = terms[0]
-            for term in terms[1:]:
-                slope = slope + term
-            second = gradients(graph, {slope: one(slope.dtype)}, leaves)
-        else:
-            second = [None] * len(leaves)
-        found = [zeros_like(t) if h is None else h for h, t in zip(second, leaves, strict=True)]
+        return leaves, directions
+
+    def _product(self, found: list[Tensor]) -> Recipe:
+        """The product's parts as what a call returns."""
         if self.parameters is None:
             return Recipe([found], only)
         flat = [h.permute(*p._shown).flatten() for h, p in zip(found, self.parameters, strict=True)]
@@ -178,8 +187,9 @@ class Hessian:
 def hvp(function: Callable[..., Any], argnum: int = 0, parameters: Sequence[Any] | None = None) -> Curved:
     """Products of a function's Hessian with vectors, without the Hessian itself (Pearlmutter, 1994).
 
-    Twice differentiable are arithmetic, indexing, reductions, products, activations, softmax, and cross entropy without
-    class weights; not pooling, norms and the other losses, for which arithmetic can stand in.
+    Twice differentiable are arithmetic, indexing, reductions, products, activations, softmax, mean squared error, and
+    cross entropy without class weights; not convolutions, pooling, norms and the other losses, for which arithmetic can
+    stand in.
 
     Parameters
     ----------

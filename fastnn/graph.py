@@ -481,6 +481,8 @@ class Graph:
         Parameters that the graph reads, and where each had its values.
     exposed : list
         Parameters whose values Python could read while the graph was traced.
+    penalties : list of Tensor
+        Scalars that whoever trains adds to the loss.
     training : bool, optional
         The mode that modules are in while this graph is traced; None leaves each its own.
     """
@@ -494,6 +496,7 @@ class Graph:
         self.calls: list[tuple[Any, Any]] = []
         self.owners: list[tuple[Any, np.ndarray[Any, Any]]] = []
         self.exposed: list[Any] = []
+        self.penalties: list[Tensor] = []
         self._memory: dict[Any, Tensor] = {}
 
     def add(self, op: Op, inputs: Sequence[Tensor], **attrs: Any) -> Node:

@@ -154,11 +154,14 @@ cdef class Meanwhile:
         An entry that the block alone changes has its own value here.
     arrays : list of array, optional
         They have after the block what they had when this was made.
+    attributes : list of (object, name), optional
+        Likewise; of objects that have no __setattr__ of their own.
     """
-    cdef list entries, before, views
+    cdef list entries, before, views, attributes
 
-    def __init__(self, list entries not None, list arrays=None):
+    def __init__(self, list entries not None, list arrays=None, list attributes=None):
         self.entries = entries
+        self.attributes = [(owner, key, getattr(owner, key)) for owner, key in attributes or []]
         self.views = [(memoryview(array), memoryview(array.copy())) for array in arrays or []]
 
     def __enter__(self):
@@ -169,6 +172,8 @@ cdef class Meanwhile:
         cdef Py_ssize_t i
         for i in range(len(self.entries)):
             put_back(self.entries[i][0], self.entries[i][1], self.before[i])
+        for owner, key, value in self.attributes:
+            PyObject_SetAttr(owner, key, value)
         for destination, source in self.views:
             copy(PyMemoryView_GET_BUFFER(destination), PyMemoryView_GET_BUFFER(source))
         changed()

@@ -20,6 +20,11 @@ squares sums the squares of each piece of n elements, which lie together as abov
 elements from pieces[2 k] on, CHUNK at most, of one parameter alone: so a norm does not depend on how parameters lie.
 total adds them, in their order, to `before` (0 without it); root: and takes the root.
 
+rprop has the `loss` that parameters had at the step before (doubles), which undoes steps only where `present`, the loss
+now, is above it; without the two it always does. rprop_count keeps the latter.
+
+average is an update that leaves parameters as they are: for averages of what other ops make of them after the update.
+
 nadam has the product of its momenta for each parameter, mu_product (doubles); nadam_count multiplies the next one to
 it.
 
@@ -52,6 +57,7 @@ cdef extern from "simd/optimizer.h" nogil:
         FNN_OPTIMIZER_COUNT, FNN_MOST_STATES
         FNN_OPTIMIZER_sgd, FNN_OPTIMIZER_adagrad, FNN_OPTIMIZER_adadelta, FNN_OPTIMIZER_rmsprop, FNN_OPTIMIZER_rprop
         FNN_OPTIMIZER_adam, FNN_OPTIMIZER_adamax, FNN_OPTIMIZER_nadam, FNN_OPTIMIZER_radam, FNN_OPTIMIZER_lion
+        FNN_OPTIMIZER_average
     struct optimizer_rule:
         double scale, clip, noise, shrink, decay, l1, average
         int plain
@@ -145,10 +151,11 @@ HYPER_NAMES = {
     "lion": SHARED + tuple(<dict> of_lion),
 }
 
-# Places in fnn_op.buf: of all updates; of nadam; of tick and nadam_count; of squares; of total.
+# Places in fnn_op.buf: of all updates; of nadam; of rprop; of what counts; of tick; of squares; of total.
 cdef enum: PARAM, GRAD, HYPER, STEPS, BEGINS, NORM, NOISE, AVERAGE, AVERAGED, STATE
 cdef enum: MU_PRODUCT = STATE + 2
-cdef enum: COUNTED, COUNT_HYPER, COUNT_STEPS
+cdef enum: PRESENT = STATE + 2, LOSS
+cdef enum: COUNTED, COUNT_HYPER, COUNT_STEPS, COUNT_PRESENT
 cdef enum: TICK_HYPER, TICK_STEPS
 cdef enum: SUMS, SQUARED, PIECES
 cdef enum: TOTAL, SUMMED, BEFORE
@@ -283,11 +290,17 @@ cdef void rmsprop(const fnn_op *op, const shared_hyper *all, int64_t k, void *st
     s.lr, s.momentum, s.alpha, s.gain, s.eps = all.lr, h.momentum, h.alpha, 1 - h.alpha, h.eps
 
 
+cdef inline double present_loss(const fnn_op *op, int place) noexcept nogil:
+    return (<const float *> op.buf[place])[0] if op.dtype == 0 else (<const double *> op.buf[place])[0]
+
+
 cdef void rprop(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
     cdef const rprop_hyper *h = <const rprop_hyper *> own(all)
     cdef rprop_step *s = <rprop_step *> step
     s.initial, s.eta_minus, s.eta_plus, s.least, s.most = all.lr, h.eta_minus, h.eta_plus, h.least, h.most
     s.first, s.zero, s.undo = steps_of(op, k) == 0, op.dim[ZERO] != 0, op.dim[UNDO] != 0
+    if op.buf[LOSS] != NULL and not present_loss(op, PRESENT) > (<const double *> op.buf[LOSS])[k]:
+        s.undo = 0
 
 
 cdef void adam(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
@@ -411,6 +424,23 @@ cdef int run_lion(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
     return sweep(op, chunk, FNN_OPTIMIZER_lion, 1, lion)
 
 
+cdef int run_average(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef int64_t begin = chunk * CHUNK, end = min(begin + CHUNK, op.dim[N]), part, k = 0
+    cdef const shared_hyper *all = <const shared_hyper *> op.buf[HYPER]
+    cdef optimizer_rule rule
+    cdef any_step step
+    rule.scale, rule.plain = 1, 1
+    while begin < end:
+        part = part_of(op, begin, end, &k)
+        rule.average = share_of_average(op, all, k)
+        if rule.average != 0:
+            (<const optimizer_kernels *> op.kernels).update[FNN_OPTIMIZER_average](
+                at(op, PARAM, begin), NULL, at(op, PARAM, begin), NULL, at(op, AVERAGE, begin), part - begin, &rule,
+                &step)
+        begin = part
+    return 0
+
+
 # ---- counting --------------------------------------------------------------------------------------
 
 cdef void prepare_count(fnn_op *op) noexcept nogil:
@@ -440,6 +470,13 @@ cdef int run_nadam_count(const fnn_op *op, int64_t chunk, void *scratch) noexcep
     cdef int64_t k
     for k in range(chunk * CHUNK, min((chunk + 1) * CHUNK, op.dim[TICK_COUNT])):
         (<double *> op.buf[COUNTED])[k] *= nadam_momentum(h, steps[k] + 1)
+    return 0
+
+
+cdef int run_rprop_count(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef int64_t k
+    for k in range(chunk * CHUNK, min((chunk + 1) * CHUNK, op.dim[TICK_COUNT])):
+        (<double *> op.buf[COUNTED])[k] = present_loss(op, COUNT_PRESENT)
     return 0
 
 
@@ -491,14 +528,17 @@ runtime.register_op("adagrad", run_adagrad, prepare_update, "param", INPUTS + "+
 runtime.register_op("adadelta", run_adadelta, prepare_update, "param", INPUTS + "+square_avg +acc_delta", DIMS)
 runtime.register_op("rmsprop", run_rmsprop, prepare_update,
                     "param", INPUTS + "+square_avg +momentum_buffer? +grad_avg?", DIMS)
-runtime.register_op("rprop", run_rprop, prepare_update, "param", INPUTS + "+prev +step_size", DIMS + "zero undo")
+runtime.register_op("rprop", run_rprop, prepare_update,
+                    "param", INPUTS + "+prev +step_size present? loss?", DIMS + "zero undo")
 runtime.register_op("adam", run_adam, prepare_update,
                     "param", INPUTS + "+exp_avg +exp_avg_sq +max_exp_avg_sq?", DIMS)
 runtime.register_op("adamax", run_adamax, prepare_update, "param", INPUTS + "+exp_avg +exp_inf", DIMS)
 runtime.register_op("nadam", run_nadam, prepare_update, "param", INPUTS + "+exp_avg +exp_avg_sq mu_product", DIMS)
 runtime.register_op("radam", run_radam, prepare_update, "param", INPUTS + "+exp_avg +exp_avg_sq", DIMS)
 runtime.register_op("lion", run_lion, prepare_update, "param", INPUTS + "+exp_avg", DIMS)
+runtime.register_op("average", run_average, prepare_update, "param", INPUTS, "n count")
 runtime.register_op("squares", run_squares, prepare_squares, "sums", "x pieces", "n count")
 runtime.register_op("total", run_total, prepare_total, "total", "sums before?", "count root")
 runtime.register_op("tick", run_tick, prepare_count, "hyper", "+steps", "count updates condition")
 runtime.register_op("nadam_count", run_nadam_count, prepare_nadam_count, "mu_product", "hyper steps", "count")
+runtime.register_op("rprop_count", run_rprop_count, prepare_count, "loss", "hyper steps present", "count")

@@ -254,10 +254,11 @@ class Resume(Checkpoint):
 
     def prepare(self):
         super().prepare()
-        self.trainer = fn.Trainer(self.model, nn.CrossEntropyLoss(), self.optimizer)
+        self.trainer = fn.Trainer(self.model, nn.CrossEntropyLoss(), self.optimizer, accumulate=4)
         self.stopping = callbacks.EarlyStopping(patience=5, restore_best=True)
         self.chain = [
             self.stopping,
+            fn.train.Monitor(by="step", bins=2),
             callbacks.ModelCheckpoint(self.folder / "best", best_only=True),
             callbacks.ModelCheckpoint(self.folder / "last"),
             callbacks.CSVLogger(self.folder / "history.csv"),
@@ -550,17 +551,32 @@ def command(*argv):
         raise ValueError(errors[0])
 
 
+def everything(commands, judge):
+    """Run all commands; the first refusal of them is raised at last."""
+    refusals = []
+    for argv in commands:
+        try:
+            command(*argv)
+        except ValueError as error:
+            refusals.append(error)
+            judge(str(error))
+    if refusals:
+        raise refusals[0]
+
+
 class Run(Reader):
     """A file of a run folder."""
+
+    files = staticmethod(trained)
 
     def prepare(self):
         self.run = self.folder / "r"
         self.run.mkdir(exist_ok=True)
-        for name, data in trained().items():
+        for name, data in self.files().items():
             (self.run / name).write_bytes(data)
 
     def seeds(self):
-        return [trained()[self.path.name]]
+        return [self.files()[self.path.name]]
 
 
 class Config(Run):
@@ -582,17 +598,64 @@ class Config(Run):
         yield json.dumps({**config, "shifts": False, "optimizer": "adam", "schedule": "constant"}).encode()
 
     def read(self):
-        refusals = []
-        for argv in (
-            ("info", self.run), ("predict", self.run, self.sample), ("train", "--epochs", "3", "--resume", self.run)
-        ):  # fmt: skip
-            try:
-                command(*argv)
-            except ValueError as error:
-                refusals.append(error)
-                self.judge(str(error))
-        if refusals:
-            raise refusals[0]
+        resume = ("train", "--epochs", "3", "--resume", self.run)
+        everything((("info", self.run), ("predict", self.run, self.sample), resume), self.judge)
+
+
+TRAINED = TABLE + b"2,south,200\n4,north,410\n"
+
+
+@functools.cache
+def trained_on_a_table():
+    """The files of a run of two epochs on a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, run = pathlib.Path(folder) / "a.csv", pathlib.Path(folder) / "r"
+        path.write_bytes(TRAINED)
+        command("train", "--data", path, "--target", "price", "--hidden", "4", "--epochs", "2", "--out", run)
+        return {path.name: path.read_bytes() for path in run.iterdir()}
+
+
+class RecipeOfRun(Run):
+    """recipe.json of a run on a table, which `fastnn predict` applies."""
+
+    form = forms.Json
+    file = "r/recipe.json"
+    files = staticmethod(trained_on_a_table)
+
+    def prepare(self):
+        super().prepare()
+        self.table = self.folder / "new.csv"
+        self.table.write_bytes(TABLE)
+
+    def read(self):
+        command("predict", self.run, self.table)
+
+
+class ConfigOfTable(RecipeOfRun):
+    """config.json of a run on a table."""
+
+    file = "r/config.json"
+
+    def prepare(self):
+        super().prepare()
+        (self.folder / "a.csv").write_bytes(TRAINED)
+
+    def read(self):
+        resume = ("train", "--epochs", "3", "--resume", self.run, "--data", self.folder / "a.csv")
+        everything((("info", self.run), ("predict", self.run, self.table), resume), self.judge)
+
+
+class SamplesCsv(RecipeOfRun):
+    """A table that `fastnn predict` reads."""
+
+    form = forms.Csv
+    file = "samples.csv"
+
+    def seeds(self):
+        return [TABLE, TABLE.replace(b",", b"\t")]
+
+    def read(self):
+        command("predict", self.run, self.path)
 
 
 class Weights(Run):
@@ -662,6 +725,9 @@ READERS = {
     "image": Image,
     "history": History,
     "config": Config,
+    "config-of-table": ConfigOfTable,
+    "recipe-of-run": RecipeOfRun,
+    "samples-csv": SamplesCsv,
     "weights": Weights,
     "run-checkpoint": RunCheckpoint,
     "samples": Samples,

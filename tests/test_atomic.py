@@ -74,18 +74,19 @@ def test_arrays_of_any_layout_are_copied(order, shape):
 
 
 def test_what_is_so_for_the_time_of_a_block_is_so_no_longer_however_it_ends():
-    table, array = {"a": 1}, np.arange(6.0).reshape(2, 3).T
+    table, array, thing = {"a": 1}, np.arange(6.0).reshape(2, 3).T, Thing()
     for error in (None, KeyError, Interrupted):
         try:
-            with Meanwhile([(table, "a", 2), (table, "b", 3)], [array]):
+            with Meanwhile([(table, "a", 2), (table, "b", 3)], [array], [(thing, "value")]):
                 assert table == {"a": 2, "b": 3}
+                thing.value = 5
                 array[...] = 7
                 table["b"] = 4
                 if error:
                     raise error
         except (KeyError, Interrupted):
             pass
-        assert table == {"a": 1}
+        assert table == {"a": 1} and thing.value == 1
         np.testing.assert_array_equal(array, np.arange(6.0).reshape(2, 3).T)
 
 

@@ -121,6 +121,39 @@ def test_the_bits_of_averages_do_not_depend_on_the_threads(name):
     assert all(each == first for each in rest)
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_averages_of_a_run_that_is_stopped_and_resumed_have_the_same_bits(tmp_path, name):
+    def made(seed):
+        model = heads(seed)
+        return model, getattr(optim, name)(model.parameters(), **CLASSES[name], averaging="uniform", averaging_every=2)
+
+    model, opt = made(0)
+    step = in_one(model, opt)
+    for stop in range(5):
+        fn.train.save_checkpoint(tmp_path / f"{stop}.safetensors", model, opt)
+        step(X, Y)
+    for stop in range(5):
+        twin, other = made(1)
+        fn.train.load_checkpoint(tmp_path / f"{stop}.safetensors", twin, other)
+        step = in_one(twin, other)
+        for _ in range(stop, 5):
+            step(X, Y)
+        assert bits(twin) + bits(fn.train.averaged(twin, other)) == bits(model) + bits(fn.train.averaged(model, opt))
+
+
+def test_a_part_that_is_frozen_stays_as_it_is():
+    head = nn.Linear(4, 3).double()
+    model = nn.Sequential(nn.Linear(4, 4).double().frozen(), head)
+    opt = optim.SGD(head.parameters(), lr=0.1, averaging=0.5)
+    step = in_one(model, opt)
+    step(X, Y)
+    step(X, Y)
+    mean = fn.train.averaged(model, opt)
+    assert bits(mean[0]) == bits(model[0])
+    assert bits(mean[1]) != bits(model[1])
+    assert fn.train.averaged(model, opt, out=mean) is mean
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_an_average_goes_along_with_dtypes_and_checkpoints(tmp_path, dtype):
     model = heads(dtype=dtype)

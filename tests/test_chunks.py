@@ -162,7 +162,7 @@ def element_ops():
         yield "activation_backward", "dx dy saved", dict(n=LONG, kind=k)
     yield "fill", "y", dict(n=LONG)
     yield "divide_by_size", "y x", dict(n=LONG, size=LONG)
-    for kernel in HYPER_NAMES:
+    for kernel in (*HYPER_NAMES, "average"):
         form = signature(kernel)
         arrays = " ".join(p.name for p in (*form.outputs, *form.inputs))
         yield kernel, arrays, {p.name: 0 for p in form.dims} | dict(n=LONG, count=1)
@@ -173,6 +173,7 @@ def element_ops():
     yield "squares", "sums x pieces", dict(n=LONG, count=LONG)
     yield "total", "total sums before", dict(count=LONG // PIECE, root=1)
     yield "nadam_count", "mu_product hyper steps", dict(count=LONG)
+    yield "rprop_count", "loss hyper steps present", dict(count=LONG)
     yield "tick", "hyper steps", dict(count=LONG, updates=-1, condition=-1)
     yield "philox", "out state", dict(n=LONG, stream=0, first=0)
     yield "uniform", "out state", dict(n=LONG, stream=0)

@@ -15,7 +15,9 @@ import pytest
 
 import fastnn as fn
 from fastnn.cli import main
-from fastnn.cli.run import RATES
+from fastnn.cli.config import RATES, Config
+from fastnn.cli.learning import cosine, make_model
+from fastnn.cli.sets import Named, Shifted
 from fastnn.data import write_idx
 from fastnn.files import load_arrays
 
@@ -158,6 +160,9 @@ def test_options_are_in_the_configuration(run):
     expected = {
         "data": "digits",
         "data_dir": None,
+        "files": [],
+        "delimiter": None,
+        "fingerprint": None,
         "model": "mlp",
         "hidden": [8, 4],
         "dropout": 0.25,
@@ -166,8 +171,12 @@ def test_options_are_in_the_configuration(run):
         "optimizer": "adamw",
         "lr": 0.02,
         "schedule": "constant",
+        "settings": {},
         "momentum": 0.0,
         "weight_decay": 0.1,
+        "class_weight": [],
+        "val_fraction": 0.1,
+        "early_stopping": None,
         "shifts": True,
         "crops": False,
         "seed": 9,
@@ -193,8 +202,6 @@ def test_runs_are_numbered(run):
 
 
 def test_shifted_copies_are_the_image_moved_by_a_pixel():
-    from fastnn.cli.run import Shifted
-
     images = np.arange(2 * 9, dtype=np.float32).reshape(2, 1, 3, 3) + 1
     data = Shifted(images, np.array([4, 5]))
     assert len(data) == 10
@@ -212,12 +219,9 @@ def test_shifted_copies_are_the_image_moved_by_a_pixel():
 
 
 def test_the_learning_rate_follows_half_a_cosine():
-    from fastnn.cli.run import Config
-    from fastnn.cli.train import schedule
-
-    rate = schedule(Config.of({"lr": 0.4, "epochs": 4}))
+    rate = cosine(Config.of({"lr": 0.4, "epochs": 4}))
     assert [rate(e) for e in range(4)] == pytest.approx([0.4, 0.3414214, 0.2, 0.0585786])
-    rate = schedule(Config.of({"lr": 0.4, "schedule": "constant"}))
+    rate = cosine(Config.of({"lr": 0.4, "schedule": "constant"}))
     assert [rate(e) for e in (0, 99)] == [0.4, 0.4]
 
 
@@ -262,10 +266,8 @@ def rows_of(images):
 
 
 def test_validation_is_cut_from_the_training_data_before_copies_of_them_are_made():
-    from fastnn.cli.run import Config
-
-    config = Config.of({"data": "digits", "seed": 3})
-    loader, (images, labels) = config.training_data(None)
+    source = Named(Config.of({"data": "digits", "seed": 3}))
+    loader, (images, labels), _ = source.training()
     whole, wanted = fn.data.digits("train")
     assert len(loader.dataset) == 5 * (1437 - 144) and len(images) == len(labels) == 144
     unmoved, _ = loader.dataset[np.arange(0, len(loader.dataset), 5)]
@@ -274,14 +276,12 @@ def test_validation_is_cut_from_the_training_data_before_copies_of_them_are_made
     where = [int(np.flatnonzero((whole == image).all((1, 2, 3)))[0]) for image in images]
     np.testing.assert_array_equal(wanted[where], labels)
     for split, expected in (("train", unmoved), ("validation", images)):
-        np.testing.assert_array_equal(config.load_data(split, None)[0], expected)
+        np.testing.assert_array_equal(source.load(split)[0], expected)
 
 
 def test_the_seed_alone_decides_what_is_held_out():
-    from fastnn.cli.run import Config
-
     def held_out(seed):
-        return rows_of(Config.of({"data": "digits", "seed": seed}).load_data("validation", None)[0])
+        return rows_of(Named(Config.of({"data": "digits", "seed": seed})).load("validation")[0])
 
     assert held_out(3) == held_out(3)
     assert held_out(3) != held_out(4)
@@ -360,14 +360,15 @@ def test_resnet20_trains_on_moved_and_mirrored_images_of_cifar10(run, tmp_path):
 
 
 def test_a_model_finds_its_data_and_data_their_model(run, fails):
-    from fastnn.cli.run import DEFAULTS, Config
+    from fastnn.cli.config import DEFAULTS
 
     assert Config.of({"model": "resnet56"}).data == "cifar10"
     assert Config.of({"data": "cifar10"}).model == "resnet20"
     assert Config.of({"data": "mnist"}).model == "mlp"
     for model, data in DEFAULTS:
         config = Config.of({"model": model, "data": data})
-        config.make_model()(np.zeros((2, *config.set.image), np.float32))
+        shape = Named(config).shape
+        make_model(config, shape, 10)(np.zeros((2, *shape), np.float32))
 
 
 @pytest.mark.slow
@@ -674,13 +675,11 @@ def test_training_that_diverges_ends_with_a_line_that_says_where(run, fails):
 
 
 def test_a_test_loss_that_is_not_finite_is_a_line_and_a_status(run, fails, monkeypatch):
-    from fastnn.cli.run import Config
+    def load(self, split, own=Named.load):
+        images, labels = own(self, split)
+        return (images * np.nan if split == "test" else images), labels
 
-    def load(self, *args, own=Config.load_data):
-        images, labels = own(self, *args)
-        return (images * np.nan if args[0] == "test" else images), labels
-
-    monkeypatch.setattr(Config, "load_data", load)
+    monkeypatch.setattr(Named, "load", load)
     lines = fails("train", *SMALL, "--out", "r", "--json", expected=1, header=True).splitlines()
     assert not any("warning" in line for line in lines)
     assert lines[-1] == f"fastnn: error: {os.path.join('r', 'weights.safetensors')}: the loss on the test set is nan"

@@ -132,6 +132,7 @@ def test_the_task_decides_where_whole_numbers_may_be_either():
         (np.where(np.eye(40, 3), 1.7e308, -1.7e308), np.arange(40) % 2, "^a: column 0 has values too large"),
         (X, np.zeros(40, int), "^b: the target has one class alone, '0'"),
         (X, np.where(np.arange(40) == 7, np.nan, 1.0), "^b: the target has values that are too large, or not finite"),
+        (X, X * [1, np.nan, 1], "^b: the target has values that are too large, or not finite"),
         (X, np.zeros(40), "^b: the target has the same value in all rows, 0"),
         (np.zeros((40, 8, 8, 3)), np.arange(40) % 2, r"with the channels last; expected \(N, C, H, W\)"),
         (np.full((40, 1, 2, 2), np.nan), np.arange(40) % 2, "^a: expected images of finite numbers"),

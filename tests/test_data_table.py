@@ -92,6 +92,8 @@ def test_names_may_be_given_for_a_file_that_has_none():
         (b"a,b\n1,2\n\xe9,3\n", "t.csv, line 3: byte 0xe9 is no UTF-8"),
         ("a,b\n1,2\n".encode("utf-16"), "t.csv, line 1: byte 0xff is no UTF-8"),
         ("a,b\n1,\0\n", "t.csv, line 2: a zero byte"),
+        ("\0a,b\n1,2\n", "t.csv, line 1: a zero byte"),
+        ("\ufffd,b\n1\n", "t.csv, line 2: 1 cell, where the first line has 2 columns"),
         ("a\n" + "x" * 200_000 + "\n", "t.csv, line 2: field larger than field limit"),
     ],
     ids=lambda value: repr(value)[:30],
@@ -225,9 +227,15 @@ def test_kinds_that_are_given_are_taken_and_columns_can_be_dropped():
         fitted(text, "t", numeric=["n"], drop=["n"])
     with pytest.raises(ValueError, match="column 't' is in both target and drop"):
         fitted(text, "t", drop=["t"])
+    with pytest.raises(ValueError, match=r"t.csv, line 3, column 'n': 'x' is no number"):
+        fitted("n,t\n,1\nx,2\n", "t", numeric=["n"])
     for option in ("numeric", "categorical", "drop"):
         with pytest.raises(ValueError, match="there is no column 'z'"):
             fitted(text, "t", **{option: ["z"]})
+
+
+def test_a_column_is_of_categories_unless_more_than_half_are_numbers():
+    assert fitted("a,t\n1,0\nx,1\n", "t")[1].features == ("a=1", "a=x")
 
 
 def column(*cells):

@@ -17,8 +17,10 @@ import pytest
 
 import fastnn as fn
 from fastnn import nn, optim
+from fastnn_ext import runtime
 
-from optimizers import CLASSES
+from optimizers import CLASSES, every_kind
+from optimizers import make as make_optimizer
 
 STEPS = 200
 
@@ -215,10 +217,14 @@ def test_python_threads_with_teams_of_their_own_train_lenet_to_the_same_bits(cou
     assert results == [alone] * 3
 
 
+EXTRAS = {"clip_grad_norm": 1.0, "clip_grad_value": 0.1, "grad_noise": 1e-4, "l1_penalty": 1e-5}
+
+
+@pytest.mark.parametrize("extras", [EXTRAS, {**EXTRAS, "averaging": 0.9}, {"averaging": "uniform", "max_norm": 0.5}])
 @pytest.mark.parametrize("optimizer", CLASSES)
-def test_nothing_is_allocated_after_the_second_step(optimizer):
+def test_nothing_is_allocated_after_the_second_step(optimizer, extras):
     _model, opt, step = make(optimizer, width=512)
-    opt.param_groups[0].update(clip_grad_norm=1.0, clip_grad_value=0.1, grad_noise=1e-4, l1_penalty=1e-5)
+    opt.param_groups[0].update(extras)
     data = list(batches(2, 512))
     for xb, yb in data:
         step(xb, yb)
@@ -228,14 +234,41 @@ def test_nothing_is_allocated_after_the_second_step(optimizer):
             step(*data[0])
         before = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
+        runtime.fail_allocation(10**6)
         for _ in range(20):
             step(*data[1])
         current, peak = tracemalloc.get_traced_memory()
     finally:
+        left = runtime.fail_allocation(0)
         tracemalloc.stop()
+    assert left == 10**6  # native allocations would have been counted down from it
     # Python itself makes tuples and floats; an activation of this model would be 1 MB.
     assert peak - before < 20_000
     assert current - before < 2_000
+
+
+#: How many running arrays each algorithm has of its paper.
+STATES = {
+    "sgd": 0, "decay": 0, "momentum": 1, "nesterov": 1, "dampening": 1, "adagrad": 1, "adadelta": 2, "rmsprop": 1,
+    "centered": 3, "rprop": 2, "rprop-": 2, "rprop+": 2, "adam": 2, "amsgrad": 3, "adamw": 2, "adamax": 2, "nadam": 2,
+    "nadamw": 2, "radam": 2, "radamw": 2, "lion": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("averaging", [None, 0.9])
+@every_kind
+def test_an_update_is_one_sweep_that_moves_what_its_algorithm_needs(kind, averaging):
+    model = nn.Sequential(nn.Linear(64, 50), nn.Tanh(), nn.Linear(50, 10))
+    opt = make_optimizer(kind, model.parameters(), averaging=averaging)
+    step = fn.TrainStep(model, nn.MSELoss(), opt)
+    x, y = np.zeros((8, 64), np.float32), np.zeros((8, 10), np.float32)
+    commits = [op for phase in step.plan(x, y).phases for op in phase if op.commit]
+    size = opt.param_groups[0].size * 4
+    (sweep,) = (op for op in commits if op.kernel == opt.kernel)
+    assert {op.kernel for op in commits} <= {opt.kernel, "tick", f"{opt.kernel}_count"}
+    large = [[b for b in buffers if b.nbytes == size] for buffers in (sweep.inputs(), sweep.outputs())]
+    # The parameter is read, too: so it is read and written, the gradient read, each state read and written.
+    assert 1 + len(large[0]) + len(large[1]) == 3 + 2 * STATES[kind] + 2 * (averaging is not None)
 
 
 def test_floating_point_state_is_left_alone():

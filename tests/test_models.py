@@ -287,3 +287,13 @@ def test_residual_networks_give_torchs_logits(torch, name):
     blocks = (2, 2, 2, 2) if name == "resnet18" else (3, 4, 6, 3)
     theirs = torch_models.resnet(torch, blocks, bottleneck=name == "resnet50")
     load_and_compare(torch, getattr(models, name)(), theirs, 224, 2)
+
+
+def test_a_small_convolutional_network_takes_images_of_any_size_from_4_pixels_on():
+    model = models.cnn(3, in_channels=2).eval()
+    for size in ((4, 4), (12, 9), (33, 64)):
+        assert model(np.zeros((5, 2, *size), np.float32)).shape == (5, 3)
+    assert sum(p.size for p in model.parameters()) == 9 * (2 * 16 + 16 * 32 + 32 * 64) + 2 * (16 + 32 + 64) + 3 * 65
+    for wrong, message in (({"widths": ()}, "widths must name"), ({"widths": (0,)}, r"widths\[0\] must be")):
+        with pytest.raises(ValueError, match=message):
+            models.cnn(3, **wrong)

@@ -122,6 +122,7 @@ OTHERS = [
     ("HalfMSELoss", {}, LOGITS, PROBABILITIES, lambda y, t: (y - t) ** 2 / 2),
     ("HingeLoss", {}, LOGITS, SIGNS, lambda y, t: np.maximum(0, 1 - t * y)),
     ("SquaredHingeLoss", {}, LOGITS, SIGNS, lambda y, t: np.maximum(0, 1 - t * y) ** 2),
+    ("PerceptronLoss", {}, LOGITS, (SIGNS + 1) / 2, lambda y, t: np.maximum(0, (1 - 2 * t) * y)),
 ]
 
 

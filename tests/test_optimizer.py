@@ -142,15 +142,15 @@ def test_tails_touch_nothing_past_the_end_and_have_the_bits_of_whole_vectors(isa
 def test_neighbours_are_each_updated_by_their_own_count(isa, dtype, kernel):
     sizes = [3, 8200, 1, 1, 16000, 40]
     begins, n = np.cumsum([7, *sizes[:-1]]), sum(sizes)  # a state array begins before the first parameter
-    steps = np.array([0.0, 5.0, 5.0, 0.0, 2.0, 2.0])
+    steps, averaged = np.array([0.0, 5.0, 5.0, 0.0, 2.0, 2.0]), np.array([0.0, 5.0, 1.0, 3.0, 0.0, 2.0])
     together = [abs(drawn(n, dtype, seed)) for seed in range(2 + len(STATES[kernel]))]
     apart = [a.copy() for a in together]
     for k, (begin, size) in enumerate(zip(begins - 7, sizes, strict=True)):
         param, grad, *states = (a[begin : begin + size] for a in apart)
         states = dict(zip(STATES[kernel], states, strict=True))
-        optimizer.update(kernel, param, grad, states, numbers_of(kernel), step=steps[k])
+        optimizer.update(kernel, param, grad, states, numbers_of(kernel), step=steps[k], averaged=averaged[k])
     param, grad, *states = together
-    counters = {"averaged": steps.copy()} | ({"mu_product": np.ones(len(sizes))} if kernel == "nadam" else {})
+    counters = {"averaged": averaged} | ({"mu_product": np.ones(len(sizes))} if kernel == "nadam" else {})
     switches = {p.name: 0 for p in optimizer.signature(kernel).dims[2:]}
     run_op(
         kernel, param=param, grad=grad, **dict(zip(STATES[kernel], states, strict=True)), **counters,

@@ -17,7 +17,9 @@ from fastnn.plotting import (
     plot_decision_boundary,
     plot_feature_maps,
     plot_filters,
+    plot_histograms,
     plot_history,
+    plot_measurements,
 )
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -756,3 +758,52 @@ def test_a_boundary_is_drawn_on_a_part_of_a_figure():
 def test_what_has_no_boundary_is_refused(change, words):
     with pytest.raises((TypeError, ValueError), match=words):
         plot_decision_boundary(**(dict(model=lambda p: p[:, 0], x=CORNERS, labels=[0, 1, 1, 0]) | change))
+
+
+# What a Monitor has measured
+
+
+def measurements():
+    fn.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
+    monitor = fn.train.Monitor(every=2, by="step", bins=6)
+    trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    trainer.fit(fn.data.moons(64, seed=0), batch_size=8, callbacks=[monitor], verbose=False)
+    return monitor.measurements
+
+
+def test_a_figure_of_each_parameter_or_layer_is_a_line():
+    found = measurements()
+    for what, names in (("update_ratio", ["0.weight", "0.bias", "2.weight", "2.bias"]), ("dead", ["0", "1", "2"])):
+        axes = plot_measurements(found, what).axes[0]
+        assert [line.get_label() for line in axes.get_lines()] == names
+        for line, name in zip(axes.get_lines(), names, strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), [2, 4, 6, 8])
+            np.testing.assert_array_equal(line.get_ydata(), found[what][name])
+    assert axes.get_yscale() == "linear"
+    assert plot_measurements(found).axes[0].get_yscale() == "log"
+    assert rendered(plot_measurements(found, figure=plt.figure())).std() > 0
+
+
+def test_histograms_are_columns_of_shares():
+    found = measurements()
+    figure = plot_histograms(found, "activation", "1")
+    counts, edges = found.histogram("activation", "1")
+    columns = figure.axes[0].collections
+    assert len(columns) == 4
+    np.testing.assert_allclose(columns[2].get_array().ravel(), counts[2] / counts[2].sum())
+    np.testing.assert_allclose(columns[2].get_coordinates()[:, 0, 1], edges[2])
+    assert rendered(figure).std() > 0
+
+
+def test_measurements_that_are_not_there_are_refused():
+    found = measurements()
+    for call, error, match in (
+        (lambda: plot_measurements([]), TypeError, "measurements"),
+        (lambda: plot_measurements(found, "deaf"), ValueError, "what"),
+        (lambda: plot_measurements(fn.train.Measurements()), ValueError, "no update_ratio among the 0"),
+        (lambda: plot_histograms(found, "weight", "7"), ValueError, "no histogram of weight '7'"),
+        (lambda: plot_histograms(found, "height", "0"), ValueError, "kind"),
+    ):
+        with pytest.raises(error, match=match):
+            call()

@@ -53,6 +53,10 @@ class Tensors:
             yield [memoryview(X[i : i + 8]), Y[i : i + 8].tolist()]
 
 
+def batches_of_arrays():
+    return ((X[i : i + 8], Y[i : i + 8]) for i in range(0, 40, 8))
+
+
 def test_an_iterable_of_batches_is_trained_on_as_a_loader():
     loaded = trained(DataLoader((X, Y), 8, shuffle=True, seed=3), (X, Y), epochs=3)
     streamed = trained(Batches(), Tensors(), epochs=3)
@@ -61,6 +65,8 @@ def test_an_iterable_of_batches_is_trained_on_as_a_loader():
     assert a["loss"] == b["loss"]
     assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-6)
     assert streamed.batches == 5
+    listed = trained(list(batches_of_arrays()), epochs=3)
+    assert listed.batches == 5 and bits(listed) == bits(trained((X, Y), epochs=3, batch_size=8, shuffle=False))
 
 
 def test_a_generator_gives_one_epoch_and_with_steps_as_many_as_it_has():

@@ -142,12 +142,82 @@ def test_a_trainer_adds_them_up_over_batches(name):
     assert measured[name] == pytest.approx(RATIOS[name](trainer.predict(x), y))
 
 
-def test_what_is_no_mean_over_batches_is_refused_in_a_trainer():
-    for function in (roc_auc, r2, confusion_matrix):
-        with pytest.raises(ValueError, match=rf"call {function.__name__}\(trainer.predict\(x\), y\) instead"):
-            resolve([function])
-    with pytest.raises(ValueError, match="precision of 4 classes is an average"):
-        precision.parts(SCORES, CLASSES, -100)
+def trained(loss, target, metrics, outputs=4):
+    model = fn.nn.Linear(3, outputs)
+    x = RNG.standard_normal((len(target), 3)).astype(np.float32)
+    trainer = fn.Trainer(model, loss, fn.optim.SGD(model.parameters(), lr=0.1), metrics)
+    history = trainer.fit((x, target), (x, target), epochs=2, batch_size=8, verbose=False).history
+    return trainer, x, history
+
+
+@pytest.mark.parametrize("name", [*RATIOS, "roc_auc", "r2"])
+def test_what_is_no_mean_over_batches_is_measured_of_validation_data(name):
+    if name == "roc_auc":
+        loss, target, outputs, function = fn.nn.BCEWithLogitsLoss(), YES[:, None].astype(np.float32), 1, roc_auc
+    elif name == "r2":
+        loss, target, outputs, function = fn.nn.MSELoss(), SCORES.astype(np.float32), 4, r2
+    else:
+        loss, target, outputs, function = fn.nn.CrossEntropyLoss(), CLASSES, 4, RATIOS[name]
+    trainer, x, history = trained(loss, target, [name, "accuracy"] if name in RATIOS else [name], outputs)
+    assert name not in history and len(history[f"val_{name}"]) == 2
+    expected = function(trainer.predict(x), target)
+    assert history[f"val_{name}"][-1] == pytest.approx(expected, rel=1e-12)
+    measured = trainer.evaluate((x, target), batch_size=7)
+    assert measured[name] == pytest.approx(expected, rel=1e-12)
+    assert list(measured)[:2] == ["loss", name]
+    stop = fn.callbacks.EarlyStopping(f"val_{name}")
+    assert stop.mode == "max"
+
+
+def test_labels_that_the_loss_ignores_are_ignored_in_what_is_measured_of_all_samples():
+    target = np.where(CLASSES == 2, 255, CLASSES)
+    trainer, x, history = trained(fn.nn.CrossEntropyLoss(ignore_index=255), target, ["f1"])
+    expected = RATIOS["f1"](trainer.predict(x), target, ignore_index=255)
+    assert history["val_f1"][-1] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [fn.nn.HingeLoss, fn.nn.SquaredHingeLoss, fn.nn.SoftMarginLoss])
+def test_accuracy_goes_with_losses_of_signs(kind):
+    target = np.where(YES, 1, -1)[:, None].astype(np.float32)
+    trainer, x, history = trained(kind(), target, None, 1)
+    expected = ((trainer.predict(x) > 0) == (target > 0)).mean()
+    assert history["val_accuracy"][-1] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="expected targets 0 or 1"):
+        trainer.evaluate((x, target * 2))
+
+
+def test_accuracy_of_probabilities_says_yes_above_one_half():
+    model = fn.nn.Sequential(fn.nn.Linear(3, 1), fn.nn.Sigmoid())
+    x = RNG.standard_normal((60, 3)).astype(np.float32)
+    target = YES[:, None].astype(np.float32)
+    trainer = fn.Trainer(model, fn.nn.BCELoss(), fn.optim.SGD(model.parameters()), ["accuracy", "recall", "roc_auc"])
+    measured, output = trainer.evaluate((x, target)), trainer.predict(x)
+    assert measured["accuracy"] == pytest.approx(((output > 0.5) == (target > 0.5)).mean())
+    assert 0 < measured["recall"] < 1
+    assert measured["roc_auc"] == pytest.approx(roc_auc(output, target))
+
+
+def test_what_is_no_number_is_refused_in_a_trainer():
+    with pytest.raises(ValueError, match=r"confusion_matrix is a table .* call confusion_matrix\(trainer.predict"):
+        resolve([confusion_matrix])
+
+    class Two(fn.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = fn.nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.a(x), x
+
+    model = Two()
+
+    def loss(output, target):
+        return (output[0] - target).square().mean()
+
+    for name in ("r2", "f1"):
+        trainer = fn.Trainer(model, loss, fn.optim.SGD(model.parameters()), [name])
+        with pytest.raises(TypeError, match=f"{name} compares one output with the target, and the model returns a"):
+            trainer.evaluate((np.ones((4, 3), np.float32), np.ones((4, 1), np.float32)))
     with pytest.raises(ValueError, match="average must be"):
         precision(SCORES, CLASSES, "all")
     with pytest.raises(ValueError, match=r"classes must lie in 0 \.\.\. 3, got 0 \.\.\. 4"):

@@ -9,6 +9,8 @@ from fastnn.data import ArrayDataset, DataLoader
 from fastnn.nn import functional as F
 from fastnn.train.weighting import ClassWeights
 
+from native import on_threads
+
 RNG = np.random.default_rng(4)
 X = RNG.standard_normal((30, 3))
 Y = RNG.integers(0, 4, 30)
@@ -168,6 +170,23 @@ def test_whole_weights_are_as_samples_that_come_so_often(kind, settings, soft):
     assert trainer.evaluate((x, target), 5, times) == pytest.approx(often, rel=1e-10)
 
 
+def test_the_bits_are_the_same_on_all_threads():
+    def trained_bits():
+        fn.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 10))
+        nn.utils.activity_regularizer(model[1], l1=1e-4, l2=1e-4)
+        model[0].register_forward_hook(lambda module, args, output: output + output.mean())
+        rng = np.random.default_rng(0)
+        x, y = rng.standard_normal((64, 1, 16, 16)).astype(np.float32), rng.integers(0, 10, 64)
+        trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=1e-3), accumulate=2)
+        settings = dict(sample_weight=rng.random(64), class_weight="balanced", validation_split=0.25)
+        history = trainer.fit((x, y), epochs=2, batch_size=16, verbose=False, **settings).history
+        return bits(trainer), history["loss"], history["val_loss"]
+
+    first, *rest = on_threads(trained_bits, (1, 2, 3, 8))
+    assert all(one == first for one in rest)
+
+
 # ---- classes -----------------------------------------------------------------------------------
 
 
@@ -231,8 +250,8 @@ def loader():
 
 WRONG = {
     "weights of other length": (dict(sample_weight=W[:4]), ValueError, "sample_weight: expected .* 30 samples"),
-    "weights below 0": (dict(sample_weight=-W), ValueError, "at least 0"),
-    "weights that are no numbers": (dict(sample_weight=W * np.nan), ValueError, "finite"),
+    "weights below 0": (dict(sample_weight=W - W.mean()), ValueError, "at least 0"),
+    "weights that are no numbers": (dict(sample_weight=np.where(W > 1, W, np.nan)), ValueError, "finite"),
     "weights of a loader": (dict(data=loader, sample_weight=W), ValueError, "sample_weight: the DataLoader"),
     "weights of elements": (dict(sample_weight=np.ones((30, 2))), ValueError, "sample_weight has shape"),
     "a split of a loader": (dict(data=loader, validation_split=0.5), ValueError, "validation_split: the DataLoader"),

@@ -22,11 +22,12 @@ corners = corners.astype(np.float32)
 
 # %%
 # The perceptron rule (Rosenblatt, 1958): a point on the wrong side moves the line towards itself.
-w, b = np.zeros(2), 0.0
+perceptron = nn.Linear(2, 1)
+perceptron.weight.data[:] = perceptron.bias.data[:] = 0
+rule = fn.TrainStep(perceptron, nn.PerceptronLoss("sum"), optim.SGD(perceptron.parameters(), lr=1.0))
 for _ in range(20):
     for point, label in zip(cloud, side, strict=True):
-        error = label - (w @ point + b > 0)
-        w, b = w + error * point, b + error
+        rule(point[None], np.array([[label]], np.float32))
 
 
 def trained(model, loss, x, y, steps=400):
@@ -59,7 +60,7 @@ learned = trained(nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)), nn
 
 figure = plt.figure(figsize=(13, 7), layout="constrained")
 panels = [
-    ("perceptron rule", lambda p: 5 * (p @ w + b), cloud, side),
+    ("perceptron rule", lambda p: 5 * perceptron(p), cloud, side),
     ("logistic regression", logistic, cloud, side),
     ("linear regression, cut at one half", lambda p: 5 * (linear(p) - 0.5), cloud, side),
     ("XOR: no line parts it", fails, corners, xor),

@@ -14,6 +14,7 @@ import numpy as np
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.optim import lr_scheduler as schedules
+from fastnn.plotting import plot_range_test
 
 STEPS, EPOCHS = 100, 4 if "FASTNN_QUICK" in os.environ else 30
 x, labels = fn.data.digits("train", flatten=True)
@@ -49,19 +50,15 @@ for ax, (name, make) in zip(upper.subplots(1, len(drawn), sharey=True), drawn.it
     ax.set_title(name, fontsize=10)
 
 # %%
-# The range test: 200 steps, the rate from 1e-4 to 30.
-left, right = lower.subplots(1, 2)
+# The range test: 200 steps, the rate from 1e-4 to 30; model and optimizer are then as they were.
+beside = lower.subfigures(1, 2)
 model = network()
-optimizer = optim.SGD(model.parameters(), lr=1e-4)
-step, tried, losses = fn.TrainStep(model, nn.CrossEntropyLoss(), optimizer), np.geomspace(1e-4, 30, 200), []
-batches = [batch for _ in range(5) for batch in fn.data.DataLoader((x, labels), 32, shuffle=True, seed=0)]
-for rate, batch in zip(tried, batches, strict=False):
-    optimizer.param_groups[0]["lr"] = rate
-    losses.append(step(*batch))
-smooth = np.convolve(losses, np.ones(9) / 9, "same")[5:-5]
-left.semilogx(tried[5:-5], smooth)
-left.set(title="range test", xlabel="learning rate", ylabel="loss", ylim=(0, 5))
-print(f"the loss is smallest at a rate of {tried[5:-5][smooth.argmin()]:.2g}")
+trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+found = fn.train.lr_range_test(trainer, (x, labels), min_lr=1e-4, max_lr=30, num_training=200, seed=0)
+plot_range_test(found, beside[0])
+beside[0].axes[0].set(title="range test", ylim=(0, 5))
+print(f"the loss falls most steeply at a rate of {found.suggestion():.2g}")
+right = beside[1].subplots()
 
 ways = {
     "constant": lambda o: schedules.ConstantLR(o, 1.0),

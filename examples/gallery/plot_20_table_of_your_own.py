@@ -24,20 +24,9 @@ order = np.random.default_rng(0).permutation(len(x))
 training, validation, test = np.split(order, [340, 450])
 
 
-class Standardize(nn.Module):
-    """(x - mean) / deviation of the training data, which are saved with the weights."""
-
-    def __init__(self, data):
-        super().__init__()
-        self.register_buffer("mean", data.mean(0))
-        self.register_buffer("deviation", data.std(0))
-
-    def forward(self, x):
-        return (x - self.mean) / self.deviation
-
-
 def network():
-    return nn.Sequential(Standardize(x[training]), nn.Linear(30, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 2))
+    first = nn.Normalization(30).adapt(x[training])  # mean and variance are saved with the weights
+    return nn.Sequential(first, nn.Linear(30, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 2))
 
 
 fn.manual_seed(0)

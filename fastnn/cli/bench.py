@@ -91,7 +91,7 @@ def _model(args: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...]]:
         if args.model is not None or args.input is not None:
             raise ValueError(f"RUN {args.run}: it has a model and an input already; leave --model and --input out")
         place = Run.open(args.run)
-        return place.folder, place.load_model().train(), place.config.set.image
+        return place.folder, place.load_model().train(), place.source(asked=False).shape
     name = args.model or "lenet5"
     if ":" in name:
         if args.input is None:

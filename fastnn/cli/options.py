@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import textwrap
 from typing import Any, NoReturn
 
 import fastnn
 from fastnn.cli import bench, evaluate, info, plot, predict, train
-from fastnn.cli.run import DEFAULTS, MODELS, RATES, SETS
+from fastnn.cli.config import DEFAULTS, MODELS, NAMED, OWN_DEFAULTS, RATES, SCHEDULES
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,8 +34,9 @@ def parser() -> Parser:
     return top
 
 
-def _command(commands: Any, name: str, run: Any, text: str) -> Parser:
-    command: Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+def _command(commands: Any, name: str, run: Any, text: str, *aliases: str) -> Parser:
+    description = "\n".join(textwrap.wrap(text, 100))
+    command: Parser = commands.add_parser(name, help=text, description=description, allow_abbrev=False, aliases=aliases)
     command.set_defaults(command=run)
     command.add_argument("--threads", type=_at_least(1), metavar="N", help="default: all cores of this process")
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -43,36 +45,89 @@ def _command(commands: Any, name: str, run: Any, text: str) -> Parser:
 
 def _train(commands: Any) -> None:
     text = (
-        "Train a network and leave a run folder; without options, on embedded digits. A tenth of the training data is "
-        "held out for validation; the test set is measured when training is done."
+        "Train a network and leave a run folder: on a table, arrays or images of your own, or on a known set; without "
+        "options, on embedded digits. A part of the training data is held out for validation; a test set, if there is "
+        "one, is measured when training is done."
     )
     command = _command(commands, "train", train.run, text)
-    each = "; ".join(
-        f"{model} on {name}: " + ", ".join(f"{k} {_text(v)}" for k, v in values.items())
-        for (model, name), values in DEFAULTS.items()
-    )
-    command.epilog = f"Defaults: {each}. Learning rate, where not said: sgd 0.1, adam and adamw 0.001."
-    add = command.add_argument
-    add("--model", choices=MODELS, help="default: what goes with the data, or mlp")
-    add("--hidden", type=_sizes, metavar="N,N,...", help="sizes of the hidden layers of mlp")
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    command.usage = "%(prog)s [--data NAME|FILE ...] [--target COLUMN] [options]"
+    command.epilog = _epilog()
+    add = _group(command, "data")
     add(
         "--data",
-        choices=list(SETS),
-        help="default: what goes with the model, or digits, which come with fastnn",
+        nargs="+",
+        metavar="NAME|FILE",
+        help=f"{', '.join(NAMED)}; a table (.csv, .tsv) with --target; a folder with a folder of images a class; "
+        "two .npy files, of inputs and targets; or an .npz file. Default: what goes with the model, or digits",
     )
-    add("--data-dir", metavar="DIR", help="folder of the data files (default: $FASTNN_DATA)")
+    add("--data-dir", metavar="DIR", help="folder of the files of a known set (default: $FASTNN_DATA)")
+    add("--target", metavar="COLUMN", help="of a table: what is to be predicted")
+    add(
+        "--task",
+        choices=["regression", "classification"],
+        help="default: classification for texts and for arrays of whole numbers, regression for other numbers",
+    )
+    add("--drop", type=_names, metavar="COLUMN,...", help="columns of a table to leave out, such as ids")
+    add("--numeric", type=_names, metavar="COLUMN,...", help="columns that are numbers; default: recognised")
+    add("--categorical", type=_names, metavar="COLUMN,...", help="columns that are categories; default: recognised")
+    add(
+        "--delimiter",
+        metavar="C",
+        help="between cells of a table; default: what its first line has most of",
+    )
+    add(
+        "--image-size",
+        type=_image_size,
+        metavar="H,W",
+        help="to which images of a folder are scaled and cut; default: that of the first one, 64 a side at most",
+    )
+    add("--grey", action="store_const", const=True, help="take images of a folder without their colours")
+    add("--val-fraction", type=_share, metavar="X", help="share of the data held out for validation; default: 0.1")
+
+    add = _group(command, "network")
+    add(
+        "--model",
+        choices=MODELS,
+        metavar="NAME",
+        help=f"{', '.join(MODELS)}; default: cnn for images of your own, or mlp",
+    )
+    add("--hidden", type=_sizes, metavar="N,N,...", help="sizes of the hidden layers of mlp")
+    add("--dropout", type=_number(1), metavar="P", help="probability of dropping a value of mlp")
+
+    add = _group(command, "training")
     add("--epochs", type=_at_least(1), metavar="N")
     add("--batch-size", type=_at_least(1), metavar="N")
-    add("--optimizer", choices=list(RATES))
-    add("--lr", type=_number(), metavar="X", help="learning rate at the beginning")
-    add("--schedule", choices=["cosine", "constant"], help="of the learning rate; default: cosine")
+    add("--optimizer", choices=list(RATES), metavar="NAME", help=", ".join(RATES))
+    add("--lr", type=_number(), metavar="X", help="learning rate at the beginning; default: the optimizer's, sgd 0.1")
     add("--momentum", type=_number(), metavar="X", help="of sgd; default: 0.9")
     add("--weight-decay", type=_number(), metavar="X")
-    add("--dropout", type=_number(1), metavar="P", help="probability of dropping a value of mlp")
+    add(
+        "--schedule",
+        nargs="+",
+        metavar="NAME",
+        help="of the learning rate: cosine (default), constant, or a schedule of optim.lr_scheduler with its settings, "
+        "such as: --schedule StepLR step_size=30 gamma=0.5",
+    )
+    add(
+        "--early-stopping",
+        type=_at_least(1),
+        nargs="?",
+        const=10,
+        metavar="N",
+        help="stop when the validation loss has not fallen for N epochs (10), and keep the best weights",
+    )
+    add(
+        "--class-weight",
+        dest="weigh",
+        nargs="+",
+        metavar="CLASS=X",
+        help="what a sample of a class counts: balanced, or CLASS=WEIGHT ..., 1 for the others",
+    )
     add(
         "--shifts",
         action=argparse.BooleanOptionalAction,
-        help="train on copies moved by a pixel to each side, too (default for mlp)",
+        help="train on copies moved by a pixel to each side, too (default for mlp on a known set)",
     )
     add(
         "--crops",
@@ -80,28 +135,68 @@ def _train(commands: Any) -> None:
         help="move images by up to four pixels and mirror them, by chance (default for cifar10)",
     )
     add("--seed", type=_at_least(0), metavar="N", help="default: 0")
-    add("--resume", metavar="RUN", help="go on with an interrupted run, to the same bits")
+
+    add = _group(command, "run folder")
     add("--out", metavar="DIR", help="run folder to make; default: runs/DATA-MODEL-NUMBER")
+    add("--resume", metavar="RUN", help="go on with an interrupted run, to the same bits")
+
+
+def _group(command: Parser, title: str) -> Any:
+    return command.add_argument_group(title).add_argument
+
+
+def _epilog() -> str:
+    """Examples, and all that has a default by data and model."""
+    lines = [
+        "examples:",
+        "  fastnn train --data houses.csv --target price --out houses",
+        "  fastnn train --data flowers/ --image-size 64,64 --crops --early-stopping",
+        "  fastnn train --data x.npy y.npy --hidden 128,64 --optimizer adamw --schedule OneCycleLR",
+        "  fastnn predict houses new.csv --out predictions.csv",
+        "",
+        "schedules:",
+        *textwrap.wrap(", ".join(("cosine", "constant", *SCHEDULES)), 100, initial_indent="  ", subsequent_indent="  "),
+        "",
+        "defaults:",
+    ]
+    uses = {f"{model} on {name}": values for (model, name), values in DEFAULTS.items()}
+    uses |= {f"{'mlp' if kind == 'mlp' else 'other networks'} on own data": v for kind, v in OWN_DEFAULTS.items()}
+    for use, values in uses.items():
+        text = f"{use}: " + ", ".join(f"{k} {_text(v)}" for k, v in values.items())
+        lines += textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="    ")
+    rates = ", ".join(f"{name} {rate:g}" for name, rate in RATES.items())
+    lines += textwrap.wrap(f"learning rates: {rates}", 100, initial_indent="  ", subsequent_indent="    ")
+    return "\n".join(lines)
 
 
 def _eval(commands: Any) -> None:
-    command = _command(commands, "eval", evaluate.run, "Loss and accuracy of a run.")
+    text = "How good a run is: loss and accuracy, or errors in the target's own units."
+    command = _command(commands, "eval", evaluate.run, text, "evaluate")
     _add_run(command)
-    command.add_argument("--split", choices=["train", "validation", "test"], default="test", help="default: test")
+    command.add_argument(
+        "files", nargs="*", metavar="FILE", help="other data with their targets, as those that the run was trained on"
+    )
+    command.add_argument(
+        "--split",
+        choices=["train", "validation", "test"],
+        help="of the run's own data; default: test, or validation where there is no test set",
+    )
 
 
 def _predict(commands: Any) -> None:
-    text = "Print the class of each sample and its probability, a line each."
+    text = "Print a prediction for each sample: its class and the probability of that, or its value; a line each."
     command = _command(commands, "predict", predict.run, text)
     _add_run(command)
     command.add_argument(
-        "file",
-        nargs="?",
+        "files",
+        nargs="*",
         metavar="FILE",
-        help="samples as .npy or IDX (.gz or not): floats as the network takes them, or integers, "
-        "which are scaled as the run's data set is; default: the test set",
+        help="samples of the kind that the run was trained on: a table, images or folders of them, or .npy (for known "
+        "sets also IDX): floats as the network takes them, or integers, which are scaled as the run's data set is; "
+        "default: the test set, or the validation set where there is none",
     )
     command.add_argument("--samples", type=_range, metavar="FIRST:END", help="only these, such as 0:10")
+    command.add_argument("--out", metavar="FILE", help="write a CSV file instead")
 
 
 def _plot(commands: Any) -> None:
@@ -143,6 +238,7 @@ def _info(commands: Any) -> None:
 def _add_run(command: Parser) -> None:
     command.add_argument("run", metavar="RUN", help="folder that `fastnn train` left")
     command.add_argument("--data-dir", metavar="DIR", help="folder of the data files (default: the run's)")
+    command.add_argument("--data", nargs="+", metavar="FILE", help="where one's own data are (default: the run's)")
 
 
 def _at_least(minimum: int) -> Any:
@@ -180,6 +276,27 @@ def _sizes(text: str) -> list[int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected sizes such as 225,144; got {text!r}") from None
     return sizes
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected names of columns such as id,name; got {text!r}")
+    return names
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    sizes = _sizes(text)
+    if len(sizes) > 2:
+        raise argparse.ArgumentTypeError(f"expected a height and a width such as 64,64; got {text!r}")
+    return sizes[0], sizes[-1]
+
+
+def _share(text: str) -> float:
+    value: float = _number(1)(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1, got {text!r}")
+    return value
 
 
 def _range(text: str) -> slice:

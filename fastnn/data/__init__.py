@@ -6,7 +6,9 @@ Everything here is plain NumPy: batches are tuples of C-contiguous arrays.
 from fastnn.data.arrays import ArrayRecipe
 from fastnn.data.augment import (
     Compose,
+    Cutout,
     GaussianNoise,
+    MixUp,
     Normalize,
     RandomCrop,
     RandomHorizontalFlip,
@@ -32,10 +34,12 @@ __all__ = [
     "ArrayRecipe",
     "ClassTarget",
     "Compose",
+    "Cutout",
     "DataLoader",
     "Dataset",
     "GaussianNoise",
     "ImageFolder",
+    "MixUp",
     "Normalize",
     "NumberTarget",
     "RandomCrop",

@@ -185,6 +185,139 @@ class RandomHorizontalFlip:
         return f"RandomHorizontalFlip({self.p:g})"
 
 
+class Cutout:
+    """Cover squares of each image, at places of their own; what would lie outside of the image is cut off.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Height and width of what is covered, or the side of a square. All pixels are alike probable to be its middle.
+    holes : int, default 1
+        How many in each image.
+    fill : float, default 0
+        Value of what is covered, in the unit of the images: their mean, which is 0 behind `Normalize`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument.
+
+    References
+    ----------
+    T. DeVries and G. W. Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.
+
+    Examples
+    --------
+    >>> x, y = fn.data.digits("train")
+    >>> loader = fn.data.DataLoader((x, y), 128, seed=0, augment=fn.data.Cutout(3, fill=0.5))
+    >>> xb, yb = next(iter(loader))
+    >>> bool(((xb == 0.5).sum((1, 2, 3)) >= 4).all())
+    True
+    """
+
+    def __init__(self, size: int | Sequence[int], holes: int = 1, fill: float = 0.0) -> None:
+        self.size = _check.height_and_width("size", size)
+        self.holes = _check.integer("holes", holes, 1)
+        self.fill = _check.real("fill", fill)
+
+    def __call__(self, batch: Batch, generator: np.random.Generator) -> Batch:
+        images, *rest = _images(batch)
+        value = _value(self.fill, images.dtype)
+        count, (rows, columns) = len(images), images.shape[-2:]
+        covered = np.zeros((count, rows, columns), bool)
+        for _ in range(self.holes):
+            within = []
+            for length, size in ((rows, self.size[0]), (columns, self.size[1])):
+                begin = (_integers(generator, count, length) - size // 2)[:, None]
+                places = np.arange(length)
+                within.append((places >= begin) & (places < begin + size))
+            covered |= within[0][:, :, None] & within[1][:, None, :]
+        result = images.copy()
+        np.copyto(result, value, where=covered.reshape(count, *[1] * (images.ndim - 3), rows, columns))
+        return result, *rest
+
+    def __repr__(self) -> str:
+        more = f", holes={self.holes}" if self.holes > 1 else ""
+        return f"Cutout({self.size}{more}{f', fill={self.fill:g}' if self.fill else ''})"
+
+
+class MixUp:
+    """Mix each sample with another one of its batch, and their targets likewise.
+
+    share * one + (1 - share) * other, with one share a batch, drawn from the beta distribution. Class indices become
+    probabilities (N, num_classes), which `nn.CrossEntropyLoss` takes; targets of floats are mixed as they are.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Both parameters of the beta distribution: 1 for shares that are all alike probable, small for some that are near
+        0 or 1. 0 mixes nothing.
+    num_classes : int, optional
+        Of targets that are class indices.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument; for a batch, if its inputs are no floats or its classes no such.
+
+    Notes
+    -----
+    The share is NumPy's ``Generator.beta``, of which another version of NumPy may make other numbers.
+
+    References
+    ----------
+    H. Zhang et al., "mixup: Beyond empirical risk minimization", 2018. The arguments are torchvision's.
+
+    Examples
+    --------
+    >>> x, y = fn.data.digits("train")
+    >>> loader = fn.data.DataLoader((x, y), 128, shuffle=True, seed=0, augment=fn.data.MixUp(0.2, num_classes=10))
+    >>> xb, yb = next(iter(loader))
+    >>> yb.shape, yb.dtype
+    ((128, 10), dtype('float32'))
+    """
+
+    def __init__(self, alpha: float = 1.0, num_classes: int | None = None) -> None:
+        self.alpha = _check.real("alpha", alpha, 0)
+        self.num_classes = None if num_classes is None else _check.integer("num_classes", num_classes, 2)
+
+    def __call__(self, batch: Batch, generator: np.random.Generator) -> Batch:
+        if not isinstance(batch, tuple) or len(batch) < 2:
+            raise ValueError("batch: expected inputs and a target, (x, y), to be mixed")
+        *inputs, target = (np.asarray(array) for array in batch)
+        for array in inputs:
+            if array.dtype.kind != "f":
+                raise TypeError(f"inputs: expected floats to be mixed, got {array.dtype}; put Normalize before MixUp")
+        if target.dtype.kind != "f":
+            target = self._probabilities(target, inputs[0].dtype)
+        count = len(target)
+        other = np.argsort(_words(generator, count), kind="stable")
+        share = generator.beta(self.alpha, self.alpha) if self.alpha else 1.0
+        return tuple(_mixed(array, array[other], share) for array in (*inputs, target))
+
+    def _probabilities(self, target: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        if self.num_classes is None:
+            raise ValueError("num_classes: it is needed to mix class indices; give MixUp(num_classes=...)")
+        if target.ndim != 1 or target.dtype.kind not in "iu":
+            raise ValueError(f"target: expected class indices (N,), or floats, got {target.dtype} {target.shape}")
+        if target.size and not 0 <= target.min() <= target.max() < self.num_classes:
+            raise ValueError(
+                f"target: classes must lie in 0 ... {self.num_classes - 1}, got {target.min()} ... {target.max()}"
+            )
+        return np.asarray(target[:, None] == np.arange(self.num_classes), dtype)
+
+    def __repr__(self) -> str:
+        classes = "" if self.num_classes is None else f", num_classes={self.num_classes}"
+        return f"MixUp({self.alpha:g}{classes})"
+
+
+def _mixed(one: NDArray[Any], other: NDArray[Any], share: float) -> NDArray[Any]:
+    """share * one + (1 - share) * other, in their dtype."""
+    result: NDArray[Any] = one * one.dtype.type(share)
+    result += other * one.dtype.type(1 - share)
+    return result
+
+
 class GaussianNoise:
     """Add normally distributed noise to each value.
 

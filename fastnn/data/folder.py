@@ -99,7 +99,7 @@ class ImageFolder:
             names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
         if not names:
             raise ValueError(f"root: expected a subfolder for each class in {root}, got none")
-        found = [_images(os.path.join(root, name)) for name in names]
+        found = [image_files(os.path.join(root, name)) for name in names]
         for name, files in zip(names, found, strict=True):
             if not files:
                 raise ValueError(
@@ -129,31 +129,58 @@ class ImageFolder:
         labels : ndarray of int64, (n,), or () for an int
         """
         (rows,) = self._rows[index]
-        images = np.empty((rows.size, _CHANNELS[self.mode], *self._size), np.uint8)
-        for row, image in zip(rows.reshape(-1), images, strict=True):
-            image[...] = self._read(self.files[row])
+        files = [self.files[row] for row in rows.reshape(-1)]
+        images = read_images(files, self._size, self.mode, None if self.size else self.files[0])
         images = images.reshape(*rows.shape, *images.shape[1:])
         labels = np.asarray(self.labels[rows])
         return np.divide(images, 255, dtype=np.float32) if self.normalize else images, labels
 
-    def _read(self, path: str) -> NDArray[np.uint8]:
-        image = _decode(path).convert(self.mode)
-        height, width = self._size
-        if self.size is not None:
-            from PIL.Image import Resampling
-            from PIL.ImageOps import fit
 
-            image = fit(image, (width, height), Resampling.BILINEAR)
-        elif _size_of(image) != self._size:
-            raise ValueError(
-                f"{path}: expected {height}x{width} pixels (height x width), as {self.files[0]} "
-                f"has, got {image.height}x{image.width}; give size= to scale them all"
-            )
-        pixels: NDArray[np.uint8] = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
-        return pixels
+def read_images(files: Sequence[str], size: tuple[int, int], mode: str, like: str | None = None) -> NDArray[np.uint8]:
+    """Images of files as `ImageFolder` reads them, (n, channels, height, width), without classes.
+
+    Parameters
+    ----------
+    files : sequence of str
+    size : (int, int)
+        Height and width, to which they are scaled and cut.
+    mode : {"RGB", "L"}
+    like : str, optional
+        The file that says the size: the others must have it, and are not scaled.
+
+    Returns
+    -------
+    ndarray of uint8
+
+    Raises
+    ------
+    ImportError, ValueError
+        As `ImageFolder`.
+    """
+    images = np.empty((len(files), _CHANNELS[mode], *size), np.uint8)
+    for path, image in zip(files, images, strict=True):
+        image[...] = _read(path, size, mode, like)
+    return images
 
 
-def _images(folder: str) -> list[str]:
+def _read(path: str, size: tuple[int, int], mode: str, like: str | None) -> NDArray[np.uint8]:
+    image = _decode(path).convert(mode)
+    height, width = size
+    if like is None:
+        from PIL.Image import Resampling
+        from PIL.ImageOps import fit
+
+        image = fit(image, (width, height), Resampling.BILINEAR)
+    elif _size_of(image) != size:
+        raise ValueError(
+            f"{path}: expected {height}x{width} pixels (height x width), as {like} "
+            f"has, got {image.height}x{image.width}; give size= to scale them all"
+        )
+    pixels: NDArray[np.uint8] = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
+    return pixels
+
+
+def image_files(folder: str) -> list[str]:
     """The image files in a folder and below, in the order of their paths."""
     found = []
     for place, folders, names in os.walk(folder, onerror=_raise):

@@ -15,6 +15,7 @@ from fastnn import _check
 from fastnn.files import named
 
 _DELIMITERS = (",", ";", "\t", "|")
+_MARK = b"\xef\xbb\xbf"  # the byte order mark
 _ROWS = 4096  # that are gathered before they become an array
 
 
@@ -147,7 +148,7 @@ def is_number(text: str) -> bool:
 
 
 def _check_text(name: str, data: bytes) -> None:
-    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
+    if not data.removeprefix(_MARK).strip():
         raise ValueError(f"{name}: the file is empty")
     try:
         data.decode("utf-8")
@@ -228,7 +229,7 @@ def _check_names(source: str, names: Sequence[str]) -> None:
 
 def _delimiter(data: bytes) -> str:
     """Whichever of the usual ones the first line has most of, outside of quotes."""
-    for line in data.lstrip(b"\xef\xbb\xbf").splitlines():
+    for line in data.removeprefix(_MARK).splitlines():
         if line.strip():
             bare = "".join(line.decode("utf-8").split('"')[::2])
             return max(_DELIMITERS, key=bare.count)

@@ -330,7 +330,7 @@ class Programs(Repeated):
         arrays = in_place(graph)
         facts: list[Fact] = [(ATTRIBUTE, owner, "_storage", array) for owner, array in graph.owners]
         with recording(graph):
-            absorb(graph, traced.tensors)
+            absorb(graph, [*traced.tensors, *graph.penalties])
             recipe = self.finish(graph, traced.result)
         program = Program(graph, recipe.outputs, recipe.sinks, recipe.update, self._arena, {batch}, recipe.marks)
         if recipe.receipt is not None:

@@ -129,7 +129,7 @@ def trace(
             raise TraceError(RANDOM.format(what=what, source=type(generator).__name__))
     if not known and "numpy.random" in sys.modules:  # imported by the function itself: did it draw, too?
         return trace(function, forms, batch, what, generators, training)
-    remove_dead(graph, [*tensors, *graph.inputs])
+    remove_dead(graph, [*tensors, *graph.penalties, *graph.inputs])
     _temporaries_to_constants(graph)
     return Trace(graph, result, tensors, rebuild, _record(graph, tensors, result, batch))
 

@@ -1,6 +1,7 @@
 """Networks ready to use."""
 
 from fastnn.models.alexnet import AlexNet, alexnet
+from fastnn.models.cnn import cnn
 from fastnn.models.lenet5 import LeNet5, lenet5
 from fastnn.models.mlp import mlp
 from fastnn.models.resnet import (
@@ -23,6 +24,7 @@ __all__ = [
     "LeNet5",
     "ResNet",
     "alexnet",
+    "cnn",
     "lenet5",
     "mlp",
     "resnet18",

@@ -16,11 +16,11 @@ norms           BatchNorm1d, BatchNorm2d, LayerNorm, RMSNorm, GroupNorm, Instanc
 activations     ReLU, LeakyReLU, PReLU, RReLU, ReLU6, ELU, CELU, SELU, GELU, SiLU, Swish, Mish, Softplus, Sigmoid,
                 LogSigmoid, Tanh, Softsign, Hardsigmoid, Hardswish, Hardtanh, Hardshrink, Softshrink, Tanhshrink,
                 Threshold, Step, Sign, GLU, Maxout, Softmax, Softmin, LogSoftmax
-dropout         Dropout, Dropout2d, AlphaDropout, GaussianNoise
+dropout         Dropout, Dropout2d, AlphaDropout, GaussianNoise; ActivityRegularization, a penalty on signals
 losses          CrossEntropyLoss, NLLLoss, BCEWithLogitsLoss, BCELoss, SigmoidFocalLoss, MultiMarginLoss, HingeLoss,
-                SquaredHingeLoss, SoftMarginLoss, HingeEmbeddingLoss, MSELoss, HalfMSELoss, L1Loss, SmoothL1Loss,
-                HuberLoss, KLDivLoss, PoissonNLLLoss; Loss, their base; of several outputs: CosineEmbeddingLoss,
-                GaussianNLLLoss, MarginRankingLoss, TripletMarginLoss
+                SquaredHingeLoss, PerceptronLoss, SoftMarginLoss, HingeEmbeddingLoss, MSELoss, HalfMSELoss, L1Loss,
+                SmoothL1Loss, HuberLoss, KLDivLoss, PoissonNLLLoss; Loss, their base; of several outputs:
+                CosineEmbeddingLoss, GaussianNLLLoss, MarginRankingLoss, TripletMarginLoss
 functional      the same as functions of tensors or arrays, by custom imported as F
 init            initial values of parameters
 utils           weight norm; parametrizations.spectral_norm
@@ -86,6 +86,7 @@ from fastnn.nn.loss import (
     MSELoss,
     MultiMarginLoss,
     NLLLoss,
+    PerceptronLoss,
     PoissonNLLLoss,
     SigmoidFocalLoss,
     SmoothL1Loss,
@@ -116,6 +117,7 @@ from fastnn.nn.pool import (
     MaxPool1d,
     MaxPool2d,
 )
+from fastnn.nn.regularization import ActivityRegularization
 from fastnn.nn.resize import ReflectionPad2d, ReplicationPad2d, Upsample, ZeroPad2d
 
 __all__ = [
@@ -124,6 +126,7 @@ __all__ = [
     "GELU",
     "GLU",
     "SELU",
+    "ActivityRegularization",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -183,6 +186,7 @@ __all__ = [
     "Normalization",
     "PReLU",
     "Parameter",
+    "PerceptronLoss",
     "PoissonNLLLoss",
     "RMSNorm",
     "RReLU",

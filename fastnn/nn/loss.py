@@ -74,6 +74,20 @@ class Loss(Module):
         """
         return target
 
+    def scores(self, output: Any) -> Any:
+        """What metrics of classes take for the model's answers: logits, of which binary ones say yes above 0.
+
+        Parameters
+        ----------
+        output : array
+
+        Returns
+        -------
+        array
+            Here the output as it is; of probabilities, what they are above 1/2.
+        """
+        return output
+
     def value_and_grad(self, input: Any, target: Any) -> tuple[float, np.ndarray[Any, Any]]:
         """The loss and its gradient for `input`, from one run.
 
@@ -243,7 +257,18 @@ class HuberLoss(_Elementwise):
         return F.huber_loss(input, target, self.reduction, self.delta)
 
 
-class SoftMarginLoss(_Reduced):
+class _OfSigns(_Reduced):
+    """Base of those whose targets are 1 and -1."""
+
+    metrics = ("accuracy",)
+
+    def classes(self, target: Any) -> Any:
+        """1 for 1, and 0 for -1: see `Loss.classes`."""
+        signs = np.asarray(target)
+        return np.where(signs == 1, 1, np.where(signs == -1, 0, signs))
+
+
+class SoftMarginLoss(_OfSigns):
     """log(1 + exp(-target * input)) for targets 1 and -1; see functional.soft_margin_loss.
 
     Examples
@@ -256,18 +281,32 @@ class SoftMarginLoss(_Reduced):
         return F.soft_margin_loss(input, target, self.reduction)
 
 
-class HingeLoss(_Reduced):
+class HingeLoss(_OfSigns):
     """max(0, 1 - target * input), for targets 1 and -1."""
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.hinge_loss(input, target, self.reduction)
 
 
-class SquaredHingeLoss(_Reduced):
+class SquaredHingeLoss(_OfSigns):
     """max(0, 1 - target * input) ** 2, for targets 1 and -1."""
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.squared_hinge_loss(input, target, self.reduction)
+
+
+class PerceptronLoss(_Reduced):
+    """How far an input is on the wrong side of 0, for targets 1 and 0; see functional.
+
+    Examples
+    --------
+    >>> neuron = nn.Linear(2, 1)
+    >>> rule = fn.TrainStep(neuron, nn.PerceptronLoss("sum"), optim.SGD(neuron.parameters(), lr=1.0))
+    >>> loss = rule(np.ones((1, 2), np.float32), np.zeros((1, 1), np.float32))
+    """
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.perceptron_loss(input, target, self.reduction)
 
 
 class HingeEmbeddingLoss(_Elementwise):
@@ -369,6 +408,10 @@ class BCELoss(_Elementwise):
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.binary_cross_entropy(input, target, self.weight, self.reduction)
+
+    def scores(self, output: Any) -> Any:
+        """See `Loss.scores`."""
+        return np.asarray(output) - 0.5
 
 
 class SigmoidFocalLoss(_Elementwise):

@@ -16,7 +16,7 @@ from fastnn.files import CHECKPOINT, MODEL, load_arrays, save_arrays
 from fastnn.graph import INPUT, Graph, Tensor, active, active_graph
 from fastnn.lowering.cache import Entry, Programs, Recipe
 from fastnn.lowering.call import flatten_result, to_array
-from fastnn.lowering.gradients import gradients
+from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
 from fastnn.lowering.watch import Walk, is_library
 from fastnn.nn.parameter import Parameter, marks, zero_grads
@@ -64,7 +64,8 @@ class _Table(dict[str, Any]):
 
 _TABLES = ("_parameters", "_buffers", "_modules", "_forward_pre_hooks", "_forward_hooks")
 #: What a module keeps beside its attributes.
-_OWN = (*_TABLES, "_programs", "_pending")
+_PASSING = ("_programs", "_pending", "_penalty")
+_OWN = (*_TABLES, *_PASSING)
 
 
 class RemovableHandle:
@@ -96,6 +97,7 @@ class Module:
     """
 
     _modules: dict[str, Module]
+    _penalty: float
     _forward_pre_hooks: _Table
     _forward_hooks: _Table
     _is_frozen = False
@@ -118,6 +120,7 @@ class Module:
     def __forget_programs(self) -> None:
         object.__setattr__(self, "_programs", {})
         object.__setattr__(self, "_pending", None)
+        object.__setattr__(self, "_penalty", 0.0)
 
     # ---- attributes -----------------------------------------------------------------------------
 
@@ -294,7 +297,8 @@ class Module:
         A hook is part of the trace, as what `forward` writes is: it sees tensors, which have shapes and no numbers yet,
         and what it computes of them is part of the program, with its gradient. Programs are made anew when hooks come
         or go, or when what a hook depends on changes. A hook is not called again in each run of the program: what is to
-        happen then, such as to look at the numbers, an `fn.Function` does, whose result the hook returns.
+        happen then, such as to look at the numbers, an `fn.Function` does, whose result the hook returns;
+        `fn.train.Signals(model)(x)` gives the outputs of all layers as arrays.
 
         Parameters
         ----------
@@ -363,9 +367,16 @@ class Module:
         programs = self._programs.get("train") or self._programs_for("train", self._finish_train)
         object.__setattr__(self, "_pending", None)
         arrays, entry = programs.served(args, kwargs)
-        values = entry.program.plans[0].run(*arrays)
+        result, penalty = entry.rebuild(entry.program.plans[0].run(*arrays))
+        object.__setattr__(self, "_penalty", penalty)
         object.__setattr__(self, "_pending", entry)
-        return entry.rebuild(values)
+        return result
+
+    @property
+    def penalty(self) -> float:
+        """The penalties on signals in the last `forward_train`, of which `backward` adds the gradients; 0.0 without
+        any. See `ActivityRegularization`."""
+        return self._penalty
 
     def backward(self, *grads: Any) -> None:
         """Add the gradients of the last `forward_train` to the parameters' `grad`.
@@ -426,8 +437,11 @@ class Module:
 
     def _finish_train(self, graph: Graph, result: Any) -> Recipe:
         tensors, rebuild = flatten_result(result, f"{type(self).__name__}.forward")
+        penalties = graph.penalties[:1]
+        for penalty in graph.penalties[1:]:
+            penalties = [add(penalties[0], penalty)]
         graph.stage = 1
-        seeds: dict[Tensor, Tensor] = {}
+        seeds: dict[Tensor, Tensor] = {penalty: one(penalty.dtype) for penalty in penalties}
         for k, tensor in enumerate(tensors):
             name = "dy" if len(tensors) == 1 else f"dy[{k}]"
             seed = graph.add(INPUT, (), name=name, shape=tensor.shape, dtype=tensor.dtype).output
@@ -442,7 +456,12 @@ class Module:
                 reached.append(parameter)
                 sinks.append((add(graph.memory(array), grad), array, 0))
                 facts.append((ATTRIBUTE, parameter, "_grad_storage", array))
-        return Recipe([tensors, []], rebuild, sinks, facts=facts, marks=marks(reached))
+        count = len(tensors)
+
+        def with_penalty(values: Sequence[Any]) -> tuple[Any, float]:
+            return rebuild(values[:count]), values[count] if penalties else 0.0
+
+        return Recipe([[*tensors, *penalties], []], with_penalty, sinks, facts=facts, marks=marks(reached))
 
     def __fastnn_watch__(self, walk: Walk) -> None:
         """What of this module a trace depends on: see fastnn.lowering.watch."""
@@ -459,7 +478,7 @@ class Module:
     # ---- copies: plans stay behind --------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_programs", "_pending")}
+        state = {name: value for name, value in self.__dict__.items() if name not in _PASSING}
         for table in _TABLES:
             state[table] = dict(state[table])
         return state

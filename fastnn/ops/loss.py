@@ -10,6 +10,7 @@ from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, acti
 from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
 from fastnn.ops.elementwise import cast, compare, logical_not
 from fastnn.ops.layout import BROADCAST, RESHAPE, broadcast_to
+from fastnn.ops.reduce import DIVIDE
 from fastnn.sizes import count, describe, is_one, same_shape
 from fastnn_ext.loss import PIECES, REDUCTIONS
 
@@ -159,15 +160,23 @@ class Elementwise(Op):
         return [(pieces, x.dtype), (x.shape, x.dtype)]
 
     def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
-        dloss = grads[0]
-        if grads[1] is not None:
-            raise TypeError(f"{node.attrs['kernel']} has no gradient of its gradient; written as arithmetic it has")
-        assert dloss is not None
+        dloss, u = grads
+        second = None
+        if u is not None:
+            if node.attrs["kernel"] != "mse":
+                raise TypeError(f"{node.attrs['kernel']} has no gradient of its gradient; written as arithmetic it has")
+            second = u * 2.0
+            if node.attrs["reduction"] == "mean":
+                second = active_graph().add(DIVIDE, [second], length=count(u.shape)).output
+        if dloss is None:
+            assert second is not None
+            return [second, -second if needs[1] else None, *[None] * (len(node.inputs) - 2)]
         if any(needs[2 if node.attrs["kernel"] in OF_DIFFERENCE else 1 :]):
             raise TypeError(f"{node.attrs['kernel']} has a gradient for its input alone, not for target or weights")
         if node.attrs["reduction"] != "none":
             dloss = _first(dloss)
         dx = node.outputs[1] * dloss
+        dx = dx if second is None else dx + second
         return [dx, -dx if needs[1] else None, *[None] * (len(node.inputs) - 2)]
 
     def lower(self, node: Node, to: Emitter) -> None:

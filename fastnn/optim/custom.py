@@ -88,7 +88,13 @@ class Custom(Optimizer):
     def written(self) -> dict[str, bool]:
         return dict.fromkeys(self.states, False)
 
-    def emit(self, to: Builder, reached: Sequence[Parameter], by_rows: Mapping[Parameter, Any] | None = None) -> None:
+    def emit(
+        self,
+        to: Builder,
+        reached: Sequence[Parameter],
+        loss: Any = None,
+        by_rows: Mapping[Parameter, Any] | None = None,
+    ) -> None:
         # All updates are made beside the present values, which native copies then replace at once.
         wanted = set(reached)
         for group in self.param_groups:

@@ -9,12 +9,13 @@ import numpy as np
 
 import fastnn_ext.optimizer as native
 from fastnn import _check
-from fastnn.graph import Arguments, Graph
+from fastnn.graph import Arguments, Graph, Tensor
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.signature import signature
 from fastnn.lowering.watch import Walk
 from fastnn.nn.parameter import Parameter, zero_grads
+from fastnn.optim.max_norm import emit_max_norm
 from fastnn.sizes import count
 from fastnn_ext.atomic import assign, commit
 from fastnn_ext.watch import ATTRIBUTE, SEQUENCE, Fact
@@ -28,6 +29,7 @@ SHARED: Mapping[str, Any] = {
     "clip_grad_value": None,
     "clip_grad_norm": None,
     "grad_noise": 0.0,
+    "max_norm": None,
     "averaging": None,
     "averaging_every": 1,
 }
@@ -244,6 +246,9 @@ class Optimizer:
     grad_noise : float, default 0
         Standard deviation of normal noise that is added to the gradient (Neelakantan et al., 2015), from the default
         generator (`fn.manual_seed`).
+    max_norm : float, optional
+        After the update, rows of parameters of two dimensions or more whose norm is larger become that long: the
+        weights of each output unit (Srivastava et al., 2014), as torch.renorm(parameter, 2, 0, max_norm) does.
     averaging : float between 0 and 1, "uniform", or None, default None
         Keep an average of each parameter over the updates that it gets, as a part of them: average = averaging *
         average + (1 - averaging) * parameter, which begins as the first of them (Polyak's, in its exponential form), or
@@ -269,6 +274,10 @@ class Optimizer:
     steps_only_with: ClassVar[str | None] = None
     #: What is counted of each parameter, and where it begins. A native op NAME_count counts what is no step.
     counters: ClassVar[Mapping[str, float]] = {"steps": 0.0, "averaged": 0.0}
+    #: Counters that states of before there were such lack.
+    later: ClassVar[tuple[str, ...]] = ("averaged",)
+    #: Where a step that is made by itself finds the loss that it was told, by dtype.
+    _losses: Mapping[str, Array] | None = None
     #: Whether weight_decay shrinks the parameter itself, where no setting decoupled_weight_decay says.
     decoupled: ClassVar[bool] = False
 
@@ -337,14 +346,14 @@ class Optimizer:
         return {**defaults, "maximize": bool(defaults["maximize"])}
 
     def _make_programs(self) -> None:
-        self._programs = self._update_programs(lambda _: None)
+        self._programs = self._update_programs(lambda _: None, self._losses)
 
-    def _update_programs(self, more: Callable[[Builder], None]) -> Programs:
-        """Of updates; `more` emits what they do beside."""
+    def _update_programs(self, more: Callable[[Builder], None], loss: Mapping[str, Array] | None = None) -> Programs:
+        """Of updates; `more` emits what they do beside, `loss` is as `emit` takes it."""
 
         def finish(graph: Graph, reached: Any) -> Recipe:
             def update(to: Builder) -> None:
-                self.emit(to, reached)
+                self.emit(to, reached, loss)
                 more(to)
 
             storages = ((ATTRIBUTE, p, "_grad_storage", p._gradient_storage()) for p in reached)
@@ -362,7 +371,7 @@ class Optimizer:
                 _check.real(f"betas[{i}]", beta, 0, 1)
                 if beta == 1.0:
                     raise ValueError(f"betas[{i}] must be below 1, got {beta}")
-        elif name in ("clip_grad_value", "clip_grad_norm"):
+        elif name in ("clip_grad_value", "clip_grad_norm", "max_norm"):
             if value is not None and _check.real(name, value, 0) == 0:
                 raise ValueError(f"{name} must be above 0, or None, got {value}")
         elif name == "averaging":
@@ -412,6 +421,14 @@ class Optimizer:
         """Names of all state arrays that a group may have, and whether it can do without."""
         return {p.name: p.optional for p in signature(self.kernel).inputs if p.written}
 
+    def counters_in_use(self, group: Group) -> list[str]:
+        """Names of the counters that the native op reads with these settings."""
+        return [name for name in self.counters if name != "averaged" or group["averaging"]]
+
+    def told(self, to: Builder, group: Group, loss: Tensor | Mapping[str, Array] | None) -> Arguments:
+        """What the native op, and that which counts for it, read of the loss."""
+        return {}
+
     def forms(self, group: Group) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Dtypes and shapes of all that the state of a group may hold, by name."""
         counters = {name: (array.dtype, array.shape) for name, array in group.counters.items()}
@@ -432,10 +449,17 @@ class Optimizer:
         """Whether an element whose gradient is 0 stays as it is, so that an update need not visit it."""
         return False
 
-    def emit(self, to: Builder, reached: Sequence[Parameter], by_rows: Mapping[Parameter, Any] | None = None) -> None:
+    def emit(
+        self,
+        to: Builder,
+        reached: Sequence[Parameter],
+        loss: Tensor | Mapping[str, Array] | None = None,
+        by_rows: Mapping[Parameter, Any] | None = None,
+    ) -> None:
         """Append to a program the update of the parameters that have a gradient, and of no others.
 
-        Of those in `by_rows`, which `skips_zeros`, only the rows that a tensor of labels names have one.
+        `loss` is what the gradients are of, if it is known: a tensor, or arrays of one element by their dtypes. Of the
+        parameters in `by_rows`, which `skips_zeros`, only the rows that a tensor of labels names have a gradient.
         """
         by_rows = by_rows or {}
         wanted = {p for p in reached if p not in by_rows}
@@ -447,35 +471,47 @@ class Optimizer:
             itemsize = group.dtype.itemsize
             hyper = to.array(group.hyper)
             runs = list(group.runs(wanted))
+            if group["max_norm"] is not None:  # what follows an update finds it by where a parameter begins
+                runs = [(i, i + 1) for first, end in runs for i in range(first, end)]
             for first, end in runs:
                 begin = int(group.begins[first])
                 states: Arguments = {n: to.array(group.states[n], begin * itemsize) for n in self.state_names(group)}
-                read = [n for n in self.counters if n != "averaged" or group["averaging"]]
-                counters: Arguments = {n: to.array(group.counters[n], first * 8) for n in read}
+                in_use = self.counters_in_use(group)
+                counters: Arguments = {n: to.array(group.counters[n], first * 8) for n in in_use}
+                told = self.told(to, group, loss)
                 n = int(group.begins[end - 1]) - begin + params[end - 1].size
                 noise = to.temporary((n,), group.dtype) if group["grad_noise"] else None
                 if noise is not None:
                     to.emit("normal", out=noise, state=to.random_state(), n=n, stream=LAST_STREAM - drawn)
                     drawn += 1
+                param = _memory(to, params[first]._storage)
+                sizes: Arguments = {"n": n, "count": end - first, "dtype": group.dtype, "commit": True}
+                begins = to.array(group.begins, first * group.begins.itemsize)
+                later: Arguments = {}
+                if group["max_norm"] is not None and group["averaging"]:
+                    later = {"average": states.pop("average"), "averaged": counters.pop("averaged")}
                 to.emit(
                     self.kernel,
-                    param=_memory(to, params[first]._storage),
+                    param=param,
                     grad=_memory(to, params[first]._gradient_storage()),
                     **states,
                     **counters,
+                    **told,
                     hyper=hyper,
-                    begins=to.array(group.begins, first * group.begins.itemsize),
+                    begins=begins,
                     norm=norm if group["clip_grad_norm"] is not None else None,
                     noise=noise,
-                    n=n,
-                    count=end - first,
                     **self.switches(group),
-                    dtype=group.dtype,
-                    commit=True,
+                    **sizes,
                 )
+                if group["max_norm"] is not None and params[first].ndim > 1:
+                    emit_max_norm(to, params[first], param, group["max_norm"])
+                if later:
+                    read: Arguments = {"grad": param, "hyper": hyper, "steps": later["averaged"], "begins": begins}
+                    to.emit("average", param=param, **read, **later, **sizes)
                 for name in counters.keys() - {"steps", "averaged"}:
                     counted: Arguments = {name: counters[name], "steps": counters["steps"], "count": end - first}
-                    to.emit(f"{self.kernel}_count", **counted, hyper=hyper, dtype=np.dtype(np.float64), commit=True)
+                    to.emit(f"{self.kernel}_count", **counted, **told, hyper=hyper, dtype=group.dtype, commit=True)
             for k, p in enumerate(params):
                 if p in by_rows:
                     self._emit_rows(to, group, k, by_rows[p])
@@ -663,6 +699,8 @@ class Optimizer:
     def _loaded(self, group: Group, given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Array]:
         """A group's arrays of a state: those that its settings need, and what was kept under others."""
         forms = self.forms(group)
+        later = [name for name in self.later if name in self.counters]
+        given = {name: np.full(len(group["params"]), self.counters[name]) for name in later} | dict(given)
         needed = [*self.state_names(settings), *self.counters]
         if given.keys() - forms.keys() or set(needed) - given.keys():
             raise ValueError(f"the state holds {_check.some(given)}; expected {_check.some(needed)}")

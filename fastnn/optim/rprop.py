@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from fastnn import _check
-from fastnn.graph import Arguments
+from fastnn._check import FLOATS
+from fastnn.graph import Arguments, Tensor
+from fastnn.lowering.builder import Builder
 from fastnn.optim.optimizer import Group, Optimizer, check_pair
+from fastnn_ext.atomic import assign
 
 #: What is done where the gradient's sign has changed: (take it for 0, take the last step back).
-VARIANTS = {"irprop-": (True, False), "rprop-": (False, False), "rprop+": (True, True)}
+VARIANTS = {"irprop-": (True, False), "rprop-": (False, False), "rprop+": (True, True), "irprop+": (True, True)}
 
 
 class Rprop(Optimizer):
@@ -28,9 +34,11 @@ class Rprop(Optimizer):
         What a step size is multiplied by when the sign has changed, and when it has not.
     step_sizes : pair of float, default (1e-6, 50)
         The least and the largest step size.
-    variant : {"irprop-", "rprop-", "rprop+"}, default "irprop-"
+    variant : {"irprop-", "rprop-", "rprop+", "irprop+"}, default "irprop-"
         What to do where the sign has changed: "irprop-" (PyTorch's; Igel and Huesken, 2000) leaves the weight where
-        it is, "rprop-" goes on with the smaller step, and "rprop+" takes the last step back.
+        it is, "rprop-" goes on with the smaller step, "rprop+" takes the last step back, and "irprop+" (Igel and
+        Huesken) does so only if the loss has become larger. It knows the loss in a TrainStep or a Trainer; outside it
+        is told: opt.step(loss).
     **shared
         Settings that all optimizers have: see `Optimizer`.
 
@@ -40,6 +48,8 @@ class Rprop(Optimizer):
     """
 
     kernel = "rprop"
+    counters = {**Optimizer.counters, "loss": math.inf}
+    later = (*Optimizer.later, "loss")
 
     def __init__(
         self,
@@ -51,6 +61,7 @@ class Rprop(Optimizer):
         variant: str = "irprop-",
         **shared: Any,
     ) -> None:
+        self._losses = {np.dtype(kind).str: np.zeros(1, kind) for kind in FLOATS}
         super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "variant": variant}, **shared)
 
     def check(self, name: str, value: Any) -> None:
@@ -72,6 +83,32 @@ class Rprop(Optimizer):
     def numbers(self, name: str, value: Any) -> Mapping[str, float]:
         names = {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("least", "most")}.get(name)
         return dict(zip(names, value, strict=True)) if names else super().numbers(name, value)
+
+    def step(self, loss: float | None = None) -> None:
+        """Update the parameters from their gradients; those without one are left alone.
+
+        Parameters
+        ----------
+        loss : float, optional
+            That the gradients are of; "irprop+" needs it.
+        """
+        if any(group["variant"] == "irprop+" for group in self.param_groups):
+            if loss is None:
+                raise ValueError('"irprop+" goes by the loss: call step(loss), or train by a TrainStep')
+            value = _check.real("loss", loss)
+            assign([(array, np.full(1, value, array.dtype)) for array in (self._losses or {}).values()], [], [])
+        super().step()
+
+    def counters_in_use(self, group: Group) -> list[str]:
+        names = super().counters_in_use(group)
+        return names if group["variant"] == "irprop+" else [name for name in names if name != "loss"]
+
+    def told(self, to: Builder, group: Group, loss: Tensor | Mapping[str, Any] | None) -> Arguments:
+        if group["variant"] != "irprop+":
+            return {}
+        if loss is None:
+            raise ValueError('"irprop+" goes by the loss of each step, and gradients that are gathered have several')
+        return {"present": to.array(loss[group.dtype.str]) if isinstance(loss, Mapping) else loss}
 
     def switches(self, group: Group) -> Arguments:
         zero, undo = VARIANTS[group["variant"]]

@@ -10,7 +10,9 @@ from fastnn.plotting.confusion import confusion_matrix, plot_confusion
 from fastnn.plotting.decision import plot_decision_boundary
 from fastnn.plotting.filters import plot_feature_maps, plot_filters
 from fastnn.plotting.history import plot_history
+from fastnn.plotting.monitor import plot_histograms, plot_measurements
 from fastnn.plotting.profile import plot_profile
+from fastnn.plotting.range_test import plot_range_test
 
 __all__ = [
     "confusion_matrix",
@@ -18,7 +20,10 @@ __all__ = [
     "plot_decision_boundary",
     "plot_feature_maps",
     "plot_filters",
+    "plot_histograms",
     "plot_history",
+    "plot_measurements",
     "plot_profile",
+    "plot_range_test",
     "pyplot",
 ]

@@ -6,6 +6,9 @@ from fastnn.train.callbacks import Callback, History
 from fastnn.train.checkpoint import load_checkpoint, save_checkpoint
 from fastnn.train.ensemble import Ensemble
 from fastnn.train.minimize import minimize
+from fastnn.train.monitor import Measurements, Monitor, Signals, measure_checkpoints
+from fastnn.train.newton import newton
+from fastnn.train.range_test import RangeTest, lr_range_test
 from fastnn.train.step import TrainStep
 from fastnn.train.trainer import Trainer
 
@@ -13,13 +16,20 @@ __all__ = [
     "Callback",
     "Ensemble",
     "History",
+    "Measurements",
+    "Monitor",
+    "RangeTest",
+    "Signals",
     "TrainStep",
     "Trainer",
     "averaged",
     "callbacks",
     "load_checkpoint",
+    "lr_range_test",
+    "measure_checkpoints",
     "metrics",
     "minimize",
+    "newton",
     "save_checkpoint",
     "update_bn",
 ]

@@ -67,7 +67,8 @@ def averaged(model: Module, optimizer: Optimizer, out: Module | None = None) -> 
     ]:
         raise ValueError("out must be what averaged(model, optimizer) gave for this model")
     sources = {p: p._storage for p in values.values()} | _averages(optimizer)
-    commit([(targets[name]._storage, sources[p]) for name, p in values.items()])
+    pairs = [(targets[name]._storage, sources[p]) for name, p in values.items()]
+    commit([(target, source) for target, source in pairs if target.flags.writeable])  # what is frozen has its values
     return out
 
 

@@ -232,9 +232,18 @@ def in_order(name: str, data: Any, batch_size: int | None = None, sample_weight:
 
 def is_stream(data: Any) -> bool:
     """Whether data is an iterable of batches, and nothing with rows."""
-    if isinstance(data, (tuple, list, str, bytes, Mapping, DataLoader)) or hasattr(data, "__array__"):
+    if isinstance(data, list):
+        return bool(data) and all(map(_is_batch, data))
+    if isinstance(data, (tuple, str, bytes, Mapping, DataLoader)) or hasattr(data, "__array__"):
         return False
     return isinstance(data, Iterable) and not hasattr(data, "__getitem__")
+
+
+def _is_batch(parts: Any) -> bool:
+    """Whether parts are a tuple of arrays, as a batch is, and not rows of numbers."""
+    if not isinstance(parts, (tuple, list)) or len(parts) < 2:
+        return False
+    return all(isinstance(part, dict) or hasattr(part, "__array__") for part in parts)
 
 
 def as_dataset(name: str, data: Any) -> Any:

@@ -33,6 +33,8 @@ class Training(Protocol):
     seconds: float
     stop_training: bool
 
+    _batch: Any
+
     @property
     def epoch(self) -> int: ...
     @property
@@ -56,7 +58,8 @@ class Callback:
     trainer : Trainer
         Set when `fit` begins.
     order : int, default 0
-        Of a class: callbacks of a lower one hear first of each turn, those of one order as they were given. 1 for
+        Of a class: callbacks of a lower one hear first of each turn, those of one order as they were given. -1 for
+        what adds logs that belong into the history, which is the first of order 0 (`train.Monitor`), 1 for
         what keeps what the others have made (`ModelCheckpoint`), 2 for what shows it then (`ProgressBar`).
 
     Notes
@@ -174,7 +177,7 @@ class CSVLogger(Callback):
         columns = ["epoch", *logs]
         if columns == self._columns:
             with named(self.path), open(self.path, "a", encoding="utf-8", newline="") as file:
-                file.write(_csv_lines([[epoch + 1, *logs.values()]]))
+                file.write(csv_lines([[epoch + 1, *logs.values()]]))
             return
         self._columns = columns
         past = self.trainer.history
@@ -182,7 +185,7 @@ class CSVLogger(Callback):
         # A column that began late has no values for the first epochs.
         padded = [[""] * (len(past.epoch) - len(v)) + v for v in values]
         rows = [[e + 1, *row] for e, *row in zip(past.epoch, *padded, strict=True)]
-        write_atomically(self.path, _csv_lines([columns, *rows]).encode())
+        write_atomically(self.path, csv_lines([columns, *rows]).encode())
 
 
 class ProgressBar(Callback):
@@ -513,6 +516,10 @@ class TerminateOnNaN(Callback):
             warnings.warn(f"the validation loss is {value} in epoch {epoch + 1}", RuntimeWarning, stacklevel=2)
 
 
+#: How the names of those metrics begin that are better the larger they are; beside all accuracies.
+MORE_IS_BETTER = ("top_", "precision", "recall", "f1", "roc_auc", "r2")
+
+
 class _Monitor(Callback):
     """Follows the best value of one log."""
 
@@ -521,7 +528,7 @@ class _Monitor(Callback):
             raise TypeError(f"monitor: expected the name of a log, such as 'val_loss', got {_check.brief(monitor)}")
         _check.choice("mode", mode, "auto", "min", "max")
         if mode == "auto":
-            more_is_better = "accuracy" in monitor or "top_" in monitor
+            more_is_better = "accuracy" in monitor or monitor.removeprefix("val_").startswith(MORE_IS_BETTER)
             mode = "max" if more_is_better else "min"
         self.monitor = monitor
         self.mode = mode
@@ -562,14 +569,23 @@ class EarlyStopping(_Monitor):
     Parameters
     ----------
     monitor : str, default "val_loss"
+        Any log: of the loss, of a metric, or of what a callback before this one adds, such as `train.Monitor`.
     patience : int, default 0
-        Epochs without improvement after which training stops; 0 is as 1.
+        Epochs without improvement after which training stops; 0 is as 1. With `patience_increase` the number of the
+        epoch after which it stops, at first.
     min_delta : float, default 0
         An improvement is larger than this.
     mode : {"auto", "min", "max"}, default "auto"
-        Whether less or more is better; "auto" takes "max" for accuracy and top_k.
+        Whether less or more is better; "auto" takes "max" for accuracy, top_k, precision, recall, f1, roc_auc and r2.
     restore_best : bool, default False
         Return to the weights of the best epoch when training ends, early or not.
+    patience_increase : float, optional
+        Patience grows with what was achieved: whenever epoch e, counted from 1, improves the best value by a
+        significant part, it becomes at least patience_increase * e (2 in the deep learning tutorials of Bengio and
+        others, http://deeplearning.net).
+    improvement_threshold : float, default 0.995
+        What is significant then: a value of less than this part of the best one, or in mode "max" one that is as much
+        above it.
 
     Attributes
     ----------
@@ -577,6 +593,16 @@ class EarlyStopping(_Monitor):
         The best value so far.
     wait : int
         Epochs since.
+    limit : float
+        With `patience_increase`: the number of the epoch after which training stops.
+
+    Examples
+    --------
+    >>> stop = fn.callbacks.EarlyStopping(patience=5, patience_increase=2)
+    >>> trainer = fn.Trainer(model, nn.CrossEntropyLoss(), opt)
+    >>> history = trainer.fit((x, y), validation_split=0.2, epochs=20, callbacks=[stop], verbose=False)
+    >>> len(history.epoch) == min(20, stop.limit)
+    True
     """
 
     def __init__(
@@ -586,19 +612,33 @@ class EarlyStopping(_Monitor):
         min_delta: float = 0.0,
         mode: str = "auto",
         restore_best: bool = False,
+        patience_increase: float | None = None,
+        improvement_threshold: float = 0.995,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         self.patience = _check.integer("patience", patience, 0)
         self.restore_best = _check.flag("restore_best", restore_best)
+        self.patience_increase = patience_increase
+        if patience_increase is not None:
+            self.patience_increase = _check.real("patience_increase", patience_increase, 0)
+        self.improvement_threshold = _check.real("improvement_threshold", improvement_threshold, 0, 1)
         self.wait = 0
+        self.limit = float(max(self.patience, 1))
         self._weights: dict[str, np.ndarray[Any, Any]] = {}
 
     def on_train_begin(self) -> None:
         super().on_train_begin()
-        self.wait, self._weights = 0, {}
+        self.wait, self.limit, self._weights = 0, float(max(self.patience, 1)), {}
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        if self._improved(logs):
+        before = self.best
+        improved = self._improved(logs)
+        if self.patience_increase is not None:
+            if improved and self._is_significant(before):
+                self.limit = max(self.limit, self.patience_increase * (epoch + 1))
+            if epoch + 1 >= self.limit:
+                self.trainer.stop_training = True
+        if improved:
             self.wait = 0
             if self.restore_best:
                 self._weights = _read_only(self.trainer.model.state_dict())
@@ -606,7 +646,15 @@ class EarlyStopping(_Monitor):
         self.wait += 1
         self._stop_if_due()
 
+    def _is_significant(self, before: float) -> bool:
+        """Whether the best value is better than the one before by a part that counts."""
+        if not math.isfinite(before):
+            return True
+        return abs(self.best - before) > (1 - self.improvement_threshold) * abs(before)
+
     def _stop_if_due(self) -> None:
+        if self.patience_increase is not None:
+            return
         if self.wait >= max(self.patience, 1):
             self.trainer.stop_training = True
 
@@ -616,11 +664,12 @@ class EarlyStopping(_Monitor):
 
     def state_dict(self) -> dict[str, Any]:
         weights = {f"weights/{name}": array for name, array in self._weights.items()}
-        return {**super().state_dict(), "wait": self.wait, **weights}
+        return {**super().state_dict(), "wait": self.wait, "limit": self.limit, **weights}
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         super().check_state(state)
         _check.count("wait", state.get("wait"))
+        _check.real("limit", state.get("limit", self.limit), 0)
         weights = {k.removeprefix("weights/"): v for k, v in state.items() if k.startswith("weights/")}
         if any(not isinstance(array, np.ndarray) for array in weights.values()):
             raise ValueError("the weights must be arrays")
@@ -631,24 +680,30 @@ class EarlyStopping(_Monitor):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.wait = int(state["wait"])
+        self.limit = float(state.get("limit", self.limit))  # files of before patience could grow have none
         weights = {k.removeprefix("weights/"): v for k, v in state.items() if k.startswith("weights/")}
         self._weights = _read_only(weights)
         self._stop_if_due()
 
 
 class ModelCheckpoint(_Monitor):
-    """Save a checkpoint at the beginning and after each epoch, or after the best ones alone.
+    """Save a checkpoint at the beginning and after each epoch, every so many epochs or updates, or the best ones alone.
 
-    It is saved when the other callbacks have seen the epoch's end, and holds their state.
+    It is saved when the other callbacks have seen the epoch's end, or the batch, and holds their state.
 
     Parameters
     ----------
     path : path-like
-        Replaced each time, as a whole.
+        Replaced each time, as a whole. ``{step}`` and ``{epoch}`` in it become the number of updates and of whole
+        epochs done, as in ``"step-{step:06d}.safetensors"``: then there is a file of each.
     best_only : bool, default False
         Save only when `monitor` has improved.
     monitor : str, default "val_loss"
+        By updates there are the logs of the training data alone, such as "loss".
     mode : {"auto", "min", "max"}, default "auto"
+    every : int, default 1
+    by : {"epoch", "step"}, default "epoch"
+        Every so many epochs, or updates.
     """
 
     order = 1
@@ -659,11 +714,17 @@ class ModelCheckpoint(_Monitor):
         best_only: bool = False,
         monitor: str = "val_loss",
         mode: str = "auto",
+        every: int = 1,
+        by: str = "epoch",
     ) -> None:
         super().__init__(monitor, mode)
         self.path = _check.path("path", path)
         self.best_only = _check.flag("best_only", best_only)
+        self.every = _check.integer("every", every, 1)
+        self.by = _check.choice("by", by, "epoch", "step")
         self._begun = False
+        self._numbered = "{step" in self.path or "{epoch" in self.path
+        self._path(0, 0)
 
     def on_train_begin(self) -> None:
         super().on_train_begin()
@@ -672,12 +733,34 @@ class ModelCheckpoint(_Monitor):
     def on_epoch_begin(self, epoch: int) -> None:
         # So that a run killed in its first epoch can be resumed, too.
         if not self._begun and not self.best_only:
-            self.trainer.save_checkpoint(self.path)
+            self._save()
         self._begun = True
 
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        if self.by == "step" and not self.trainer.gathered and self.trainer.step % self.every == 0:
+            self._save_if_best(logs)
+
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        if self.by == "epoch" and (epoch + 1) % self.every == 0:
+            self._save_if_best(logs)
+
+    def _save_if_best(self, logs: Logs) -> None:
         if not self.best_only or self._improved(logs):
-            self.trainer.save_checkpoint(self.path)
+            self._save()
+
+    def _save(self) -> None:
+        self.trainer.save_checkpoint(self._path(self.trainer.step, self.trainer.epoch))
+
+    def _path(self, step: int, epoch: int) -> str:
+        if not self._numbered:
+            return self.path
+        try:
+            return self.path.format(step=step, epoch=epoch)
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"path: {self.path!r} is no pattern of {{step}} and {{epoch}}: {type(error).__name__}: {error}; "
+                "braces that shall stay are doubled"
+            ) from None
 
 
 def _read_only(arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
@@ -687,7 +770,8 @@ def _read_only(arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[
     return arrays
 
 
-def _csv_lines(rows: list[list[Any]]) -> str:
+def csv_lines(rows: list[list[Any]]) -> str:
+    """Rows of a table as the text of a CSV file."""
     import csv
     import io
 

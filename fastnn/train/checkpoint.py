@@ -212,8 +212,6 @@ def prepare(
         for arrays, saved, group in zip(parts, groups, optimizer.param_groups, strict=False):
             # Files of before parameters counted their own updates.
             arrays.setdefault("steps", np.full(len(group["params"]), float(saved["steps"])))
-            if "averaged" in group.counters:  # nor was there an average then
-                arrays.setdefault("averaged", np.zeros(len(group["params"])))
         _fit_optimizer(name, optimizer, state)
         staged = _named(name, "optimizer", optimizer._staged, state)
         for mine, more in zip((prepared.copies, prepared.entries, prepared.attributes), staged, strict=True):

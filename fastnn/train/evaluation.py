@@ -15,7 +15,7 @@ from fastnn.lowering.call import to_array
 from fastnn.nn.loss import Loss
 from fastnn.nn.module import Module
 from fastnn.train.batches import Batch, in_order, rows_of
-from fastnn.train.metrics import IGNORE_INDEX, Metric, divided, resolve, usual
+from fastnn.train.metrics import IGNORE_INDEX, Metric, divided, is_of_whole, resolve, usual
 from fastnn.train.weighting import denominator, shares, weighted_sum
 
 
@@ -48,13 +48,20 @@ class Evaluation(Module):
     def measure(self, data: Any, batch_size: int | None = None, sample_weight: Any = None) -> dict[str, float]:
         """Loss and metrics of data in evaluation mode; see `Trainer.evaluate`."""
         means = Means()
+        wholes: dict[str, list[tuple[Any, Any]]] = {}
         for batch in in_order("data", data, batch_size, sample_weight):
             keywords = batch.keywords
             if batch.weight is not None:
                 keywords = {**keywords, "sample_weight": shares(self.loss, batch.target, batch.weight)}
             loss, output = self.evaluated(*batch.inputs, batch.target, **keywords)
             means.add(self.measures.of(loss, output, batch), batch.samples)
-        return means.final()
+            for name in self.measures.wholes(output, batch):
+                wholes.setdefault(name, []).append((output, batch.target))
+        logs = means.final()
+        for name, pairs in wholes.items():
+            outputs, targets = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+            logs[name] = self.measures.whole(name, outputs, targets)
+        return {name: logs[name] for name in ("loss", *self.measures.metrics) if name in logs}
 
 
 def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
@@ -96,6 +103,8 @@ class Measures:
     def __init__(self, loss: Any, metrics: Sequence[str | Metric] | None) -> None:
         self.loss = loss
         self.metrics = resolve(usual(loss) if metrics is None else metrics)
+        #: Those that may be means over batches; the others are measured in evaluation alone.
+        self.by_batch = {k: metric for k, metric in self.metrics.items() if not getattr(metric, "of_whole", False)}
 
     def of(self, loss: float, output: Any, batch: Batch) -> dict[str, Parts]:
         """The parts of a batch's loss, a mean weighted by its samples' weights, and of each metric by name."""
@@ -106,9 +115,34 @@ class Measures:
         if count is not None and batch.weight is not None:
             count = denominator(self.loss, target, samples, batch.weight)
         values: dict[str, Parts] = {"loss": (loss, None) if count is None else (total, count)}
-        for name, metric in self.metrics.items():
-            values[name] = self._parts(name, metric, output, target, samples)
+        for name, metric in self.by_batch.items():
+            if not self._is_whole(name, metric, output, target):
+                values[name] = self._parts(name, metric, output, target, samples)
         return values
+
+    def wholes(self, output: Any, batch: Batch) -> list[str]:
+        """The metrics that are no means over batches, and so no parts of `of`."""
+        return [name for name, metric in self.metrics.items() if self._is_whole(name, metric, output, batch.target)]
+
+    def whole(self, name: str, output: Any, target: Any) -> float:
+        """A metric of all samples."""
+        metric = self.metrics[name]
+        if not getattr(metric, "of_classes", False):
+            return float(metric(output, target))
+        ignored = getattr(self.loss, "ignore_index", IGNORE_INDEX)
+        return float(metric(*self._answers(output, target), ignore_index=ignored))
+
+    def _is_whole(self, name: str, metric: Metric, output: Any, target: Any) -> bool:
+        if not hasattr(metric, "of_whole") and not hasattr(metric, "of_whole_classes"):
+            return False
+        _check_one_output(name, output)
+        return is_of_whole(metric, output, target)
+
+    def _answers(self, output: Any, target: Any) -> tuple[Any, Any]:
+        """What metrics of classes compare."""
+        if not isinstance(self.loss, Loss):
+            return output, target
+        return self.loss.scores(output), self.loss.classes(target)
 
     def counts_nothing(self, batch: Batch) -> bool:
         """Whether the loss of a batch is a mean of nothing."""
@@ -116,21 +150,26 @@ class Measures:
 
     def _parts(self, name: str, metric: Metric, output: Any, target: Any, samples: int) -> Parts:
         parts: Callable[..., Parts] | None = getattr(metric, "parts", None)
-        if parts is not None and not isinstance(output, np.ndarray):
-            held = f"a {type(output).__name__}{f' of {len(output)}' if hasattr(output, '__len__') else ''}"
-            raise TypeError(
-                f"metrics: {name} compares one output with the target, and the model returns {held}; give metrics=[] "
-                "or functions of your own, metric(output, target)"
-            )
+        if parts is not None:
+            _check_one_output(name, output)
         if parts is None:
             value = metric(output, target)
             try:
                 return float(value) * samples, samples
             except (TypeError, ValueError):
                 raise TypeError(f"metrics: {name} gave {_check.brief(value)}; expected a number") from None
-        if isinstance(self.loss, Loss) and getattr(metric, "of_classes", False):
-            target = self.loss.classes(target)
+        if getattr(metric, "of_classes", False):
+            output, target = self._answers(output, target)
         return parts(output, target, getattr(self.loss, "ignore_index", IGNORE_INDEX))
+
+
+def _check_one_output(name: str, output: Any) -> None:
+    if not isinstance(output, np.ndarray):
+        held = f"a {type(output).__name__}{f' of {len(output)}' if hasattr(output, '__len__') else ''}"
+        raise TypeError(
+            f"metrics: {name} compares one output with the target, and the model returns {held}; give metrics=[] "
+            "or functions of your own, metric(output, target)"
+        )
 
 
 class Means:

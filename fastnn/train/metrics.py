@@ -175,16 +175,11 @@ def _ratio_of(counts: Callable[[int, int, int], Parts]) -> Callable[[Metric], Me
             return float(values.mean() if average == "macro" else _or_zero(values @ actual, actual.sum()))
 
         def parts(output: NDArray[Any], target: NDArray[Any], ignore_index: int) -> Parts:
-            table, binary = _table(name, output, target, ignore_index)
-            if not binary:
-                raise ValueError(
-                    f"metrics: {name} of {len(table)} classes is an average over them and no mean over batches; call "
-                    f"{name}(trainer.predict(x), y) instead"
-                )
+            table, _ = _table(name, output, target, ignore_index)
             return counts(int(table[1, 1]), int(table[:, 1].sum()), int(table[1].sum()))
 
-        metric.parts = parts  # type: ignore[attr-defined]
-        metric.of_classes = True  # type: ignore[attr-defined]
+        metric.parts = parts  # type: ignore[attr-defined]  # of binary logits
+        metric.of_classes = metric.of_whole_classes = True  # type: ignore[attr-defined]
         return metric
 
     return decorate
@@ -209,8 +204,8 @@ def precision(output: NDArray[Any], target: NDArray[Any], average: str | None = 
     Returns
     -------
     float, or array (C,) where average is None
-        0 for a class that is never answered, as scikit-learn has it; in a trainer, which adds batches up and takes
-        binary logits alone, NaN and a warning.
+        0 for a class that is never answered, as scikit-learn has it; in a trainer, which adds batches of binary logits
+        up, NaN and a warning. Of several classes it is no mean over batches: a trainer measures it of validation data.
 
     Examples
     --------
@@ -277,7 +272,7 @@ def roc_auc(output: NDArray[Any], target: NDArray[Any]) -> float:
     output : array
         Scores, such as binary logits or probabilities, of the target's shape or (N, 1).
     target : array
-        0 or 1. All samples at once: it is no mean over batches.
+        0 or 1. All samples at once: it is no mean over batches. A trainer measures it of validation data.
 
     Returns
     -------
@@ -307,7 +302,7 @@ def r2(output: NDArray[Any], target: NDArray[Any]) -> float:
     ----------
     output, target : array
         Of one shape, (N,) or (N, ...); the mean is taken over what follows N. All samples at once: it is no mean over
-        batches.
+        batches. A trainer measures it of validation data.
 
     Returns
     -------
@@ -330,7 +325,14 @@ def r2(output: NDArray[Any], target: NDArray[Any]) -> float:
 
 roc_auc.of_whole = True  # type: ignore[attr-defined]
 r2.of_whole = True  # type: ignore[attr-defined]
-confusion_matrix.of_whole = True  # type: ignore[attr-defined]
+confusion_matrix.is_table = True  # type: ignore[attr-defined]
+
+
+def is_of_whole(metric: Metric, output: Any, target: Any) -> bool:
+    """Whether a metric is no mean over batches: it is measured of all samples at once, in evaluation."""
+    if getattr(metric, "of_whole", False):
+        return True
+    return getattr(metric, "of_whole_classes", False) and not _is_binary(np.asarray(output), np.asarray(target))
 
 
 def usual(loss: Any) -> tuple[str, ...]:
@@ -346,7 +348,9 @@ NAMED: dict[str, Metric] = {
     "mean_absolute_error": mean_absolute_error,
     "mean_squared_error": mean_squared_error,
     "precision": precision,
+    "r2": r2,
     "recall": recall,
+    "roc_auc": roc_auc,
 }
 
 
@@ -373,8 +377,8 @@ def resolve(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
             name, function = getattr(metric, "__name__", type(metric).__name__), metric
         else:
             raise TypeError(f"metrics: expected names or callables, got {_check.kind_of(metric)}")
-        if getattr(function, "of_whole", False):
-            raise ValueError(f"metrics: {name} is no mean over batches; call {name}(trainer.predict(x), y) instead")
+        if getattr(function, "is_table", False):
+            raise ValueError(f"metrics: {name} is a table and no number; call {name}(trainer.predict(x), y) instead")
         if name in found or name == "loss":
             raise ValueError(f"metrics: the name {name!r} is taken; each metric needs a __name__ of its own")
         found[name] = function

@@ -9,7 +9,7 @@ import numpy as np
 from fastnn import _check
 from fastnn.nn.loss import Loss
 from fastnn.nn.module import Module
-from fastnn_ext.atomic import commit
+from fastnn.train.flat import Flat, joined
 
 
 def minimize(
@@ -74,31 +74,21 @@ def minimize(
         "ftol": _check.real("tolerance_change", tolerance_change, 0),
         "maxcor": _check.integer("history_size", history_size, 1),
     }
-    params = [p for p in model.parameters() if p.requires_grad]
-    if not params:
-        raise ValueError("the model has no parameter that requires a gradient")
-    before = [p._storage.copy() for p in params]
-
-    def flat(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-        return np.concatenate([array.reshape(-1).astype(np.float64) for array in arrays])
-
-    def put(values: np.ndarray[Any, Any]) -> None:
-        parts = np.split(values, np.cumsum([p.size for p in params])[:-1])
-        pairs = zip((p._storage for p in params), parts, strict=True)
-        commit([(array, part.reshape(array.shape).astype(array.dtype)) for array, part in pairs])
+    flat = Flat(model)
 
     def value_and_gradient(values: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
-        put(values)
+        flat.put(values)
         model.zero_grad()
         value, dy = loss.value_and_grad(model.forward_train(*batch[:-1]), batch[-1])
+        value += model.penalty
         model.backward(dy)
-        grads = [p._gradient_storage() if p._has_grad else np.zeros_like(p._storage) for p in params]
-        return float(value), flat(grads)
+        grads = [p._gradient_storage() if p._has_grad else np.zeros_like(p._storage) for p in flat.params]
+        return float(value), joined([p._view(grad) for p, grad in zip(flat.params, grads, strict=True)])
 
     try:
-        result = optimize.minimize(value_and_gradient, flat(before), jac=True, method="L-BFGS-B", options=options)
-        put(result.x)
+        result = optimize.minimize(value_and_gradient, flat.before, jac=True, method="L-BFGS-B", options=options)
+        flat.put(result.x)
     except BaseException:
-        commit([(p._storage, old) for p, old in zip(params, before, strict=True)])
+        flat.put_back()
         raise
     return float(result.fun)

@@ -25,6 +25,7 @@ from fastnn.train.callbacks import (
     TerminateOnNaN,
 )
 from fastnn.train.evaluation import numbers
+from fastnn.train.monitor import Monitor
 from fastnn_ext.atomic import Calls
 
 
@@ -79,7 +80,7 @@ class Before(NamedTuple):
 
 
 #: Callbacks that change nothing but themselves and the history.
-OWN = (History, CSVLogger, ProgressBar, TerminateOnNaN, EarlyStopping, ModelCheckpoint)
+OWN = (History, CSVLogger, ProgressBar, TerminateOnNaN, EarlyStopping, ModelCheckpoint, Monitor)
 
 
 def _lengths(history: History) -> dict[str, int]:

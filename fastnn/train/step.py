@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check
-from fastnn.graph import Graph, Tensor
+from fastnn.graph import Graph, Tensor, active_graph
 from fastnn.lowering.builder import Builder
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.lowering.call import Keywords, flatten_result, only, to_array
@@ -198,8 +198,12 @@ class TrainStep:
         self.optimizer.follow()
         output = self.model(*tensors[:-1], **keywords)
         if sample_weight is None:
-            return self.loss(output, tensors[-1]), output
-        return weighted_sum(self.loss, output, tensors[-1], sample_weight), output
+            loss = self.loss(output, tensors[-1])
+        else:
+            loss = weighted_sum(self.loss, output, tensors[-1], sample_weight)
+        for penalty in active_graph().penalties:
+            loss = loss + penalty
+        return loss, output
 
     def _finish(self, graph: Graph, result: tuple[Any, Any]) -> Recipe:
         return self._finished(graph, result, None)
@@ -233,7 +237,7 @@ class TrainStep:
             given = [(p, add(graph.memory(p._gradient_storage()), grad)) for p, grad in given]
         by_rows = {}
         for i, (p, grad) in enumerate(given):
-            if call is None and self.optimizer.skips_zeros(p) and (parts := sparse_rows(grad)) is not None:
+            if call is None and (parts := sparse_rows(grad)) is not None and self.optimizer.skips_zeros(p):
                 given[i], by_rows[p] = (p, parts[0]), parts[1]
         sinks = [(grad, p._gradient_storage(), 0) for p, grad in given]
         facts = [
@@ -253,7 +257,7 @@ class TrainStep:
             if self.finite:
                 to.emit("finite", loss=loss, dtype=loss.dtype)
             if call is None:
-                self.optimizer.emit(to, reached, by_rows)
+                self.optimizer.emit(to, reached, loss, by_rows)
             else:
                 self._emit_counter(1 if call == 1 else None)(to)
 

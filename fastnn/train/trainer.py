@@ -59,10 +59,12 @@ class Trainer:
     optimizer : Optimizer
         Over the model's parameters.
     metrics : sequence of str or callable, optional
-        Names ("accuracy", "mean_absolute_error", "mean_squared_error"), `fn.train.metrics.top_k(5)`,
-        or functions of a batch's output and target that give a mean over its samples. Accuracy and
-        top_k leave out the labels that the loss ignores (its `ignore_index`). Default: what goes with
-        the loss, accuracy for cross-entropy and binary cross-entropy, and nothing for other losses.
+        Names ("accuracy", "precision", "recall", "f1", "roc_auc", "r2", "mean_absolute_error",
+        "mean_squared_error"), `fn.train.metrics.top_k(5)`, or functions of a batch's output and target that give a
+        mean over its samples. Accuracy and top_k leave out the labels that the loss ignores (its `ignore_index`). What
+        is no mean over batches, as are roc_auc, r2, and precision, recall and f1 of several classes, is measured of
+        validation data and by `evaluate`. Default: what goes with the loss, accuracy for losses of classes, and
+        nothing for others.
     accumulate : int, default 1
         Batches whose gradients an update is made of, as `TrainStep(accumulate=)`. Those that wait for it when an epoch
         ends, or `fit`, are part of the next update, and of checkpoints.
@@ -109,7 +111,7 @@ class Trainer:
         self._measures = self._evaluation.measures
         # Each update leaves its loss here as it is made: wherever Ctrl-C strikes, it can be counted.
         self._receipt = Receipt()
-        settings: dict[str, Any] = dict(outputs=bool(self._measures.metrics), accumulate=accumulate)
+        settings: dict[str, Any] = dict(outputs=bool(self._measures.by_batch), accumulate=accumulate)
         self._train_step = TrainStep(model, loss, optimizer, finite=True, **settings)
         # For batches that are trained on although their loss is not finite.
         self._unchecked_step = TrainStep(model, loss, optimizer, **settings)
@@ -273,7 +275,7 @@ class Trainer:
                 raise ValueError("validation_split: there is validation_data; leave one of them out")
             validation = in_order("validation_data", validation)
         history, (loader_epoch, batch) = History(), loader._next()
-        chain = [history, *_chain(callbacks, _verbosity(verbose))]
+        chain = _chain(history, callbacks, _verbosity(verbose))
         self._become(
             # What a checkpoint brings is not drawn.
             entries=drawn if resume is None else [],
@@ -606,7 +608,7 @@ class Trainer:
         batch = self._batch
         assert batch is not None
         result = self._receipt.result()
-        loss, output = result if self._measures.metrics else (result, None)
+        loss, output = result if self._measures.by_batch else (result, None)
         return self._measures.of(loss, output, batch), batch.samples
 
     def _counted(self) -> Means:
@@ -733,12 +735,12 @@ def _verbosity(verbose: Any) -> int:
     return int(verbose) if isinstance(verbose, (bool, np.bool_)) else _check.integer("verbose", verbose, 0, 2)
 
 
-def _chain(callbacks: Sequence[Callback], verbose: int) -> list[Callback]:
+def _chain(history: History, callbacks: Sequence[Callback], verbose: int) -> list[Callback]:
     if isinstance(callbacks, Callback):
         raise TypeError(f"callbacks: expected a list of callbacks, got one {type(callbacks).__name__}; put it into []")
     if not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: expected a list of callbacks, got {_check.kind_of(callbacks)}")
-    chain = list(callbacks)
+    chain = [history, *callbacks]
     for callback in chain:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks: expected Callback objects, got {_check.kind_of(callback)}")

@@ -138,7 +138,7 @@ def _classes(target: Any) -> NDArray[np.int64]:
         return labels.astype(np.int64, copy=False)
     if labels.ndim > 1 and labels.shape[1] > 1:
         return np.asarray(labels.argmax(1), np.int64)
-    labels = labels.reshape(len(labels), -1)[:, 0] if labels.ndim == 2 else labels
+    labels = labels[:, 0] if labels.ndim == 2 else labels
     if labels.ndim != 1 or not (labels == np.round(labels)).all():
         raise ValueError("class_weight: expected classes as targets, integers, or probabilities of shape (N, C)")
     return labels.astype(np.int64)

@@ -2,7 +2,8 @@
 #define FNN_OPTIMIZER_H
 #include "isa.h"
 
-/* All optimizers: KIND(name, states): how many arrays are kept beside the parameter, at most. */
+/* All optimizers: KIND(name, states): how many arrays are kept beside the parameter, at most. `average` leaves the
+ * parameter as it is, which is averaged. */
 #define FNN_OPTIMIZERS(KIND) \
     KIND(sgd, 1)             \
     KIND(adagrad, 1)         \
@@ -13,7 +14,8 @@
     KIND(adamax, 2)          \
     KIND(nadam, 2)           \
     KIND(radam, 2)           \
-    KIND(lion, 1)
+    KIND(lion, 1)            \
+    KIND(average, 0)
 
 #define FNN_OPTIMIZER_INDEX(name, states) FNN_OPTIMIZER_##name,
 enum { FNN_OPTIMIZERS(FNN_OPTIMIZER_INDEX) FNN_OPTIMIZER_COUNT };
@@ -78,6 +80,8 @@ struct radam_step {
 };
 
 struct lion_step { double lr, gain1, gain2; };
+
+struct average_step { double none; };
 
 /* The update of n elements; all arrays have as many. A state that is not kept is NULL, and so are the noise and an
  * average that does not take this step's parameter. */

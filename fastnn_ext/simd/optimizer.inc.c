@@ -105,6 +105,11 @@ UPDATE(lion) {
     return p - K(lr) * vsign(direction);
 }
 
+UPDATE(average) {
+    (void)g, (void)s, (void)there, (void)k;
+    return p;
+}
+
 /* The gradient as an update takes it; the parameter is shrunk. */
 INLINE vec gradient(vec *p, vec g, const real *noise, const struct optimizer_rule *r) {
     g = g * vset((real)r->scale);
@@ -145,12 +150,12 @@ RARE void leftover(fnn_update *update, real *param, real *const *state, int stat
                            void *average_, int64_t n, const struct optimizer_rule *rule, const void *step) {  \
         const struct optimizer_rule r = *rule;                                                                 \
         const struct name##_step k = *(const struct name##_step *)step;                                        \
-        real *param = param_, *average = average_, *state[STATES];                                             \
+        real *param = param_, *average = average_, *state[STATES + 1] = {0};                                   \
         const real *grad = grad_, *noise = noise_;                                                             \
         for (int j = 0; j < STATES; j++) state[j] = states[j];                                                 \
         int64_t i = 0;                                                                                         \
         for (; i + W <= n; i += W) {                                                                           \
-            vec p = vload(param + i), s[STATES];                                                               \
+            vec p = vload(param + i), s[STATES + 1];                                                           \
             vec g = gradient(&p, vload(grad + i), noise ? noise + i : NULL, &r);                               \
             UNROLL for (int j = 0; j < STATES; j++) s[j] = state[j] ? vload(state[j] + i) : vzero();           \
             p = NAME(name##_of)(p, g, s, state, &k);                                                           \

@@ -20,12 +20,12 @@ def state_names(kernel):
     return [p.name for p in signature(kernel).inputs if p.written]
 
 
-def update(kernel, param, grad, states, numbers, step=0, **switches):
-    """An update after `step` others; `states` by name."""
+def update(kernel, param, grad, states, numbers, step=0, averaged=None, **switches):
+    """An update after `step` others, of which an average has seen so many (default: all); `states` by name."""
     switches = {p.name: 0 for p in signature(kernel).dims[2:]} | switches
     counters = {"mu_product": np.ones(1)} if kernel == "nadam" else {}
     if "average" in states:
-        counters["averaged"] = np.array([float(step)])
+        counters["averaged"] = np.array([float(step if averaged is None else averaged)])
     run_op(
         kernel, param=param, grad=grad, **states, **counters, hyper=hyper(kernel, **numbers), n=param.size, count=1,
         steps=np.array([float(step)]), begins=np.zeros(1, np.int64), **switches,

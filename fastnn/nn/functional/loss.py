@@ -238,6 +238,22 @@ def squared_hinge_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
 
 
 @eager("input", "target")
+def perceptron_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """How far an input is on the wrong side of 0: max(0, -input) for targets 1, max(0, input) for targets 0.
+
+    An input of 0 is wrong where the target is 1: so descent by single points, at the rate 1, is the perceptron rule,
+    weight += (target - (output > 0)) * point (Rosenblatt, 1958).
+
+    Examples
+    --------
+    >>> F.perceptron_loss(np.array([0.5, 2.0, -2.0]), np.array([1.0, 0.0, 1.0]), reduction="none")
+    array([0., 2., 2.])
+    """
+    x, t = loss.alike("perceptron_loss", input, target)
+    return loss.reduced(where(t, clamp(-x, min=0.0), activation(x, "relu")), reduction)
+
+
+@eager("input", "target")
 def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, reduction: str = "mean") -> Any:
     """The input where the target is 1, max(0, margin - input) where it is -1.
 
