@@ -73,7 +73,8 @@ class Python:
     def __init__(self, nth, count=1):
         import _testcapi
 
-        self.set, self.remove, self.range = _testcapi.set_nomemory, _testcapi.remove_mem_hooks, (nth, nth + count)
+        self.set, self.remove = _testcapi.set_nomemory, _testcapi.remove_mem_hooks
+        self.range = nth - 1, nth - 1 + count  # how many succeed before
 
     def run(self, function):
         try:
@@ -319,6 +320,13 @@ class TrainDoubled(Train):
         return self.step(self.x.astype(np.float64), self.y)
 
 
+class TrainWeighted(Train):
+    """With weights of the samples."""
+
+    def act(self):
+        return self.step(self.x, self.y, sample_weight=np.linspace(0, 2, len(self.x)))
+
+
 class TrainImages(Train):
     model, x, y = Images, IMAGES, np.arange(8) % 2
 
@@ -328,6 +336,38 @@ class TrainMore(TrainImages):
 
     def begin(self):
         self.step(self.x[:2], self.y[:2])
+
+
+class Hook(Case):
+    """One more on the model."""
+
+    def begin(self):
+        self.net.evaluated(self.x)
+
+    def state(self):
+        return super().state(), sorted(self.net._forward_hooks)
+
+    def act(self):
+        self.net.register_forward_hook(halved, prepend=True)
+
+    def probe(self):
+        return flat(self.net.evaluated(self.x)), super().probe()
+
+
+def halved(module, args, output):
+    return output * 0.5
+
+
+class RangeTest(Case):
+    """Which leaves all as it was."""
+
+    def begin(self):
+        self.step(self.x, self.y)
+        self.data = fn.data.DataLoader((self.x, self.y), 4, prefetch=0)
+
+    def act(self):
+        found = fn.train.lr_range_test(self.step, self.data, max_lr=0.1, num_training=3)
+        return found.loss, found.lr
 
 
 class ForwardTrain(Case):
@@ -550,8 +590,11 @@ ACTIONS = {
     "train": Train,
     "train again": TrainAgain,
     "train doubled": TrainDoubled,
+    "train weighted": TrainWeighted,
     "train images": TrainImages,
     "train more": TrainMore,
+    "hook": Hook,
+    "range test": RangeTest,
     "forward_train": ForwardTrain,
     "backward": Backward,
     "update": Update,
@@ -672,6 +715,12 @@ def numbers(total, most):
     return range(1, total + 1) if total <= most else [1 + total * i // most for i in range(most)]
 
 
+def references():
+    """How often each thing is held that a module of fastnn's has a name for."""
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] in ("fastnn", "fastnn_ext")]
+    return {(m.__name__, name): sys.getrefcount(value) for m in modules for name, value in list(vars(m).items())}
+
+
 def attack(kind, name, most):
     """Try each place of an action, or `most` of those that are counted. Returns how often which ending was seen."""
     action = ACTIONS[name]
@@ -679,7 +728,7 @@ def attack(kind, name, most):
     reference(action)
     tried = itertools.count(1) if kind in TELLING else numbers(count(kind, action, expected), most)
     gc.collect()
-    held, descriptors = runtime.held_allocations(), len(os.listdir(DESCRIPTORS))
+    held, descriptors, before = runtime.held_allocations(), len(os.listdir(DESCRIPTORS)), references()
     endings = Counter()
     for nth in tried:
         print(f"{name}, place {nth}", flush=True)
@@ -690,10 +739,13 @@ def attack(kind, name, most):
         if happened is False:
             break
         endings[ending] += 1
+    gc.collect()
     if kind not in ("python", "reborn", "burst"):  # CPython loses a reference here and there where its own memory ends
-        gc.collect()
         assert runtime.held_allocations() == held, "native memory was lost"
     assert len(os.listdir(DESCRIPTORS)) == descriptors, "a descriptor was lost"
+    now = references()
+    fewer = {key: (before[key], now[key]) for key in before if now.get(key, 0) < before[key]}
+    assert not fewer, f"of what is in use, references are given up: {fewer}"
     return endings
 
 

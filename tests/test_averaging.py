@@ -428,3 +428,11 @@ def test_a_copied_trainer_has_averages_of_its_own():
     twin.fit((x, LABELS), epochs=1, callbacks=[callbacks.Averaging()], verbose=0)
     assert np.any(twin.predict(x, averaged=True) != before)
     np.testing.assert_array_equal(trainer.predict(x, averaged=True), before)
+
+
+def test_averages_by_epochs_need_a_known_number_of_updates():
+    for settings, batches in ((dict(accumulate=2), (X, Y)), ({}, iter([(X, Y)]))):
+        model = nn.Linear(X.shape[1], 4)
+        trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1), **settings)
+        with pytest.raises(ValueError, match="every='epoch' needs an update for each batch"):
+            trainer.fit(batches, callbacks=[fn.callbacks.Averaging(every="epoch")], verbose=False)

@@ -793,6 +793,7 @@ def test_histograms_are_columns_of_shares():
     assert len(columns) == 4
     np.testing.assert_allclose(columns[2].get_array().ravel(), counts[2] / counts[2].sum())
     np.testing.assert_allclose(columns[2].get_coordinates()[:, 0, 1], edges[2])
+    np.testing.assert_array_equal(columns[2].get_coordinates()[0, :, 0], [5, 7])  # side by side
     assert rendered(figure).std() > 0
 
 

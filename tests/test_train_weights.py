@@ -93,6 +93,12 @@ def test_a_step_minimizes_the_loss_of_keras(name):
         np.testing.assert_allclose(q.data - p.data, gradient, rtol=1e-6, atol=1e-9)
 
 
+def test_a_step_without_weights_may_be_told_so():
+    trainer = make(nn.MSELoss())
+    step = fn.TrainStep(trainer.model, trainer.loss, trainer.optimizer)
+    assert step(X, REAL, sample_weight=None) == step(X, REAL)
+
+
 def test_a_loss_that_is_a_sum_is_a_sum_of_weighted_losses():
     trainer = make(nn.MSELoss(reduction="sum"))
     expected = pytest.approx((W * ((trainer.predict(X) - REAL) ** 2).sum(1)).sum(), rel=1e-10)
@@ -168,6 +174,24 @@ def test_whole_weights_are_as_samples_that_come_so_often(kind, settings, soft):
     times = rng.integers(0, 4, 12)
     often = trainer.evaluate((x.repeat(times, 0), target.repeat(times, 0)), 5)
     assert trainer.evaluate((x, target), 5, times) == pytest.approx(often, rel=1e-10)
+
+
+def test_a_weighted_training_follows_pytorchs_over_50_steps():
+    torch = pytest.importorskip("torch")
+    ours, theirs = make(nn.CrossEntropyLoss(weight=CLASSES), lr=0.3), torch.nn.Linear(3, 4).double()
+    theirs.load_state_dict({name: torch.tensor(a) for name, a in ours.model.state_dict().items()})
+    each = torch.nn.CrossEntropyLoss(weight=torch.tensor(CLASSES), reduction="none")
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.3)
+    step = fn.TrainStep(ours.model, ours.loss, ours.optimizer)
+    for i in range(50):
+        rows = np.arange(i, i + 10) % 30
+        expected = (each(theirs(torch.tensor(X[rows])), torch.tensor(Y[rows])) * torch.tensor(W[rows])).sum()
+        expected = expected / CLASSES[Y[rows]].sum()
+        optimizer.zero_grad()
+        expected.backward()
+        optimizer.step()
+        assert step(X[rows], Y[rows], sample_weight=W[rows]) == pytest.approx(expected.item(), rel=1e-9)
+    np.testing.assert_allclose(ours.model.weight.data, theirs.weight.detach(), rtol=1e-9)
 
 
 def test_the_bits_are_the_same_on_all_threads():

@@ -18,24 +18,14 @@ DEPTH, WIDTH, rng = 20, 100, np.random.default_rng(0)
 x = rng.normal(size=(256, WIDTH)).astype(np.float32)
 
 
-class Deep(nn.Module):
-    """Returns its output, and the variance of each layer's."""
-
-    def __init__(self, activation, start, norm):
-        super().__init__()
-        self.layers = nn.ModuleList()
-        for _ in range(DEPTH):
-            linear = nn.Linear(WIDTH, WIDTH)
-            start(linear.weight)
-            nn.init.zeros_(linear.bias)
-            self.layers.append(nn.Sequential(linear, *([nn.BatchNorm1d(WIDTH)] if norm else []), activation()))
-
-    def forward(self, x):
-        variances = []
-        for layer in self.layers:
-            x = layer(x)
-            variances.append(((x - x.mean(0)) ** 2).mean())
-        return x, *variances
+def deep(activation, start, norm):
+    layers = []
+    for _ in range(DEPTH):
+        linear = nn.Linear(WIDTH, WIDTH)
+        start(linear.weight)
+        nn.init.zeros_(linear.bias)
+        layers.append(nn.Sequential(linear, *([nn.BatchNorm1d(WIDTH)] if norm else []), activation()))
+    return nn.Sequential(*layers)
 
 
 starts = {
@@ -49,12 +39,13 @@ figure, axes = plt.subplots(2, 4, figsize=(16, 7.5), layout="constrained")
 for column, activation in enumerate((nn.Sigmoid, nn.Tanh, nn.ReLU)):
     for name, start in starts.items():
         fn.manual_seed(1)
-        model = Deep(activation, start, "norm" in name)
-        out, *variances = model.forward_train(x)
-        dy = rng.normal(size=out.shape).astype(np.float32) / 256
-        model.backward(dy, *np.zeros((DEPTH, 1), np.float32).reshape(DEPTH))
-        axes[0, column].semilogy(np.sqrt(variances) + 1e-12, label=name)
-        gradients = [np.sqrt(np.mean(layer[0].weight.grad ** 2)) for layer in model.layers]
+        model = deep(activation, start, "norm" in name)
+        signals = fn.train.Signals(model)(x)  # of all layers, by their names
+        outputs = [signals[f"{i}.{len(layer) - 1}"] for i, layer in enumerate(model)]
+        axes[0, column].semilogy([np.sqrt(output.var(0).mean()) + 1e-12 for output in outputs], label=name)
+        out = model.forward_train(x)
+        model.backward(rng.normal(size=out.shape).astype(np.float32) / 256)
+        gradients = [np.sqrt(np.mean(layer[0].weight.grad ** 2)) for layer in model]
         axes[1, column].semilogy(np.array(gradients) + 1e-12)
         if activation is nn.ReLU:
             print(f"{name:18}: {np.mean((out <= 0).all(0)):.0%} of the last layer's ReLUs are dead")

@@ -87,7 +87,7 @@ def plot_histograms(measurements: Measurements, kind: str, name: str, figure: Ca
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     steps = measurements.steps.astype(np.float64)
-    half = np.diff(steps).min(initial=1.0) / 2
+    half = np.diff(steps).min() / 2 if len(steps) > 1 else 0.5
     for step, row, edge in zip(steps, shares, edges, strict=True):
         if np.isfinite(edge).all():
             axes.pcolormesh([step - half, step + half], edge, row[:, None], cmap=f"{SEQUENTIAL}_r", vmin=0, vmax=0.3)

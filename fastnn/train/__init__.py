@@ -1,4 +1,9 @@
-"""Training: single steps, whole runs, callbacks, metrics, checkpoints."""
+"""Training: single steps, whole runs, callbacks, metrics, checkpoints.
+
+TrainStep makes single steps, Trainer whole runs; callbacks and metrics have rooms of their own.
+lr_range_test tries learning rates; Monitor, measure_checkpoints and Signals look into a network while it trains, and
+afterwards.
+"""
 
 from fastnn.train import callbacks, metrics
 from fastnn.train.averaging import averaged, update_bn

@@ -42,6 +42,8 @@ class Training(Protocol):
     @property
     def step(self) -> int: ...
     @property
+    def accumulate(self) -> int: ...
+    @property
     def gathered(self) -> int: ...
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None: ...
 
@@ -390,6 +392,11 @@ class Averaging(Callback):
     def on_epoch_begin(self, epoch: int) -> None:
         if epoch < self.start:
             return
+        if self.every == "epoch" and (self.trainer.accumulate > 1 or not self.trainer.batches):
+            raise ValueError(
+                "every='epoch' needs an update for each batch, and data that tell how many batches they have; give "
+                "every a number of updates"
+            )
         every = {"step": 1, "epoch": self.trainer.batches}[self.every] if isinstance(self.every, str) else self.every
         for group in self.trainer.optimizer.param_groups:
             group.update(averaging_every=every, averaging=self.averaging)

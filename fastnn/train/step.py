@@ -129,7 +129,7 @@ class TrainStep:
         KeyboardInterrupt
             On Ctrl-C: the step was either made as a whole or not at all.
         """
-        if "sample_weight" in kwargs:
+        if kwargs.get("sample_weight") is not None:
             kwargs["sample_weight"] = self._shares(batch, kwargs["sample_weight"])
         if self.accumulate == 1:
             return self._programs(batch, kwargs)
@@ -179,7 +179,7 @@ class TrainStep:
         reason : str
             Such as "the first layer whose output is not finite is fc2 (Linear)".
         """
-        if "sample_weight" in kwargs:
+        if kwargs.get("sample_weight") is not None:
             kwargs["sample_weight"] = self._shares(batch, kwargs["sample_weight"])
         function = Keywords(self._forward, self._names(len(batch)), kwargs)
         arrays = self._programs.arrays(batch) + [to_array(kwargs[name], name) for name in function.keywords]

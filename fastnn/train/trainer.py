@@ -75,8 +75,8 @@ class Trainer:
         Of the last `fit`.
     step : int
         Updates that the optimizer has made.
-    gathered : int
-        Batches whose gradients wait for the next update.
+    accumulate, gathered : int
+        Batches an update, and those whose gradients wait for the next one.
     epoch, epochs : int
         Whole epochs done, and after how many `fit` ends.
     batch, batches : int
@@ -150,6 +150,10 @@ class Trainer:
     @property
     def step(self) -> int:
         return self.optimizer.param_groups[0].steps
+
+    @property
+    def accumulate(self) -> int:
+        return self._train_step.accumulate
 
     @property
     def gathered(self) -> int:
