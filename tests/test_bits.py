@@ -42,6 +42,7 @@ LAYERS = [
     ("nn.Maxout(4)", ROWS),
     *((f"nn.{name}(dim={dim})", ROWS) for name in ("Softmax", "LogSoftmax", "Softmin") for dim in (0, 1)),
     ("nn.GaussianNoise(0.3)", ROWS),
+    ("nn.ActivityRegularization(0.1, 0.2)", ROWS),
     ("nn.Flatten(0, 1)", IMAGES),
     ("nn.Unflatten(1, (40, 25))", ROWS),
     ("nn.Linear(1000, 70)", ROWS),

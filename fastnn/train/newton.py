@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn import _check
 from fastnn.functions import Curved, Hessian, Traced, zeros_like
-from fastnn.graph import CONSTANT, Graph, Tensor
+from fastnn.graph import CONSTANT, Graph, Tensor, active_graph
 from fastnn.lowering.cache import Recipe
 from fastnn.lowering.gradients import gradients, one
 from fastnn.nn.module import Module
@@ -143,7 +143,10 @@ def _solved(matrix: Array, vector: Array) -> Array | None:
 
 def _loss_of(model: Module, loss: Any) -> Callable[..., Any]:
     def value(*tensors: Tensor) -> Any:
-        return loss(model(*tensors[:-1]), tensors[-1])
+        result = loss(model(*tensors[:-1]), tensors[-1])
+        for penalty in active_graph().penalties:
+            result = result + penalty
+        return result
 
     return value
 
@@ -174,6 +177,11 @@ def _gauss_newton(model: Module, loss: Any, params: list[Parameter]) -> Hessian:
         output = model(*tensors[:-1])
         if not isinstance(output, Tensor):
             raise TypeError(f"Gauss-Newton is for models of one output, got {_check.kind_of(output)}")
+        if active_graph().penalties:
+            raise TypeError(
+                "Gauss-Newton is for losses of the output alone, and the model has penalties on signals; take "
+                "curvature='hessian'"
+            )
         given = output.detach()
         return output, given, loss(given, tensors[-1])
 
