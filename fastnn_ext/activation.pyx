@@ -38,9 +38,9 @@ cdef extern from *:
     const fnn_kind fnn_kinds[ACT_COUNT]
 
 
-ACTIVATIONS = tuple([(<bytes> fnn_kinds[i].name).decode() for i in range(ACT_COUNT)])
 SAVES = {(<bytes> fnn_kinds[i].name).decode(): ("output", "output if alpha > 0", "input")[fnn_kinds[i].saves]
          for i in range(ACT_COUNT)}
+ACTIVATIONS = tuple(SAVES)
 
 # Places in fnn_op.buf and fnn_op.dim; CHUNK is set by prepare.
 cdef enum: Y, X

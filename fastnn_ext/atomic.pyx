@@ -146,7 +146,8 @@ cdef int put_back(object table, object key, object value) except -1:
 cdef class Meanwhile:
     """Entries of dicts that have other values for the time of a block, and after it those again that they had.
 
-    However the block ends: Python hears no signal between its last statement and __exit__, nor within, as that is C.
+    However the block ends: __exit__ is C, where Python hears no signal. Python 3.10 hears one between an exception and
+    __exit__, which is then not called; but then the with statement lets go of this, which puts back, too.
 
     Parameters
     ----------
@@ -161,22 +162,40 @@ cdef class Meanwhile:
 
     def __init__(self, list entries not None, list arrays=None, list attributes=None):
         self.entries = entries
-        self.attributes = [(owner, key, getattr(owner, key)) for owner, key in attributes or []]
-        self.views = [(memoryview(array), memoryview(array.copy())) for array in arrays or []]
+        self.attributes = []
+        for owner, key in attributes or []:
+            self.attributes.append((owner, key, getattr(owner, key)))
+        self.views = []
+        for array in arrays or []:
+            self.views.append((memoryview(array), memoryview(array.copy())))
 
     def __enter__(self):
-        self.before = [entry_of(table, key) for table, key, _ in self.entries]
+        before = []
+        for table, key, _ in self.entries:
+            before.append(entry_of(table, key))
         commit([], self.entries)
+        self.before = before
 
     def __exit__(self, kind, value, traceback):
+        self.leave()
+
+    def __del__(self):
+        self.leave()
+
+    cdef int leave(self) except -1:
+        cdef list before = self.before
         cdef Py_ssize_t i
+        if before is None:
+            return 0
+        self.before = None
         for i in range(len(self.entries)):
-            put_back(self.entries[i][0], self.entries[i][1], self.before[i])
+            put_back(self.entries[i][0], self.entries[i][1], before[i])
         for owner, key, value in self.attributes:
             PyObject_SetAttr(owner, key, value)
         for destination, source in self.views:
             copy(PyMemoryView_GET_BUFFER(destination), PyMemoryView_GET_BUFFER(source))
         changed()
+        return 0
 
 
 cdef enum: MOST_DIMS = 64  # NumPy's limit
@@ -221,18 +240,54 @@ cdef void copy_strided(char *to, const Py_ssize_t *to_strides, const char *sourc
 cdef class Temporary:
     """A file that is not there any more when a block ends, however it ends; under another name by then, it stays.
 
-    No memory is asked for: that there is none may be what ended the block.
+    No memory is asked for: that there is none may be what ended the block. As of `Meanwhile`, letting go ends it, too.
     """
     cdef bytes path
+    cdef bint entered
 
     def __init__(self, bytes path not None):
         self.path = path
 
     def __enter__(self):
-        return self
+        self.entered = True
 
     def __exit__(self, kind, value, traceback):
-        remove(self.path)
+        self.leave()
+
+    def __del__(self):
+        self.leave()
+
+    cdef void leave(self) noexcept:
+        if self.entered:
+            self.entered = False
+            remove(self.path)
+
+
+@cython.final
+cdef class Held:
+    """A lock that a block holds; as of `Meanwhile`, letting go ends the block, too."""
+    cdef object lock, release
+
+    def __init__(self, lock):
+        self.lock = lock
+
+    def __enter__(self):
+        release = self.lock.release  # asks for memory, which there has to be before
+        self.lock.acquire()
+        self.release = release
+
+    def __exit__(self, kind, value, traceback):
+        self.leave()
+
+    def __del__(self):
+        self.leave()
+
+    cdef int leave(self) except -1:
+        release = self.release
+        self.release = None
+        if release is not None:
+            release()
+        return 0
 
 
 @cython.final

@@ -37,16 +37,24 @@ cdef object view(const fnn_op *op, int slot, str dtype, tuple shape):
 
 
 cdef int call(const fnn_op *op) except -1:
-    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t at = 0, k
     cdef object function = <object> op.object
     targets = []
     sources = []
     for operands, arrays in ((function.outputs, targets), (function.inputs, sources)):
         for slot, dtype, ndim in operands:
-            shape = tuple([op.dim[at + k] for k in range(ndim)])
+            shape = []
+            for k in range(ndim):
+                shape.append(op.dim[at + k])
             at += ndim
-            arrays.append(view(op, slot, dtype, shape))
-    values = function([array.copy() for array in sources], [array.shape for array in targets])
+            arrays.append(view(op, slot, dtype, tuple(shape)))
+    copies = []
+    for array in sources:
+        copies.append(array.copy())
+    shapes = []
+    for array in targets:
+        shapes.append(array.shape)
+    values = function(copies, shapes)
     for target, value in zip(targets, values, strict=True):
         np.copyto(target, value)
     return 0

@@ -55,8 +55,16 @@ cdef extern from *:
     const fnn_kind fnn_binary[BINARY_COUNT]
 
 
-UNARY = tuple([(<bytes> fnn_unary[i].name).decode() for i in range(UNARY_COUNT)])
-BINARY = tuple([(<bytes> fnn_binary[i].name).decode() for i in range(BINARY_COUNT)])
+cdef tuple names_of(const fnn_kind *kinds, int count):
+    cdef int i
+    names = []
+    for i in range(count):
+        names.append((<bytes> kinds[i].name).decode())
+    return tuple(names)
+
+
+UNARY = names_of(fnn_unary, UNARY_COUNT)
+BINARY = names_of(fnn_binary, BINARY_COUNT)
 
 cdef enum:
     BINARY_NDIM = 6

@@ -45,11 +45,14 @@ cdef int check(str name, object array, object dtype, object shape, bint writeabl
 
 cdef int check_apart(dict arrays) except -1:
     """Refuses arrays, by name, of which two overlap; None is passed over."""
-    given = [(name, array) for name, array in arrays.items() if array is not None]
-    for i, (name, array) in enumerate(given):
-        for other, other_array in given[:i]:
+    before = []
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        for other, other_array in before:
             if np.may_share_memory(array, other_array):
                 raise ValueError(f"{name} must not overlap {other}")
+        before.append((name, array))
     return 0
 
 

@@ -57,9 +57,8 @@ cdef extern from "simd/optimizer.h" nogil:
         FNN_OPTIMIZER_COUNT, FNN_MOST_STATES
         FNN_OPTIMIZER_sgd, FNN_OPTIMIZER_adagrad, FNN_OPTIMIZER_adadelta, FNN_OPTIMIZER_rmsprop, FNN_OPTIMIZER_rprop
         FNN_OPTIMIZER_adam, FNN_OPTIMIZER_adamax, FNN_OPTIMIZER_nadam, FNN_OPTIMIZER_radam, FNN_OPTIMIZER_lion
-        FNN_OPTIMIZER_average
     struct optimizer_rule:
-        double scale, clip, noise, shrink, decay, l1, average
+        double scale, clip, noise, shrink, decay, l1
         int plain
     struct sgd_step:
         double lr, momentum, gain
@@ -85,10 +84,13 @@ cdef extern from "simd/optimizer.h" nogil:
         int rectified
     struct lion_step:
         double lr, gain1, gain2
-    ctypedef void (*fnn_update)(void *param, void *const *states, const void *grad, const void *noise, void *average,
-                                int64_t n, const optimizer_rule *rule, const void *step) noexcept nogil
+    ctypedef void (*fnn_update)(void *param, void *const *states, const void *grad, int64_t n, double scale,
+                                const void *step) noexcept nogil
     struct optimizer_kernels:
         double (*squares)(const void *x, int64_t n) noexcept nogil
+        void (*take)(void *taken, void *param, const void *grad, const void *noise, int64_t n,
+                     const optimizer_rule *rule) noexcept nogil
+        void (*average)(void *average, const void *param, int64_t n, double share) noexcept nogil
         fnn_update update[FNN_OPTIMIZER_COUNT]
     const optimizer_kernels *optimizer_table(int isa, int dtype)
 
@@ -167,6 +169,7 @@ cdef enum: PIECE_COUNT = 1
 cdef enum: TOTAL_COUNT, ROOT
 
 cdef enum: CHUNK = 8192  # elements
+cdef enum: BLOCK = 1024  # elements, that stay in the first cache between what is done to them
 PIECE = CHUNK
 
 ctypedef void (*fnn_coefficients)(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil
@@ -222,7 +225,6 @@ cdef optimizer_rule rule_of(const fnn_op *op, const shared_hyper *all) noexcept 
     r.shrink = 1 - all.lr * all.weight_decay if op.dim[DECOUPLED] else 1
     r.decay = 0 if op.dim[DECOUPLED] else all.weight_decay
     r.l1 = all.l1_penalty
-    r.average = 0
     r.plain = (r.clip == INFINITY and op.buf[NOISE] == NULL and r.shrink == 1 and r.decay == 0 and r.l1 == 0)
     return r
 
@@ -239,26 +241,44 @@ cdef inline double share_of_average(const fnn_op *op, const shared_hyper *all, i
     return 1 / taken if taken == 1 or all.averaging == 1 else 1 - all.averaging
 
 
+cdef inline void update(const optimizer_kernels *kernels, int kind, void *param, void *const *states, const void *grad,
+                        const void *noise, int64_t n, const optimizer_rule *rule, const any_step *step) noexcept nogil:
+    """n elements; no more than BLOCK of them, unless the rule is plain."""
+    cdef double[BLOCK] taken
+    if rule.plain:
+        kernels.update[kind](param, states, grad, n, rule.scale, step)
+    else:
+        kernels.take(taken, param, grad, noise, n, rule)
+        kernels.update[kind](param, states, taken, n, 1, step)
+
+
 cdef inline int sweep(const fnn_op *op, int64_t chunk, int kind, int states,
                       fnn_coefficients coefficients) noexcept nogil:
     """A chunk of an update: each part of it by the steps that its parameters have made."""
     cdef int64_t begin = chunk * CHUNK, end = min(begin + CHUNK, op.dim[N]), part, k = 0
     cdef const shared_hyper *all = <const shared_hyper *> op.buf[HYPER]
     cdef optimizer_rule rule = rule_of(op, all)
+    cdef const optimizer_kernels *kernels = <const optimizer_kernels *> op.kernels
     cdef any_step step
     cdef void *state[FNN_MOST_STATES]
-    cdef void *average
+    cdef double share
+    cdef int64_t n
     cdef int j
     while begin < end:
         part = part_of(op, begin, end, &k)
         coefficients(op, all, k, &step)
-        for j in range(states):
-            state[j] = at(op, STATE + j, begin)
-        rule.average = share_of_average(op, all, k)
-        average = at(op, AVERAGE, begin) if rule.average != 0 else NULL
-        (<const optimizer_kernels *> op.kernels).update[kind](
-            at(op, PARAM, begin), state, at(op, GRAD, begin), at(op, NOISE, begin), average, part - begin, &rule, &step)
-        begin = part
+        share = share_of_average(op, all, k)
+        while begin < part:
+            n = part - begin
+            if not rule.plain or share != 0:
+                n = min(n, <int64_t> BLOCK)
+            for j in range(states):
+                state[j] = at(op, STATE + j, begin)
+            update(kernels, kind, at(op, PARAM, begin), state, at(op, GRAD, begin), at(op, NOISE, begin), n, &rule,
+                   &step)
+            if share != 0:
+                kernels.average(at(op, AVERAGE, begin), at(op, PARAM, begin), n, share)
+            begin += n
     return 0
 
 
@@ -361,10 +381,10 @@ cdef enum: WIDTH = NESTEROV + 1, BLOCKS, UNITS
 
 
 cdef void prepare_rows(fnn_op *op) noexcept nogil:
-    """A unit is a block of a row, of CHUNK elements at most."""
+    """A unit is a block of a row."""
     op.kernels = optimizer_table(op.isa, op.dtype)
-    op.dim[BLOCKS] = ceil_div(op.dim[WIDTH], CHUNK)
-    op.dim[UNITS] = max(<int64_t> 1, CHUNK // (op.dim[WIDTH] + 16))
+    op.dim[BLOCKS] = ceil_div(op.dim[WIDTH], BLOCK)
+    op.dim[UNITS] = CHUNK // (min(op.dim[WIDTH], <int64_t> BLOCK) + 16)
     op.chunks = ceil_div(op.dim[N] * op.dim[BLOCKS], op.dim[UNITS])
     op.cost = (20 + (0.6 if op.dtype == 0 else 1.2) * op.dim[WIDTH]) * op.dim[N]
 
@@ -380,11 +400,10 @@ cdef int run_sgd_rows(const fnn_op *op, int64_t chunk, void *scratch) noexcept n
     sgd(op, all, 0, &step)
     for unit in range(first, end):
         row = (<const int64_t *> op.buf[ROWS])[unit // blocks]
-        begin = unit % blocks * CHUNK
+        begin = unit % blocks * BLOCK
         if row >= 0:
-            (<const optimizer_kernels *> op.kernels).update[FNN_OPTIMIZER_sgd](
-                at(op, PARAM, row * width + begin), state, at(op, GRAD, row * width + begin), NULL, NULL,
-                min(<int64_t> CHUNK, width - begin), &rule, &step)
+            update(<const optimizer_kernels *> op.kernels, FNN_OPTIMIZER_sgd, at(op, PARAM, row * width + begin), state,
+                   at(op, GRAD, row * width + begin), NULL, min(<int64_t> BLOCK, width - begin), &rule, &step)
     return 0
 
 
@@ -427,16 +446,13 @@ cdef int run_lion(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil
 cdef int run_average(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t begin = chunk * CHUNK, end = min(begin + CHUNK, op.dim[N]), part, k = 0
     cdef const shared_hyper *all = <const shared_hyper *> op.buf[HYPER]
-    cdef optimizer_rule rule
-    cdef any_step step
-    rule.scale, rule.plain = 1, 1
+    cdef double share
     while begin < end:
         part = part_of(op, begin, end, &k)
-        rule.average = share_of_average(op, all, k)
-        if rule.average != 0:
-            (<const optimizer_kernels *> op.kernels).update[FNN_OPTIMIZER_average](
-                at(op, PARAM, begin), NULL, at(op, PARAM, begin), NULL, at(op, AVERAGE, begin), part - begin, &rule,
-                &step)
+        share = share_of_average(op, all, k)
+        if share != 0:
+            (<const optimizer_kernels *> op.kernels).average(at(op, AVERAGE, begin), at(op, PARAM, begin), part - begin,
+                                                             share)
         begin = part
     return 0
 

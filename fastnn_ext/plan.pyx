@@ -325,7 +325,10 @@ cdef class Plan:
         self.views = <Py_buffer *> runtime.allocate(max(1, len(inputs)) * sizeof(Py_buffer))
         self.labels = <void **> runtime.allocate(max(1, len(inputs)) * sizeof(void *))
         self.label_bytes = <int64_t *> runtime.allocate(max(1, len(inputs)) * sizeof(int64_t))
-        room = max(1, sum([len(op_spec[2]) for op_spec in ops]))
+        room = 0
+        for op_spec in ops:
+            room += len(op_spec[2])
+        room = max(1, room)
         self.input_patches = <patch *> runtime.allocate(room * sizeof(patch))
         self.output_patches = <patch *> runtime.allocate(room * sizeof(patch))
         self.arena_patches = <patch *> runtime.allocate(room * sizeof(patch))
@@ -684,8 +687,10 @@ cdef class Plan:
         for k in range(len(self.outputs)):
             spec = <Spec> self.outputs[k]
             if spec.ndim:
-                shape = tuple([spec.sizes[i].fixed + spec.sizes[i].per_sample * batch for i in range(spec.ndim)])
-                array = np.empty(shape, DTYPES[spec.dtype])
+                shape = []
+                for i in range(spec.ndim):
+                    shape.append(spec.sizes[i].fixed + spec.sizes[i].per_sample * batch)
+                array = np.empty(tuple(shape), DTYPES[spec.dtype])
                 PyObject_GetBuffer(array, &view, PyBUF_WRITABLE)
                 memory = view.buf
                 PyBuffer_Release(&view)
@@ -763,6 +768,8 @@ cdef class Plan:
 
     def phases(self, int64_t batch):
         """How a batch of this size runs: a list of (first op, ops, chunks, serial, cost in ns)."""
+        cdef fnn_phase *phase
+        cdef int32_t i
         if self.arena is None or batch < 1:
             raise ValueError(f"batch must be at least 1, of a plan that was made, got {batch}")
         self.acquire()
@@ -770,9 +777,11 @@ cdef class Plan:
             if batch > self.max_batch:
                 raise ValueError(f"a batch of {batch} exceeds the {self.max_batch} this plan was built for")
             self.take_sizes(batch)
-            return [(self.program.phases[i].first, self.program.phases[i].count,
-                     self.program.phases[i].chunks, bool(self.program.phases[i].serial),
-                     self.program.phases[i].cost) for i in range(self.program.n_phases)]
+            found = []
+            for i in range(self.program.n_phases):
+                phase = &self.program.phases[i]
+                found.append((phase.first, phase.count, phase.chunks, bool(phase.serial), phase.cost))
+            return found
         finally:
             self.release()
 

@@ -73,7 +73,8 @@ class Python:
     def __init__(self, nth, count=1):
         import _testcapi
 
-        self.set, self.remove, self.range = _testcapi.set_nomemory, _testcapi.remove_mem_hooks, (nth, nth + count)
+        self.set, self.remove = _testcapi.set_nomemory, _testcapi.remove_mem_hooks
+        self.range = nth - 1, nth - 1 + count  # how many succeed before
 
     def run(self, function):
         try:
@@ -512,6 +513,67 @@ class PredictAll(Evaluate):
         return self.trainer.predict(self.x, batch_size=4)
 
 
+class Averaging(Case):
+    """Begin to average: a state, counts, and another program."""
+
+    def act(self):
+        self.optimizer.param_groups[0].update(averaging=0.5)
+
+
+class TrainAveraged(Case):
+    """What the update does with the new parameters."""
+
+    def begin(self):
+        self.optimizer.param_groups[0].update(averaging=0.5, max_norm=0.4)
+        self.step(self.x, self.y)
+
+    def act(self):
+        return self.step(self.x, self.y)
+
+
+class Averaged(TrainAveraged):
+    """A model of averages that is there is filled again."""
+
+    def begin(self):
+        super().begin()
+        self.mean = fn.train.averaged(self.net, self.optimizer)
+        self.step(self.x, self.y)
+
+    def state(self):
+        mean = self.mean.state_dict() if hasattr(self, "mean") else {}
+        return super().state(), [array.tobytes() for array in mean.values()]
+
+    def act(self):
+        fn.train.averaged(self.net, self.optimizer, out=self.mean)
+
+
+class UpdateBatchNorm(Evaluate):
+    """In three batches, of which all count or none."""
+
+    def act(self):
+        fn.train.update_bn(self.data, self.net)
+
+
+class Smooth(nn.Module):
+    """Twice differentiable."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.out, self.scale = nn.Linear(4, 2), nn.Linear(2, 2), [0.5]
+
+    def forward(self, x):
+        return self.out(self.fc(x).tanh()) * self.scale[0]
+
+
+class Newton(Case):
+    """In several steps, which are taken all or none."""
+
+    model = Smooth
+
+    def act(self):
+        return fn.train.newton(self.net, self.loss, self.x, self.y, max_iter=2)
+
+
 class Function(Case):
     """Of arrays, with its gradient."""
 
@@ -550,6 +612,11 @@ ACTIONS = {
     "load_checkpoint": LoadCheckpoint,
     "evaluate": Evaluate,
     "predict all": PredictAll,
+    "averaging": Averaging,
+    "train averaged": TrainAveraged,
+    "averaged": Averaged,
+    "update_bn": UpdateBatchNorm,
+    "newton": Newton,
     "function": Function,
 }
 #: What runs on several threads. For faults of Python's the small ones do, which run the same Python.
@@ -648,6 +715,12 @@ def numbers(total, most):
     return range(1, total + 1) if total <= most else [1 + total * i // most for i in range(most)]
 
 
+def references():
+    """How often each thing is held that a module of fastnn's has a name for."""
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] in ("fastnn", "fastnn_ext")]
+    return {(m.__name__, name): sys.getrefcount(value) for m in modules for name, value in list(vars(m).items())}
+
+
 def attack(kind, name, most):
     """Try each place of an action, or `most` of those that are counted. Returns how often which ending was seen."""
     action = ACTIONS[name]
@@ -655,7 +728,7 @@ def attack(kind, name, most):
     reference(action)
     tried = itertools.count(1) if kind in TELLING else numbers(count(kind, action, expected), most)
     gc.collect()
-    held, descriptors = runtime.held_allocations(), len(os.listdir(DESCRIPTORS))
+    held, descriptors, before = runtime.held_allocations(), len(os.listdir(DESCRIPTORS)), references()
     endings = Counter()
     for nth in tried:
         print(f"{name}, place {nth}", flush=True)
@@ -666,10 +739,13 @@ def attack(kind, name, most):
         if happened is False:
             break
         endings[ending] += 1
+    gc.collect()
     if kind not in ("python", "reborn", "burst"):  # CPython loses a reference here and there where its own memory ends
-        gc.collect()
         assert runtime.held_allocations() == held, "native memory was lost"
     assert len(os.listdir(DESCRIPTORS)) == descriptors, "a descriptor was lost"
+    now = references()
+    fewer = {key: (before[key], now[key]) for key in before if now.get(key, 0) < before[key]}
+    assert not fewer, f"of what is in use, references are given up: {fewer}"
     return endings
 
 

@@ -1,8 +1,6 @@
 """Ctrl-C between any two bytecodes: raised by a trace function, so that a test decides where."""
 
 import contextlib
-import dis
-import functools
 import os
 import sys
 
@@ -16,24 +14,6 @@ class Interrupted(KeyboardInterrupt):
     """What a test raises: not to be taken for somebody's Ctrl-C."""
 
 
-@functools.cache
-def leaving(code):
-    """Where a block of a with statement has ended, well or by an exception, and __exit__ is about to be called: Python
-    hears no signal from there until it has been, and no code could do without that."""
-    found, begun, raised = set(), [], None
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "WITH_EXCEPT_START" and raised is not None:  # from 3.11 on: 3.10 does hear one there
-            found.update((instruction.offset, raised))
-        raised = instruction.offset if instruction.opname == "PUSH_EXC_INFO" else None
-        if instruction.opname in ("LOAD_CONST", "DUP_TOP", "PRECALL") and (instruction.argval is None or begun):
-            begun.append(instruction.offset)
-        else:
-            if len(begun) >= 3 and instruction.opname in ("CALL", "CALL_FUNCTION"):
-                found.update([*begun, instruction.offset])
-            begun = []
-    return found
-
-
 def _traced(function, before):
     """Call `function`; before each bytecode that it runs in FILES, `before(frame)` is called."""
 
@@ -41,7 +21,7 @@ def _traced(function, before):
         if not frame.f_code.co_filename.startswith(FILES):
             return None
         frame.f_trace_opcodes = True
-        if event == "opcode" and frame.f_lasti not in leaving(frame.f_code):
+        if event == "opcode":
             before(frame)
         return trace
 

@@ -134,6 +134,40 @@ def test_no_except_clause_of_a_driver_returns():
             assert indent is None or not re.match(r"\s*return\b", line), f"{path.name}:{number}"
 
 
+def brackets(text):
+    """All pairs of brackets of a driver: line, bracket, name before it, and its items without what is in brackets."""
+    text = re.sub(r'"""(?s:.*?)"""|"(?:\\.|[^"\\\n])*"|#.*', lambda found: "\n" * found[0].count("\n"), text)
+    found, opened = [], []
+    for token in re.finditer(r"(\w*)([(\[{])|[)\]}]|[^()\[\]{}\w]+|\w+", text):
+        if token[2]:
+            if opened:
+                opened[-1][-1] += token[1]
+            opened.append([1 + text.count("\n", 0, token.start()), token[2], token[1], ""])
+        elif opened and token[0] in ")]}":
+            line, bracket, name, content = opened.pop()
+            found.append((line, bracket, name, [item.strip() for item in content.split(",") if item.strip()]))
+        elif opened:
+            opened[-1][-1] += token[0]
+    return found
+
+
+def test_no_driver_has_a_list_comprehension():
+    """Cython 3.3 gives up the item twice where the list cannot grow, and what another name holds is freed later on.
+
+    The same holds for what it makes a list of by itself, and for an item that follows a star.
+    """
+    wrong = []
+    for path in sources(NATIVE, "*.pyx", "*.pxd"):
+        for line, bracket, name, items in brackets(path.read_text()):
+            makes_list = bracket == "[" or name in ("list", "sorted", "join")
+            if makes_list and any(re.search(r"\bfor\b", item) for item in items):
+                wrong.append(f"{path.name}:{line}")
+            stars = [item.startswith("*") for item in items]
+            if (bracket == "[" or (bracket == "(" and not name)) and True in stars and False in stars:
+                wrong.append(f"{path.name}:{line}")
+    assert not wrong
+
+
 def test_intrinsics_stand_in_simd_alone():
     for path in sources(NATIVE, "*.pyx", "*.pxd", "*.c", "*.h"):
         if path.parent.name != "simd" and not (path.suffix == ".c" and path.with_suffix(".pyx").exists()):

@@ -1,6 +1,10 @@
 """commit: all or nothing, whatever is wrong and whenever an interrupt comes."""
 
 import copy
+import os
+import signal
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -8,7 +12,7 @@ import pytest
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.data import DataLoader
-from fastnn_ext.atomic import Calls, Meanwhile, Temporary, commit, sync_folder
+from fastnn_ext.atomic import Calls, Held, Meanwhile, Temporary, commit, sync_folder
 
 from interrupts import Interrupted, places, run
 
@@ -90,6 +94,30 @@ def test_what_is_so_for_the_time_of_a_block_is_so_no_longer_however_it_ends():
         np.testing.assert_array_equal(array, np.arange(6.0).reshape(2, 3).T)
 
 
+def test_a_block_that_begins_without_memory_leaves_things_as_they_were():
+    """References, too: with one too few, a thing is freed that is in use."""
+    memory = pytest.importorskip("_testcapi")
+    names = [f"name {i}" for i in range(9)]
+    table = {name: object() for name in names}
+    before, failed = dict(table), 0
+    for nth in range(100):
+        meanwhile = Meanwhile([(table, name, 1) for name in names], [np.zeros(3)])
+        references = [sys.getrefcount(value) for value in before.values()]
+        try:
+            memory.set_nomemory(nth, nth + 1)
+            meanwhile.__enter__()
+        except MemoryError:
+            failed += 1
+        else:
+            meanwhile.__exit__(None, None, None)
+        finally:
+            memory.remove_mem_hooks()
+        del meanwhile
+        assert table == before
+        assert [sys.getrefcount(value) for value in before.values()] == references
+    assert failed > 3
+
+
 def test_a_temporary_file_is_there_no_longer_unless_it_was_renamed(tmp_path):
     for error in (None, Interrupted):
         try:
@@ -104,6 +132,59 @@ def test_a_temporary_file_is_there_no_longer_unless_it_was_renamed(tmp_path):
         (tmp_path / "a").write_bytes(b"1")
         (tmp_path / "a").rename(tmp_path / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_lock_is_held_for_the_time_of_a_block():
+    lock = threading.Lock()
+    with Held(lock):
+        assert lock.locked()
+    assert not lock.locked()
+    with pytest.raises(KeyError), Held(lock):
+        raise KeyError
+    assert not lock.locked()
+
+
+def test_a_block_that_nobody_leaves_ends_when_it_is_let_go_of(tmp_path):
+    table, array, lock, file = {"a": 1}, np.zeros(3), threading.Lock(), tmp_path / "a"
+    blocks = [Meanwhile([(table, "a", 2), (table, "b", 3)], [array]), Temporary(bytes(file)), Held(lock)]
+    while blocks:
+        blocks.pop(0).__enter__()
+    assert table == {"a": 1} and not file.exists() and not lock.locked()
+    blocks = [Meanwhile([(table, "a", 2), (table, "b", 3)], [array]), Temporary(bytes(file)), Held(lock)]
+    for i in range(3):
+        blocks[i].__enter__()
+    array[:] = 1
+    file.write_bytes(b"1")
+    assert table == {"a": 2, "b": 3} and lock.locked()
+    blocks.clear()
+    assert table == {"a": 1} and not array.any() and not file.exists() and not lock.locked()
+
+
+def test_a_block_that_was_not_entered_ends_nothing(tmp_path):
+    table, lock, file = {"a": 1}, threading.Lock(), tmp_path / "a"
+    file.write_bytes(b"1")
+    lock.acquire()
+    blocks = [Meanwhile([(table, "a", 2)]), Temporary(bytes(file)), Held(lock)]
+    table["a"] = 3
+    blocks.clear()
+    assert table == {"a": 3} and file.exists() and lock.locked()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system's signals end a process")
+def test_a_signal_between_an_exception_and_the_end_of_a_block_changes_nothing():
+    """Python 3.10 hears it there."""
+
+    def strike(*_):
+        raise Interrupted
+
+    table, lock, heard = {"a": 1}, threading.Lock(), signal.signal(signal.SIGUSR1, strike)
+    try:
+        for _ in range(100):
+            with pytest.raises((TypeError, Interrupted)), Held(lock), Meanwhile([(table, "a", 2)]):
+                sum(map(os.kill, [os.getpid(), None], [signal.SIGUSR1, None]))  # raises before Python hears of it
+            assert table == {"a": 1} and not lock.locked()
+    finally:
+        signal.signal(signal.SIGUSR1, heard)
 
 
 def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path):

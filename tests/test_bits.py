@@ -42,7 +42,7 @@ LAYERS = [
     ("nn.Maxout(4)", ROWS),
     *((f"nn.{name}(dim={dim})", ROWS) for name in ("Softmax", "LogSoftmax", "Softmin") for dim in (0, 1)),
     ("nn.GaussianNoise(0.3)", ROWS),
-    ("nn.ActivityRegularization(0.1, 0.2)", ROWS),
+    ("nn.ActivityRegularization(1e-4, 1e-3)", ROWS),
     ("nn.Flatten(0, 1)", IMAGES),
     ("nn.Unflatten(1, (40, 25))", ROWS),
     ("nn.Linear(1000, 70)", ROWS),
@@ -118,6 +118,7 @@ LOSSES = [
         "SoftMarginLoss", "HingeLoss", "SquaredHingeLoss", "HingeEmbeddingLoss",
     )),
     *((f"nn.{name}()", "y", "shares") for name in ("BCEWithLogitsLoss", "SigmoidFocalLoss", "CrossEntropyLoss")),
+    ("nn.PerceptronLoss()", "y", "bits"),
     ("nn.BCEWithLogitsLoss(weight=np.float32([2] * 40), pos_weight=np.float32([3] * 40))", "y", "shares"),
     ("nn.CrossEntropyLoss()", "y", "labels"),
     ("nn.CrossEntropyLoss(weight=np.arange(40, dtype=np.float32), label_smoothing=0.1, ignore_index=3)", "y", "labels"),
@@ -188,6 +189,7 @@ def with_loss(expression, domain, kind):
     targets = {
         "numbers": rng.standard_normal((300, 40)),
         "signs": rng.choice([-1.0, 1.0], (300, 40)),
+        "bits": rng.choice([0.0, 1.0], (300, 40)),
         "sides": rng.choice([-1.0, 1.0], 300),
         "shares": rng.dirichlet(np.ones(40), 300),
         "counts": rng.integers(0, 4, (300, 40)).astype(np.float64),
@@ -225,6 +227,7 @@ SETTINGS = {
     "clip_grad_value": dict(clip_grad_value=1e-3),
     "clip_grad_norm": dict(clip_grad_norm=0.1),
     "grad_noise": dict(grad_noise=1e-2),
+    "max_norm": dict(max_norm=0.5),
     "averaging": dict(averaging=0.7),
     "averaging_every": dict(averaging="uniform", averaging_every=2),
 }

@@ -162,6 +162,7 @@ def test_options_are_in_the_configuration(run):
         "data_dir": None,
         "files": [],
         "delimiter": None,
+        "decimal": ".",
         "fingerprint": None,
         "model": "mlp",
         "hidden": [8, 4],

@@ -225,6 +225,18 @@ def test_kinds_of_columns_and_the_task_are_as_the_options_say(run):
     assert os.path.isdir("runs/houses-mlp-1")
 
 
+def test_a_table_with_decimal_commas_is_read_as_the_option_says(run, fails):
+    with open(houses()) as file:
+        lines = file.read().splitlines()
+    with open("commas.csv", "w") as file:
+        file.write("\n".join(line.replace(",", ";").replace(".", ",") for line in lines) + "\n")
+    options = ["--data", "commas.csv", *PRICE[2:], "--epochs", 1]
+    assert "commas.csv, line 2, column 'area': " in fails("train", *options)
+    run("train", *options, "--decimal", ",", "--out", "a")
+    run("train", *PRICE, "--epochs", 1, "--out", "b")
+    assert digest("a") == digest("b") and run("predict", "a", "commas.csv") == run("predict", "b", "houses.csv")
+
+
 def test_a_table_with_tabs_and_one_with_another_delimiter_are_read(run):
     with open(houses()) as file:
         text = file.read()
@@ -237,6 +249,7 @@ def test_a_table_with_tabs_and_one_with_another_delimiter_are_read(run):
     assert run("predict", "b", "b.csv") == run("predict", "c", "houses.csv")
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # scikit-learn's, which would go on
 @pytest.mark.parametrize("name", ["diabetes", "wine", "breast_cancer"])
 def test_tables_of_scikit_learn_come_near_its_own_perceptron(name, run):
     """As a user has them: a CSV file, trained on a part, judged on rows that neither library has seen."""
@@ -513,7 +526,8 @@ def test_the_commands_of_the_readme_work(run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--data", "none.csv"], "--data: none.csv is neither one of the sets digits, mnist and cifar10 nor a file"),
+        (["--data", "none.csv"], "--data: 'none.csv' is neither one of the sets digits, mnist and cifar10 nor a file"),
+        (["--data", ""], "--data: '' is neither one of the sets digits, mnist and cifar10 nor a file or folder"),
         (["--data", "houses.csv"], "--target: say which column is to be predicted; houses.csv has id, rooms, area"),
         (
             ["--data", "houses.csv", "--target", "cost"],
@@ -527,7 +541,7 @@ def test_the_commands_of_the_readme_work(run):
         ),
         (["--data", "x.npy"], "--data: two .npy files, of inputs and of targets, are expected, got x.npy"),
         (["--data", "x.doc"], "--data: x.doc is no table (.csv, .tsv, .txt), no .npy or .npz file, and no folder"),
-        (["--data", "empty"], "expected a subfolder for each class in empty"),
+        (["--data", "empty"], "fastnn: error: expected a subfolder for each class in empty"),
         (["--data", "x.npy", "short.npy"], "short.npy: holds an array of shape (3,), and x.npy 120 samples"),
         (["--data", "x.npy", "y.npy", "--target", "price"], "--target: it goes with tables; leave it out"),
         (["--data", "x.npy", "y.npy", "--grey"], "--grey: it goes with folders of images; leave it out"),

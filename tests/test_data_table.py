@@ -238,6 +238,23 @@ def test_a_column_is_of_categories_unless_more_than_half_are_numbers():
     assert fitted("a,t\n1,0\nx,1\n", "t")[1].features == ("a=1", "a=x")
 
 
+def test_decimal_commas_are_read_where_they_are_said_and_refused_where_not():
+    text = "a;b;t\n1,5;x, y;2,5\n-2;z;3\n;z;1e1\n"
+    table = read(text, decimal=",")
+    recipe = TableRecipe.fit(table, "t")
+    plain = TableRecipe.fit(read(text.replace("1,5", "1.5").replace("2,5", "2.5")), "t")
+    assert recipe == plain and recipe.features == ("a", "b=x, y", "b=z")
+    np.testing.assert_array_equal(recipe.inputs(table[:2]), plain.inputs(table[:2]))
+    with pytest.raises(
+        ValueError, match=r"t.csv, line 2, column 'a': '1,5' is no number; if the table has decimal commas"
+    ):
+        fitted("a;t\n1,5;1\n2,5;2\nnone;3\n", "t")
+    assert fitted("a;t\n1,5;1\n2,5;2\n", "t", categorical=["a"])[1].features == ("a=1,5", "a=2,5")
+    for name in ("", ";", 5):
+        with pytest.raises(ValueError, match="decimal must be one of"):
+            read(text, decimal=name)
+
+
 def column(*cells):
     return "a,t\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells))
 

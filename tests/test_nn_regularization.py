@@ -138,17 +138,6 @@ def test_sparse_signals_come_of_it():
     assert sparse > dense + 0.1 and accuracy > 0.9
 
 
-def test_newton_descends_the_penalty_too_and_gauss_newton_refuses_it():
-    model = make(0.0, 0.2)
-    twin = copy.deepcopy(model)
-    reached = fn.train.newton(model, nn.CrossEntropyLoss(), X, Y, max_iter=20, curvature="absolute")
-    assert reached == pytest.approx(nn.CrossEntropyLoss()(model.eval()(X), Y) + penalty(model, 0.0, 0.2), rel=1e-9)
-    step = fn.TrainStep(twin, nn.CrossEntropyLoss(), optim.SGD(twin.parameters(), lr=0.0))
-    assert reached < step(X, Y)
-    with pytest.raises(TypeError, match="penalties on signals; take curvature='hessian'"):
-        fn.train.newton(twin, nn.CrossEntropyLoss(), X, Y, max_iter=2)
-
-
 def test_settings_that_do_not_fit_are_refused():
     for call, error, match in (
         (lambda: nn.ActivityRegularization(l1=-1), ValueError, "l1"),

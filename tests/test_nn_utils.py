@@ -1,6 +1,7 @@
 """Weight norm and spectral norm, as PyTorch's, and noise in weights."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -205,6 +206,17 @@ def test_an_optimizer_made_before_spectral_norm_trains_on_and_a_weight_comes_bac
     nn.utils.parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
     np.testing.assert_array_equal(layer.weight.data, weight)
     assert nn.utils.parametrize.is_parametrized(layer, "bias")
+
+
+def test_spectral_norms_arguments_and_defaults_are_pytorchs():
+    torch = pytest.importorskip("torch")
+    for ours, theirs in (
+        (nn.utils.parametrizations.spectral_norm, torch.nn.utils.parametrizations.spectral_norm),
+        (nn.utils.parametrize.remove_parametrizations, torch.nn.utils.parametrize.remove_parametrizations),
+        (nn.utils.parametrize.is_parametrized, torch.nn.utils.parametrize.is_parametrized),
+    ):
+        settings = [[(p.name, p.default) for p in inspect.signature(f).parameters.values()] for f in (ours, theirs)]
+        assert settings[0] == settings[1]
 
 
 def test_spectral_norm_refuses_what_is_not_there():

@@ -231,6 +231,10 @@ SIGNS, SHARES, COUNTS = (1.0, -1.0), (0.0, 1.0, 0.25, 0.5), (0.0, 1.0, 3.0)
 WITHIN = (0.0, 1.0, 0.5, 5e-324, 1e-300, np.nextafter(1, 0))  # probabilities
 
 
+def perceptron(kit, x, t):
+    return (-x).clamp(min=0).where(t > 0, kit.relu(x))
+
+
 def focal(kit, x, t):
     p = x.sigmoid()
     right, alpha = p * t + (1 - p) * (1 - t), 0.25 * t + 0.75 * (1 - t)
@@ -254,6 +258,7 @@ BY_ELEMENTS = [
     ("soft_margin_loss", {}, POINTS, SIGNS, False, lambda kit, x, t: kit.softplus(-t * x)),
     ("hinge_loss", {}, LOSS_POINTS, SIGNS, False, lambda kit, x, t: kit.relu(1 - t * x)),
     ("squared_hinge_loss", {}, LOSS_POINTS, SIGNS, False, lambda kit, x, t: kit.relu(1 - t * x) ** 2),
+    ("perceptron_loss", {}, LOSS_POINTS, SHARES[:2], False, perceptron),
     ("hinge_embedding_loss", {}, LOSS_POINTS, SIGNS, False, None),
     ("hinge_embedding_loss", {"margin": 0.5}, LOSS_POINTS, SIGNS, False, None),
     ("kl_div", {}, POINTS, (*SHARES, np.inf, np.nan), True, None),

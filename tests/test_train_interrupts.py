@@ -100,6 +100,8 @@ class Run:
             callbacks.ModelCheckpoint(folder / "last"),
             callbacks.ModelCheckpoint(folder / "best", best_only=True),
             callbacks.CSVLogger(folder / "log.csv"),
+            callbacks.Averaging(0.9, start=1, every=2),
+            callbacks.Snapshots(cycle=1, last=2),
         ]
         if kind == "arrays":  # their order is drawn; a thread makes the batches
             self.data, self.settings = (X, Y), {"batch_size": 8}

@@ -228,6 +228,37 @@ def test_a_network_learns_what_descent_does_not(curvature):
     assert loss == pytest.approx(nn.CrossEntropyLoss().value_and_grad(model(x), y)[0], rel=1e-3, abs=1e-7)
 
 
+class WithSignals(nn.Module):
+    """A network's output, and its hidden signals beside it."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x):
+        hidden = self.layers[1](self.layers[0](x))
+        return fn.concat([self.layers[2](hidden), hidden], 1)
+
+
+@every_curvature
+def test_penalties_on_signals_are_a_part_of_the_loss(curvature):
+    plain, layers = network(), network()
+    model = nn.Sequential(layers[0], layers[1], nn.ActivityRegularization(l2=0.1), layers[2])
+
+    def written(output, target):
+        return (output[:, :2] - target).square().mean() + 0.1 * output[:, 2:].square().sum(1).mean()
+
+    settings = dict(tolerance_change=0.0, max_iter=200)
+    before = nn.MSELoss().value_and_grad(model.forward_train(X), Y)[0] + model.penalty
+    loss = fn.train.newton(model, nn.MSELoss(), X, Y, curvature=curvature, **settings)
+    assert loss < 0.5 * before
+    if curvature != "gauss_newton":  # which sees the penalty's slope alone
+        expected = fn.train.newton(WithSignals(plain), written, X, Y, curvature=curvature, **settings)
+        assert loss == pytest.approx(expected, rel=1e-6)
+    model.forward_train(X)
+    assert loss == pytest.approx(nn.MSELoss().value_and_grad(model(X), Y)[0] + model.penalty, rel=1e-12)
+
+
 def test_frozen_parameters_are_left_alone_and_max_iter_ends_it():
     model = network()
     model[0].requires_grad_(False)

@@ -21,6 +21,7 @@ _LARGEST_SIZE = 2**31  # of a layer, a batch
 _SHARED: dict[str, Any] = {
     "files": [],
     "delimiter": None,
+    "decimal": ".",
     "fingerprint": None,
     "hidden": [],
     "dropout": 0.0,
@@ -132,6 +133,7 @@ class Config:
     data_dir: str | None
     files: list[str]
     delimiter: str | None
+    decimal: str
     fingerprint: int | None
     model: str
     hidden: list[int]
@@ -269,6 +271,7 @@ def checked(values: Any) -> Config:
         "files": isinstance(config.files, list) and len(config.files) <= 2 and all(map(is_path, config.files))
         and bool(config.files) is own,
         "delimiter": config.delimiter is None or (isinstance(config.delimiter, str) and len(config.delimiter) == 1),
+        "decimal": is_name(config.decimal, (".", ",")),
         "fingerprint": type(config.fingerprint) is int if own else config.fingerprint is None,
         "hidden": isinstance(config.hidden, list) and len(config.hidden) <= 1000 and all(map(is_size, config.hidden)),
         "dropout": is_number(config.dropout, 1),

@@ -71,6 +71,7 @@ def _train(commands: Any) -> None:
     add("--drop", type=_names, metavar="COLUMN,...", help="columns of a table to leave out, such as ids")
     add("--numeric", type=_names, metavar="COLUMN,...", help="columns that are numbers; default: recognised")
     add("--categorical", type=_names, metavar="COLUMN,...", help="columns that are categories; default: recognised")
+    add("--decimal", choices=[".", ","], help="what stands before the decimals of a table's numbers; default: .")
     add(
         "--delimiter",
         metavar="C",

@@ -42,7 +42,9 @@ def kind_of(files: list[str]) -> str:
     first = files[0]
     ending = os.path.splitext(first)[1].lower()
     if not os.path.lexists(first):
-        raise ValueError(f"--data: {first} is neither one of the sets digits, mnist and cifar10 nor a file or folder")
+        raise ValueError(
+            f"--data: {_check.brief(first)} is neither one of the sets digits, mnist and cifar10 nor a file or folder"
+        )
     wanted = {".npy": 2}.get(ending, 1)
     if len(files) != wanted:
         what = "two .npy files, of inputs and of targets, are" if wanted == 2 else "one file or folder is"
@@ -75,13 +77,22 @@ class Options:
     def of(cls, kind: str, given: Mapping[str, Any]) -> Options:
         """From options that were given (None: not given); ValueError for those that another kind of data has."""
         chosen = {name: value for name, value in given.items() if value is not None}
-        tables, images = ("target", "numeric", "categorical", "drop", "delimiter"), ("image_size", "grey")
+        tables = ("target", "numeric", "categorical", "drop", "delimiter", "decimal")
+        images = ("image_size", "grey")
         others = {"table": images, "arrays": (*tables, *images), "images": (*tables, "task")}[kind]
         for name in others:
             if name in chosen:
                 goes = "tables" if name in tables else "folders of images" if name in images else "tables and arrays"
                 raise ValueError(f"--{name.replace('_', '-')}: it goes with {goes}; leave it out")
-        return cls(**{name: value for name, value in chosen.items() if name != "delimiter"})
+        return cls(**{name: value for name, value in chosen.items() if name in cls.__annotations__})
+
+
+@dataclass
+class Form:
+    """How a table is written."""
+
+    delimiter: str | None = None
+    decimal: str = "."
 
 
 class Whole:
@@ -118,8 +129,9 @@ class Whole:
 class TableData(Whole):
     """A table."""
 
-    def __init__(self, path: str, delimiter: str | None) -> None:
-        self.table = data.read_csv(path, delimiter or ("\t" if path.lower().endswith(".tsv") else None))
+    def __init__(self, path: str, form: Form) -> None:
+        tabs = "\t" if path.lower().endswith(".tsv") else None
+        self.table = data.read_csv(path, form.delimiter or tabs, decimal=form.decimal)
         self.count = len(self.table)
 
     def fit(self, options: Options, rows: Array | None) -> TableRecipe:
@@ -178,10 +190,10 @@ class ArrayData(Whole):
         return _as(ArrayRecipe, recipe)(x, y, (f"{self.names[0]} (test)", f"{self.names[1]} (test)"))
 
 
-def read(kind: str, files: list[str], delimiter: str | None, options: Options) -> Whole:
+def read(kind: str, files: list[str], form: Form, options: Options) -> Whole:
     """All samples of files."""
     if kind == "table":
-        return TableData(files[0], delimiter)
+        return TableData(files[0], form)
     if kind == "images":
         return _folder(files[0], options)
     if len(files) == 2:
@@ -193,10 +205,13 @@ def read(kind: str, files: list[str], delimiter: str | None, options: Options) -
 def _folder(root: str, options: Options) -> ArrayData:
     mode = "L" if options.grey else "RGB"
     size = options.image_size
-    if size is None:
-        height, width = data.ImageFolder(root, mode=mode)[0][0].shape[1:]
-        size = (min(height, _SIDE), min(width, _SIDE))
-    folder = data.ImageFolder(root, size, mode, normalize=False)
+    try:
+        if size is None:
+            height, width = data.ImageFolder(root, mode=mode)[0][0].shape[1:]
+            size = (min(height, _SIDE), min(width, _SIDE))
+        folder = data.ImageFolder(root, size, mode, normalize=False)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("root: ")) from None  # which no option is called
     if len(folder.classes) < 2:
         raise ValueError(f"{root}: one class folder alone, {folder.classes[0]}; two at least are needed")
     images, labels = folder[:]
@@ -249,10 +264,11 @@ class Own(Source):
     def new(cls, given: Mapping[str, Any], names: list[str]) -> Own:
         """Of a run that begins: its recipe is learned, and its configuration made."""
         kind = kind_of(names)
-        options = Options.of(kind, {field: given.get(field) for field in (*Options.__annotations__, "delimiter")})
+        options = Options.of(kind, {
+            field: given.get(field) for field in (*Options.__annotations__, *Form.__annotations__)
+        })  # fmt: skip
         files = [os.path.abspath(name) for name in names]
-        delimiter = given.get("delimiter")
-        whole = read(kind, names, delimiter, options)
+        whole = read(kind, names, Form(given.get("delimiter"), given.get("decimal") or "."), options)
         first = whole.fit(options, None)  # what the classes are decides which rows train
         if given.get("data_dir") is not None:
             raise ValueError("--data-dir: it goes with sets that are known by name; leave it out")
@@ -276,11 +292,15 @@ class Own(Source):
             options = Options()
             if config.data == "images":
                 options = Options(image_size=(shape[1], shape[2]), grey=shape[0] == 1)
-            whole = read(config.data, self.files, config.delimiter, options)
+            whole = read(config.data, self.files, self._form, options)
             if _fingerprint(whole, self.recipe) != config.fingerprint:
                 raise ValueError(f"{self.files[0]}: the data are not those that the run began with")
             self._whole = whole
         return self._whole
+
+    @property
+    def _form(self) -> Form:
+        return Form(self.config.delimiter, self.config.decimal)
 
     def load(self, split: str) -> Samples:
         if split == "test":
@@ -319,7 +339,7 @@ class Own(Source):
             raise ValueError(f"{files[1]}: one file is read, got {len(files)}")
         (path,) = files
         if self.config.data == "table":
-            return _as(TableRecipe, self.recipe).inputs(TableData(path, self.config.delimiter).table)
+            return _as(TableRecipe, self.recipe).inputs(TableData(path, self._form).table)
         if path.endswith(".npz"):
             archive = {name.lower(): array for name, array in data.read_npz(path).items()}
             found = next((x for x in ("x", "x_test", "data", "images", "features") if x in archive), None)
@@ -338,7 +358,7 @@ class Own(Source):
             raise ValueError(f"{files[0]}: the run was trained on {self.config.data}, and this is {kind}")
         shape = self.shape
         options = Options(image_size=(shape[1], shape[2]), grey=shape[0] == 1) if kind == "images" else Options()
-        whole = read(kind, files, self.config.delimiter, options)
+        whole = read(kind, files, self._form, options)
         if isinstance(whole, ArrayData) and whole.classes is not None:
             texts = [whole.classes[label] for label in whole.y.tolist()]
             labels = _as(ClassTarget, self.target).encode(texts, lambda _: files[0])
@@ -412,10 +432,10 @@ def read_recipe(path: str) -> Recipe:
 
 def _fingerprint(whole: Whole, recipe: Recipe) -> int:
     """A checksum of all samples, by which a run knows its data again."""
-    if isinstance(whole, ArrayData):
-        arrays = [whole.x, whole.targets(recipe)]
-    else:
-        arrays = list(whole.samples(recipe, np.arange(whole.count)))
+    if isinstance(whole, TableData):
+        table = whole.table
+        return zlib.crc32("\0".join([*table.names, *table.cells.reshape(-1).tolist()]).encode())
+    arrays = [_as(ArrayData, whole).x, whole.targets(recipe)]
     crc = 0
     for array in arrays:
         crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, crc)

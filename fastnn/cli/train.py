@@ -136,7 +136,7 @@ def _source(given: dict[str, Any]) -> Named | Own:
         for name in own.files:
             remember(name)
         return own
-    for option in ("target", "task", "numeric", "categorical", "drop", "delimiter", "image_size", "grey"):
+    for option in ("target", "task", "numeric", "categorical", "drop", "delimiter", "decimal", "image_size", "grey"):
         if given.get(option) is not None:
             what = f"--data {names[0]}" if names else "the sets that are known by name"
             raise ValueError(f"--{option.replace('_', '-')}: it goes with data of your own, not with {what}")

@@ -400,6 +400,8 @@ class _Cells:
         """The cells as numbers, NaN where they are missing; None where a cell is no number."""
         values = np.full(len(self.texts), np.nan)
         present = self.present()
+        if self.table.decimal != ".":
+            present = [text.replace(self.table.decimal, ".") for text in present]
         try:
             if "_" in "\n".join(present):  # which Python's own numbers may have
                 return None
@@ -414,9 +416,17 @@ class _Cells:
             return "numeric"
         counts = Counter(self.present())
         whole = sum(counts.values())
-        numbers = sum(count for text, count in counts.items() if is_number(text))
+        decimal = self.table.decimal
+        numbers = sum(count for text, count in counts.items() if is_number(text, decimal))
+        commas = sum(count for text, count in counts.items() if is_number(text, ",")) if decimal == "." else 0
+        if commas > max(numbers, whole / 2):
+            row = next(i for i, text in enumerate(self.texts) if "," in text and is_number(text, ","))
+            raise ValueError(
+                f"{self.at(row)}: {_check.brief(self.texts[row])} is no number; if the table has decimal commas, say "
+                "so (decimal), or say the column's kind"
+            )
         if 2 * numbers > whole:
-            row = next(i for i, text in enumerate(self.texts) if not self.missing[i] and not is_number(text))
+            row = self._first_that_is_none()
             raise ValueError(
                 f"{self.at(row)}: {_check.brief(self.texts[row])} is no number, as {numbers} of the column's {whole} "
                 "values are; mend the cell, empty it, or say the column's kind"
@@ -429,11 +439,15 @@ class _Cells:
             )
         return "categorical"
 
+    def _first_that_is_none(self) -> int:
+        decimal = self.table.decimal
+        return next(i for i, text in enumerate(self.texts) if not self.missing[i] and not is_number(text, decimal))
+
     def numbers(self) -> NDArray[np.float64]:
         """The numbers of all rows, NaN where one is missing; ValueError for a cell that holds none, or an infinite."""
         values = self._floats
         if values is None:
-            row = next(i for i, text in enumerate(self.texts) if not self.missing[i] and not is_number(text))
+            row = self._first_that_is_none()
             raise ValueError(f"{self.at(row)}: {_check.brief(self.texts[row])} is no number")
         wrong = ~np.isfinite(values) & ~self.missing
         if wrong.any():

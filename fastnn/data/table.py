@@ -33,6 +33,8 @@ class Table:
         What messages call it: the path of its file.
     lines : array of int, shape (N,), optional
         The line of the file in which each row begins. Default: 1, 2, ...
+    decimal : {".", ","}
+        What stands before the decimals of its numbers.
 
     Attributes
     ----------
@@ -56,11 +58,17 @@ class Table:
     """
 
     def __init__(
-        self, names: Sequence[str], cells: ArrayLike, source: str = "table", lines: ArrayLike | None = None
+        self,
+        names: Sequence[str],
+        cells: ArrayLike,
+        source: str = "table",
+        lines: ArrayLike | None = None,
+        decimal: str = ".",
     ) -> None:
         self.names = tuple(names)
         self.cells: NDArray[Any] = np.asarray(cells, dtype=object)
         self.source = source
+        self.decimal = _check.choice("decimal", decimal, ".", ",")
         _check_names(source, self.names)
         if self.cells.ndim != 2 or self.cells.shape[1] != len(self.names):
             raise ValueError(
@@ -82,7 +90,7 @@ class Table:
         if not isinstance(rows, slice) and (rows.ndim != 1 or rows.dtype.kind not in "iub"):
             wanted = "the name of a column, a slice or row numbers"
             raise TypeError(f"table[...]: expected {wanted}, got {_check.brief(key)}")
-        return Table(self.names, self.cells[rows], self.source, self.lines[rows])
+        return Table(self.names, self.cells[rows], self.source, self.lines[rows], self.decimal)
 
     def index(self, name: str) -> int:
         """The number of a column; ValueError if there is none of this name."""
@@ -97,7 +105,12 @@ class Table:
         return f"Table({len(self)} rows of {_check.some(self.names)})"
 
 
-def read_csv(path: str | os.PathLike[str], delimiter: str | None = None, names: Sequence[str] | None = None) -> Table:
+def read_csv(
+    path: str | os.PathLike[str],
+    delimiter: str | None = None,
+    names: Sequence[str] | None = None,
+    decimal: str = ".",
+) -> Table:
     """Read a file of comma-separated values in UTF-8 (RFC 4180), whose first line names the columns.
 
     Cells may be quoted ("..."), and then hold delimiters, line ends and doubled quotes. Empty lines are passed over, a
@@ -110,6 +123,8 @@ def read_csv(path: str | os.PathLike[str], delimiter: str | None = None, names: 
         One character. Default: whichever of comma, semicolon, tab and ``|`` the first line has most of.
     names : sequence of str, optional
         The names of the columns, where the file does not begin with them.
+    decimal : {".", ","}
+        What stands before the decimals of numbers, as of pandas' read_csv.
 
     Returns
     -------
@@ -135,14 +150,15 @@ def read_csv(path: str | os.PathLike[str], delimiter: str | None = None, names: 
         raise ValueError(f"delimiter must be one character, such as ';', got {_check.brief(delimiter)}")
     with named(name), open(name, "rb") as file:
         data = file.read()
+    _check.choice("decimal", decimal, ".", ",")
     _check_text(name, data)
-    return _parsed(name, data, delimiter, names)
+    return _parsed(name, data, delimiter, names, decimal)
 
 
-def is_number(text: str) -> bool:
+def is_number(text: str, decimal: str = ".") -> bool:
     """Whether a cell holds a number, which may be infinite."""
     try:
-        return "_" not in text and not math.isnan(float(text))
+        return "_" not in text and not math.isnan(float(text.replace(decimal, ".")))
     except ValueError:
         return False
 
@@ -162,7 +178,7 @@ def _check_text(name: str, data: bytes) -> None:
         raise ValueError(f"{name}, line {line}: {problem}")
 
 
-def _parsed(name: str, data: bytes, delimiter: str | None, names: Sequence[str] | None) -> Table:
+def _parsed(name: str, data: bytes, delimiter: str | None, names: Sequence[str] | None, decimal: str) -> Table:
     import csv
 
     text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
@@ -202,7 +218,7 @@ def _parsed(name: str, data: bytes, delimiter: str | None, names: Sequence[str] 
     gather()
     if header is None or not parts:
         raise ValueError(f"{name}: it names columns, and there are no rows below")
-    return Table(header, np.concatenate(parts), name, np.concatenate(lines))
+    return Table(header, np.concatenate(parts), name, np.concatenate(lines), decimal)
 
 
 def _header(name: str, line: int, row: list[str]) -> list[str]:

@@ -35,6 +35,7 @@ from fastnn.lowering.trace import (
 from fastnn.lowering.watch import Walk, bases
 from fastnn.sizes import SpecialiseError
 from fastnn_ext import runtime
+from fastnn_ext.atomic import Held
 from fastnn_ext.plan import Arena, Receipt, Repeated, Route
 from fastnn_ext.watch import ATTRIBUTE, Fact, Watch, is_checking
 
@@ -186,7 +187,7 @@ class Programs(Repeated):
         """
         if self._forks != runtime.forks():
             self._lock, self._forks = threading.RLock(), runtime.forks()  # another thread may have held it for ever
-        with self._lock:
+        with Held(self._lock):
             forms = self._forms(arrays, self.names(len(arrays)) if variant is None else variant.names)
             key = (variant, tuple((f.dtype.char, f.batched, f.at(0)) for f in forms))
             batch = arrays[0].shape[0] if arrays and arrays[0].ndim else 1
@@ -208,7 +209,7 @@ class Programs(Repeated):
 
     def clear(self) -> None:
         """Forget all programs."""
-        with self._lock:
+        with Held(self._lock):
             self._states, self.latest, self._arena = [], None, Arena()
 
     # ---- keys and states --------------------------------------------------------------------------

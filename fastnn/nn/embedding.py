@@ -39,6 +39,14 @@ class Embedding(Module):
     --------
     >>> nn.Embedding(10, 3)(np.array([[1, 2], [4, 1]])).shape
     (2, 2, 3)
+
+    Of a large table a step visits the rows that the batch names:
+
+    >>> words = nn.Embedding(1000, 3, sparse=True)
+    >>> step = fn.TrainStep(words, nn.MSELoss(), optim.SGD(words.parameters(), lr=0.1))
+    >>> labels, target = np.array([7, 3, 7]), np.zeros((3, 3), np.float32)
+    >>> step(labels, target) > step(labels, target), words.weight.grad is None
+    (True, True)
     """
 
     def __init__(

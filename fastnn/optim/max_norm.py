@@ -28,6 +28,8 @@ def emit_max_norm(to: Builder, p: Parameter, memory: Any, most: float) -> None:
         return made(n, "unary", elementwise.UNARY.index(kind), x=x, n=n, a=a, b=b)
 
     def summed(x: Any, outer: int, length: int, inner: int) -> Any:
+        if length == 1:
+            return x
         sizes: Arguments = dict(outer=outer, length=length, inner=inner, pieces=1)
         return made(outer * inner, "reduce", reduce.REDUCE.index("sum"), x=x, **sizes)
 

@@ -13,6 +13,7 @@ from fastnn.nn.module import Module
 from fastnn.nn.norm import _BatchNorm
 from fastnn.nn.parameter import Parameter
 from fastnn.optim.optimizer import Optimizer
+from fastnn.seed import state
 from fastnn.train.batches import Batches, in_order
 from fastnn_ext.atomic import Meanwhile, commit
 
@@ -116,18 +117,16 @@ def update_bn(data: Any, model: Module, batch_size: int | None = None) -> None:
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
-    buffers = [value for norm in norms for value in norm._buffers.values()]
-    before = [(value._storage, value._storage.copy()) for value in buffers]
+    arrays = [state(), *(value._storage for norm in norms for value in norm._buffers.values())]
     modes = [(vars(module), "training", True) for module in model.modules()]
-    try:
-        with Meanwhile([*modes, *((vars(norm), "momentum", None) for norm in norms)]):
-            for norm in norms:
-                norm.reset_running_stats()
-            for batch in batches:
-                model(*batch.inputs, **batch.keywords)
-    except BaseException:
-        commit(before)
-        raise
+    # They are as before behind the block, however it ends: what came of it is copied as a whole.
+    with Meanwhile([*modes, *((vars(norm), "momentum", None) for norm in norms)], arrays):
+        for norm in norms:
+            norm.reset_running_stats()
+        for batch in batches:
+            model(*batch.inputs, **batch.keywords)
+        found = [(array, array.copy()) for array in arrays]
+    commit(found)
 
 
 def _inputs(data: Any, batch_size: int | None) -> Batches:

@@ -27,7 +27,6 @@ class Flat:
         self.params = [p for p in model.parameters() if p.requires_grad]
         if not self.params:
             raise ValueError("the model has no parameter that requires a gradient")
-        self._before = [p._storage.copy() for p in self.params]
         self.before = joined([p._view(p._storage) for p in self.params])
 
     def put(self, values: Array) -> None:
@@ -36,9 +35,14 @@ class Flat:
         pairs = zip((p._view(p._storage) for p in self.params), parts, strict=True)
         commit([(array, part.reshape(array.shape).astype(array.dtype)) for array, part in pairs])
 
-    def put_back(self) -> None:
-        """Let them have, bit for bit, what they had when this was made."""
-        commit([(p._storage, old) for p, old in zip(self.params, self._before, strict=True)])
+    @property
+    def arrays(self) -> list[Array]:
+        """Where the values lie."""
+        return [p._storage for p in self.params]
+
+    def found(self) -> list[tuple[Array, Array]]:
+        """What `commit` copies to let the parameters have the values that they have now."""
+        return [(array, array.copy()) for array in self.arrays]
 
 
 def joined(arrays: list[Array]) -> Array:

@@ -10,6 +10,7 @@ from fastnn import _check
 from fastnn.nn.loss import Loss
 from fastnn.nn.module import Module
 from fastnn.train.flat import Flat, joined
+from fastnn_ext.atomic import Meanwhile, commit
 
 
 def minimize(
@@ -85,10 +86,10 @@ def minimize(
         grads = [p._gradient_storage() if p._has_grad else np.zeros_like(p._storage) for p in flat.params]
         return float(value), joined([p._view(grad) for p, grad in zip(flat.params, grads, strict=True)])
 
-    try:
+    # The parameters are as before behind the block, however it ends: what came of it is copied as a whole.
+    with Meanwhile([], flat.arrays):
         result = optimize.minimize(value_and_gradient, flat.before, jac=True, method="L-BFGS-B", options=options)
         flat.put(result.x)
-    except BaseException:
-        flat.put_back()
-        raise
+        found = flat.found()
+    commit(found)
     return float(result.fun)

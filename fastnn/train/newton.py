@@ -16,6 +16,7 @@ from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.ops.shape import concat
 from fastnn.train.flat import Flat
+from fastnn_ext.atomic import Meanwhile, commit
 
 Array = np.ndarray[Any, Any]
 
@@ -51,8 +52,8 @@ def newton(
         The model's inputs, then the loss's target: all of the data.
     curvature : {"gauss_newton", "hessian", "absolute"}, default "gauss_newton"
         The Hessian of the loss with a model that is linear in its parameters, which is never negative (for squares:
-        Levenberg-Marquardt); the Hessian (Newton), damped until it is positive; or the Hessian with the absolute values
-        of its eigenvalues, which leaves saddles behind (Dauphin et al., 2014).
+        Levenberg-Marquardt; penalties on signals are no part of it); the Hessian (Newton), damped until it is positive;
+        or the Hessian with the absolute values of its eigenvalues, which leaves saddles behind (Dauphin et al., 2014).
     max_iter : int, default 100
     damping : float, default 1e-3
         To begin with, in units of the largest element of the curvature's diagonal.
@@ -98,7 +99,8 @@ def newton(
         value, gradient = slope(*batch)
         return float(value), np.asarray(gradient, np.float64)
 
-    try:
+    # The parameters are as before behind the block, however it ends: what came of it is copied as a whole.
+    with Meanwhile([], flat.arrays):
         here = flat.before
         value, gradient = at(here)
         for _ in range(max_iter):
@@ -125,9 +127,8 @@ def newton(
             if gain <= least_gain * max(abs(value), gain):
                 break
         flat.put(here)
-    except BaseException:
-        flat.put_back()
-        raise
+        found = flat.found()
+    commit(found)
     return value
 
 
@@ -143,10 +144,10 @@ def _solved(matrix: Array, vector: Array) -> Array | None:
 
 def _loss_of(model: Module, loss: Any) -> Callable[..., Any]:
     def value(*tensors: Tensor) -> Any:
-        result = loss(model(*tensors[:-1]), tensors[-1])
+        total = loss(model(*tensors[:-1]), tensors[-1])
         for penalty in active_graph().penalties:
-            result = result + penalty
-        return result
+            total = total + penalty
+        return total
 
     return value
 
@@ -177,11 +178,6 @@ def _gauss_newton(model: Module, loss: Any, params: list[Parameter]) -> Hessian:
         output = model(*tensors[:-1])
         if not isinstance(output, Tensor):
             raise TypeError(f"Gauss-Newton is for models of one output, got {_check.kind_of(output)}")
-        if active_graph().penalties:
-            raise TypeError(
-                "Gauss-Newton is for losses of the output alone, and the model has penalties on signals; take "
-                "curvature='hessian'"
-            )
         given = output.detach()
         return output, given, loss(given, tensors[-1])
 

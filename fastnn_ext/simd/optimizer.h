@@ -2,8 +2,7 @@
 #define FNN_OPTIMIZER_H
 #include "isa.h"
 
-/* All optimizers: KIND(name, states): how many arrays are kept beside the parameter, at most. `average` leaves the
- * parameter as it is, which is averaged. */
+/* All optimizers: KIND(name, states): how many arrays are kept beside the parameter, at most. */
 #define FNN_OPTIMIZERS(KIND) \
     KIND(sgd, 1)             \
     KIND(adagrad, 1)         \
@@ -14,8 +13,7 @@
     KIND(adamax, 2)          \
     KIND(nadam, 2)           \
     KIND(radam, 2)           \
-    KIND(lion, 1)            \
-    KIND(average, 0)
+    KIND(lion, 1)
 
 #define FNN_OPTIMIZER_INDEX(name, states) FNN_OPTIMIZER_##name,
 enum { FNN_OPTIMIZERS(FNN_OPTIMIZER_INDEX) FNN_OPTIMIZER_COUNT };
@@ -29,7 +27,6 @@ enum { FNN_MOST_STATES = 3 };
  * to the gradient plus decay times the parameter (L2) and l1 times its sign. */
 struct optimizer_rule {
     double scale, clip, noise, shrink, decay, l1;
-    double average; /* the share of the new parameter in its average: 1 is a copy */
     int plain; /* nothing but scale */
 };
 
@@ -81,15 +78,16 @@ struct radam_step {
 
 struct lion_step { double lr, gain1, gain2; };
 
-struct average_step { double none; };
-
-/* The update of n elements; all arrays have as many. A state that is not kept is NULL, and so are the noise and an
- * average that does not take this step's parameter. */
-typedef void fnn_update(void *param, void *const *states, const void *grad, const void *noise, void *average, int64_t n,
-                        const struct optimizer_rule *rule, const void *step);
+/* The update of n elements by scale times the gradient; all arrays have as many. A state that is not kept is NULL. */
+typedef void fnn_update(void *param, void *const *states, const void *grad, int64_t n, double scale, const void *step);
 
 struct optimizer_kernels {
     double (*squares)(const void *x, int64_t n); /* their sum */
+    /* taken = the gradient as the rule has it, the parameter is shrunk; noise may be NULL */
+    void (*take)(void *taken, void *param, const void *grad, const void *noise, int64_t n,
+                 const struct optimizer_rule *rule);
+    /* average += share * (param - average); a share of 1 copies */
+    void (*average)(void *average, const void *param, int64_t n, double share);
     fnn_update *update[FNN_OPTIMIZER_COUNT];
 };
 

@@ -1,4 +1,4 @@
-/* Parameter updates: one sweep that reads and writes every array once.
+/* Parameter updates: one sweep that reads and writes every array once, or by blocks that stay in the cache.
  *
  * The order of operations is PyTorch's (torch/optim, the plain loop over tensors), so that losses follow PyTorch's to
  * rounding over many steps. Where PyTorch leaves an operation out because its coefficient is zero, so does this:
@@ -9,7 +9,8 @@
  */
 #define vsign NAME(vsign)
 #define lerp NAME(lerp)
-#define gradient NAME(gradient)
+#define some NAME(some)
+#define put NAME(put)
 #define leftover NAME(leftover)
 #define UPDATE(name) \
     INLINE vec NAME(name##_of)(vec p, vec g, vec *s, real *const *there, const struct name##_step *k)
@@ -105,65 +106,75 @@ UPDATE(lion) {
     return p - K(lr) * vsign(direction);
 }
 
-UPDATE(average) {
-    (void)g, (void)s, (void)there, (void)k;
-    return p;
+/* What comes before an update and behind it, where there is more than a gradient to take: by blocks in the cache. */
+INLINE vec some(const real *x, int n) { return n == W ? vload(x) : vload_n(x, n); }
+INLINE void put(real *x, vec v, int n) {
+    if (n == W) vstore(x, v);
+    else vstore_n(x, v, n);
+}
+static void NAME(take)(void *taken_, void *param_, const void *grad_, const void *noise_, int64_t n,
+                       const struct optimizer_rule *rule) {
+    const struct optimizer_rule r = *rule;
+    real *taken = taken_, *param = param_;
+    const real *grad = grad_, *noise = noise_;
+    for (int64_t i = 0; i < n; i += W) {
+        const int few = n - i < W ? (int)(n - i) : W;
+        vec p = some(param + i, few), g = some(grad + i, few) * vset((real)r.scale);
+        g = vmin(vmax(g, vset((real)-r.clip)), vset((real)r.clip));
+        if (noise) g = vfma(some(noise + i, few), vset((real)r.noise), g);
+        if (r.shrink != 1) put(param + i, p = p * vset((real)r.shrink), few);
+        if (r.decay != 0) g = vfma(p, vset((real)r.decay), g);
+        if (r.l1 != 0) g = vfma(vsign(p), vset((real)r.l1), g);
+        put(taken + i, g, few);
+    }
 }
 
-/* The gradient as an update takes it; the parameter is shrunk. */
-INLINE vec gradient(vec *p, vec g, const real *noise, const struct optimizer_rule *r) {
-    g = g * vset((real)r->scale);
-    if (r->plain) return g;
-    g = vmin(vmax(g, vset((real)-r->clip)), vset((real)r->clip));
-    if (noise) g = vfma(vload(noise), vset((real)r->noise), g);
-    if (r->shrink != 1) *p = *p * vset((real)r->shrink);
-    if (r->decay != 0) g = vfma(*p, vset((real)r->decay), g);
-    if (r->l1 != 0) g = vfma(vsign(*p), vset((real)r->l1), g);
-    return g;
+static void NAME(average)(void *average_, const void *param_, int64_t n, double share) {
+    real *average = average_;
+    const real *param = param_;
+    for (int64_t i = 0; i < n; i += W) {
+        const int few = n - i < W ? (int)(n - i) : W;
+        vec p = some(param + i, few);
+        put(average + i, share == 1 ? p : lerp(some(average + i, few), p, share), few);
+    }
 }
 
 /* Fewer than W elements: copies of W, of which the others are 0. */
 RARE void leftover(fnn_update *update, real *param, real *const *state, int states, int64_t begin, const real *grad,
-                   const real *noise, real *average, int64_t n, const struct optimizer_rule *rule, const void *step) {
-    real p[W] = {0}, g[W] = {0}, z[W] = {0}, a[W] = {0}, s[FNN_MOST_STATES][W] = {{0}};
+                   int64_t n, double scale, const void *step) {
+    real p[W] = {0}, g[W] = {0}, s[FNN_MOST_STATES][W] = {{0}};
     void *copies[FNN_MOST_STATES] = {0};
     size_t bytes = (size_t)n * sizeof(real);
     memcpy(p, param + begin, bytes);
     memcpy(g, grad + begin, bytes);
-    if (noise) memcpy(z, noise + begin, bytes);
-    if (average) memcpy(a, average + begin, bytes);
     for (int j = 0; j < states; j++) {
         if (!state[j]) continue;
         copies[j] = s[j];
         memcpy(s[j], state[j] + begin, bytes);
     }
-    update(p, copies, g, noise ? z : NULL, average ? a : NULL, W, rule, step);
+    update(p, copies, g, W, scale, step);
     memcpy(param + begin, p, bytes);
-    if (average) memcpy(average + begin, a, bytes);
     for (int j = 0; j < states; j++)
         if (state[j]) memcpy(state[j] + begin, s[j], bytes);
 }
 
 /* Coefficients are copied where no store can alias them. */
-#define SWEEP(name, STATES)                                                                                    \
-    static void NAME(name)(void *param_, void *const *states, const void *grad_, const void *noise_,          \
-                           void *average_, int64_t n, const struct optimizer_rule *rule, const void *step) {  \
-        const struct optimizer_rule r = *rule;                                                                 \
-        const struct name##_step k = *(const struct name##_step *)step;                                        \
-        real *param = param_, *average = average_, *state[STATES + 1] = {0};                                   \
-        const real *grad = grad_, *noise = noise_;                                                             \
-        for (int j = 0; j < STATES; j++) state[j] = states[j];                                                 \
-        int64_t i = 0;                                                                                         \
-        for (; i + W <= n; i += W) {                                                                           \
-            vec p = vload(param + i), s[STATES + 1];                                                           \
-            vec g = gradient(&p, vload(grad + i), noise ? noise + i : NULL, &r);                               \
-            UNROLL for (int j = 0; j < STATES; j++) s[j] = state[j] ? vload(state[j] + i) : vzero();           \
-            p = NAME(name##_of)(p, g, s, state, &k);                                                           \
-            vstore(param + i, p);                                                                              \
-            UNROLL for (int j = 0; j < STATES; j++) if (state[j]) vstore(state[j] + i, s[j]);                  \
-            if (average) vstore(average + i, r.average == 1 ? p : lerp(vload(average + i), p, r.average));     \
-        }                                                                                                      \
-        if (i < n) leftover(NAME(name), param, state, STATES, i, grad, noise, average, n - i, rule, step);     \
+#define SWEEP(name, STATES)                                                                                 \
+    static void NAME(name)(void *param_, void *const *states, const void *grad_, int64_t n, double scale,   \
+                           const void *step) {                                                              \
+        const struct name##_step k = *(const struct name##_step *)step;                                     \
+        const vec sign = vset((real)scale);                                                                 \
+        real *param = param_, *state[STATES];                                                               \
+        const real *grad = grad_;                                                                           \
+        for (int j = 0; j < STATES; j++) state[j] = states[j];                                              \
+        int64_t i = 0;                                                                                      \
+        for (; i + W <= n; i += W) {                                                                        \
+            vec p = vload(param + i), g = vload(grad + i) * sign, s[STATES];                                \
+            UNROLL for (int j = 0; j < STATES; j++) s[j] = state[j] ? vload(state[j] + i) : vzero();        \
+            vstore(param + i, NAME(name##_of)(p, g, s, state, &k));                                         \
+            UNROLL for (int j = 0; j < STATES; j++) if (state[j]) vstore(state[j] + i, s[j]);               \
+        }                                                                                                   \
+        if (i < n) leftover(NAME(name), param, state, STATES, i, grad, n - i, scale, step);                 \
     }
 FNN_OPTIMIZERS(SWEEP)
 
@@ -184,7 +195,7 @@ static double NAME(squares)(const void *x_, int64_t n) {
 }
 
 #define ENTRY(name, states) NAME(name),
-static const struct optimizer_kernels NAME(table) = {NAME(squares), {FNN_OPTIMIZERS(ENTRY)}};
+static const struct optimizer_kernels NAME(table) = {NAME(squares), NAME(take), NAME(average), {FNN_OPTIMIZERS(ENTRY)}};
 
 #undef UPDATE
 #undef K

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from eager import functional as F
-from eager.tensor import Tensor, gradients, is_running, leaves_of, run, to_arrays, value_and_grad
+from eager.tensor import Tensor, gradients, is_running, leaves_of, rounded, run, to_arrays, value_and_grad
 
 functional = F
 
@@ -27,7 +27,7 @@ class Parameter(Tensor):
 
     @data.setter
     def data(self, value):
-        self._data[...] = value
+        self._data[...] = rounded(np.asarray(value))
 
     def convert(self, dtype):
         """Values as they are in that dtype, and so the gradient. What is computed stays float64."""

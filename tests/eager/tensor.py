@@ -6,6 +6,26 @@ import math
 import numpy as np
 
 _depth = 0
+_disturbance = None  # a generator of random numbers, and how large errors are
+
+
+@contextlib.contextmanager
+def disturbed(generator, rounding):
+    """Inside, each number that is computed is off by a random error of up to `rounding`, relative to it."""
+    global _disturbance
+    before, _disturbance = _disturbance, (generator, rounding)
+    try:
+        yield
+    finally:
+        _disturbance = before
+
+
+def rounded(data):
+    """The same numbers, but for errors inside `disturbed`."""
+    if _disturbance is None or data.dtype.kind != "f":
+        return data
+    generator, rounding = _disturbance
+    return data * (1 + rounding * generator.uniform(-1, 1, data.shape))
 
 
 class Tensor:
@@ -19,7 +39,7 @@ class Tensor:
 
     def __init__(self, data, parents=()):
         data = np.asarray(data)
-        self.data = data if data.dtype.kind in "iu" else data.astype(np.float64)
+        self.data = data if data.dtype.kind in "iu" else rounded(data.astype(np.float64))
         self.parents = list(parents)
 
     @property
@@ -107,14 +127,14 @@ class Tensor:
         return Tensor(y, [(self, lambda g: g * slope)])
 
     def exp(self):
-        y = np.exp(self.data)
+        y = rounded(np.exp(self.data))
         return self._elementwise(y, y)
 
     def log(self):
         return self._elementwise(np.log(self.data), 1 / self.data)
 
     def sqrt(self):
-        y = np.sqrt(self.data)
+        y = rounded(np.sqrt(self.data))
         return self._elementwise(y, 0.5 / y)
 
     def abs(self):
@@ -132,11 +152,11 @@ class Tensor:
         return self._elementwise(np.where(self.data < 0, 0.0, self.data), (self.data > 0).astype(float))
 
     def tanh(self):
-        y = np.tanh(self.data)
+        y = rounded(np.tanh(self.data))  # the slope of what saturates is a difference of nearly equal numbers
         return self._elementwise(y, 1 - y * y)
 
     def sigmoid(self):
-        y = 1 / (1 + np.exp(-self.data))
+        y = rounded(1 / (1 + np.exp(-self.data)))
         return self._elementwise(y, y * (1 - y))
 
     # ---- reductions and shapes ------------------------------------------------------------------
@@ -227,7 +247,7 @@ def gradients(seeds, leaves):
         for parent, back in tensor.parents:
             if id(tensor) in found:
                 with np.errstate(all="ignore"):
-                    found[id(parent)] = found.get(id(parent), 0.0) + back(found[id(tensor)])
+                    found[id(parent)] = found.get(id(parent), 0.0) + rounded(back(found[id(tensor)]))
     return [found.get(id(leaf)) for leaf in leaves]
 
 
