@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,10 +60,16 @@ class Plan:
 
 class Route:
     def __init__(
-        self, watch: Watch, plan: Plan, batches: set[int], rebuild: Callable[[Any], Any] | None = None
+        self,
+        watch: Watch,
+        plan: Plan,
+        batches: set[int],
+        rebuild: Callable[[Any], Any] | None = None,
+        names: tuple[str, ...] = (),
     ) -> None: ...
     def take(self, args: tuple[Any, ...]) -> Any: ...
 
 class Repeated:
     latest: Route | None
-    def __call__(self, args: tuple[Any, ...], keywords: Mapping[str, Any] | None = None) -> Any: ...
+    latest_named: Route | None
+    def __call__(self, args: tuple[Any, ...], keywords: dict[str, Any] | None = None) -> Any: ...

@@ -37,6 +37,7 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_CheckBuffer, PyObject_GetBuffer,
 )
+from cpython.dict cimport PyDict_GetItemWithError
 from cpython.exc cimport PyErr_Occurred
 from cpython.object cimport PyObject, PyObject_SetAttr
 from cpython.pythread cimport (
@@ -798,17 +799,35 @@ cdef class Route:
         Those that it serves while that holds; others may have joined the plan's since.
     rebuild : callable, optional
         From the plan's values to what a call returns; None where that is the only value.
+    names : tuple of str, optional
+        Of the arrays that are given by name; the plan has them behind the others.
     """
     cdef Watch watch
     cdef Plan plan
     cdef set batches
     cdef object rebuild
+    cdef tuple names
 
-    def __init__(self, Watch watch not None, Plan plan not None, set batches, rebuild=None):
+    def __init__(self, Watch watch not None, Plan plan not None, set batches, rebuild=None, tuple names=()):
         self.watch = watch
         self.plan = plan
         self.batches = batches
         self.rebuild = rebuild
+        self.names = names
+
+    cdef object take_named(self, tuple args, dict keywords):
+        """As take, of arrays that may be given by name, too."""
+        cdef list values
+        cdef PyObject *value
+        if len(keywords) != len(self.names):
+            return None
+        values = list(args)
+        for name in self.names:
+            value = PyDict_GetItemWithError(keywords, name)
+            if value == NULL:
+                return None
+            values.append(<object> value)
+        return self.take(tuple(values))
 
     cpdef object take(self, tuple args):
         """What the plan gives for these arguments, or None if it is not to be taken."""
@@ -823,15 +842,15 @@ cdef class Route:
 
 cdef class Repeated:
     """Calls that take the way of the latest one while they can, and else `serve(args, keywords)`, which a class made
-    of this has; it says the way for the next one by setting `latest`."""
-    cdef public Route latest
+    of this has; it says the way for the next one by setting `latest`, or `latest_named` of calls with keywords."""
+    cdef public Route latest, latest_named
 
-    def __call__(self, tuple args, keywords=None):
-        """What there is for positional arguments, and keyword arguments as a mapping."""
-        cdef Route route = self.latest
+    def __call__(self, tuple args, dict keywords=None):
+        """What there is for positional arguments, and for those by name."""
+        cdef Route route = self.latest_named if keywords else self.latest
         cdef object result
-        if route is not None and not keywords:
-            result = route.take(args)
+        if route is not None:
+            result = route.take_named(args, keywords) if keywords else route.take(args)
             if result is not None:
                 return result
         return self.serve(args, keywords)

@@ -1,5 +1,7 @@
 """Arguments of models by name: eager, within other models, and trained."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -105,3 +107,38 @@ def test_a_name_that_forward_lacks_or_an_array_that_does_not_fit_is_refused_by_n
     with pytest.raises(TypeError, match="mask has dtype bool"):
         model(x, mask=mask > 0)
     np.testing.assert_array_equal(model(x, mask=mask), model(x) * mask)
+
+
+def test_a_call_by_names_takes_the_way_of_the_latest_one_and_no_other(monkeypatch):
+    model = Masked().double()
+    x, mask, _ = data(dtype=np.float64)
+    offset = np.full((4, 2), 0.5)
+    plain = model(x)
+    model(x, offset=offset, mask=mask)
+    searched, serve = [], type(model._programs["infer"]).serve
+
+    def counted(self, args, keywords):
+        searched.append(sorted(keywords or {}))
+        return serve(self, args, keywords)
+
+    monkeypatch.setattr(type(model._programs["infer"]), "serve", counted)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-12)
+    close(model(x), plain)
+    close(model(x, mask=mask, offset=offset), (plain + offset) * mask)
+    close(model(x, offset=2 * offset, mask=mask), (plain + 2 * offset) * mask)
+    assert not searched
+    close(model(x, mask=mask), plain * mask)
+    close(model(x, offset=offset), plain + offset)
+    close(model(x, offset=mask), plain + mask)
+    close(model(x, offset=offset, scale=2.0), (plain + offset) * 2)
+    close(model(x, offset=0.5), plain + offset)
+    close(model(x=x, offset=offset), plain + offset)
+    close(model(x, offset), plain + offset)
+    with pytest.raises(TypeError, match="nothing"):
+        model(x, nothing=mask)
+    model.linear.bias.data += 1
+    close(model(x=x, offset=offset), plain + 1 + offset)
+    model.linear.bias.data = model.linear.bias.data + 1
+    close(model(x=x, offset=offset), plain + 2 + offset)
+    names = ["mask"], ["offset"], ["offset", "scale"], ["offset"], ["offset", "x"], [], ["nothing"]
+    assert searched[:7] == list(names)

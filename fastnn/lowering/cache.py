@@ -199,8 +199,11 @@ class Programs(Repeated):
             entry.used = self._clock
             assert state is not None
             rebuild = None if entry.rebuild is only else entry.rebuild
+            way = (state.watch, entry.program.plans[0], entry.batches, rebuild)
             if variant is None:
-                self.latest = Route(state.watch, entry.program.plans[0], entry.batches, rebuild)
+                self.latest = Route(*way)
+            elif isinstance(variant, Keywords) and variant.keywords and not variant.settings:
+                self.latest_named = Route(*way, tuple(variant.keywords))
             return entry
 
     def count(self) -> int:
@@ -210,7 +213,8 @@ class Programs(Repeated):
     def clear(self) -> None:
         """Forget all programs."""
         with Held(self._lock):
-            self._states, self.latest, self._arena = [], None, Arena()
+            self._states, self._arena = [], Arena()
+            self.latest = self.latest_named = None
 
     # ---- keys and states --------------------------------------------------------------------------
 
