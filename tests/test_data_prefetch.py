@@ -13,6 +13,8 @@ import pytest
 from fastnn.data import prefetch
 from fastnn.data.prefetch import ahead
 
+import interrupts
+
 pytestmark = pytest.mark.filterwarnings("error", "ignore:This process .* is multi-threaded:DeprecationWarning")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -44,6 +46,18 @@ def exit_code_of_child(work, seconds=30.0):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return None
+
+
+def test_no_thread_stays_behind_whatever_ctrl_c_comes_between():
+    def consume():
+        results = ahead(abs, range(6), 2)
+        assert [next(results), next(results)] == [0, 1]
+        results.close()
+
+    for at in interrupts.places(consume, 10_000):
+        with pytest.raises(interrupts.Interrupted):
+            interrupts.run(consume, at)
+        assert no_worker_within(), at
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3, 50])

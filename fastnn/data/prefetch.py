@@ -1,13 +1,15 @@
 """Computing ahead: one thread works while the consumer consumes.
 
 The consumer owns the order and the thread owns nothing. Items go out through one queue, results
-come back through another, and ``None`` ends the thread. Both are `queue.SimpleQueue`, whose ``get``
-leaves Ctrl-C working and whose ``put`` never blocks, so neither side can hold the other up.
+come back through another, and ``None`` ends the thread, as does the consumer's end. Both are
+`queue.SimpleQueue`, whose ``get`` leaves Ctrl-C working and whose ``put`` never blocks, so neither
+side can hold the other up.
 """
 
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from itertools import islice
@@ -57,9 +59,12 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int)
     from queue import Empty, SimpleQueue
     from threading import Thread, current_thread
 
-    requests: SimpleQueue[tuple[Item] | None] = SimpleQueue()
+    requests: SimpleQueue[Any] = SimpleQueue()
     replies: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-    worker = Thread(target=_work, args=(function, requests, replies), name="fastnn-prefetch", daemon=True)
+    # Ctrl-C may come before `stop` at the end, too. Then this object is let go of, and that ends the thread.
+    consumer = _Consumer()
+    leash = weakref.ref(consumer, requests.put)
+    worker = Thread(target=_work, args=(function, requests, replies, leash), name="fastnn-prefetch", daemon=True)
 
     def stop() -> None:
         try:
@@ -108,12 +113,18 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int)
         stop()
 
 
+class _Consumer:
+    """Is there as long as somebody may want results."""
+
+
 def _work(
     function: Callable[[Item], Result],
-    requests: SimpleQueue[tuple[Item] | None],
+    requests: SimpleQueue[Any],
     replies: SimpleQueue[tuple[Any, BaseException | None]],
+    leash: weakref.ref[_Consumer],
 ) -> None:
-    while (request := requests.get()) is not None:
+    # Items come in tuples; anything else ends the work.
+    while isinstance(request := requests.get(), tuple):
         try:
             replies.put((function(*request), None))
         except BaseException as error:  # whatever it is belongs to the consumer
