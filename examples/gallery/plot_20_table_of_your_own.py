@@ -51,8 +51,8 @@ with tempfile.TemporaryDirectory() as folder:
 serve = served.frozen()
 probability = np.array([nn.functional.softmax(serve(row[None]), 1)[0, 1] for row in x[test]])
 
-figure = plt.figure(figsize=(14, 4.4), layout="constrained")
-left, middle, right = figure.subfigures(1, 3)
+figure = plt.figure(figsize=(17, 4.4), layout="constrained")
+left, middle, right = figure.subfigures(1, 3, width_ratios=[8, 4.5, 4.5])
 fn.plotting.plot_history(history, figure=left)
 fn.plotting.plot_confusion(ill[test], (probability > 0.5).astype(int), names=["benign", "malignant"], figure=middle)
 ax = right.subplots()
