@@ -88,7 +88,6 @@ class ImageFolder:
         mode: str = "RGB",
         normalize: bool = True,
     ) -> None:
-        _pillow()  # if it is missing, that is to be known now, and not at the first batch
         root = os.path.expanduser(_check.path("root", root))
         self.size = None if size is None else _check.height_and_width("size", size)
         self.mode = _check.choice("mode", mode, *_CHANNELS)
@@ -105,6 +104,7 @@ class ImageFolder:
                 raise ValueError(
                     f"root: the class folder {os.path.join(root, name)} holds no image file ({', '.join(_ENDINGS)})"
                 )
+        _pillow()  # if it is missing, that is to be known now, and not at the first batch
         self.classes = tuple(names)
         self.files = tuple(path for files in found for path in files)
         self.labels = np.repeat(np.arange(len(names), dtype=np.int64), [len(files) for files in found])
