@@ -6,41 +6,64 @@
 
 /* NAME(kind): y = value of x, with `a` and `b` for the settings. The tail goes through the same vectors, so an
  * element's result does not depend on its place. */
-#define FORWARD(kind, value)                                                            \
-    static void NAME(kind)(void *y_, const void *x_, int64_t n, const double *settings) { \
-        real *y = y_;                                                                   \
-        const real *x_in = x_;                                                          \
-        vec a = vset((real)settings[0]), b = vset((real)settings[1]);                   \
-        int64_t i = 0;                                                                  \
-        for (; i + W <= n; i += W) {                                                    \
-            vec x = vload(x_in + i);                                                    \
-            vstore(y + i, value);                                                       \
-        }                                                                               \
-        if (i < n) {                                                                    \
-            vec x = vload_n(x_in + i, (int)(n - i));                                    \
-            vstore_n(y + i, value, (int)(n - i));                                       \
-        }                                                                               \
-        (void)a, (void)b;                                                               \
+#define FORWARD_LOOP(kind, value) \
+    INLINE void NAME(kind##_loop)(real *y, const real *x_in, int64_t n, vec a, vec b, const double *settings) { \
+        int64_t i = 0; \
+        for (; i + W <= n; i += W) { \
+            vec x = vload(x_in + i); \
+            vstore(y + i, value); \
+        } \
+        if (i < n) { \
+            vec x = vload_n(x_in + i, (int)(n - i)); \
+            vstore_n(y + i, value, (int)(n - i)); \
+        } \
+        (void)a, (void)b, (void)settings; \
+    }
+#define FORWARD(kind, value) \
+    FORWARD_LOOP(kind, value) \
+    static void NAME(kind)(void *y, const void *x, int64_t n, const double *settings) { \
+        NAME(kind##_loop)(y, x, n, vset((real)settings[0]), vset((real)settings[1]), settings); \
     }
 
 /* NAME(kind_grad): dx = gradient of dy and s, the saved output or input. */
-#define BACKWARD(kind, gradient)                                                        \
-    static void NAME(kind##_grad)(void *dx_, const void *dy_, const void *saved_, int64_t n, const double *settings) { \
-        real *dx = dx_;                                                                 \
-        const real *dy_in = dy_, *saved = saved_;                                       \
-        vec a = vset((real)settings[0]), b = vset((real)settings[1]);                   \
-        int64_t i = 0;                                                                  \
-        for (; i + W <= n; i += W) {                                                    \
-            vec dy = vload(dy_in + i), s = vload(saved + i);                            \
-            vstore(dx + i, gradient);                                                   \
-            (void)dy, (void)s;                                                          \
-        }                                                                               \
-        if (i < n) {                                                                    \
+#define BACKWARD_LOOP(kind, gradient) \
+    INLINE void NAME(kind##_grad_loop)(real *dx, const real *dy_in, const real *saved, int64_t n, vec a, vec b, \
+                                       const double *settings) { \
+        int64_t i = 0; \
+        for (; i + W <= n; i += W) { \
+            vec dy = vload(dy_in + i), s = vload(saved + i); \
+            vstore(dx + i, gradient); \
+            (void)dy, (void)s; \
+        } \
+        if (i < n) { \
             vec dy = vload_n(dy_in + i, (int)(n - i)), s = vload_n(saved + i, (int)(n - i)); \
-            vstore_n(dx + i, gradient, (int)(n - i));                                   \
-            (void)dy, (void)s;                                                          \
-        }                                                                               \
-        (void)a, (void)b;                                                               \
+            vstore_n(dx + i, gradient, (int)(n - i)); \
+            (void)dy, (void)s; \
+        } \
+        (void)a, (void)b, (void)settings; \
+    }
+#define BACKWARD(kind, gradient) \
+    BACKWARD_LOOP(kind, gradient) \
+    static void NAME(kind##_grad)(void *dx, const void *dy, const void *saved, int64_t n, const double *settings) { \
+        NAME(kind##_grad_loop)(dx, dy, saved, n, vset((real)settings[0]), vset((real)settings[1]), settings); \
+    }
+
+/* The same where setting number F is a factor of x, which is 1 nearly always: then nothing is multiplied by it. */
+#define WITH_FACTOR(F, loop, ...) \
+    const vec a = vset((real)settings[0]), b = vset((real)settings[1]), one = vset(1); \
+    if (settings[F] == 1) \
+        loop(__VA_ARGS__, F == 0 ? one : a, F == 1 ? one : b, settings); \
+    else \
+        loop(__VA_ARGS__, a, b, settings);
+#define FORWARD_BY_FACTOR(kind, F, value) \
+    FORWARD_LOOP(kind, value) \
+    static void NAME(kind)(void *y, const void *x, int64_t n, const double *settings) { \
+        WITH_FACTOR(F, NAME(kind##_loop), y, x, n) \
+    }
+#define BACKWARD_BY_FACTOR(kind, F, gradient) \
+    BACKWARD_LOOP(kind, gradient) \
+    static void NAME(kind##_grad)(void *dx, const void *dy, const void *saved, int64_t n, const double *settings) { \
+        WITH_FACTOR(F, NAME(kind##_grad_loop), dx, dy, saved, n) \
     }
 
 /* The gradient at 0 is 0; NaN passes both ways, and -0 stays. */
@@ -55,8 +78,8 @@ BACKWARD(leaky_relu, vsel(vgt(s, vzero()), dy, dy * a))
 INLINE vec NAME(elu_slope)(vec s, vec a, vec b, int from_output) {
     return vsel(vgt(s, vzero()), vset(1), b * (from_output ? s + a : a * vexp(s * b)));
 }
-FORWARD(elu, vsel(vgt(x, vzero()), x, a * vexpm1(x * b)))
-BACKWARD(elu, dy * NAME(elu_slope)(s, a, b, settings[0] > 0))
+FORWARD_BY_FACTOR(elu, 1, vsel(vgt(x, vzero()), x, a *vexpm1(x *b)))
+BACKWARD_BY_FACTOR(elu, 1, dy *NAME(elu_slope)(s, a, b, settings[0] > 0))
 
 FORWARD(sigmoid, vsigmoid(x))
 BACKWARD(sigmoid, dy * (s * (vset(1) - s)))
@@ -81,8 +104,8 @@ INLINE vec NAME(silu_slope)(vec x, vec a) {
     vec sigma = vsigmoid(x * a);
     return sigma * vfma(x * a, vset(1) - sigma, vset(1));
 }
-FORWARD(silu, x * vsigmoid(x * a))
-BACKWARD(silu, dy * NAME(silu_slope)(s, a))
+FORWARD_BY_FACTOR(silu, 0, x *vsigmoid(x *a))
+BACKWARD_BY_FACTOR(silu, 0, dy *NAME(silu_slope)(s, a))
 
 /* x / (1 + |x|) has the gradient 1 / (1 + |x|)^2: (1 - |y|)^2, from the output. */
 INLINE vec NAME(softsign_slope)(vec s) {
@@ -103,8 +126,8 @@ FORWARD(selu, vsel(vgt(x, vzero()), SELU_SCALE * x, SELU_LIMIT * vexpm1(x)))
 BACKWARD(selu, dy * vsel(vgt(s, vzero()), SELU_SCALE, s + SELU_LIMIT))
 
 /* log(1 + e^(a x)) / a; x itself where a x is above b. */
-FORWARD(softplus, vsel(vgt(x * a, b), x, vsoftplus(x * a) / a))
-BACKWARD(softplus, vsel(vgt(s * a, b), dy, dy * vsigmoid(s * a)))
+FORWARD(softplus, vsel(vgt(x *a, b), x, vsoftplus(x *a) / a))
+BACKWARD(softplus, vsel(vgt(s *a, b), dy, dy *vsigmoid(s *a)))
 
 /* x (1 + tanh u) / 2 = x sigma(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3). Beyond 100, where sigma is 0 or 1, the slope
  * of u is that of 100, lest it overflow. */
