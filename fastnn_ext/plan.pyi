@@ -7,6 +7,9 @@ from fastnn_ext.watch import Watch
 
 DTYPES: tuple[str, ...]
 
+class Marked:
+    _has_grad: bool
+
 class NotFiniteError(FloatingPointError): ...
 
 class Spec:
@@ -48,7 +51,7 @@ class Plan:
         constant: int = 0,
         copies: tuple[tuple[Any, Any], ...] = (),
         batches: set[int] | None = None,
-        marks: tuple[tuple[Any, str, Any], ...] = (),
+        marks: tuple[tuple[Marked, bool], ...] = (),
     ) -> None: ...
     def run(self, *args: Any) -> tuple[Any, ...]: ...
     def try_run(self, *args: Any) -> tuple[Any, ...] | None: ...

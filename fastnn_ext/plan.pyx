@@ -24,7 +24,7 @@ fixed    arrays that live as long as the plan: parameters, gradients, optimizer 
 copies   pairs (array of fixed, source): before each run the source, an array from outside that kernels
          cannot read as it lies, is copied over.
 batches  the set of batch sizes that the plan may run at, which its maker may add to; None for all.
-marks    tuples (object, name, value): attributes that are there, assigned whenever a run has been made, before
+marks    pairs (Marked, bool): which have a gradient whenever a run has been made, and which have none; said before
          Python hears of a signal.
 receipt  the Receipt in which a run leaves its values, and `rebuild`, which makes the result of them; see `leave_in`.
 """
@@ -39,7 +39,7 @@ from cpython.buffer cimport (
 )
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.exc cimport PyErr_Occurred
-from cpython.object cimport PyObject, PyObject_SetAttr
+from cpython.object cimport PyObject
 from cpython.pythread cimport (
     NOWAIT_LOCK, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
     PyThread_get_thread_ident, PyThread_release_lock, PyThread_type_lock,
@@ -59,8 +59,12 @@ from fastnn_ext.runtime cimport (
 cdef extern from "Python.h":
     # Declared here without Cython's error check: the error must stay set until the run has ended.
     int PyErr_CheckSignals() noexcept
-    void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **traceback) noexcept
-    void PyErr_Restore(PyObject *kind, PyObject *value, PyObject *traceback) noexcept
+
+
+@cython.auto_pickle(False)
+cdef class Marked:
+    """What has a gradient or none, of which runs say so in a nanosecond."""
+    cdef public bint _has_grad
 
 
 class NotFiniteError(FloatingPointError):
@@ -315,6 +319,9 @@ cdef class Plan:
         self.after = after
         self.copies = copies
         self.batches = batches
+        for owner, has_grad in marks:
+            if not isinstance(owner, Marked) or type(has_grad) is not bool:
+                raise TypeError(f"marks are pairs of Marked and bool, got {type(owner).__name__}")
         self.marks = marks
         self.program.n_ops = <int32_t> len(ops)
         self.program.n_phases = <int32_t> len(phases)
@@ -646,7 +653,8 @@ cdef class Plan:
             if status == FNN_NO_MEMORY:
                 self.arena.latest = latest  # no op has run
             elif status != FNN_FAILED:
-                self.mark()
+                for owner, has_grad in self.marks:
+                    (<Marked> owner)._has_grad = has_grad
             if profiled != NULL:
                 self.n_events = min(profile.count, profile.room)
             if status == FNN_NO_MEMORY:
@@ -666,17 +674,6 @@ cdef class Plan:
                 PyBuffer_Release(&self.views[k])
             self.release()
         return results
-
-    cdef int mark(self) except -1:
-        """Assigns the marks. A signal may have left an exception, which waits for the end of the run."""
-        cdef PyObject *kind
-        cdef PyObject *value
-        cdef PyObject *traceback
-        PyErr_Fetch(&kind, &value, &traceback)
-        for owner, name, mark in self.marks:
-            PyObject_SetAttr(owner, name, mark)
-        PyErr_Restore(kind, value, traceback)
-        return 0
 
     cdef tuple new_outputs(self, int64_t batch):
         """A new array an output, with the ops pointed at it; None where a number will do."""

@@ -109,6 +109,8 @@ def test_a_plan_is_made_once_and_a_route_of_something():
         plan.Plan.__new__(plan.Plan).run()
     with pytest.raises(TypeError):
         plan.Route(None, None)
+    with pytest.raises(TypeError, match="marks are pairs of Marked and bool, got object"):
+        plan.Plan([], [], 0, 64, [], [], [], 1, marks=((object(), True),))
     made = plan.Plan([], [], 0, 64, [], [], [], 1)
     with pytest.raises(RuntimeError, match="made once"):
         made.__init__([], [], 0, 64, [], [], [], 1)

@@ -36,7 +36,7 @@ from fastnn.lowering.watch import Walk, bases
 from fastnn.sizes import SpecialiseError
 from fastnn_ext import runtime
 from fastnn_ext.atomic import Held
-from fastnn_ext.plan import Arena, Receipt, Repeated, Route
+from fastnn_ext.plan import Arena, Marked, Receipt, Repeated, Route
 from fastnn_ext.watch import ATTRIBUTE, Fact, Watch, is_checking
 
 Array = np.ndarray[Any, Any]
@@ -63,8 +63,8 @@ class Recipe:
         See Program.
     facts : list of fact
         What it depends on beyond the trace: where gradients lie, say, and which parameters are trained.
-    marks : list of (object, name, value)
-        Attributes that say that the last stage was run, as Plan assigns them.
+    marks : list of (Parameter, bool)
+        Which have a gradient once the last stage was run, and which have none.
     receipt : (Receipt, callable), optional
         Where each run leaves its values, too, and from them to the receipt's result.
     """
@@ -74,7 +74,7 @@ class Recipe:
     sinks: Sequence[tuple[Tensor, Array, int]] = ()
     update: Callable[[Any], None] | None = None
     facts: Sequence[Fact] = ()
-    marks: Sequence[tuple[Any, str, Any]] = ()
+    marks: Sequence[tuple[Marked, bool]] = ()
     receipt: tuple[Receipt, Callable[[Any], Any]] | None = None
 
 

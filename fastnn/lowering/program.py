@@ -15,7 +15,7 @@ from fastnn.lowering.memory import plan_memory
 from fastnn.lowering.profile import Profile, profile
 from fastnn.lowering.schedule import schedule
 from fastnn.sizes import Dim, describe
-from fastnn_ext.plan import Arena, Plan
+from fastnn_ext.plan import Arena, Marked, Plan
 
 #: About what a native op takes with its node and its record, measured over networks.
 OP_BYTES = 12000
@@ -44,7 +44,7 @@ class Program:
         update: Callable[[Builder], None] | None = None,
         arena: Arena | None = None,
         batches: set[int] | None = None,
-        marks: Sequence[tuple[Any, str, Any]] = (),
+        marks: Sequence[tuple[Marked, bool]] = (),
     ) -> None:
         """
         Parameters
@@ -60,8 +60,8 @@ class Program:
             its own.
         batches : set of int, optional
             The batches that may be run; more may be added. None for all.
-        marks : sequence of (object, name, value), optional
-            Attributes that the last stage assigns when it has been run.
+        marks : sequence of (Parameter, bool), optional
+            Which have a gradient once the last stage has been run, and which have none.
         """
         self.graph = graph
         self.batches = batches if batches is not None else set()
@@ -90,7 +90,7 @@ class Program:
         builder: Builder,
         outputs: Sequence[Sequence[Tensor]],
         arena: Arena,
-        marks: Sequence[tuple[Any, str, Any]],
+        marks: Sequence[tuple[Marked, bool]],
     ) -> list[Plan]:
         plans: list[Plan] = []
         for stage, stage_outputs in enumerate(outputs):

@@ -19,7 +19,7 @@ from fastnn.lowering.call import flatten_result, to_array
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
 from fastnn.lowering.watch import Walk, is_library
-from fastnn.nn.parameter import Parameter, marks, zero_grads
+from fastnn.nn.parameter import Parameter, zero_grads
 from fastnn.nn.summary import examples, summary
 from fastnn.ops.elementwise import add
 from fastnn_ext.atomic import commit
@@ -461,7 +461,8 @@ class Module:
         def with_penalty(values: Sequence[Any]) -> tuple[Any, float]:
             return rebuild(values[:count]), values[count] if penalties else 0.0
 
-        return Recipe([[*tensors, *penalties], []], with_penalty, sinks, facts=facts, marks=marks(reached))
+        marks = [(p, True) for p in reached]
+        return Recipe([[*tensors, *penalties], []], with_penalty, sinks, facts=facts, marks=marks)
 
     def __fastnn_watch__(self, walk: Walk) -> None:
         """What of this module a trace depends on: see fastnn.lowering.watch."""

@@ -12,10 +12,11 @@ from fastnn._check import FLOATS
 from fastnn.graph import Graph, Tensor, TensorMethods, TraceError, active_graph, is_tracing
 from fastnn.lowering.watch import Walk
 from fastnn_ext.atomic import assign, commit
+from fastnn_ext.plan import Marked
 from fastnn_ext.watch import changed
 
 
-class Parameter(TensorMethods):
+class Parameter(TensorMethods, Marked):
     """An array with a gradient.
 
     Parameters
@@ -30,7 +31,7 @@ class Parameter(TensorMethods):
         kernels read it as (in, out). What users see always has PyTorch's shape.
     """
 
-    __slots__ = ("__weakref__", "_grad_storage", "_has_grad", "_order", "_requires_grad", "_storage")
+    __slots__ = ("__weakref__", "_grad_storage", "_order", "_requires_grad", "_storage")
 
     def __init__(self, data: Any, requires_grad: bool = True, order: Sequence[int] | None = None) -> None:
         array = np.asarray(_check.readable("data", data))

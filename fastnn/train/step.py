@@ -15,7 +15,6 @@ from fastnn.lowering.call import Keywords, flatten_result, only, to_array
 from fastnn.lowering.gradients import gradients, one
 from fastnn.lowering.program import Program
 from fastnn.nn.module import Module
-from fastnn.nn.parameter import marks
 from fastnn.ops.elementwise import add, mul
 from fastnn.ops.index import sparse_rows
 from fastnn.optim.optimizer import Optimizer
@@ -262,10 +261,10 @@ class TrainStep:
                 self._emit_counter(1 if call == 1 else None)(to)
 
         returned = with_outputs if self.outputs else only
-        done = marks(whole, () if call == 2 else absent)
+        marks = [*((p, True) for p in whole), *((p, False) for p in absent if call != 2)]
         if self._receipt is not None:
-            return Recipe([wanted], only, sinks, update, facts, done, (self._receipt, returned))
-        return Recipe([wanted], returned, sinks, update, facts, done)
+            return Recipe([wanted], only, sinks, update, facts, marks, (self._receipt, returned))
+        return Recipe([wanted], returned, sinks, update, facts, marks)
 
     def __repr__(self) -> str:
         return f"TrainStep({describe_parts(self.model, self.loss, self.optimizer)})"
