@@ -65,6 +65,18 @@ def test_cross_entropy_is_twice_differentiable(settings, reduction):
     np.testing.assert_allclose(hessian, by_differences(lambda x: grad(x, LABELS), X), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weight", [None, np.array([1.0, 2.0, 0.5, 3.0])])
+@pytest.mark.parametrize("first", [lambda x: x, lambda x: F.log_softmax(x, 1)])
+def test_nll_loss_is_twice_differentiable(first, weight, reduction):
+    def loss(x, t):
+        return (F.nll_loss(first(x), t, weight, reduction=reduction) ** 2).sum()
+
+    hessian = fn.hessian(loss)(X, LABELS)
+    grad = fn.grad(loss, argnums=0)
+    np.testing.assert_allclose(hessian, by_differences(lambda x: grad(x, LABELS), X), rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_hessian_of_a_model_is_that_of_its_parameters(dtype):
     model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 4)).to(dtype)

@@ -92,7 +92,7 @@ class CrossEntropy(Op):
         return [first if second is None else first + second, *rest]
 
     @staticmethod
-    def _second(node: Node, u: Tensor) -> Tensor:
+    def _second(node: Node, u: Tensor) -> Tensor | None:
         """The gradient of the gradient, softmax - target, for each row that counts, over their number in a mean."""
         if node.attrs["weighted"]:
             raise TypeError("cross_entropy with class weights has no gradient of its gradient")
@@ -126,6 +126,11 @@ class NegativeLogLikelihood(CrossEntropy):
     """As CrossEntropy, of log-probabilities in place of logits, and without smoothing."""
 
     name = "nll_loss"
+
+    @staticmethod
+    def _second(node: Node, u: Tensor) -> Tensor | None:
+        """None: the gradient does not change with the input."""
+        return None
 
     def lower(self, node: Node, to: Emitter) -> None:
         logs, labels, *weight = node.inputs
