@@ -15,7 +15,10 @@ Function        an operation that fastnn lacks, written in NumPy
 random, debug, testing, plotting
                 random numbers in programs, checks of traces and of gradients, pictures
 
-`fn.plotting` is imported when it is first used.
+onnx, interop, sklearn
+                models and data of other systems: ONNX; Keras, Caffe, Torch7, Theano, Mocha; scikit-learn
+
+`fn.plotting`, `fn.onnx`, `fn.interop` and `fn.sklearn` are imported when they are first used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -36,7 +39,10 @@ from fastnn.seed import get_rng_state, manual_seed, set_rng_state
 from fastnn.train import Trainer, TrainStep, callbacks, load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
-    from fastnn import plotting
+    from fastnn import interop, onnx, plotting, sklearn
+
+#: Rooms that need more than NumPy, imported when they are first used.
+_LAZY = ("interop", "onnx", "plotting", "sklearn")
 
 __all__ = [
     "Function",
@@ -67,6 +73,7 @@ __all__ = [
     "hessian",
     "hvp",
     "index_select",
+    "interop",
     "load_checkpoint",
     "log",
     "manual_seed",
@@ -75,6 +82,7 @@ __all__ = [
     "minimum",
     "models",
     "nn",
+    "onnx",
     "optim",
     "plotting",
     "prod",
@@ -86,6 +94,7 @@ __all__ = [
     "show_versions",
     "sign",
     "sin",
+    "sklearn",
     "sqrt",
     "stack",
     "std",
@@ -100,10 +109,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plotting":
+    if name in _LAZY:
         from importlib import import_module
 
-        return import_module("fastnn.plotting")
+        return import_module(f"fastnn.{name}")
     raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
 
 

@@ -19,6 +19,7 @@ FLOORS = [
     {"lowering"},
     {"functions", "nn", "optim", "data", "config", "testing", "random", "debug"},
     {"train", "models"},
+    {"onnx", "interop", "sklearn"},
     {"plotting", "__init__"},
     {"cli", "__main__"},
 ]

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 
 import numpy as np
@@ -13,13 +14,33 @@ from fastnn import nn, optim
 MODULES = ["fastnn", *(m.name for m in pkgutil.walk_packages(fn.__path__, "fastnn."))]
 APART = ("fastnn.__main__", "fastnn.plotting")  # runs the command line; needs Matplotlib, and has tests of its pictures
 
-NEEDS = {"fastnn.train.minimize.minimize": "scipy"}
+#: Packages that examples need, by what their names begin with.
+NEEDS = {
+    "fastnn.train.minimize.minimize": "scipy",
+    "fastnn.onnx": "onnx",
+    "fastnn.sklearn": "sklearn",
+    "fastnn.interop.keras": "h5py",
+    "fastnn.interop.mocha": "h5py",
+    "fastnn.interop.caffe": "google.protobuf",
+}
+
+
+def missing(name):
+    """The package that an example or a module needs and that is not installed, or None."""
+    package = next((package for start, package in NEEDS.items() if name.startswith(start)), None)
+    try:
+        return package if package and importlib.util.find_spec(package) is None else None
+    except ModuleNotFoundError:
+        return package
 
 
 def examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
     for name in MODULES:
         if name in APART:
+            continue
+        if missing(name):
+            yield pytest.param(None, id=name, marks=pytest.mark.skip(f"needs {missing(name)}"))
             continue
         module = importlib.import_module(name)
         for test in finder.find(module, name, module=module):
@@ -40,10 +61,10 @@ def names(folder):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("test", list(examples()), ids=lambda test: test.name)
+@pytest.mark.parametrize("test", list(examples()), ids=lambda test: getattr(test, "name", None))
 def test_an_example_runs_and_prints_what_it_says(test, tmp_path, monkeypatch, capsys):
-    if test.name in NEEDS:
-        pytest.importorskip(NEEDS[test.name])
+    if missing(test.name):
+        pytest.skip(f"needs {missing(test.name)}")
     if "ImageFolder" in test.docstring:
         image = pytest.importorskip("PIL.Image")
         for kind in ("rose", "tulip"):

@@ -1,0 +1,1 @@
+"""Networks as ONNX files: read, trained on, and written."""
