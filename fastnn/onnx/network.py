@@ -16,7 +16,7 @@ from fastnn.onnx import operators  # noqa: F401  (registers them)
 from fastnn.onnx.calls import Calls, declared
 from fastnn.onnx.file import Diagram, read
 from fastnn.onnx.run import Run, Source
-from fastnn.onnx.static import bind, entries
+from fastnn.onnx.static import bind, entries, part_equals
 
 #: How many parts a name may have for modules to be made of them: others are there under the file's name alone.
 DEEPEST_NAME = 32
@@ -67,6 +67,7 @@ class Network(Module):
 
     def __init__(self, diagram: Diagram) -> None:
         super().__init__()
+        part_equals(diagram)
         if problems := bind(diagram):
             shown = "; ".join(problems[:50]) + (f"; and {len(problems) - 50} more" if len(problems) > 50 else "")
             raise ValueError(f"{len(problems)} node(s) of the network cannot be read: {shown}")

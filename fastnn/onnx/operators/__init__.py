@@ -2,6 +2,7 @@
 
 from fastnn.onnx.operators import (  # noqa: F401
     activation,
+    attention,
     conv,
     elementwise,
     linear,
