@@ -90,7 +90,10 @@ FUNCTIONS = [
     ("x[:, :2] @ x[:1, :1].permute(0, 1, 3, 2)", IMAGES),
     *((f"x.{name}()", ROWS) for name in (
         "abs", "cos", "exp", "sign", "sin", "square", "relu", "tanh", "sigmoid", "detach", "float",
+        "tan", "atan", "sinh", "cosh", "asinh", "erf", "expm1", "floor", "ceil", "round", "trunc",
     )),
+    *((f"(x.sin() * 0.5).{name}()", ROWS) for name in ("asin", "acos", "atanh")),
+    ("x.abs().log1p() + (x.square() + 2.0).acosh()", ROWS),
     *((f"x.{name}({dim}, keepdim=True) * x", ROWS) for dim in (0, 1) for name in (
         "amax", "amin", "mean", "std", "sum", "var",
     )),
