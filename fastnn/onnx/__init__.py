@@ -1,1 +1,8 @@
-"""Networks as ONNX files: read, trained on, and written."""
+"""Networks as ONNX files: read, trained on, and written. It needs the package onnx: `pip install "fastnn[onnx]"`.
+
+`load` reads a file as a `Network`, a module like others.
+"""
+
+from fastnn.onnx.network import Network, load
+
+__all__ = ["Network", "load"]
