@@ -133,8 +133,8 @@ def sliced(input: Any, axis: int, points: Sequence[int], count: int) -> Any:
     edges = [0, *points, size]
     if len(edges) != count + 1 or any(a >= b for a, b in itertools.pairwise(edges)):
         raise ValueError(f"slice points {tuple(points)} do not cut a size of {size} into {count} parts")
-    before = [slice(None)] * axis
-    return tuple(input[(*before, slice(a, b))] for a, b in itertools.pairwise(edges))
+    places = [(*[slice(None)] * axis, slice(a, b)) for a, b in itertools.pairwise(edges)]
+    return tuple(input[place] for place in places)
 
 
 def copied(input: Any, count: int) -> Any:
@@ -162,7 +162,8 @@ def cropped(input: Any, like: Any, axis: int, offsets: Sequence[int]) -> Any:
     ends = [offset + size for offset, size in zip(offsets, like.shape[axis:], strict=True)]
     if any(end > size for end, size in zip(ends, input.shape[axis:], strict=True)):
         raise ValueError(f"{tuple(input.shape)} is too small to be cropped to {tuple(like.shape)} at {tuple(offsets)}")
-    return input[(*[slice(None)] * axis, *map(slice, offsets, ends))]
+    place = (*[slice(None)] * axis, *map(slice, offsets, ends))
+    return input[place]
 
 
 def normalized(input: Any, variance: bool, across_channels: bool, eps: float) -> Any:
