@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnn.interop.caffe.read import load_caffe
+    from fastnn.interop.lasagne import load_lasagne
+    from fastnn.interop.mocha import load_mocha
+    from fastnn.interop.torch7.read import load_torch7
 
 #: Where functions are that are imported when they are first used.
 _LAZY = {
     "load_caffe": "caffe.read",
+    "load_lasagne": "lasagne",
+    "load_mocha": "mocha",
+    "load_torch7": "torch7.read",
 }
 
 __all__ = [
     "load_caffe",
+    "load_lasagne",
+    "load_mocha",
+    "load_torch7",
 ]
 
 
