@@ -241,6 +241,22 @@ def test_a_label_serves_several_ranges_by_the_smallest():
         run(lambda x, t: (x[t], x.T[t]), X[:, :, 0], np.array([3, 0]))
 
 
+def test_labels_may_lie_in_any_order():
+    x, places = np.arange(12.0), np.arange(12).reshape(3, 4)
+    for index in (
+        np.asfortranarray(places),
+        places.T,
+        places[:, ::-1],
+        places[::2, 1:3],
+        np.broadcast_to(places[0], (2, 4)),
+    ):
+        np.testing.assert_array_equal(run(lambda x, index=index: x.take(index), x), x[index])
+        np.testing.assert_array_equal(run(lambda x, index=index: x[index], x), x[index])
+    columns = np.asfortranarray([[0, 1], [1, 0], [2, 3]])
+    got = run(lambda x: x.reshape(3, 4).gather(1, columns), x)
+    np.testing.assert_array_equal(got, np.take_along_axis(x.reshape(3, 4), columns, 1))
+
+
 def test_gather_take_and_index_select_are_numpys():
     rng = np.random.default_rng(0)
     for dim, shape in ((0, (9, 3, 2)), (1, (4, 6, 5)), (2, (2, 1, 4)), (-1, (4, 3, 1))):

@@ -1,8 +1,9 @@
 """Networks as ONNX files: read, trained on, and written. It needs the package onnx: `pip install "fastnn[onnx]"`.
 
-`load` reads a file as a `Network`, a module like others.
+`load` reads a file as a `Network`, a module like others; `Backend` runs ONNX's own tests.
 """
 
+from fastnn.onnx.backend import Backend
 from fastnn.onnx.network import Network, load
 
-__all__ = ["Network", "load"]
+__all__ = ["Backend", "Network", "load"]

@@ -46,13 +46,17 @@ class Whole:
     tensor : Tensor
     dtype : numpy.dtype
         What the file takes them for.
+    late : bool
+        Whether floats that the network computes decide them; else the numbers of its inputs alone do, which can be
+        known while tracing.
     """
 
-    __slots__ = ("dtype", "tensor")
+    __slots__ = ("dtype", "late", "tensor")
 
-    def __init__(self, tensor: Tensor, dtype: Any) -> None:
+    def __init__(self, tensor: Tensor, dtype: Any, late: bool) -> None:
         self.tensor = tensor
         self.dtype = np.dtype(dtype)
+        self.late = late
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -301,10 +305,5 @@ def lift(value: Value, of_array: Callable[[Array], Array], of_tensor: Callable[[
     if isinstance(value, np.ndarray):
         return of_array(value)
     if isinstance(value, Whole):
-        return Whole(of_tensor(value.tensor), value.dtype)
+        return Whole(of_tensor(value.tensor), value.dtype, value.late)
     return of_tensor(value)
-
-
-def dtype_of(value: Value) -> np.dtype[Any]:
-    """What the file takes a value for."""
-    return value.dtype
