@@ -102,6 +102,8 @@ class Diagram:
     outputs: list[Port]
     arrays: dict[str, Array]
     opsets: dict[str, int]
+    #: What messages call the file.
+    origin: str = ""
     _free: tuple[str, ...] | None = None
 
     def free(self) -> tuple[str, ...]:
@@ -145,11 +147,13 @@ def read(source: Any) -> Diagram:
     if not proto.HasField("graph") or not proto.opset_import:
         raise Unreadable(f"{what}: no ONNX network: it holds no graph with a version of operators")
     try:
-        return _Reader(proto, folder).network()
+        diagram = _Reader(proto, folder).network()
     except Unreadable as error:
         raise Unreadable(f"{what}: {error}") from None
     except RecursionError:
         raise Unreadable(f"{what}: graphs lie too deep in each other") from None
+    diagram.origin = what
+    return diagram
 
 
 class _Reader:
