@@ -76,7 +76,7 @@ def max_pool(
         lambda x, k, s, p, d: pool2d.max_pool1d(x, k, s, p, d, bool(ceil_mode)),
         lambda x, k, s, p, d: pool2d.max_pool2d(x, k, s, p, d, bool(ceil_mode)),
     )
-    result = y if X.dtype.kind == "f" else Whole(y, X.dtype)
+    result = y if X.dtype.kind == "f" else Whole(y, X.dtype, late=isinstance(X, Whole) and X.late)
     return (result, _places(numbers, w, y.shape[2:], bool(storage_order))) if call.wants(1) else result
 
 
@@ -105,7 +105,7 @@ def _places(x: Tensor, w: Windows, outputs: tuple[int, ...], columns_first: bool
     images = broadcast_to(constant(np.ones(1)), (count(x.shape[:2]),)).cumsum(0) - 1.0
     image = reshape(images * float(count(sizes)), (*x.shape[:2], *[1] * len(sizes)))
     within = reshape(constant(offsets.astype(np.float64)).take(first), first.shape)
-    return Whole(within + np.asarray(corner, np.float64) + image, np.int64)
+    return Whole(within + np.asarray(corner, np.float64) + image, np.int64, late=True)
 
 
 @operator("AveragePool", 1)
