@@ -97,18 +97,3 @@ def _array(value: Any, port: Port) -> Array:
     if port.dtype.kind == "b" and np.asarray(value).dtype == bool:
         return np.asarray(value, np.int64)
     return to_array(value, _check.brief(port.name, str))
-
-
-def declared(ports: Sequence[Port], result: Any) -> Any:
-    """Results in the dtypes that the file says: programs know floats and labels."""
-    if len(ports) == 1:
-        return _declared(ports[0], result)
-    if isinstance(result, tuple) and len(result) == len(ports):
-        return tuple(_declared(port, part) for port, part in zip(ports, result, strict=True))
-    return result  # of a hook's making
-
-
-def _declared(port: Port, value: Any) -> Any:
-    if port.dtype.kind != "f" and isinstance(value, (np.ndarray, np.generic, int, float)):
-        return np.asarray(value).astype(port.dtype)
-    return value

@@ -92,6 +92,9 @@ class Operator:
     modes: dict[str, str]
     order: Callable[..., Sequence[int] | None] | None
 
+    def __reduce__(self) -> Any:
+        return _registered, (self.domain, self.name, self.since)
+
     def mode(self, i: int) -> str:
         """How the input at place i is taken."""
         name = self.inputs[i] if i < len(self.inputs) else self.variadic
@@ -103,6 +106,11 @@ class Operator:
 
 #: By domain and name, those of rising versions.
 OPERATORS: dict[tuple[str, str], list[Operator]] = {}
+
+
+def _registered(domain: str, name: str, since: int) -> Operator:
+    """An operator again, in a copy of a network."""
+    return next(o for o in OPERATORS[domain, name] if o.since == since)
 
 
 def operator(
