@@ -125,6 +125,12 @@ def test_the_gradients_of_composed_operators_are_right():
         gradcheck(fn.onnx.load(data), *arrays)
 
 
+def test_windows_far_beyond_the_image_take_no_memory():
+    far = dict(kernel_shape=[2, 2], dilations=[2**30, 1], strides=[2**30, 1], pads=[2**30, 0, 2**30 - 1, 0])
+    np.testing.assert_array_equal(run("MaxPool", [IMAGE], **far), np.ones((1, 2, 2, 5)))
+    np.testing.assert_array_equal(run("AveragePool", [IMAGE], count_include_pad=1, **far), np.full((1, 2, 2, 5), 0.5))
+
+
 # ---- training mode ----
 
 
@@ -255,6 +261,11 @@ REFUSED = [
     ("MaxPool", [IMAGE], dict(kernel_shape=[2, 2], pads=[2] * 4), "padding 2 leaves the kernel"),
     ("MaxPool", [np.ones((2, 3), "f")], dict(kernel_shape=[1]), "expected (N, C, L, ...)"),
     ("AveragePool", [IMAGE], dict(kernel_shape=[2, 2], strides=[1, -3]), "strides must be an int of at least 1"),
+    (
+        "MaxPool", [IMAGE],
+        dict(kernel_shape=[2, 2], dilations=[2**30, 1], strides=[2**30, 1], pads=[2**30, 0] * 2, outputs=2),
+        "windows that span 1048576 at most",
+    ),
     ("LpPool", [IMAGE], dict(kernel_shape=[2, 2], p=0), "its p must be an int of at least 1"),
     ("LpNormalization", [IMAGE], dict(p=3), "its p is 3; expected 1 or 2"),
     ("LpNormalization", [IMAGE], dict(axis=4), "axis 4 is out of range for 4 dimensions"),
