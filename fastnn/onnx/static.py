@@ -50,6 +50,22 @@ def _misfit(node: Node) -> str:
     return f"the function has no attribute {_check.brief(unknown[0])}" if unknown else ""
 
 
+def part_equals(diagram: Diagram) -> None:
+    """Give what an Identity makes of an initializer an array of its own, where all numbers in it are the same.
+
+    PyTorch's exporter writes parameters that are equal once, as those of new norms are, and training would tie them.
+    """
+    kept = []
+    for node in diagram.nodes:
+        is_identity = (node.op, node.domain, len(node.inputs), len(node.outputs)) == ("Identity", "", 1, 1)
+        array = diagram.arrays.get(node.inputs[0]) if is_identity else None
+        if array is not None and array.dtype in FLOATS and array.size and (array == array.flat[0]).all():
+            diagram.arrays[node.outputs[0]] = array
+        else:
+            kept.append(node)
+    diagram.nodes = kept
+
+
 def entries(diagram: Diagram) -> dict[str, tuple[Parameter, bool]]:
     """The initializers that are parameters, by name, and whether each is a buffer. They are taken out of the arrays."""
     fixed = needed(diagram)
