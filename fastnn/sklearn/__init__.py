@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnn.sklearn.mlp import MLPClassifier, MLPRegressor
+    from fastnn.sklearn.neural import NeuralClassifier, NeuralRegressor
 
-_PLACES = {"MLPClassifier": "mlp", "MLPRegressor": "mlp"}
+_PLACES = {"MLPClassifier": "mlp", "MLPRegressor": "mlp", "NeuralClassifier": "neural", "NeuralRegressor": "neural"}
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "NeuralClassifier", "NeuralRegressor"]
 
 
 def __getattr__(name: str) -> Any:

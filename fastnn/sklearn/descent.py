@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,12 @@ class Rows:
         self.target = target
         self.weight = weight
         self._inverses: dict[int, Array] = {}
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, rows: Any) -> tuple[Array, Array]:
+        return self.x[rows].toarray() if self.sparse else self.x[rows], self.target[rows]
 
     def batch(self, rows: Array) -> tuple[Any, ...]:
         """What a step takes, or nothing if the rows weigh nothing."""
@@ -108,18 +114,22 @@ class Descent:
                 arrays["momentum_buffer"] *= before / rate
         self.optimizer.load_state_dict(state)
 
-    def epoch(self, rows: Rows, order: Array, batch_size: int) -> float:
-        """Train on all rows once, in an order; the mean of the losses, of which each batch counts by its rows."""
-        total, step, training = 0.0, self.step, self.objective
-        if not training.training:
-            training.train()
-        for begin in range(0, len(order), batch_size):
+    def epoch(self, rows: Rows, order: Array, batch_size: int, told: Callable[..., None] | None = None) -> float:
+        """Train on all rows once, in an order; the mean of the losses, of which each batch counts by its rows.
+
+        Whoever is told of batches is called as told(number, batch, mean so far).
+        """
+        total, step = 0.0, self.step
+        for number, begin in enumerate(range(0, len(order), batch_size)):
             batch = rows.batch(order[begin : begin + batch_size])
             if batch:
                 value = step(*batch)
                 if step.outputs:
                     value = value[1][1] * float(batch[-1])
-                total += value * (min(begin + batch_size, len(order)) - begin)
+                done = min(begin + batch_size, len(order))
+                total += value * (done - begin)
+                if told is not None:
+                    told(number, batch, total / done)
         return total / len(order)
 
     def epoch_ends(self, samples: int) -> None:

@@ -90,6 +90,27 @@ class Objective(nn.Module):
         return data + penalty, data / output.shape[1] + penalty
 
 
+class PerSample(nn.Loss):
+    """The mean loss of samples, without a penalty; of counts' from what `Answers` gives.
+
+    Parameters
+    ----------
+    loss : str
+        As an Objective's.
+    """
+
+    def __init__(self, loss: str) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """The mean, or with reduction "none" each."""
+        each = LOSSES[self.loss](log(input) if self.loss == "poisson" else input, target, "none")
+        if each.ndim == 2:
+            each = each.mean(1) if self.loss == "squared_error" else each.sum(1)
+        return each if self.reduction == "none" else each.mean()
+
+
 def mean(output: Any, inverse: Any) -> Any:
     """What is minimised, from an Objective's output and 1 / (what all samples weigh)."""
     return (output[0] if isinstance(output, tuple) else output) * inverse
