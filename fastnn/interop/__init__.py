@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnn.interop.caffe.read import load_caffe
+    from fastnn.interop.keras import load_keras
     from fastnn.interop.lasagne import load_lasagne
     from fastnn.interop.mocha import load_mocha
     from fastnn.interop.torch7.read import load_torch7
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 #: Where functions are that are imported when they are first used.
 _LAZY = {
     "load_caffe": "caffe.read",
+    "load_keras": "keras",
     "load_lasagne": "lasagne",
     "load_mocha": "mocha",
     "load_torch7": "torch7.read",
@@ -24,6 +26,7 @@ _LAZY = {
 
 __all__ = [
     "load_caffe",
+    "load_keras",
     "load_lasagne",
     "load_mocha",
     "load_torch7",
