@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnn.interop.caffe.read import load_caffe
+    from fastnn.interop.files import load
     from fastnn.interop.lasagne import load_lasagne
     from fastnn.interop.mocha import load_mocha
     from fastnn.interop.torch7.read import load_torch7
 
 #: Where functions are that are imported when they are first used.
 _LAZY = {
+    "load": "files",
     "load_caffe": "caffe.read",
     "load_lasagne": "lasagne",
     "load_mocha": "mocha",
@@ -23,6 +25,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "load",
     "load_caffe",
     "load_lasagne",
     "load_mocha",

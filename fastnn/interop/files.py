@@ -109,7 +109,7 @@ def load(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = 
     """
     name, kind = _check.path("path", path), kind_of(path)
     if kind in ("prototxt", "caffemodel"):
-        from fastnn.interop import load_caffe
+        from fastnn.interop.caffe.read import load_caffe
 
         return load_caffe(*pair(name, kind, weights))
     if weights is not None:
@@ -154,13 +154,13 @@ def _onnx(name: str) -> Module:
 
 
 def _keras(name: str) -> Module:
-    from fastnn.interop import load_keras
+    from importlib import import_module
 
-    return load_keras(name)
+    return import_module("fastnn.interop").load_keras(name)  # type: ignore[no-any-return]
 
 
 def _torch7(name: str) -> Module:
-    from fastnn.interop import load_torch7
+    from fastnn.interop.torch7.read import load_torch7
 
     return load_torch7(name)
 
@@ -171,7 +171,8 @@ _READERS: dict[str, Callable[[str], Module]] = {"onnx": _onnx, "keras": _keras, 
 def _no_network(kind: str, name: str) -> str:
     """Why there is no network, and what helps."""
     if kind == "pickle":
-        return f"it would run what it likes when it is read; make it safetensors: {UNPICKLE.format(_check.brief(name, str))}"
+        line = UNPICKLE.format(_check.brief(name, str))
+        return f"it would run what it likes when it is read; make it safetensors: {line}"
     if kind == "npz":
         return "it holds arrays alone; fn.interop.load_lasagne(path, model) reads Theano's into a model"
     read = "fn.load_checkpoint(path, model)" if kind == "checkpoint" else "model.load(path)"
