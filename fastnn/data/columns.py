@@ -193,11 +193,11 @@ def _pandas_block(frame: Any, name: str, names: Sequence[Any]) -> NDArray[Any]:
     inner = getattr(dtype, "numpy_dtype", None)
     if dtype.kind not in "biuf" or inner is None or type(dtype).__name__ == "CategoricalDtype":
         raise not_numbers(_of(name, names), dtype)
-    missing = int(frame.isna().to_numpy().sum())
-    if missing:
+    missing = frame.isna().to_numpy().sum(0)
+    if missing.any():
         raise TypeError(
-            f"{_of(name, names)}: {missing} values are missing, as pandas' NA; fill them, by .fillna(0), or let NaN "
-            "stand for them, by .astype('float64')"
+            f"{_of(name, _at(names, missing))}: {missing.sum()} values are missing, as pandas' NA; fill them, by "
+            ".fillna(0), or let NaN stand for them, by .astype('float64')"
         )
     return np.asarray(frame.to_numpy(dtype=inner))
 
@@ -214,11 +214,11 @@ def _polars_block(frame: Any, name: str) -> NDArray[Any]:
     dtype = frame.dtypes[0]
     if not (dtype.is_numeric() or str(dtype) == "Boolean") or dtype.is_decimal():
         raise not_numbers(_of(name, frame.columns), dtype)
-    missing = sum(frame.null_count().row(0))
-    if missing:
+    missing = frame.null_count().row(0)
+    if any(missing):
         raise TypeError(
-            f"{_of(name, frame.columns)}: {missing} values are missing, as polars' null; fill them, by .fill_null(0), "
-            "or let NaN stand for them, by .cast(pl.Float64).fill_null(float('nan'))"
+            f"{_of(name, _at(frame.columns, missing))}: {sum(missing)} values are missing, as polars' null; fill them, "
+            "by .fill_null(0), or let NaN stand for them, by .cast(pl.Float64).fill_null(float('nan'))"
         )
     return np.asarray(frame.to_numpy())
 
@@ -237,6 +237,11 @@ def _check_names(names: Any, name: str) -> None:
     if len(set(names)) != len(names):
         twice = [column for i, column in enumerate(names) if column in list(names[:i])]
         raise ValueError(f"{name}: there is more than one column {_check.some(dict.fromkeys(twice))}")
+
+
+def _at(names: Sequence[Any], counts: Iterable[int]) -> list[Any]:
+    """Names of which something is counted."""
+    return [name for name, count in zip(names, counts, strict=True) if count]
 
 
 def _of(name: str, columns: Sequence[Any]) -> str:

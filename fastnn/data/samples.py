@@ -73,19 +73,24 @@ class SampleDataset:
         except (TypeError, AttributeError):
             if problem is not None:
                 raise problem from None
+            if any(np.shape(part)[:1] != (len(indices),) for part in batch.values()):
+                raise
             return True  # it takes indices alone
         return problem is None and _equal(batch, stacked)
 
     def _stacked(self, indices: Sequence[int]) -> Parts:
         """Samples one by one, as arrays of n rows."""
         many = getattr(self.samples, "__getitems__", None)
+        at = 0
         try:
-            given = many(list(indices)) if callable(many) else [self.samples[i] for i in indices]
+            if callable(many):
+                given = many(list(indices))
+            else:
+                given = []
+                for at in indices:
+                    given.append(self.samples[at])
         except IndexError as error:
-            raise ValueError(
-                f"dataset: its length is {len(self)}, and one of the samples {_check.some(indices)} is not there: "
-                f"{error}"
-            ) from error
+            raise ValueError(f"dataset: its length is {len(self)}, and dataset[{at}] is not there: {error}") from error
         samples = [_parts(sample) for sample in given]
         if len(samples) != len(indices):
             raise ValueError(f"dataset: expected {len(indices)} samples, got {len(samples)}")

@@ -26,7 +26,7 @@ NAMES = {
     "safetensors": "safetensors",
     "checkpoint": "a checkpoint of fastnn",
     "npz": "NumPy's .npz",
-    "pickle": "a pickle, PyTorch's perhaps",
+    "pickled": "pickled objects, PyTorch's perhaps",
 }
 #: The line that makes a safetensors file of a pickle of PyTorch's.
 UNPICKLE = (
@@ -170,7 +170,7 @@ _READERS: dict[str, Callable[[str], Module]] = {"onnx": _onnx, "keras": _keras, 
 
 def _no_network(kind: str, name: str) -> str:
     """Why there is no network, and what helps."""
-    if kind == "pickle":
+    if kind == "pickled":
         line = UNPICKLE.format(_check.brief(name, str))
         return f"it would run what it likes when it is read; make it safetensors: {line}"
     if kind == "npz":
@@ -188,7 +188,7 @@ def _by_start(start: bytes, size: int) -> str | None:
     if start.startswith(b"PK\x03\x04"):
         return "zip"
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "pickle"
+        return "pickled"
     if len(start) > 8 and start[8:9] == b"{" and 0 < struct.unpack("<Q", start[:8])[0] <= size - 8:
         return "safetensors"
     # A type, 1 to 8, and where it is an object or a table its index: as int32, or in ASCII, a number a line.
@@ -220,7 +220,7 @@ def _of_archive(name: str) -> str | None:
     if "config.json" in members:
         return "keras"
     if any(member.endswith(("/data.pkl", "constants.pkl")) or member == "data.pkl" for member in members):
-        return "pickle"
+        return "pickled"
     return "npz" if members and all(member.endswith(".npy") for member in members) else None
 
 

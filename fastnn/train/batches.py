@@ -371,6 +371,30 @@ def check_features(name: str, dataset: Any, features: Features | None) -> None:
             )
 
 
+def saved_features(features: Features) -> list[Any]:
+    """As checkpoints hold them: names that are no text or integer as text."""
+    return [[key, [n if type(n) in (int, str) else str(n) for n in names]] for key, names in features.items()]
+
+
+def resumed_features(saved: Any, features: Features) -> Features:
+    """Those of a checkpoint, which the data's are to agree with."""
+    entries = [] if saved is None else saved
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, list) and len(entry) == 2 and type(entry[0]) in (int, str) and isinstance(entry[1], list)
+        for entry in entries
+    ):
+        raise ValueError(f"features must be a list of inputs and their columns, got {_check.brief(saved)}")
+    found = {key: tuple(names) for key, names in entries}
+    for key, names in saved_features(features):
+        known = found.get(key, tuple(names))
+        if tuple(names) != known:
+            raise ValueError(
+                f"features: input {key} was trained on the columns {_check.some(known)}, and the data have "
+                f"{_check.some(names)}"
+            )
+    return {**found, **features}
+
+
 def _within(dataset: Any) -> Any:
     """The data set of which another one is a part."""
     while isinstance(dataset, Subset):

@@ -32,6 +32,8 @@ from fastnn.train.batches import (
     in_order,
     is_stream,
     loader_weights,
+    resumed_features,
+    saved_features,
 )
 from fastnn.train.callbacks import Callback, History, ProgressBar, TerminateOnNaN
 from fastnn.train.checkpoint import no_position, prepare, save_checkpoint
@@ -458,6 +460,7 @@ class Trainer:
                 "gathered": {"batches": waiting, "accumulate": self._train_step.accumulate},
                 "callbacks": plain,
                 "untold": names_of(untold, self._callbacks),  # that have yet to hear of the last batch
+                "features": saved_features(self._features),
                 "ending": saved_ending(self._ending, self.seconds, self._callbacks),
                 "validation": None if self._validation is None else start_of(self._validation),
             },
@@ -484,6 +487,7 @@ class Trainer:
                 gathered = self._gathered_state(extra.get("gathered"), prepared.info["arrays"])
                 ending, seconds = resumed_ending(extra.get("ending"), chain)
                 validated = self._validation_state(extra.get("validation"))
+                features = resumed_features(extra.get("features"), self._features)
             except (TypeError, ValueError, RecursionError) as error:
                 raise ValueError(f"{prepared.name} does not fit: {error}") from None
             if place is None:
@@ -516,6 +520,7 @@ class Trainer:
             (self, "_told", Calls("on_batch_end", untold, self._receipt.runs)),
             (self, "_ending", ending),
             (self, "_callbacks", chain),
+            (self, "_features", features),
             (self, "_source", None),
         ]
         prepared.commit()
