@@ -66,6 +66,8 @@ class Writer:
     readers : mapping of Tensor to list of Node
     stored : callable
         stored(array) is the initializer that holds a parameter's memory.
+    training : bool
+        Whether the graph was traced in training mode.
 
     Attributes
     ----------
@@ -85,6 +87,7 @@ class Writer:
         paths: Mapping[Node, str],
         readers: Mapping[Tensor, Sequence[Node]],
         stored: Callable[[Array], str],
+        training: bool,
     ) -> None:
         self.onnx = onnx
         self.opset = opset
@@ -94,6 +97,7 @@ class Writer:
         self.totals: dict[Tensor, str] = {}
         self.readers = readers
         self.stored = stored
+        self.training = training
         self._paths = paths
         self._path = ""
         self._batch = batch
@@ -105,10 +109,6 @@ class Writer:
     def begin(self, node: Node) -> None:
         """What is written from here on is `node`."""
         self._path = self._paths.get(node, "")
-
-    def where(self, node: Node) -> str:
-        """Where a node stands, for messages."""
-        return self._paths.get(node) or "in forward"
 
     # ---- nodes ------------------------------------------------------------------------------------
 
