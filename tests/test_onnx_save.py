@@ -157,6 +157,9 @@ def test_nodes_are_those_that_a_reader_hopes_to_see(tmp_path):
     kinds = operators(written(images, tmp_path / "m.onnx", normal(2, 4, 8, 8), opset=21))
     assert kinds == ["Conv", "GroupNormalization", "InstanceNormalization", "LRN"]
 
+    kinds = operators(written(nn.Upsample(scale_factor=(2, 3)), tmp_path / "m.onnx", normal(2, 3, 4, 5)))
+    assert kinds == ["Resize"]
+
 
 def test_names_are_those_of_modules_and_parameters(tmp_path):
     model, inputs = network("ResNet-20")
@@ -326,7 +329,7 @@ class Refused(nn.Module):
 
 def test_all_that_cannot_be_written_is_named_in_one_message(tmp_path):
     with pytest.raises(
-        ValueError, match=r"cannot be written as ONNX of opset 18: Doubled.*\(first\).*; Doubled.*second"
+        ValueError, match=r"cannot be written as ONNX of opset 18: Doubled.*\(in first\); Doubled.*\(before second.0\)"
     ):
         fn.onnx.save(Refused(), tmp_path / "m.onnx", normal(2, 3))
     assert not os.listdir(tmp_path)

@@ -105,6 +105,7 @@ class Writer:
         self._made: dict[Any, str] = {}
         self._roots: dict[str, tuple[str, Shape]] = {}
         self._arrays: dict[str, Array] = {}
+        self._resized: dict[str, tuple[str, list[float]]] = {}
 
     def begin(self, node: Node) -> None:
         """What is written from here on is `node`."""
@@ -332,6 +333,20 @@ class Writer:
         while missing and aligned and aligned[0] is None:
             aligned.pop(0)
         return aligned
+
+    def resized(self, name: str, scales: list[float]) -> str:
+        """A value with its elements repeated, along each dimension so many times; at once if it was resized before."""
+        name, before = self._resized.get(name, (name, [1.0] * len(scales)))
+        scales = [a * b for a, b in zip(scales, before, strict=True)]
+        numbers = self.constant(scales, np.float32)
+        if self.opset < 11:
+            resized = self.node("Upsample" if self.opset < 10 else "Resize", name, numbers, mode="nearest")
+        else:
+            region = self.constant([], np.float32) if self.opset < 13 else ""
+            how = dict(coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+            resized = self.node("Resize", name, region, numbers, mode="nearest", **how)
+        self._resized[resized] = (name, scales)
+        return resized
 
     def reader(self, tensor: Tensor) -> Node | None:
         """The one node that reads a tensor."""
