@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from fastnn.lowering.trace import Form, Trace
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.onnx import writers  # noqa: F401  (register themselves)
+from fastnn.onnx.file import STATE
 from fastnn.onnx.package import package
 from fastnn.onnx.traced import traced
 from fastnn.onnx.writer import WRITERS, Unwritable, Value, Writer
@@ -181,7 +183,7 @@ def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Seq
         initializer=[onnx.numpy_helper.from_array(array, name) for name, array in state.written()],
     )
     imports = [helper.make_opsetid("", opset)]
-    return helper.make_model(
+    made = helper.make_model(
         proto,
         opset_imports=imports,
         ir_version=helper.find_min_ir_version_for(imports),
@@ -189,6 +191,8 @@ def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Seq
         producer_version=__version__,
         doc_string=f"{type(model).__name__}, written by fastnn {__version__}",
     )
+    helper.set_model_props(made, {STATE: state.described()})
+    return made
 
 
 class _State:
@@ -200,6 +204,7 @@ class _State:
     """
 
     def __init__(self, model: Module) -> None:
+        self._model = model
         self._entries: dict[str, Parameter] = {}
         self._by_storage: dict[int, str] = {}
         for name, value in (*model.named_parameters(), *model.named_buffers()):
@@ -207,6 +212,19 @@ class _State:
             self._by_storage.setdefault(id(value._storage), name)
         self.names = set(self._entries)
         self.used: set[str] = set()
+
+    def described(self) -> str:
+        """What initializers do not say of themselves, as `fastnn.onnx.file.State` has it."""
+        buffers = {id(value) for value in self._model.buffers()}
+        used = [(name, value) for name, value in self._entries.items() if name in self.used]
+        counts = {n: v for n, v in self._entries.items() if n not in self.used and v.dtype.kind == "i" and not v.shape}
+        return json.dumps(
+            {
+                "buffers": [name for name, value in used if id(value) in buffers],
+                "frozen": [name for name, value in used if id(value) not in buffers and not value.requires_grad],
+                "counts": {name: int(value.data) for name, value in counts.items()},
+            }
+        )
 
     def name_of(self, array: Any) -> str | None:
         return self._by_storage.get(id(array))
