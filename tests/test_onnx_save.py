@@ -159,6 +159,16 @@ def test_nodes_are_those_that_a_reader_hopes_to_see(tmp_path):
 
     kinds = operators(written(nn.Upsample(scale_factor=(2, 3)), tmp_path / "m.onnx", normal(2, 3, 4, 5)))
     assert kinds == ["Resize"]
+    pads = nn.Sequential(nn.ReflectionPad2d(2), nn.ReplicationPad2d((1, 0, 2, 3)), nn.PReLU(4), nn.ZeroPad2d(1))
+    kinds = operators(written(pads, tmp_path / "m.onnx", normal(2, 4, 6, 5)))
+    assert [kind for kind in kinds if kind != "Unsqueeze"] == ["Pad", "Pad", "PRelu", "Pad"]
+
+
+def test_padding_twice_is_not_padding_once_by_more(tmp_path):
+    twice = nn.Sequential(
+        nn.ReflectionPad2d(2), nn.ReflectionPad2d(2), nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=(3, 1))
+    )
+    assert_runs_alike(twice, tmp_path / "m.onnx", [normal(2, 3, 4, 5)])
 
 
 def test_names_are_those_of_modules_and_parameters(tmp_path):

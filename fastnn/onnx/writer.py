@@ -76,6 +76,8 @@ class Writer:
         Where tensors are; those whose elements are 1 or 0 may be there as bools.
     totals : dict of Tensor to str
         Of parts of a sum, the sum.
+    padded : dict of str to (str, (str, list of int))
+        Of values that were padded, what they were before, and how.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Writer:
         self.values: dict[Tensor, Value] = {}
         self.masks: dict[Tensor, Value] = {}
         self.totals: dict[Tensor, str] = {}
+        self.padded: dict[str, tuple[str, tuple[str, list[int]]]] = {}
         self.readers = readers
         self.stored = stored
         self.training = training

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastnn.graph import Node, Tensor
-from fastnn.onnx.writer import INT64, LAST, Unwritable, Value, Writer, writes
+from fastnn.onnx.writer import INT64, LAST, Value, Writer, writes
+from fastnn.onnx.writers.pad import edges
 from fastnn.sizes import Dim, Shape, is_one, linear, same_shape
 
 
@@ -145,35 +146,11 @@ def _slice(w: Writer, name: str, starts: list[int], ends: list[int], axes: list[
     return w.node("Slice", name, *inputs, *([] if set(steps) == {1} else [w.ints(*steps)]))
 
 
-@writes("unslice")
-def unslice(w: Writer, node: Node) -> None:
-    x, y = node.inputs[0], node.output
-    if set(node.attrs["steps"]) != {1}:
-        raise Unwritable("zeros between elements are not written")
-    value = w.laid(x)
-    assert value.axes is not None
-    if any(axis is None and not is_one(y.shape[dim]) for dim, axis in enumerate(value.axes)):
-        value = Value(w.name(x), x.shape, tuple(range(x.ndim)))
-    before, after = [0] * len(value.shape), [0] * len(value.shape)
-    shape = list(value.shape)
-    for dim, start in enumerate(node.attrs["starts"]):
-        axis = value.place(dim)
-        if axis is not None:
-            before[axis], after[axis] = start, y.shape[dim] - start - x.shape[dim]
-            shape[axis] = y.shape[dim]
-    pads = [*before, *after]
-    if w.opset >= 11:
-        name = w.node("Pad", value.name, w.sizes(pads), mode="constant")
-    elif any(isinstance(size, Dim) for size in pads):
-        w.needs(11, "padding that follows the batch")
-    else:
-        name = w.node("Pad", value.name, mode="constant", pads=pads)
-    w.values[y] = Value(name, tuple(shape), value.axes)
-
-
 @writes("concat")
 def concat(w: Writer, node: Node) -> None:
     y, dim = node.output, node.attrs["dim"]
+    if edges(w, node):
+        return
     best, fits = list(range(y.ndim)), -1
     for tensor in (None, *node.inputs):
         order = list(range(y.ndim))

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastnn.graph import Node
 from fastnn.onnx.writer import Writer, writes
-from fastnn.onnx.writers.norm import pad
+from fastnn.onnx.writers.pad import pad
 from fastnn.sizes import count
 
 

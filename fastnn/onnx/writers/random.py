@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from fastnn.graph import Node
@@ -15,23 +13,22 @@ def dropout(w: Writer, node: Node) -> None:
     x, y, p = node.inputs[0], node.output, node.attrs["p"]
     if node.attrs["inner"] == 1:
         value = w.value(x)
-        w.put(y, _dropped(w, value.name, p, y.dtype), value)
+        w.put(y, _dropped(w, value.name, p), value)
         return
     # Whole channels: what is dropped is a factor of each.
     name, order = w.channels_first(x)
     factors = (x.shape[0], x.shape[-1], *[1] * (len(order) - 2))
     one = w.onnx.helper.make_tensor("value", w.element_type(y.dtype), [1], [1])
     ones = w.node("ConstantOfShape", w.sizes(factors), value=one)
-    w.put_ordered(y, w.node("Mul", name, _dropped(w, ones, p, y.dtype)), order)
+    w.put_ordered(y, w.node("Mul", name, _dropped(w, ones, p)), order)
 
 
-def _dropped(w: Writer, x: str, p: float, dtype: Any) -> str:
-    if not w.training:
-        w.needs(12, "dropout in evaluation mode")
-        return w.node("Dropout", x, w.constant(p, dtype), w.constant(True, np.bool_))
-    if w.opset < 12:
+def _dropped(w: Writer, x: str, p: float) -> str:
+    if w.training and w.opset < 12:
         return w.node("Dropout", x, ratio=p)
-    return w.node("Dropout", x, w.constant(p, dtype))
+    w.needs(12, "dropout in evaluation mode")
+    ratio = w.constant(p, np.float32 if np.float32(p) == p else np.float64)
+    return w.node("Dropout", x, ratio, *([] if w.training else [w.constant(True, np.bool_)]))
 
 
 @writes("random")
