@@ -79,6 +79,9 @@ class Network(Module):
             _place(self, name, parameter, is_state)
             self._source.entries.append(name)
             self._source.dtypes.add(parameter.dtype)
+        for name, count in diagram.state.counts.items():
+            if name not in self._source.entries:
+                _place(self, name, Parameter(np.asarray(count, np.int64), requires_grad=False), True)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Follow the nodes. Arguments are tensors, or arrays where their numbers are to be known."""
