@@ -469,3 +469,16 @@ def test_stacks_of_matrices_broadcast_as_numpys(a, b):
 def test_stacks_of_matrices_that_do_not_broadcast_are_refused():
     with pytest.raises(ValueError, match=r"stacks of: shapes \(2,\) and \(3,\) do not broadcast"):
         fn.trace(lambda x, y: x @ y)(np.ones((2, 3, 4)), np.ones((3, 4, 5)))
+
+
+def test_a_program_of_stacks_of_matrices_holds_for_any_batch():
+    class Attention(nn.Module):
+        def forward(self, q):
+            return (q @ q.transpose(-2, -1)).softmax(-1) @ q
+
+    attend = Attention().eval()
+    for n in (3, 5, 2):
+        q = np.random.default_rng(n).standard_normal((n, 4, 6, 8))
+        score = np.exp(q @ q.swapaxes(-2, -1))
+        np.testing.assert_allclose(attend(q), score / score.sum(-1, keepdims=True) @ q, rtol=1e-12)
+    assert attend.plan(q).batched
