@@ -8,6 +8,7 @@ import pytest
 import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn
+from fastnn.testing import gradcheck
 
 from torch_twin import assert_same_as_torch
 
@@ -228,3 +229,18 @@ def test_conv_transpose1d_follows_torch(kernel, stride, padding, dilation, group
     torch = pytest.importorskip("torch")
     settings = (4, 8, kernel, stride, padding, output_padding, groups, True, dilation)
     assert_same_as_torch(torch, nn.ConvTranspose1d(*settings), torch.nn.ConvTranspose1d(*settings), 2, 4, 5)
+
+
+@pytest.mark.parametrize("padding", [(1, 1, 1, 1), (0, 1, 2, 1), (2, 0, 0, 1)])
+def test_transposed_convolutions_leave_out_what_each_side_has_as_padding(padding):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 3, 5, 4)), rng.standard_normal((3, 4, 3, 4))
+    settings = dict(stride=(2, 3), output_padding=(1, 2), dilation=(2, 1))
+    whole = F.conv_transpose2d(x, w, **settings)
+    top, bottom, left, right = padding
+    cut = whole[:, :, top : whole.shape[2] - bottom, left : whole.shape[3] - right]
+    np.testing.assert_allclose(F.conv_transpose2d(x, w, padding=padding, **settings), cut, rtol=1e-12, atol=1e-12)
+    gradcheck(lambda x, w: F.conv_transpose2d(x, w, padding=padding, **settings), x, w)
+    whole = F.conv_transpose1d(x[:, :, 0], w[:, :, 0], stride=3)
+    cut = F.conv_transpose1d(x[:, :, 0], w[:, :, 0], stride=3, padding=(left, right))
+    np.testing.assert_allclose(cut, whole[:, :, left : whole.shape[2] - right], rtol=1e-12, atol=1e-12)

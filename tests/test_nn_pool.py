@@ -8,6 +8,7 @@ import pytest
 import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import nn
+from fastnn.testing import gradcheck
 
 from torch_twin import assert_same_as_torch
 
@@ -37,6 +38,50 @@ def test_a_window_of_ceil_mode_begins_inside():
     assert F.max_pool2d(x, 2).shape == (1, 1, 2, 2)
     np.testing.assert_array_equal(F.max_pool2d(x, 2, ceil_mode=True), [[[[6, 8, 9], [16, 18, 19], [21, 23, 24]]]])
     assert F.max_pool2d(x, 1, 5, ceil_mode=True).shape == (1, 1, 1, 1)
+
+
+#: kernel, stride, (top, bottom, left, right), dilation
+UNEVEN = [
+    ((3, 2), (2, 1), (1, 2, 0, 1), (1, 1)),
+    ((3, 2), (2, 1), (1, 2, 0, 1), (2, 3)),
+    ((2, 3), (1, 3), (0, 1, 2, 0), (1, 1)),
+    ((3, 3), (2, 2), (2, 2, 2, 2), (1, 1)),
+    ((3, 3), (2, 2), (1, 0, 2, 2), (2, 2)),
+]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), UNEVEN)
+@pytest.mark.parametrize("ceil", [False, True])
+def test_windows_with_another_padding_on_each_side(kernel, stride, padding, dilation, ceil):
+    x = np.random.default_rng(0).standard_normal((2, 3, 9, 11))
+    most = F.max_pool2d(x, kernel, stride, padding, dilation, ceil)
+    means = [F.avg_pool2d(x, kernel, stride, padding, ceil, include, dilation=dilation) for include in (True, False)]
+    sums = F.avg_pool2d(x, kernel, stride, padding, ceil, divisor_override=1, dilation=dilation)
+    places = []
+    for size, k, s, d, before, after in zip(
+        (9, 11), kernel, stride, dilation, padding[::2], padding[1::2], strict=True
+    ):
+        begins = [b for b in range(-before, size + after, s) if b + (k - 1) * d < size + after or (ceil and b < size)]
+        begins = [b for i, b in enumerate(begins) if i == 0 or begins[i - 1] + (k - 1) * d < size + after - 1]
+        places.append([[b + i * d for i in range(k) if b + i * d < size + after] for b in begins])
+    assert most.shape[2:] == tuple(map(len, places))
+    for i, rows in enumerate(places[0]):
+        for j, cols in enumerate(places[1]):
+            taps = [x[:, :, r, c] for r in rows for c in cols if 0 <= r < 9 and 0 <= c < 11]
+            np.testing.assert_array_equal(most[:, :, i, j], np.max(taps, 0))
+            total = np.sum(taps, 0)
+            for value, by in ((means[0], len(rows) * len(cols)), (means[1], len(taps)), (sums, 1)):
+                np.testing.assert_allclose(value[:, :, i, j], total / by, rtol=1e-12, atol=1e-13)
+    gradcheck(lambda x: F.avg_pool2d(x, kernel, stride, padding, ceil, dilation=dilation), x)
+    gradcheck(lambda x: F.max_pool2d(x, kernel, stride, padding, dilation, ceil), x)
+
+
+def test_sequences_take_a_padding_for_each_end():
+    x = np.arange(5.0).reshape(1, 1, 5)
+    np.testing.assert_array_equal(F.max_pool1d(x, 3, 2, (2, 1)), [[[0, 2, 4]]])
+    np.testing.assert_array_equal(F.avg_pool1d(x, 2, 2, (0, 1)), [[[0.5, 2.5, 2]]])
+    np.testing.assert_array_equal(F.avg_pool1d(x, 2, 2, (0, 1), count_include_pad=False), [[[0.5, 2.5, 4]]])
+    np.testing.assert_array_equal(F.avg_pool1d(x, 2, 1, dilation=3), [[[1.5, 2.5]]])
 
 
 def test_adaptive_windows_cover_the_image_evenly():

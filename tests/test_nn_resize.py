@@ -1,5 +1,7 @@
 """Padding, repeating and dropping parts of images."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -92,12 +94,17 @@ def test_layers_print_their_settings():
         (lambda: F.pad(ONES, (5, 1), "reflect"), ValueError, "reflect takes at most 4 for a dimension of 5, got 5"),
         (lambda: F.pad(ONES, (1, 6), "circular"), ValueError, "circular takes at most 5"),
         (lambda: F.pad(ONES, (1, 1), "edge"), ValueError, "'reflect', 'replicate' or 'circular', got mode='edge'"),
-        (lambda: F.pad(ONES, (1, 1), value=2.0), ValueError, "got mode='constant', value=2.0"),
+        (lambda: F.pad(ONES, (1, 1), "reflect", 2.0), ValueError, "got mode='reflect', value=2.0"),
         (lambda: nn.Upsample(), ValueError, "give either size or scale_factor"),
-        (lambda: nn.Upsample(2, mode="bilinear"), ValueError, "mode must be 'nearest'"),
-        (lambda: F.interpolate(ONES, scale_factor=1.5), ValueError, "a whole number of times"),
-        (lambda: F.interpolate(ONES, size=(6, 10)), ValueError, "for an image of 4 x 5"),
-        (lambda: F.interpolate(ONES[0], scale_factor=2), ValueError, r"expected \(N, C, H, W\)"),
+        (lambda: nn.Upsample(2, mode="cubic"), ValueError, "mode must be one of 'nearest'"),
+        (lambda: nn.Upsample(2, align_corners=True), ValueError, "align_corners is a setting of linear, bilinear"),
+        (lambda: F.interpolate(ONES, 2, antialias=True), ValueError, "antialias is a setting of bilinear and bicubic"),
+        (lambda: F.interpolate(ONES, scale_factor=0.1), ValueError, "a dimension of 4 would become 0"),
+        (lambda: F.interpolate(ONES, size=2**30), ValueError, "a dimension of 4 would become 1073741824"),
+        (lambda: F.interpolate(ONES, scale_factor=1e300), ValueError, "a dimension of 4 would become an integer of"),
+        (lambda: F.interpolate(ONES, size=(1, 2, 3)), ValueError, "size must be one or 2"),
+        (lambda: F.interpolate(ONES[0], scale_factor=2, mode="bilinear"), ValueError, r"expected \(N, C, H, W\) for"),
+        (lambda: F.interpolate(ONES[0, 0], scale_factor=2), ValueError, r"expected \(N, C, L\), \(N, C, H, W\) or"),
         (lambda: F.interpolate(ONES), ValueError, "give either size or scale_factor"),
         (lambda: F.dropout2d(ONES[0]), ValueError, r"dropout2d: input has shape \(3, 4, 5\)"),
         (lambda: nn.Dropout2d(1.5), ValueError, "p must be a number from 0 to 1"),
@@ -115,6 +122,50 @@ def test_padding_and_upsampling_follow_torch():
     for settings in (dict(scale_factor=2), dict(scale_factor=(3, 1)), dict(size=(8, 15))):
         ours, theirs = nn.Upsample(**settings), torch.nn.Upsample(**settings)
         assert_same_as_torch(torch, ours, theirs, 2, 3, 4, 5)
+
+
+SIZES = [
+    dict(size=3), dict(size=10), dict(size=1), dict(scale_factor=2), dict(scale_factor=1.5), dict(scale_factor=0.6),
+    dict(scale_factor=1.7, recompute_scale_factor=True), dict(scale_factor=1),
+]  # fmt: skip
+KINDS = {"linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5}
+
+
+@pytest.mark.parametrize(
+    ("mode", "dims"), [*((mode, d) for mode in ("nearest", "nearest-exact", "area") for d in (3, 4)), *KINDS.items()]
+)
+def test_resizing_and_its_gradient_are_pytorchs(mode, dims):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 7, 4)[:dims])
+    theirs = torch.tensor(x, requires_grad=True)
+    settings = [{}, dict(align_corners=True), dict(align_corners=False)] if mode in KINDS else [{}]
+    settings += [dict(antialias=True)] if dims == 4 and mode in KINDS else []
+    for size, extra in itertools.product(SIZES, settings):
+        given = dict(mode=mode, **size, **extra)
+        want = torch.nn.functional.interpolate(theirs, **given)
+        np.testing.assert_allclose(F.interpolate(x, **given), want.detach(), rtol=1e-9, atol=1e-9, err_msg=f"{given}")
+        (grad,) = torch.autograd.grad(want.square().sum(), theirs)
+        ours = fn.grad(lambda x, given=given: F.interpolate(x, **given).square().sum())(x)
+        np.testing.assert_allclose(ours, grad, rtol=1e-9, atol=1e-9, err_msg=f"{given}")
+
+
+def test_resizing_follows_the_batch_and_keeps_the_dtype():
+    up = nn.Upsample(scale_factor=(1.5, 2), mode="bilinear", align_corners=True)
+    for n in (1, 2, 5, 3):
+        x = np.random.default_rng(n).standard_normal((n, 2, 4, 5)).astype(np.float32)
+        y = up(x)
+        assert y.shape == (n, 2, 6, 10) and y.dtype == np.float32
+        np.testing.assert_allclose(y, up(x.astype(np.float64)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [2.5, -np.inf, np.nan])
+def test_a_constant_stands_around(value):
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
+    for pad in ((1, 2), (0, 0, 0, 3), (1, 0, 0, 0, 2, 2), (1, 1, 1, 1, 1, 1, 1, 1), ()):
+        widths = [(0, 0)] * (4 - len(pad) // 2) + [pad[i : i + 2] for i in range(0, len(pad), 2)][::-1]
+        np.testing.assert_array_equal(F.pad(x, pad, value=value), np.pad(x, widths, constant_values=value))
+    grad = fn.grad(lambda x: (F.pad(x, (2, 1, 3, 0), value=value)[:, :, 3:, 2:-1] * 2.0).sum())(x)
+    np.testing.assert_array_equal(grad, np.full(x.shape, 2.0))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

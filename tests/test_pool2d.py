@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fastnn.ops.arguments import sides
 from fastnn.ops.pool2d import Windows
 
 from native import on_threads, pool2d, run_op
@@ -211,7 +212,7 @@ def test_nothing_is_read_or_written_beyond_the_buffers(isa, guarded, name, dtype
     expected, expected_index = twin.max_pool(x, taps, none)
     y, index = guarded(np.zeros(expected.shape, dtype)), guarded(np.zeros(expected.shape, np.uint8))
     dx, dy = guarded(np.zeros(x.shape, dtype)), guarded(numbers(rng, y.shape, dtype, True))
-    windows = Windows(pool.kernel, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
+    windows = Windows(pool.kernel, pool.stride, sides(pool.padding, "padding"), pool.dilation, pool.ceil_mode)
     sizes = {**pool2d.images(pool.x_shape, y.shape[1:3]), **windows.dims()}
     run_op("max_pool2d", y=y, index=index, x=x, **sizes)
     np.testing.assert_array_equal(y, expected)

@@ -423,3 +423,25 @@ def test_labels_that_are_computed_have_no_gradient_and_what_they_choose_has():
         lambda x: x.gather(1, x.argmax(1, keepdim=True)),
     ):
         np.testing.assert_array_equal(fn.grad(lambda x, f=chosen: f(x).sum())(x), largest)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ((2, 3, 4), (1, 4, 5)),
+        ((3, 4), (2, 4, 5)),
+        ((2, 1, 3, 4), (5, 4, 2)),
+        ((4,), (3, 2, 4, 5)),
+        ((2, 3, 1, 4), (4,)),
+    ],
+)
+def test_stacks_of_matrices_broadcast_as_numpys(a, b):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(a), rng.standard_normal(b)
+    np.testing.assert_allclose(fn.trace(lambda x, y: x @ y)(x, y), x @ y, rtol=1e-13, atol=1e-13)
+    gradcheck(lambda x, y: x @ y, x, y)
+
+
+def test_stacks_of_matrices_that_do_not_broadcast_are_refused():
+    with pytest.raises(ValueError, match=r"stacks of: shapes \(2,\) and \(3,\) do not broadcast"):
+        fn.trace(lambda x, y: x @ y)(np.ones((2, 3, 4)), np.ones((3, 4, 5)))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from fastnn import _check
 from fastnn.nn import functional as F
 from fastnn.nn.module import Module
+from fastnn.ops.resize import check_settings
 
 
 class ZeroPad2d(Module):
@@ -66,34 +67,47 @@ class ReplicationPad2d(ZeroPad2d):
 
 
 class Upsample(Module):
-    """Larger images (N, C, H, W), each pixel repeated.
+    """Sequences, images or volumes of another size; see F.interpolate.
 
     Parameters
     ----------
-    size : int or (height, width), optional
-        The new size, a multiple of the old one.
-    scale_factor : number or (height, width), optional
-        How often each pixel is repeated along a side; give this or size.
-    mode : "nearest"
+    size : int or tuple of int, optional
+    scale_factor : number or tuple of numbers, optional
+        Give this or size.
+    mode : {"nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear", "area"}
+    align_corners : bool, optional
+        Of the linear and cubic modes: whether the centres of the first and last elements stay where they are.
+    recompute_scale_factor : bool, optional
+
+    Examples
+    --------
+    >>> nn.Upsample(scale_factor=2, mode="bilinear")(np.array([[[[0.0, 4.0]]]], np.float32))
+    array([[[[0., 1., 3., 4.],
+             [0., 1., 3., 4.]]]], dtype=float32)
     """
 
     def __init__(
         self,
-        size: int | tuple[int, int] | None = None,
-        scale_factor: float | tuple[float, float] | None = None,
+        size: int | tuple[int, ...] | None = None,
+        scale_factor: float | tuple[float, ...] | None = None,
         mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
     ) -> None:
         super().__init__()
         if (size is None) == (scale_factor is None):
             raise ValueError(f"give either size or scale_factor, got size={size}, scale_factor={scale_factor}")
-        if mode != "nearest":
-            raise ValueError(f"mode must be 'nearest', got {mode!r}")
+        check_settings(mode, align_corners, False)
         self.size = size
         self.scale_factor = scale_factor
         self.mode = mode
+        self.align_corners = align_corners
+        self.recompute_scale_factor = recompute_scale_factor
 
     def forward(self, input: Any) -> Any:
-        return F.interpolate(input, self.size, self.scale_factor, self.mode)
+        return F.interpolate(
+            input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor
+        )
 
     def extra_repr(self) -> str:
         given = "size" if self.scale_factor is None else "scale_factor"

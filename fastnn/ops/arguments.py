@@ -65,3 +65,18 @@ def single(value: Any, what: str, low: int) -> int:
         limits = f"at least {low}" if value < low else f"at most {_check.LARGEST_SIZE}"
         raise ValueError(f"{what} must be {limits}, got {_check.brief(value)}")
     return value
+
+
+def sides(value: Any, what: str) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) from an int, a pair (height, width), or four ints."""
+    if isinstance(value, (tuple, list)) and len(value) == 4:
+        return (*pair(tuple(value[:2]), what, 0), *pair(tuple(value[2:]), what, 0))
+    height, width = pair(value, what, 0)
+    return (height, height, width, width)
+
+
+def ends(value: Any, what: str) -> tuple[int, int]:
+    """(left, right) from an int or two of them."""
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return pair(value, what, 0)
+    return (single(value, what, 0),) * 2

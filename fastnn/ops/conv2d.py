@@ -9,7 +9,7 @@ from typing import Any
 import fastnn_ext.conv2d as native
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Temporary, Tensor, active_graph, as_tensor
 from fastnn.ops.activation import epilogue
-from fastnn.ops.arguments import check_dtypes, check_float, pair, single
+from fastnn.ops.arguments import check_dtypes, check_float, ends, pair, sides, single
 from fastnn.ops.elementwise import add
 from fastnn.ops.layout import from_nwc, reshape, to_nchw, to_nhwc, to_nwc, transpose
 from fastnn.sizes import count, describe, linear
@@ -209,20 +209,14 @@ def padding_of(
             raise ValueError(f'padding="same" needs a stride of 1, got {stride}')
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return (total[0] // 2, total[0] - total[0] // 2, total[1] // 2, total[1] - total[1] // 2)
-    if isinstance(padding, (tuple, list)) and len(padding) == 4:
-        top, bottom = pair(tuple(padding[:2]), "padding", 0)
-        left, right = pair(tuple(padding[2:]), "padding", 0)
-        return (top, bottom, left, right)
-    height, width = pair(padding, "padding", 0)
-    return (height, height, width, width)
+    return sides(padding, "padding")
 
 
 def ends_of(padding: Any, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
     """(left, right) from an int, two of them, "same" or "valid"."""
-    if not isinstance(padding, str) and not (isinstance(padding, (tuple, list)) and len(padding) == 2):
-        padding = [single(padding, "padding", 0)] * 2
-    sides = padding if isinstance(padding, str) else (0, 0, *padding)
-    return padding_of(sides, (1, kernel), (1, stride), (1, dilation))[2:]
+    if not isinstance(padding, str):
+        return ends(padding, "padding")
+    return padding_of(padding, (1, kernel), (1, stride), (1, dilation))[2:]
 
 
 def kernel_layout(weight: Tensor, groups: int) -> Tensor:
@@ -294,8 +288,8 @@ def conv1d(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: 
     x, weight, bias = _operands("conv1d", x, weight, bias, groups, "L")
     oc, ic, width = weight.shape
     step, spread = single(stride, "stride", 1), single(dilation, "dilation", 1)
-    ends = ends_of(padding, width, step, spread)
-    geometry = Geometry((1, width), (1, step), (0, 0, *ends), (1, spread), groups)
+    around = ends_of(padding, width, step, spread)
+    geometry = Geometry((1, width), (1, step), (0, 0, *around), (1, spread), groups)
     if groups == 1:
         w = reshape(transpose(weight, (2, 1, 0)), (1, 1, width, ic, oc))
     else:
@@ -320,7 +314,7 @@ def conv_transpose2d(
         (x.shape[2], x.shape[3]),
         (weight.shape[2], weight.shape[3]),
         pair(stride, "stride", 1),
-        pair(padding, "padding", 0),
+        sides(padding, "padding"),
         pair(output_padding, "output_padding", 0),
         pair(dilation, "dilation", 1),
         groups,
@@ -345,7 +339,7 @@ def conv_transpose1d(
         (1, x.shape[2]),
         (1, weight.shape[2]),
         (1, single(stride, "stride", 1)),
-        (0, single(padding, "padding", 0)),
+        (0, 0, *ends(padding, "padding")),
         (0, single(output_padding, "output_padding", 0)),
         (1, single(dilation, "dilation", 1)),
         groups,
@@ -360,25 +354,26 @@ def _transposed(
     size: tuple[int, int],
     kernel: tuple[int, int],
     strides: tuple[int, int],
-    before: tuple[int, int],
+    padding: tuple[int, int, int, int],
     extra: tuple[int, int],
     dilations: tuple[int, int],
     groups: int,
 ) -> tuple[Geometry, tuple[int, int]]:
     """The convolution of whose input this is the gradient, and the size of that input."""
-    result = []
+    result, after = [], []
     for axis in (0, 1):
         if extra[axis] >= max(strides[axis], dilations[axis]):
             raise ValueError(
                 f"{what}: output_padding {extra} must be less than stride {strides} or dilation {dilations}"
             )
         span = (kernel[axis] - 1) * dilations[axis] + 1
-        result.append((size[axis] - 1) * strides[axis] - 2 * before[axis] + span + extra[axis])
+        # The convolution that goes back from the output leaves out what output_padding put at its end.
+        after.append(padding[2 * axis + 1] - extra[axis])
+        result.append((size[axis] - 1) * strides[axis] + span - padding[2 * axis] - after[axis])
     if min(result) < 1:
         raise ValueError(f"{what}: the output would be {result[0]} x {result[1]}; use less padding")
-    # The convolution that goes back from the output leaves out what output_padding put at its end.
-    ends = (before[0], before[0] - extra[0], before[1], before[1] - extra[1])
-    return Geometry(kernel, strides, ends, dilations, groups), (result[0], result[1])
+    around = (padding[0], after[0], padding[2], after[1])
+    return Geometry(kernel, strides, around, dilations, groups), (result[0], result[1])
 
 
 def _convolve_back(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, size: tuple[int, int]) -> Tensor:

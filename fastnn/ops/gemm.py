@@ -9,8 +9,8 @@ from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Temporary, T
 from fastnn.ops.activation import epilogue
 from fastnn.ops.arguments import check_dtypes, check_float
 from fastnn.ops.elementwise import of_one_dtype
-from fastnn.ops.layout import TRANSPOSE, reshape
-from fastnn.sizes import count, describe, linear, same_shape
+from fastnn.ops.layout import TRANSPOSE, broadcast_to, reshape
+from fastnn.sizes import broadcast_shapes, count, describe, linear, same_shape
 
 #: The batch at which a product must be large for its program to have room for a copy of B: the room is taken once, for
 #: all batches, and inference with a handful of samples should not pay for it. Batches of training are about as large.
@@ -142,7 +142,7 @@ def product(a: Tensor, b: Tensor, *, ta: bool = False, tb: bool = False, bias: T
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """`a @ b` as NumPy's: vectors, matrices, and stacks of matrices of the same leading sizes."""
+    """`a @ b` as NumPy's: vectors, matrices, and stacks of matrices, whose leading sizes broadcast."""
     a = as_tensor(a) if not isinstance(a, Tensor) else a
     a, b = of_one_dtype(a, as_tensor(b, like=a))
     check_float("matmul", a, "the left operand")
@@ -162,9 +162,8 @@ def matmul(a: Any, b: Any) -> Tensor:
         y = product(rows, b)
         return reshape(y, (*a.shape[:-1], y.shape[-1])) if a.ndim > 2 else y
     if not same_shape(a.shape[:-2], b.shape[:-2]):
-        raise ValueError(
-            f"matmul: stacks of shapes {describe(a.shape)} and {describe(b.shape)} must have the same leading sizes"
-        )
+        leading = broadcast_shapes("matmul: stacks of", a.shape[:-2], b.shape[:-2])
+        a, b = broadcast_to(a, (*leading, *a.shape[-2:])), broadcast_to(b, (*leading, *b.shape[-2:]))
     if a.ndim == 3:
         return product(a, b)
     stack = count(a.shape[:-2])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 import fastnn_ext.pool2d as native
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
-from fastnn.ops.arguments import check_float, pair, single
+from fastnn.ops.arguments import check_float, ends, pair, sides, single
 from fastnn.ops.layout import from_nwc, to_nchw, to_nhwc, to_nwc
+from fastnn.ops.shape import unslice
 from fastnn.sizes import count, describe
 
 
@@ -85,7 +86,7 @@ class Windows:
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
-    padding: tuple[int, int]
+    padding: tuple[int, int, int, int]  # top, bottom, left, right
     dilation: tuple[int, int]
     ceil_mode: bool
 
@@ -93,16 +94,18 @@ class Windows:
         """PyTorch's; in ceil mode the last window begins in the image or the padding before it."""
         result = []
         for i, extent in enumerate(size):
-            k, s, p, d = self.kernel[i], self.stride[i], self.padding[i], self.dilation[i]
+            k, s, d = self.kernel[i], self.stride[i], self.dilation[i]
+            before, after = self.padding[2 * i : 2 * i + 2]
             span = (k - 1) * d + 1
-            if 2 * p > span:
-                raise ValueError(f"{what}: padding {p} is more than half of the kernel, which spans {span}")
-            windows = (extent + 2 * p - span + (s - 1 if self.ceil_mode else 0)) // s + 1
-            if self.ceil_mode and (windows - 1) * s >= extent + p:
+            if (widest := max(before, after)) >= span:
+                raise ValueError(f"{what}: padding {widest} leaves the kernel, which spans {span}, no pixel")
+            room = extent + before + after - span
+            windows = (room + (s - 1 if self.ceil_mode else 0)) // s + 1
+            if self.ceil_mode and (windows - 1) * s >= extent + before:
                 windows -= 1
             if windows < 1:
                 raise ValueError(
-                    f"{what}: the kernel spans {span}, the padded input only {extent + 2 * p} (kernel_size {k}, "
+                    f"{what}: the kernel spans {span}, the padded input only {room + span} (kernel_size {k}, "
                     f"stride {s}, dilation {d})"
                 )
             result.append(windows)
@@ -111,13 +114,26 @@ class Windows:
     def dims(self) -> Arguments:
         """As the native ops take them."""
         names = native.POOL.removeprefix(native.IMAGES).split()
-        return dict(zip(names, (*self.kernel, *self.stride, *self.padding, *self.dilation), strict=True))
+        return dict(zip(names, (*self.kernel, *self.stride, *self.padding[::2], *self.dilation), strict=True))
 
 
-def _pool(what: str, op: Pool, x: Tensor, windows: Windows, **settings: int) -> Tensor:
+def _maxima(what: str, x: Tensor, windows: Windows) -> Tensor:
     """x (N, H, W, C)"""
     size = windows.output_size(what, (x.shape[1], x.shape[2]))
-    return active_graph().add(op, [x], size=size, settings=windows.dims() | settings).output
+    return active_graph().add(MAX_POOL2D, [x], size=size, settings=windows.dims()).output
+
+
+def _averages(what: str, x: Tensor, windows: Windows, count_include_pad: bool, divisor: int | None) -> Tensor:
+    """x (N, H, W, C)"""
+    size = windows.output_size(what, (x.shape[1], x.shape[2]))
+    top, bottom, left, right = windows.padding
+    if count_include_pad and not divisor and (top, left) != (bottom, right):
+        # The native op counts pixels of a padding that both sides have: here they are there.
+        padded = (x.shape[0], x.shape[1] + top + bottom, x.shape[2] + left + right, x.shape[3])
+        x = unslice(x, (0, top, left, 0), (1,) * 4, padded)
+        windows = replace(windows, padding=(0, 0, 0, 0))
+    settings: Arguments = dict(count_include_pad=int(count_include_pad), divisor=divisor or 0)
+    return active_graph().add(AVG_POOL2D, [x], size=size, settings=windows.dims() | settings).output
 
 
 def _image(what: str, image: Any, sizes: str) -> Tensor:
@@ -128,40 +144,50 @@ def _image(what: str, image: Any, sizes: str) -> Tensor:
     return x
 
 
-def _windows(kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Windows:
+def _windows(what: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Windows:
     size = pair(kernel, "kernel_size", 1)
-    return Windows(
+    windows = Windows(
         size,
         size if stride is None else pair(stride, "stride", 1),
-        pair(padding, "padding", 0),
+        sides(padding, "padding"),
         pair(dilation, "dilation", 1),
         ceil_mode,
     )
+    return windows if isinstance(padding, (tuple, list)) and len(padding) == 4 else _half_at_most(what, windows)
 
 
-def _windows_1d(kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Windows:
+def _windows_1d(what: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Windows:
     size = single(kernel, "kernel_size", 1)
-    return Windows(
+    windows = Windows(
         (1, size),
         (1, size if stride is None else single(stride, "stride", 1)),
-        (0, single(padding, "padding", 0)),
+        (0, 0, *ends(padding, "padding")),
         (1, single(dilation, "dilation", 1)),
         ceil_mode,
     )
+    return windows if isinstance(padding, (tuple, list)) and len(padding) == 2 else _half_at_most(what, windows)
+
+
+def _half_at_most(what: str, windows: Windows) -> Windows:
+    """PyTorch's rule, for a padding that both sides have."""
+    for k, d, p in zip(windows.kernel, windows.dilation, windows.padding[::2], strict=True):
+        if 2 * p > (span := (k - 1) * d + 1):
+            raise ValueError(f"{what}: padding {p} is more than half of the kernel, which spans {span}")
+    return windows
 
 
 def max_pool2d(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Tensor:
     """See fastnn.nn.functional.max_pool2d."""
     x = _image("max_pool2d", x, "H, W")
-    windows = _windows(kernel, stride, padding, dilation, ceil_mode)
-    return to_nchw(_pool("max_pool2d", MAX_POOL2D, to_nhwc(x), windows))
+    windows = _windows("max_pool2d", kernel, stride, padding, dilation, ceil_mode)
+    return to_nchw(_maxima("max_pool2d", to_nhwc(x), windows))
 
 
 def max_pool1d(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Tensor:
     """See fastnn.nn.functional.max_pool1d."""
     x = _image("max_pool1d", x, "L")
-    windows = _windows_1d(kernel, stride, padding, dilation, ceil_mode)
-    return from_nwc(_pool("max_pool1d", MAX_POOL2D, to_nwc(x), windows))
+    windows = _windows_1d("max_pool1d", kernel, stride, padding, dilation, ceil_mode)
+    return from_nwc(_maxima("max_pool1d", to_nwc(x), windows))
 
 
 def avg_pool2d(
@@ -172,20 +198,21 @@ def avg_pool2d(
     ceil_mode: bool,
     count_include_pad: bool,
     divisor: int | None,
+    dilation: Any,
 ) -> Tensor:
     """See fastnn.nn.functional.avg_pool2d."""
     x = _image("avg_pool2d", x, "H, W")
-    windows = _windows(kernel, stride, padding, 1, ceil_mode)
-    settings: Arguments = dict(count_include_pad=int(count_include_pad), divisor=divisor or 0)
-    return to_nchw(_pool("avg_pool2d", AVG_POOL2D, to_nhwc(x), windows, **settings))
+    windows = _windows("avg_pool2d", kernel, stride, padding, dilation, ceil_mode)
+    return to_nchw(_averages("avg_pool2d", to_nhwc(x), windows, count_include_pad, divisor))
 
 
-def avg_pool1d(x: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool) -> Tensor:
+def avg_pool1d(
+    x: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool, dilation: Any
+) -> Tensor:
     """See fastnn.nn.functional.avg_pool1d."""
     x = _image("avg_pool1d", x, "L")
-    windows = _windows_1d(kernel, stride, padding, 1, ceil_mode)
-    settings: Arguments = dict(count_include_pad=int(count_include_pad), divisor=0)
-    return from_nwc(_pool("avg_pool1d", AVG_POOL2D, to_nwc(x), windows, **settings))
+    windows = _windows_1d("avg_pool1d", kernel, stride, padding, dilation, ceil_mode)
+    return from_nwc(_averages("avg_pool1d", to_nwc(x), windows, count_include_pad, None))
 
 
 def adaptive_pool2d(x: Any, output_size: Any, kind: str) -> Tensor:

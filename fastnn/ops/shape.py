@@ -11,6 +11,7 @@ import fastnn_ext.elementwise  # noqa: F401  (registers "copy")
 from fastnn import _check
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_dtypes, check_float, normalize_dim
+from fastnn.ops.elementwise import where
 from fastnn.ops.layout import TRANSPOSE, broadcast_to, emit_copy, reshape, transpose, unsqueeze
 from fastnn.sizes import (
     Dim,
@@ -125,6 +126,17 @@ def _checked_pad(x: Tensor, pad: Any) -> None:
         _check.size("pad", width, 0)
 
 
+def constant_pad(x: Any, pad: Any, value: float) -> Tensor:
+    """See fastnn.nn.functional.pad."""
+    x = as_tensor(x)
+    padded = zero_pad(x, pad)
+    if value == 0 or padded is x:
+        return padded
+    inside = np.ones([old if old != new else 1 for old, new in zip(x.shape, padded.shape, strict=True)], bool)
+    widths = [(0, 0)] * (x.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
+    return where(np.pad(inside, widths), padded, value)
+
+
 def zero_pad(x: Any, pad: Any) -> Tensor:
     """See fastnn.nn.functional.pad."""
     x = as_tensor(x)
@@ -175,35 +187,6 @@ def _edge_pad(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tenso
             mirrored = [part(i, 1) for i in range(before, 0, -1)]
             parts = [*mirrored, x, *(part(size - 2 - i, 1) for i in range(after))]
     return concat(parts, axis)
-
-
-def upsample(x: Any, size: Any, scale: Any) -> Tensor:
-    """See fastnn.nn.functional.interpolate."""
-    x = as_tensor(x)
-    check_float("interpolate", x)
-    if x.ndim != 4:
-        raise ValueError(f"interpolate: input has shape {describe(x.shape)}; expected (N, C, H, W)")
-    if (size is None) == (scale is None):
-        raise ValueError(f"interpolate: give either size or scale_factor, got size={size}, scale_factor={scale}")
-    wanted = scale if size is None else size
-    sides = tuple(wanted) if isinstance(wanted, (tuple, list)) else (wanted, wanted)
-    old = x.shape[2:]
-    if len(sides) != 2:
-        raise ValueError(f"interpolate: {'scale_factor' if size is None else 'size'} must be one or two, got {wanted}")
-    if size is None:
-        factors = tuple(_check.real("interpolate: scale_factor", f, 0, _check.LARGEST_SIZE) for f in sides)
-    else:
-        wished = (_check.size("interpolate: size", new, 1) for new in sides)
-        factors = tuple(new / side for new, side in zip(wished, old, strict=True))
-    if any(not f >= 1 or f != int(f) for f in factors):
-        raise ValueError(
-            f"interpolate: pixels can be repeated a whole number of times alone; got size={size}, "
-            f"scale_factor={scale} for an image of {old[0]} x {old[1]}"
-        )
-    (n, c, h, w), (fh, fw) = x.shape, (int(f) for f in factors)
-    pixels = reshape(transpose(x, (0, 2, 3, 1)), (n, h, 1, w, 1, c))
-    repeated = reshape(broadcast_to(pixels, (n, h, fh, w, fw, c)), (n, h * fh, w * fw, c))
-    return transpose(repeated, (0, 3, 1, 2))
 
 
 def concat(tensors: Sequence[Any], dim: int = 0) -> Tensor:

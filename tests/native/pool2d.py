@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastnn.ops.arguments import sides
 from fastnn.ops.pool2d import Windows
 from fastnn_ext.pool2d import IMAGES, MOST_TAPS
 
@@ -10,7 +11,7 @@ from native import run_op
 
 def max_pool2d(x, kernel, stride=None, padding=(0, 0), dilation=(1, 1), *, ceil_mode=False, return_index=False):
     """y, or (y, index)."""
-    windows = Windows(kernel, stride or kernel, padding, dilation, ceil_mode)
+    windows = Windows(kernel, stride or kernel, sides(padding, "padding"), dilation, ceil_mode)
     dtype = np.uint8 if kernel[0] * kernel[1] <= MOST_TAPS else np.int32
     return forward("max_pool2d", x, output_size(windows, x.shape), dtype if return_index else None, windows.dims())
 
@@ -18,14 +19,14 @@ def max_pool2d(x, kernel, stride=None, padding=(0, 0), dilation=(1, 1), *, ceil_
 def max_pool2d_backward(
     dy, index, x_shape, kernel, stride=None, padding=(0, 0), dilation=(1, 1), *, ceil_mode=False
 ):  # fmt: skip
-    windows = Windows(kernel, stride or kernel, padding, dilation, ceil_mode)
+    windows = Windows(kernel, stride or kernel, sides(padding, "padding"), dilation, ceil_mode)
     return backward("max_pool2d_backward", dy, x_shape, {"index": index}, windows.dims())
 
 
 def avg_pool2d(
     x, kernel, stride=None, padding=(0, 0), *, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):  # fmt: skip
-    windows = Windows(kernel, stride or kernel, padding, (1, 1), ceil_mode)
+    windows = Windows(kernel, stride or kernel, sides(padding, "padding"), (1, 1), ceil_mode)
     settings = {**windows.dims(), "count_include_pad": count_include_pad, "divisor": divisor_override or 0}
     return forward("avg_pool2d", x, output_size(windows, x.shape), None, settings)
 
@@ -33,7 +34,7 @@ def avg_pool2d(
 def avg_pool2d_backward(
     dy, x_shape, kernel, stride=None, padding=(0, 0), *, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):  # fmt: skip
-    windows = Windows(kernel, stride or kernel, padding, (1, 1), ceil_mode)
+    windows = Windows(kernel, stride or kernel, sides(padding, "padding"), (1, 1), ceil_mode)
     settings = {**windows.dims(), "count_include_pad": count_include_pad, "divisor": divisor_override or 0}
     return backward("avg_pool2d_backward", dy, x_shape, {}, settings)
 

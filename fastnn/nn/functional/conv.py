@@ -78,7 +78,7 @@ def conv_transpose2d(
     weight: Any,
     bias: Any = None,
     stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
+    padding: int | tuple[int, ...] = 0,
     output_padding: int | tuple[int, int] = 0,
     groups: int = 1,
     dilation: int | tuple[int, int] = 1,
@@ -90,7 +90,8 @@ def conv_transpose2d(
     input : (N, C, H, W)
     weight : (C, out / groups, KH, KW)
     bias : (out,), optional
-    stride, padding, dilation : int or (height, width)
+    stride, dilation : int or (height, width)
+    padding : int, (height, width) or (top, bottom, left, right)
         Those of the convolution that this one is the transpose of.
     output_padding : int or (height, width)
         Rows and columns added at the bottom and right of the output; less than stride or dilation.
@@ -99,7 +100,7 @@ def conv_transpose2d(
     Returns
     -------
     (N, out, OH, OW)
-        OH = (H - 1) * stride - 2 * padding + dilation * (KH - 1) + output_padding + 1, and so OW.
+        OH = (H - 1) * stride - top - bottom + dilation * (KH - 1) + output_padding + 1, and so OW.
     """
     return convolution.conv_transpose2d(input, weight, bias, stride, padding, output_padding, groups, dilation)
 
@@ -110,7 +111,7 @@ def conv_transpose1d(
     weight: Any,
     bias: Any = None,
     stride: int | tuple[int] = 1,
-    padding: int | tuple[int] = 0,
+    padding: int | tuple[int, ...] = 0,
     output_padding: int | tuple[int] = 0,
     groups: int = 1,
     dilation: int | tuple[int] = 1,
@@ -122,7 +123,8 @@ def conv_transpose1d(
     input : (N, C, L)
     weight : (C, out / groups, K)
     bias : (out,), optional
-    stride, padding, dilation, output_padding, groups : int
+    stride, dilation, output_padding, groups : int
+    padding : int or (left, right)
 
     Returns
     -------

@@ -14,7 +14,7 @@ def max_pool2d(
     input: Any,
     kernel_size: int | tuple[int, int],
     stride: int | tuple[int, int] | None = None,
-    padding: int | tuple[int, int] = 0,
+    padding: int | tuple[int, ...] = 0,
     dilation: int | tuple[int, int] = 1,
     ceil_mode: bool = False,
 ) -> Any:
@@ -28,8 +28,8 @@ def max_pool2d(
     kernel_size : int or (height, width)
     stride : int or (height, width), optional
         kernel_size by default.
-    padding : int or (height, width)
-        At most half of the kernel; never the largest.
+    padding : int, (height, width) or (top, bottom, left, right)
+        At most half of the kernel, of four less than all of it; never the largest.
     dilation : int or (height, width)
     ceil_mode : bool
         Whether a last window may reach beyond the padded input, if it begins inside of it.
@@ -37,7 +37,7 @@ def max_pool2d(
     Returns
     -------
     (N, C, OH, OW)
-        OH = (H + 2 * padding - dilation * (KH - 1) - 1) / stride + 1, rounded down (in ceil mode
+        OH = (H + top + bottom - dilation * (KH - 1) - 1) / stride + 1, rounded down (in ceil mode
         up), and so for OW.
     """
     return pool2d.max_pool2d(input, kernel_size, stride, padding, dilation, _check.flag("ceil_mode", ceil_mode))
@@ -48,11 +48,11 @@ def max_pool1d(
     input: Any,
     kernel_size: int | tuple[int],
     stride: int | tuple[int] | None = None,
-    padding: int | tuple[int] = 0,
+    padding: int | tuple[int, ...] = 0,
     dilation: int | tuple[int] = 1,
     ceil_mode: bool = False,
 ) -> Any:
-    """max_pool2d over sequences (N, C, L)."""
+    """max_pool2d over sequences (N, C, L); padding is an int or (left, right)."""
     return pool2d.max_pool1d(input, kernel_size, stride, padding, dilation, _check.flag("ceil_mode", ceil_mode))
 
 
@@ -61,10 +61,11 @@ def avg_pool2d(
     input: Any,
     kernel_size: int | tuple[int, int],
     stride: int | tuple[int, int] | None = None,
-    padding: int | tuple[int, int] = 0,
+    padding: int | tuple[int, ...] = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
+    dilation: int | tuple[int, int] = 1,
 ) -> Any:
     """The mean of each window of each channel.
 
@@ -76,6 +77,7 @@ def avg_pool2d(
         Whether pixels of the padding count in the mean.
     divisor_override : int, optional
         What sums are divided by instead of the number of pixels.
+    dilation : int or (height, width)
 
     Returns
     -------
@@ -91,6 +93,7 @@ def avg_pool2d(
         _check.flag("ceil_mode", ceil_mode),
         _check.flag("count_include_pad", count_include_pad),
         divisor_override,
+        dilation,
     )
 
 
@@ -99,11 +102,12 @@ def avg_pool1d(
     input: Any,
     kernel_size: int | tuple[int],
     stride: int | tuple[int] | None = None,
-    padding: int | tuple[int] = 0,
+    padding: int | tuple[int, ...] = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    dilation: int | tuple[int] = 1,
 ) -> Any:
-    """avg_pool2d over sequences (N, C, L)."""
+    """avg_pool2d over sequences (N, C, L); padding is an int or (left, right)."""
     return pool2d.avg_pool1d(
         input,
         kernel_size,
@@ -111,6 +115,7 @@ def avg_pool1d(
         padding,
         _check.flag("ceil_mode", ceil_mode),
         _check.flag("count_include_pad", count_include_pad),
+        dilation,
     )
 
 

@@ -1,0 +1,151 @@
+"""Network: a module whose forward walks the nodes of an ONNX file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastnn import _check
+from fastnn.graph import Graph
+from fastnn.lowering.cache import Programs, Recipe
+from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter
+from fastnn.onnx import operators  # noqa: F401  (registers them)
+from fastnn.onnx.calls import Calls, declared
+from fastnn.onnx.file import Diagram, read
+from fastnn.onnx.run import Run, Source
+from fastnn.onnx.static import bind, entries
+
+#: How many parts a name may have for modules to be made of them: others are there under the file's name alone.
+DEEPEST_NAME = 32
+
+
+def load(source: str | os.PathLike[str] | bytes) -> Network:
+    """Read a network from an ONNX file.
+
+    It needs the package onnx: `pip install "fastnn[onnx]"`. Operators of version 7 to the newest are read. What a file
+    has in float16 or bfloat16 is computed in float32.
+
+    Parameters
+    ----------
+    source : str, path or bytes
+        The file, or what is in it. Arrays beside the file are read from its folder alone.
+
+    Returns
+    -------
+    Network
+        A module: its parameters are the file's floating-point initializers, under their names, and are trained at
+        once. It is in training mode, as all new modules are; `eval()` makes it what the file describes.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If it is missing, damaged, or has nodes that are not read: all of them are named.
+
+    Examples
+    --------
+    >>> net = fn.onnx.load("model.onnx").eval()  # doctest: +SKIP
+    """
+    return Network(read(source))
+
+
+class Network(Module):
+    """A network that was read from an ONNX file; `load` makes it.
+
+    Called with arrays, in the file's order or by the file's names as keywords, it returns the file's outputs: an array,
+    or a tuple of several, of the dtypes that the file says. Integers and bools are labels where they are looked up,
+    and numbers where they are converted; where they decide shapes, or are computed with, the network is traced anew
+    for other values: that holds for calls of the network itself, and not where it is a part of something else.
+
+    Attributes
+    ----------
+    input_names, output_names : tuple of str
+        As the file has them.
+    """
+
+    def __init__(self, diagram: Diagram) -> None:
+        super().__init__()
+        if problems := bind(diagram):
+            shown = "; ".join(problems[:50]) + (f"; and {len(problems) - 50} more" if len(problems) > 50 else "")
+            raise ValueError(f"{len(problems)} node(s) of the network cannot be read: {shown}")
+        self._source = Source(diagram)
+        object.__setattr__(self, "input_names", tuple(p.name for p in diagram.inputs))
+        for name, (parameter, is_state) in entries(diagram).items():
+            _place(self, name, parameter, is_state)
+            self._source.entries.append(name)
+            self._source.dtypes.add(parameter.dtype)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Follow the nodes. Arguments are tensors, or arrays where their numbers are to be known."""
+        given = self._source.in_order(args, kwargs)
+        run = Run(self._source, {name: _find(self, name) for name in self._source.entries}, self.training)
+        results = run.network(given)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def extra_repr(self) -> str:
+        """Its inputs and outputs."""
+        return f"{', '.join(self.input_names)} -> {', '.join(self.output_names)}"
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, as the file has them."""
+        return tuple(p.name for p in self._source.diagram.outputs)
+
+    def _programs_for(
+        self, purpose: str, finish: Callable[[Graph, Any], Recipe], training: bool | None = None
+    ) -> Programs:
+        programs = Calls(self, self._source, finish, self._argument_names, training)
+        self._programs[purpose] = programs
+        return programs
+
+    def _finish_infer(self, graph: Graph, result: Any) -> Recipe:
+        recipe = super()._finish_infer(graph, result)
+        ports, rebuild = self._source.diagram.outputs, recipe.rebuild
+        return replace(recipe, rebuild=lambda values: declared(ports, rebuild(values)))
+
+    def _finish_train(self, graph: Graph, result: Any) -> Recipe:
+        recipe = super()._finish_train(graph, result)
+        ports, inner = self._source.diagram.outputs, recipe.rebuild
+
+        def rebuild(values: Sequence[Any]) -> Any:
+            result, penalty = inner(values)
+            return declared(ports, result), penalty
+
+        return replace(recipe, rebuild=rebuild)
+
+
+def _place(root: Module, name: str, parameter: Parameter, is_state: bool) -> None:
+    """Give an entry its place: in modules that its name's parts make, or in the root where they do not."""
+    parts = name.split(".")
+    module = root
+    if len(parts) <= DEEPEST_NAME and all(parts):
+        for part in parts[:-1]:
+            inner = module._modules.get(part)
+            if inner is None:
+                if part in module._parameters or part in module._buffers or part in dir(type(module)):
+                    module, parts = root, [name]
+                    break
+                inner = Module()
+                module.add_module(part, inner)
+            module = inner
+    else:
+        parts = [name]
+    if parts[-1] in module._modules:
+        module, parts = root, [name]
+    table = module._buffers if is_state else module._parameters
+    table[parts[-1]] = parameter
+
+
+def _find(module: Module, name: str) -> Any:
+    """The entry of this name, wherever it has its place."""
+    for table in (module._parameters, module._buffers):
+        if name in table:
+            return table[name]
+    if name in module.derived:
+        return module.derived[name](module)
+    head, _, rest = name.partition(".")
+    if rest and head in module._modules:
+        return _find(module._modules[head], rest)
+    raise ValueError(f"the network has no {_check.brief(name)} any more: assign a Parameter to it")

@@ -1,0 +1,95 @@
+"""Networks read from ONNX files: values, parameters, batches, and what is refused."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn import nn, optim
+
+onnx = pytest.importorskip("onnx")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+import fastnn.onnx  # noqa: E402
+
+RNG = np.random.default_rng(0)
+
+
+def value(name, shape, dtype=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def model(nodes, inputs, outputs, arrays=(), opset=17, **settings):
+    """The bytes of a network; nodes are (op, inputs, outputs, attributes)."""
+    made = [helper.make_node(op, i.split(), o.split(), **dict(*a)) for op, i, o, *a in nodes]
+    tensors = [numpy_helper.from_array(np.asarray(a), n) for n, a in dict(arrays).items()]
+    graph = helper.make_graph(made, "g", inputs, outputs, tensors)
+    opsets = [helper.make_opsetid("", opset)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=8, **settings)
+    return proto.SerializeToString()
+
+
+def mlp():
+    arrays = {
+        "fc.weight": RNG.normal(size=(8, 12)).astype(np.float32),
+        "fc.bias": np.zeros(8, np.float32),
+        "w/2:0": RNG.normal(size=(8, 3)).astype(np.float32),
+        "shape": np.array([0, -1]),
+    }
+    nodes = [
+        ("Reshape", "x shape", "r"),
+        ("Gemm", "r fc.weight fc.bias", "h", {"transB": 1}),
+        ("Relu", "h", "a"),
+        ("Gemm", "a w/2:0", "y"),
+    ]
+    return model(nodes, [value("x", ["N", 3, 4])], [value("y", ["N", 3])], arrays), arrays
+
+
+def test_a_network_has_the_files_values_at_any_batch():
+    data, arrays = mlp()
+    net = fn.onnx.load(data)
+    for n in (1, 2, 5, 7):
+        x = RNG.normal(size=(n, 3, 4)).astype(np.float32)
+        hidden = np.maximum(x.reshape(n, 12).astype(float) @ arrays["fc.weight"].T, 0)
+        np.testing.assert_allclose(net(x), hidden @ arrays["w/2:0"], rtol=1e-4, atol=1e-5)
+        assert np.array_equal(net(x=x), net(x))
+    assert net.plan(x).batched  # one program for all but one
+
+
+def test_parameters_are_the_initializers_under_their_names():
+    data, arrays = mlp()
+    net = fn.onnx.load(data)
+    state = net.state_dict()
+    assert state.keys() == arrays.keys() - {"shape"}
+    for name, array in state.items():
+        assert np.array_equal(array, arrays[name])
+    assert np.array_equal(net.fc.weight.data, arrays["fc.weight"])
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_a_network_trains_copies_and_converts_as_others():
+    data, _ = mlp()
+    net = fn.onnx.load(data)
+    x, y = RNG.normal(size=(8, 3, 4)).astype(np.float32), np.arange(8) % 3
+    step = fn.TrainStep(net, nn.CrossEntropyLoss(), optim.SGD(net.parameters(), lr=0.05))
+    losses = [step(x, y) for _ in range(20)]
+    assert losses[-1] < losses[0] / 2
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), net.frozen()):
+        assert np.array_equal(twin(x), net(x))
+    wide = copy.deepcopy(net).double()
+    assert wide(x.astype(np.float64)).dtype == np.float64
+    np.testing.assert_allclose(wide(x.astype(np.float64)), net(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(TypeError, match="'x' has dtype float64"):
+        net(x.astype(np.float64))
+
+
+def test_all_nodes_that_are_not_read_are_named_at_once():
+    nodes = [("StringNormalizer", "x", "a"), ("Relu", "a", "b"), ("Wonder", "b", "y"), ("Relu", "x", "z", {"k": 1})]
+    with pytest.raises(ValueError) as refused:
+        fn.onnx.load(model(nodes, [value("x", [1])], [value("y", [1])]))
+    message = str(refused.value)
+    assert "3 node(s)" in message and "StringNormalizer 'a'" in message and "Wonder 'y'" in message
+    assert "Relu 'z': its attribute 'k' is not read" in message
