@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.onnx.file import onnx_package
 from fastnn.onnx.network import Network, load
+from fastnn.onnx.package import package
 
 
 class Prepared:
@@ -78,7 +78,7 @@ class Backend:
         **settings
             opset_version: of the operators; by default the newest.
         """
-        onnx = onnx_package()
+        onnx = package("Backend.run_node")
         helper, shape_inference = onnx.helper, onnx.shape_inference
         names = [name for name in dict.fromkeys(node.input) if name]
         arrays = [np.asarray(x) for x in inputs]

@@ -16,6 +16,7 @@ from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.onnx import operators  # noqa: F401  (registers them)
 from fastnn.onnx.calls import Calls
+from fastnn.onnx.external import Unreadable
 from fastnn.onnx.file import Diagram, read
 from fastnn.onnx.run import Run, Source
 from fastnn.onnx.static import bind, entries, part_equals
@@ -50,7 +51,11 @@ def load(source: str | os.PathLike[str] | bytes) -> Network:
     --------
     >>> net = fn.onnx.load("model.onnx").eval()  # doctest: +SKIP
     """
-    return Network(read(source))
+    diagram = read(source)
+    try:
+        return Network(diagram)
+    except Unreadable as error:
+        raise Unreadable(f"{diagram.origin}: {error}") from None
 
 
 class Network(Module):
@@ -70,9 +75,7 @@ class Network(Module):
     def __init__(self, diagram: Diagram) -> None:
         super().__init__()
         part_equals(diagram)
-        if problems := bind(diagram):
-            shown = "; ".join(problems[:50]) + (f"; and {len(problems) - 50} more" if len(problems) > 50 else "")
-            raise ValueError(f"{len(problems)} node(s) of the network cannot be read: {shown}")
+        bind(diagram)
         self._source = Source(diagram)
         object.__setattr__(self, "input_names", tuple(p.name for p in diagram.inputs))
         for name, (parameter, is_state) in entries(diagram).items():
