@@ -237,6 +237,13 @@ def load_arrays(
                 _read_into(file, array.reshape(-1).view(np.uint8).data, f"tensor {_check.brief(key)}")
                 arrays[key] = _decoded(array, dtype, key)
         except _Damage as damage:
+            if _is_pickled(file):
+                new = os.path.splitext(os.path.basename(name))[0] + ".safetensors"
+                raise ValueError(
+                    f"{name} holds pickled objects, which could run code as they are read; convert it where you trust "
+                    "it: import torch, safetensors.torch as s; "
+                    f"s.save_file(torch.load({_check.brief(name)}, weights_only=True), {_check.brief(new)})"
+                ) from None
             raise ValueError(f"{name} is no intact safetensors file: {damage}") from None
         except _Refusal as refusal:
             raise ValueError(f"{name}: {refusal}") from None
@@ -271,6 +278,16 @@ class _Refusal(Exception):
 def _dtype(name: str) -> np.dtype[Any]:
     dtype: np.dtype[Any] = np.dtype(np.float32 if name == "BF16" else _DTYPES[name]).newbyteorder("=")
     return dtype
+
+
+def _is_pickled(file: Any) -> bool:
+    """Whether this is what torch.save writes, today in a zip archive, by its first bytes."""
+    file.seek(0)
+    start = file.read(256)
+    if start[:4] == b"PK\x03\x04":
+        return b"data.pkl" in start
+    # A header's length that begins like a pickle has zeros where this has instructions.
+    return start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5") and any(start[4:8])
 
 
 def _read_into(file: Any, buffer: memoryview, what: str) -> None:

@@ -152,6 +152,13 @@ def brackets(text):
     return found
 
 
+def test_no_thread_is_started_that_may_be_waited_for_without_an_end():
+    """`Thread.start` waits for the thread to say that it has begun, which one without memory never does."""
+    for path in sources(PYTHON, "*.py"):
+        names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert not names & {"Thread", "Timer", "ThreadPoolExecutor"}, path
+
+
 def test_no_driver_has_a_list_comprehension():
     """Cython 3.3 gives up the item twice where the list cannot grow, and what another name holds is freed later on.
 

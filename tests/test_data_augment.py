@@ -1,7 +1,5 @@
 """Augmentation: what becomes of the images, and which numbers decide it."""
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -14,6 +12,8 @@ from fastnn.data import (
     RandomHorizontalFlip,
     RandomShift,
 )
+
+from workers import is_worker
 
 ALL = [
     RandomCrop(5),
@@ -281,13 +281,13 @@ def test_batches_are_augmented_in_the_loaders_thread():
     threads = []
 
     def watched(batch, chance):
-        threads.append(threading.current_thread().name)
+        threads.append(is_worker())
         return batch
 
     list(DataLoader(np.arange(6), 2, augment=watched))
-    assert threads == ["fastnn-prefetch"] * 3
+    assert threads == [True] * 3
     list(DataLoader(np.arange(6), 2, augment=watched, prefetch=0))
-    assert threads[3:] == [threading.current_thread().name] * 3
+    assert threads[3:] == [False] * 3
 
 
 def test_augmented_batches_are_contiguous_and_native():

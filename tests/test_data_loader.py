@@ -1,8 +1,6 @@
 """DataLoader: which batches come, in which order, and from where they go on."""
 
 import json
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from fastnn.data import ArrayDataset, DataLoader
 from fastnn.train.callbacks import LambdaCallback
 
 from interrupts import Interrupted, places, run
+from workers import no_worker_within
 
 
 def rows_of(batches):
@@ -24,16 +23,6 @@ def rows_of(batches):
 
 def flat(lists):
     return [row for rows in lists for row in rows]
-
-
-def no_worker_within(seconds=10.0):
-    """Whether no prefetching thread is left, at once or after a short while."""
-    deadline = time.monotonic() + seconds
-    while any(thread.name == "fastnn-prefetch" for thread in threading.enumerate()):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True
 
 
 def loader_of(n, **options):

@@ -14,19 +14,10 @@ from fastnn.data import prefetch
 from fastnn.data.prefetch import ahead
 
 import interrupts
+from workers import is_worker, no_worker_within
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore:This process .* is multi-threaded:DeprecationWarning")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-
-
-def no_worker_within(seconds=10.0):
-    """Whether no prefetching thread is left, at once or after a short while."""
-    deadline = time.monotonic() + seconds
-    while any(thread.name == "fastnn-prefetch" for thread in threading.enumerate()):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True
 
 
 def exit_code_of_child(work, seconds=30.0):
@@ -70,7 +61,7 @@ def test_a_thread_that_ends_without_a_word_is_not_waited_for(monkeypatch):
     """As one does that has no memory to say so."""
     monkeypatch.setattr(prefetch, "_work", lambda *queues: None)
     monkeypatch.setattr(prefetch, "LOOK", 0.01)
-    with pytest.raises(MemoryError, match="fastnn-prefetch has ended without a result"):
+    with pytest.raises(MemoryError, match="the thread that computes ahead has ended without a result"):
         list(ahead(abs, range(5), 2))
 
 
@@ -92,9 +83,62 @@ def test_depth_bounds_how_far_ahead_it_computes():
 
 
 def test_work_happens_in_the_background_only_if_depth_allows():
-    here = threading.current_thread()
-    assert set(ahead(lambda _: threading.current_thread(), range(3), 0)) == {here}
-    assert here not in set(ahead(lambda _: threading.current_thread(), range(3), 2))
+    here = threading.get_ident()
+    assert set(ahead(lambda _: (threading.get_ident(), is_worker()), range(3), 0)) == {(here, False)}
+    there = set(ahead(lambda _: (threading.get_ident(), is_worker()), range(3), 2))
+    assert [worker for _, worker in there] == [True] and here not in dict(there)
+
+
+def test_hooks_of_coverage_and_debuggers_see_the_thread():
+    seen = []
+
+    def hook(frame, event, argument):
+        seen.append(frame.f_code)
+
+    def function(item):
+        return item
+
+    before = threading.gettrace(), threading.getprofile()
+    for set_hook, old in ((threading.settrace, before[0]), (threading.setprofile, before[1])):
+        seen.clear()
+        set_hook(hook)
+        try:
+            assert list(ahead(function, range(3), 2)) == [0, 1, 2]
+        finally:
+            set_hook(old)
+        assert seen.count(function.__code__) >= 3
+
+
+def test_without_a_thread_to_be_had_the_caller_computes(monkeypatch):
+    """As where the system's limit of threads is reached."""
+
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    calls = []
+
+    def function(item):
+        calls.append((item, is_worker()))
+        return item
+
+    results = ahead(function, range(5), 3)
+    assert next(results) == 0 and calls == [(0, False)]
+    assert list(results) == [1, 2, 3, 4]
+    assert no_worker_within()
+
+
+def test_a_thread_that_gets_no_memory_before_it_begins_is_not_waited_for(monkeypatch):
+    """CPython reports what its bootstrap raises, and lets go of the arguments: no word of it comes through a queue."""
+
+    def broken(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(prefetch, "_work", broken)
+    monkeypatch.setattr(prefetch, "LOOK", 0.01)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    with pytest.raises(MemoryError, match="the thread that computes ahead has ended without"):
+        list(ahead(abs, range(5), 2))
 
 
 @pytest.mark.parametrize("depth", [0, 1, 5])
@@ -236,10 +280,10 @@ def test_a_child_forked_midway_starts_iterations_of_its_own():
 
 def test_the_thread_of_an_iteration_left_hanging_ends_before_the_interpreter():
     program = (
-        "import atexit, threading; from fastnn.data.prefetch import ahead\n"
-        "atexit.register(lambda: print(*[thread.name for thread in threading.enumerate()]))\n"
+        "import atexit, sys; from fastnn.data.prefetch import ahead\n"
+        "atexit.register(lambda: print(len(sys._current_frames())))\n"
         "results = ahead(str, range(10**9), 2)\n"
         "next(results)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "MainThread\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

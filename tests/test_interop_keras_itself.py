@@ -343,7 +343,7 @@ def test_a_model_whose_weights_are_for_another_one_stays_as_it_was(tmp_path):
 
 
 def test_training_is_that_of_keras(tmp_path):
-    """A step of gradient descent, with batch norm that is trained, that is frozen, and that was called as if it were."""
+    """A step of gradient descent, with batch norm that is trained, is frozen, and was called as if it were."""
     x = keras.Input((5,))
     y = L.BatchNormalization()(L.Dense(6, "relu", name="first")(x))
     norm = L.BatchNormalization()

@@ -11,8 +11,9 @@ from fastnn import nn, optim
 
 onnx = pytest.importorskip("onnx")
 
-import fastnn.onnx  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+import fastnn.onnx  # noqa: E402
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ import pytest
 
 import fastnn as fn
 from fastnn import nn, optim
-from fastnn.lowering.roofline import roofline
+from fastnn.lowering.roofline import _best, roofline
 
 SIZES = (64, 128, 10)
 BATCH = 32
@@ -101,6 +101,13 @@ def test_chunks_of_one_thread_do_not_overlap_in_a_trace():
         mine = sorted((e["ts"], e["dur"]) for e in events if e["ph"] == "X" and e["tid"] == thread)
         for (start, length), (following, _) in itertools.pairwise(mine):
             assert start + length <= following + 1e-3
+
+
+def test_threads_that_never_begin_to_measure_are_not_waited_for(monkeypatch):
+    monkeypatch.setattr("_thread.start_new_thread", lambda *_: None)
+    monkeypatch.setattr("fastnn.lowering.roofline._PATIENCE", 0.01)
+    with pytest.raises(MemoryError, match="2 threads are to measure the machine"):
+        _best([lambda: 1.0, lambda: 1.0])
 
 
 def test_the_roofline_is_measured_once_for_a_number_of_threads():

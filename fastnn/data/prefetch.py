@@ -4,6 +4,9 @@ The consumer owns the order and the thread owns nothing. Items go out through on
 come back through another, and ``None`` ends the thread, as does the consumer's end. Both are
 `queue.SimpleQueue`, whose ``get`` leaves Ctrl-C working and whose ``put`` never blocks, so neither
 side can hold the other up.
+
+The thread is `_thread`'s and not `threading`'s: `threading.Thread.start` waits, without an end, for a thread
+that got no memory before it could say that it has begun (CPython 3.10 to 3.14).
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int)
         What `function` returned. What it raised is raised here, in its turn, and ends the
         iteration. The thread starts at the first result and ends with the iteration: at its end,
         on an error, on ``close()`` or when it is dropped midway, and at the interpreter's exit.
-        A child forked midway computes what remains without a thread.
+        A child forked midway computes what remains without a thread, and so does a process that is
+        given no thread.
     """
     if depth == 0:
         # Not map(): a StopIteration out of `function` would end it in silence. Here, and wherever
@@ -55,16 +59,20 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int)
             yield function(item)
         return
 
+    import _thread
     import atexit
     from queue import Empty, SimpleQueue
-    from threading import Thread, current_thread
 
     requests: SimpleQueue[Any] = SimpleQueue()
     replies: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+    ends: SimpleQueue[Any] = SimpleQueue()
     # Ctrl-C may come before `stop` at the end, too. Then this object is let go of, and that ends the thread.
-    consumer = _Consumer()
+    consumer = _Held()
     leash = weakref.ref(consumer, requests.put)
-    worker = Thread(target=_work, args=(function, requests, replies, leash), name="fastnn-prefetch", daemon=True)
+    # The thread alone holds this one, from its start on and however it ends.
+    breath = _Held()
+    alive = weakref.ref(breath, ends.put)
+    worker = None
 
     def stop() -> None:
         try:
@@ -73,16 +81,19 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int)
         except Empty:
             requests.put(None)
         # Garbage collection may run this in the worker itself.
-        if worker.is_alive() and worker is not current_thread():
-            worker.join(PATIENCE)
+        if alive() is not None and worker != _thread.get_ident():
+            try:
+                ends.get(timeout=PATIENCE)
+            except Empty:
+                pass
 
     def receive() -> tuple[Any, BaseException | None]:
         while True:
             try:
                 return replies.get(timeout=LOOK)
             except Empty:
-                if not worker.is_alive() and replies.empty():  # it could not even say what was wrong
-                    raise MemoryError(f"the thread {worker.name} has ended without a result") from None
+                if alive() is None and replies.empty():  # it could not even say what was wrong
+                    raise MemoryError("the thread that computes ahead has ended without a result") from None
 
     items = iter(items)
     pending: deque[Item] = deque()
@@ -96,7 +107,13 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int)
     # A daemon must not run on into the interpreter's end, where it would be cut off in a call.
     atexit.register(stop)
     try:
-        worker.start()
+        try:
+            worker = _thread.start_new_thread(_work, (function, requests, replies, leash, breath))
+        except RuntimeError:  # the system gives no thread
+            del breath
+            yield from ahead(function, items, 0)
+            return
+        del breath
         request(depth)
         while pending:
             if os.getpid() != home:
@@ -113,16 +130,23 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int)
         stop()
 
 
-class _Consumer:
-    """Is there as long as somebody may want results."""
+class _Held:
+    """Is there as long as somebody holds it, which a weak reference tells."""
 
 
 def _work(
     function: Callable[[Item], Result],
     requests: SimpleQueue[Any],
     replies: SimpleQueue[tuple[Any, BaseException | None]],
-    leash: weakref.ref[_Consumer],
+    leash: weakref.ref[_Held],
+    breath: _Held,
 ) -> None:
+    import sys
+    import threading
+
+    # As in a `threading.Thread`: coverage, debuggers and profilers see what is called here.
+    sys.settrace(threading.gettrace())
+    sys.setprofile(threading.getprofile())
     # Items come in tuples; anything else ends the work.
     while isinstance(request := requests.get(), tuple):
         try:

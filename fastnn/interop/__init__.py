@@ -1,29 +1,45 @@
 """Networks that other systems have trained: Keras, Caffe, Torch7, Theano and Mocha.
 
-Readers are imported when they are first used, and what they need beside fastnn when they read:
-`pip install "fastnn[interop]"`.
-
-load_keras      a model that Keras has saved, as .keras or HDF5, or weights into one that is there
+Each function gives a Module that predicts what the original did, and trains on; what it needs beside NumPy is
+imported when it is called. PyTorch's weights come by `Module.load_state_dict` (of tensors) and `Module.load` (of
+safetensors). TensorFlow's networks come as Keras files (`model.save("model.keras")`, then `load_keras`) or as ONNX:
+``python -m tf2onnx.convert --saved-model FOLDER --output model.onnx``, then `fn.onnx.load`.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastnn.interop.keras import load_keras
+    from fastnn.interop.caffe.read import load_caffe
+    from fastnn.interop.keras.read import load_keras
+    from fastnn.interop.lasagne import load_lasagne
+    from fastnn.interop.mocha import load_mocha
+    from fastnn.interop.torch7.read import load_torch7
 
-__all__ = ["load_keras"]
+#: Where functions are that are imported when they are first used.
+_LAZY = {
+    "load_caffe": "caffe.read",
+    "load_keras": "keras.read",
+    "load_lasagne": "lasagne",
+    "load_mocha": "mocha",
+    "load_torch7": "torch7.read",
+}
 
-_ROOMS = {"load_keras": "keras"}
+__all__ = [
+    "load_caffe",
+    "load_keras",
+    "load_lasagne",
+    "load_mocha",
+    "load_torch7",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return getattr(import_module(f"fastnn.interop.{_ROOMS[name]}"), name)
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(f"fastnn.interop.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'fastnn.interop' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from fastnn_ext import machine, runtime
 
 _SECONDS = 0.1  # a measurement's
 _ROUNDS = 2_000_000  # multiply-adds a call: some milliseconds (with calls of 1 ms a second thread got 0.6 of a core)
+_PATIENCE = 10.0  # seconds: a machine that is busy otherwise starts a thread late, too
 _ELEMENTS = 1 << 22  # of each of three arrays a thread: 48 MiB, more than most caches
 
 
@@ -60,19 +63,31 @@ def _best(works: list[Callable[[], float]]) -> float:
     best = 0.0
     end = time.perf_counter() + _SECONDS
     while time.perf_counter() < end or best == 0.0:
-        rates: list[float] = []
-        start = threading.Barrier(len(works))
-
-        def run(work: Callable[[], float], rates: list[float] = rates, start: threading.Barrier = start) -> None:
-            start.wait()
-            begun = time.perf_counter()
-            rates.append(work() / (time.perf_counter() - begun))
-
-        team = [threading.Thread(target=run, args=(work,)) for work in works[1:]]
-        for thread in team:
-            thread.start()
-        run(works[0])
-        for thread in team:
-            thread.join()
-        best = max(best, sum(rates))
+        best = max(best, _together(works))
     return best
+
+
+def _together(works: list[Callable[[], float]]) -> float:
+    """The sum of the rates of works that begin at once, one on each thread.
+
+    `threading.Thread.start` may wait for ever for a thread that got no memory to begin; these are not waited for longer
+    than _PATIENCE.
+    """
+    rates: SimpleQueue[float] = SimpleQueue()
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], float]) -> None:
+        try:
+            start.wait(_PATIENCE)
+        except threading.BrokenBarrierError:
+            return
+        begun = time.perf_counter()
+        rates.put(work() / (time.perf_counter() - begun))
+
+    for work in works[1:]:
+        _thread.start_new_thread(run, (work,))
+    run(works[0])
+    try:
+        return sum([rates.get(timeout=_PATIENCE) for _ in works])
+    except Empty:
+        raise MemoryError(f"{len(works)} threads are to measure the machine, and not all of them could") from None

@@ -760,9 +760,12 @@ def _in_order(hooks: _Table) -> list[tuple[Callable[..., Any], bool]]:
 
 
 def _entry(name: str, value: Any) -> np.ndarray[Any, Any]:
-    """An entry of a state_dict, which may be a tensor of PyTorch."""
+    """An entry of a state_dict, which may be a tensor of PyTorch, on any device and of bfloat16, which NumPy lacks."""
     try:
-        return np.asarray(value.detach() if hasattr(value, "detach") else _check.readable(name, value))
+        if hasattr(value, "cpu"):
+            value = value.detach().cpu()
+            value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        return np.asarray(_check.readable(name, value))
     except ValueError as error:
         raise ValueError(f"state_dict: {name} is no array: {error}") from None
 

@@ -1,8 +1,9 @@
 """Networks as ONNX files: read, trained on, and written. It needs the package onnx: `pip install "fastnn[onnx]"`.
 
-`load` reads a file as a `Network`, a module like others.
+`load` reads a file as a `Network`, a module like others; `save` writes a module.
 """
 
 from fastnn.onnx.network import Network, load
+from fastnn.onnx.save import save
 
-__all__ = ["Network", "load"]
+__all__ = ["Network", "load", "save"]

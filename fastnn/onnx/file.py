@@ -6,13 +6,13 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from fastnn import _check
 from fastnn.onnx.external import External, Unreadable
+from fastnn.onnx.package import package
 
 Array = np.ndarray[Any, Any]
 
@@ -121,15 +121,6 @@ class Function(Diagram):
     defaults: dict[str, Any] = field(default_factory=dict)
 
 
-def onnx_package() -> ModuleType:
-    """The package onnx, or ImportError with the line that installs it."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError(f'ONNX files need the package onnx: pip install "fastnn[onnx]" ({error})') from None
-    return onnx
-
-
 def read(source: Any) -> Diagram:
     """The network of a file, by its path or its bytes.
 
@@ -138,7 +129,7 @@ def read(source: Any) -> Diagram:
     FileNotFoundError, ValueError
         If it is missing, no ONNX network, or does not hold together.
     """
-    onnx = onnx_package()
+    onnx = package("reading an ONNX file")
     if isinstance(source, (bytes, bytearray, memoryview)):
         data, what, folder = bytes(source), "the bytes given", None
     else:

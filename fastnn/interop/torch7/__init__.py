@@ -1,0 +1,1 @@
+"""Torch7's networks, from its .t7 files."""

@@ -1,0 +1,160 @@
+"""Pools, over windows and over everything, of any number of dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastnn import _check
+from fastnn.graph import Tensor
+from fastnn.onnx.operator import Call, Ints, operator
+from fastnn.onnx.operators.windows import Windows, windows
+from fastnn.ops import pool2d
+from fastnn.ops.elementwise import equal, where
+from fastnn.ops.layout import reshape, transpose
+from fastnn.ops.reduce import reduce
+from fastnn.sizes import count
+
+
+def _images(X: Tensor, w: Windows, one: Callable[..., Tensor], two: Callable[..., Tensor]) -> Tensor:
+    """X pooled by a function of sequences and one of images, two dimensions at a time and then one by one: what the
+    windows of all dimensions give is what those of some give of what those of the others gave."""
+    dims = X.ndim - 2
+    if dims == 1:
+        return one(X, w.kernel[0], w.strides[0], w.sides(0), w.dilations[0])
+    last = (dims - 2, dims - 1)
+    flat = reshape(X, (X.shape[0], count(X.shape[1:-2]), *X.shape[-2:]))
+    y = two(flat, w.kernel[-2:], w.strides[-2:], w.sides(*last), w.dilations[-2:])
+    y = reshape(y, (*X.shape[:-2], *y.shape[-2:]))
+    for dim in range(dims - 2):
+        order = [i for i in range(y.ndim) if i != dim + 2] + [dim + 2]
+        moved = transpose(y, order)
+        rows = reshape(moved, (y.shape[0], count(moved.shape[1:-1]), moved.shape[-1]))
+        pooled = one(rows, w.kernel[dim], w.strides[dim], w.sides(dim), w.dilations[dim])
+        pooled = reshape(pooled, (*moved.shape[:-1], pooled.shape[-1]))
+        y = transpose(pooled, [order.index(i) for i in range(y.ndim)])
+    return y
+
+
+def _spatial(X: Tensor) -> tuple[int, ...]:
+    if X.ndim < 3:
+        raise ValueError(f"its input has {X.ndim} dimensions; expected (N, C, L, ...)")
+    return X.shape[2:]
+
+
+@operator("MaxPool", 1)
+def max_pool(
+    call: Call,
+    X: Tensor,
+    *,
+    kernel_shape: Ints,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Ints | None = None,
+    pads: Ints | None = None,
+    storage_order: int = 0,
+    strides: Ints | None = None,
+) -> Tensor:
+    """The largest value of each window."""
+    if call.wants(1):
+        raise ValueError("its output Indices, where the largest values were, is not read")
+    w = windows(_spatial(X), kernel_shape, strides, dilations, pads, auto_pad)
+    return _images(
+        X,
+        w,
+        lambda x, k, s, p, d: pool2d.max_pool1d(x, k, s, p, d, bool(ceil_mode)),
+        lambda x, k, s, p, d: pool2d.max_pool2d(x, k, s, p, d, bool(ceil_mode)),
+    )
+
+
+@operator("AveragePool", 1)
+def average_pool(
+    call: Call,
+    X: Tensor,
+    *,
+    kernel_shape: Ints,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    dilations: Ints | None = None,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Tensor:
+    """The mean of each window."""
+    w = windows(_spatial(X), kernel_shape, strides, dilations, pads, auto_pad)
+    return _means(X, w, bool(ceil_mode), bool(count_include_pad))
+
+
+def _means(X: Tensor, w: Windows, ceil: bool, include: bool) -> Tensor:
+    return _images(
+        X,
+        w,
+        lambda x, k, s, p, d: pool2d.avg_pool1d(x, k, s, p, ceil, include, d),
+        lambda x, k, s, p, d: pool2d.avg_pool2d(x, k, s, p, ceil, include, None, d),
+    )
+
+
+@operator("LpPool", 2)
+def lp_pool(
+    call: Call,
+    X: Tensor,
+    *,
+    kernel_shape: Ints,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Ints | None = None,
+    p: int = 2,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Tensor:
+    """The p-norm of each window."""
+    w = windows(_spatial(X), kernel_shape, strides, dilations, pads, auto_pad)
+    power = _check.size("its p", p, 1)
+    sums = _images(
+        _powers(X, power),
+        w,
+        lambda x, k, s, p, d: _row_sums(x, k, s, p, d, bool(ceil_mode)),
+        lambda x, k, s, p, d: pool2d.avg_pool2d(x, k, s, p, bool(ceil_mode), False, 1, d),
+    )
+    return _root(sums, power)
+
+
+def _row_sums(x: Tensor, kernel: int, stride: int, sides: Ints, dilation: int, ceil: bool) -> Tensor:
+    """Sums over windows of a sequence, as an image one pixel high."""
+    image = reshape(x, (x.shape[0], x.shape[1], 1, x.shape[2]))
+    y = pool2d.avg_pool2d(image, (1, kernel), (1, stride), (0, 0, *sides), ceil, False, 1, (1, dilation))
+    return reshape(y, (y.shape[0], y.shape[1], y.shape[3]))
+
+
+def _powers(x: Tensor, p: int) -> Tensor:
+    return x.square() if p == 2 else x.abs() if p == 1 else x.abs() ** p
+
+
+def _root(sums: Tensor, p: int) -> Tensor:
+    """sums ** (1 / p); at 0 its gradient is 0."""
+    if p == 1:
+        return sums
+    none = equal(sums, 0.0)
+    return where(none, 0.0, where(none, 1.0, sums) ** (1 / p))
+
+
+@operator("GlobalAveragePool", 1)
+def global_average_pool(call: Call, X: Tensor) -> Tensor:
+    """The mean of each channel."""
+    if X.ndim == 4:
+        return pool2d.adaptive_pool2d(X, 1, "avg")
+    return reduce(X, "mean", tuple(range(2, len(_spatial(X)) + 2)), keepdim=True)
+
+
+@operator("GlobalMaxPool", 1)
+def global_max_pool(call: Call, X: Tensor) -> Tensor:
+    """The largest value of each channel."""
+    if X.ndim == 4:
+        return pool2d.adaptive_pool2d(X, 1, "max")
+    return reduce(X, "max", tuple(range(2, len(_spatial(X)) + 2)), keepdim=True)
+
+
+@operator("GlobalLpPool", 2)
+def global_lp_pool(call: Call, X: Tensor, *, p: int = 2) -> Tensor:
+    """The p-norm of each channel."""
+    power = _check.size("its p", p, 1)
+    return _root(reduce(_powers(X, power), "sum", tuple(range(2, len(_spatial(X)) + 2)), keepdim=True), power)
