@@ -163,7 +163,7 @@ class Normalization(Layer):
 
     def __init__(self, s: Settings, arrays: Arrays) -> None:
         super().__init__(s, arrays)
-        self.axis = () if s.get("axis", -1) is None else s.axes("axis", -1)
+        self.axis = () if s.get("axis", -1) in (None, []) else s.axes("axis", -1)
         self.invert = s.flag("invert", False)
         if self.is_given(s):
             mean, variance = (_numbers(s, name, s.get(name)) for name in ("mean", "variance"))

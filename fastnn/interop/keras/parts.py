@@ -290,7 +290,8 @@ def _call(part: Part, node: Any) -> Call:
         raise s.wrong(f"it is called with settings that are not read: {_check.some(more or ['training'])}")
     if not inputs:
         raise s.wrong("it is called without an input")
-    return Call(inputs, training)
+    # In Keras 3 `fit` and `predict` say the mode to all layers, whatever a call was made with.
+    return Call(inputs, training if s.major < 3 else None)
 
 
 def _tensors(s: Settings, value: Any, depth: int) -> list[Ref]:

@@ -10,7 +10,7 @@ import zlib
 from typing import Any, NamedTuple
 
 from fastnn import _check
-from fastnn.interop.hdf5 import MOST_EXPANSION, SIGNATURE, Damage, Hdf5, open_hdf5
+from fastnn.interop.hdf5 import MOST_EXPANSION, SIGNATURE, Damage, Hdf5
 from fastnn.interop.keras.network import Network, check, dtype_of
 from fastnn.interop.keras.parts import bound, parse
 from fastnn.interop.keras.weights import attach
@@ -88,8 +88,7 @@ def _short(text: str) -> str:
 
 def _content(data: bytes) -> _Content:
     if data.startswith(SIGNATURE):
-        with open_hdf5(data) as file:
-            return _of_hdf5(file, data)
+        return _of_hdf5(Hdf5(data), data)
     if data.startswith(b"PK"):
         return _of_zip(data)
     raise Damage("it is neither a zip archive nor an HDF5 file")
@@ -161,10 +160,9 @@ def _made(content: _Content) -> Network:
 def _built(value: Any, major: int, weights: bytes) -> Network:
     part = parse(value, major)
     bound(part)
-    with open_hdf5(weights) as file:
-        attach(part, file)
-        dtype = dtype_of(part)
-        network = Network(part, dtype)
+    attach(part, Hdf5(weights))
+    dtype = dtype_of(part)
+    network = Network(part, dtype)
     check(network, part, dtype)
     return network
 
