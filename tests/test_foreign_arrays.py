@@ -141,7 +141,7 @@ def test_arrays_are_held_where_they_lie(tmp_path):
         assert np.shares_memory(held, tensor.numpy()) and held.shape == tuple(given.shape)
     array = np.arange(12.0).reshape(4, 3)
     (frame,) = ArrayDataset(pandas.DataFrame(array, copy=False)).arrays
-    assert np.shares_memory(frame.blocks[0][1], array)
+    assert np.shares_memory(frame.array, array)
     np.save(tmp_path / "x.npy", array)
     (held,) = ArrayDataset(np.load(tmp_path / "x.npy", mmap_mode="r")).arrays
     assert not held.flags.owndata and not held.flags.writeable

@@ -34,40 +34,36 @@ class Column(Protocol):
 
 
 class Frame:
-    """Columns of a DataFrame, of which rows become an array (n, columns).
+    """The columns of a DataFrame as an array (N, columns), by rows: batches of a table by columns would gather each
+    number from another place.
 
     Parameters
     ----------
     names : sequence
         Of the columns.
-    blocks : sequence of (list of int, ndarray)
-        Arrays (N, k), one a dtype, and the places of their columns.
+    array : ndarray
+    places : array of int, optional
+        Which columns of the array these are; default: all as they stand.
     """
 
-    def __init__(self, names: Sequence[Any], blocks: Sequence[tuple[list[int], NDArray[Any]]]) -> None:
+    def __init__(self, names: Sequence[Any], array: NDArray[Any], places: NDArray[np.intp] | None = None) -> None:
         self.names = tuple(names)
-        self.blocks = tuple(blocks)
-        self.shape = (len(blocks[0][1]), len(self.names))
-        self.dtype: np.dtype[Any] = np.result_type(*(block.dtype for _, block in blocks))
-        self._is_one = [places for places, _ in blocks] == [list(range(len(self.names)))]
+        self.array = array
+        self.places = places
+        self.shape = array.shape
+        self.dtype = array.dtype
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.array)
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        parts: list[NDArray[Any]] = [block[rows] for _, block in self.blocks]
-        if self._is_one:
-            return parts[0]
-        result: NDArray[Any] = np.empty((len(parts[0]), len(self.names)), self.dtype)
-        for (places, _), part in zip(self.blocks, parts, strict=True):
-            result[:, places] = part
-        return result
+        part: NDArray[Any] = self.array[rows]
+        return part if self.places is None else part[:, self.places]
 
     def ordered(self, names: Sequence[Any]) -> Frame:
         """The same columns in another order."""
-        place = {name: i for i, name in enumerate(names)}
-        blocks = [([place[self.names[i]] for i in places], block) for places, block in self.blocks]
-        return Frame(names, blocks)
+        places = np.array([self.names.index(name) for name in names], np.intp)
+        return Frame(names, self.array, places if self.places is None else self.places[places])
 
 
 class Sparse:
@@ -178,9 +174,11 @@ def _of_pandas(value: Any, name: str) -> Any:
     if isinstance(value, pandas.Series):
         return _pandas_block(value.to_frame(), name, [value.name])[:, 0]
     _check_names(value.columns, name)
-    return _frame(
-        name, list(value.columns), list(value.dtypes), lambda at, names: _pandas_block(value.iloc[:, at], name, names)
-    )
+
+    def block(places: list[int], names: list[Any]) -> NDArray[Any]:
+        return _pandas_block(value if len(places) == len(value.columns) else value.iloc[:, places], name, names)
+
+    return _frame(name, list(value.columns), len(value), list(value.dtypes), block)
 
 
 def _pandas_block(frame: Any, name: str, names: Sequence[Any]) -> NDArray[Any]:
@@ -207,7 +205,11 @@ def _of_polars(value: Any, name: str) -> Any:
 
     if isinstance(value, polars.Series):
         return _polars_block(value.to_frame(), name)[:, 0]
-    return _frame(name, value.columns, value.dtypes, lambda _, names: _polars_block(value.select(names), name))
+
+    def block(_: list[int], names: list[Any]) -> NDArray[Any]:
+        return _polars_block(value.select(names), name)
+
+    return _frame(name, value.columns, len(value), value.dtypes, block)
 
 
 def _polars_block(frame: Any, name: str) -> NDArray[Any]:
@@ -220,17 +222,24 @@ def _polars_block(frame: Any, name: str) -> NDArray[Any]:
             f"{_of(name, _at(frame.columns, missing))}: {sum(missing)} values are missing, as polars' null; fill them, "
             "by .fill_null(0), or let NaN stand for them, by .cast(pl.Float64).fill_null(float('nan'))"
         )
-    return np.asarray(frame.to_numpy())
+    return np.asarray(frame.to_numpy(order="c"))
 
 
-def _frame(name: str, names: list[Any], dtypes: Iterable[Any], block: Any) -> Frame:
-    """A frame of the columns of each dtype, which `block(places, names)` makes an array."""
+def _frame(name: str, names: list[Any], count: int, dtypes: Iterable[Any], block: Any) -> Frame:
+    """A frame of `count` rows, of the columns of each dtype, which `block(places, names)` makes an array."""
     if not names:
         raise ValueError(f"{name}: the DataFrame has no columns")
     groups: dict[str, list[int]] = {}
     for place, dtype in enumerate(dtypes):
         groups.setdefault(repr(dtype), []).append(place)
-    return Frame(names, [(places, block(places, [names[i] for i in places])) for places in groups.values()])
+    blocks = ((places, block(places, [names[i] for i in places])) for places in groups.values())
+    if len(groups) == 1:
+        return Frame(names, np.ascontiguousarray(next(blocks)[1]))
+    parts = list(blocks)
+    array: NDArray[Any] = np.empty((count, len(names)), np.result_type(*(part.dtype for _, part in parts)))
+    for places, part in parts:
+        array[:, places] = part
+    return Frame(names, array)
 
 
 def _check_names(names: Any, name: str) -> None:

@@ -35,8 +35,8 @@ class ArrayDataset:
     ----------
     *arrays : array_like, each of shape (N, ...)
         Numbers or booleans. An ndarray, a memory map, and anything with `__dlpack__`, `__array__` or the
-        buffer protocol, is held without a copy. So are DataFrames and Series of pandas and polars, where
-        their columns lie as an array, and sparse matrices of SciPy, whose rows are dense in a batch alone.
+        buffer protocol, is held without a copy. A DataFrame of pandas or polars is held as an array by rows,
+        which is a copy unless it lies so; rows of a sparse matrix of SciPy are dense in a batch alone.
     transform : callable, optional
         Called as ``transform(*batch)`` with arrays of n rows each, and returns a tuple of arrays
         of n rows. It sees a batch (of one row) for ``dataset[i]`` too, and leaves its arguments

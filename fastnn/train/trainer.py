@@ -212,9 +212,12 @@ class Trainer:
 
         Parameters
         ----------
-        data : tuple of arrays, ArrayDataset, DataLoader or iterable of batches
+        data : tuple of arrays, data set, DataLoader or iterable of batches
             The model's inputs, and last the loss's target. In a tuple, arrays in a dict are inputs by name:
-            ``({"tokens": t, "mask": m}, y)``. An iterable, such as a generator, gives such tuples, of a batch each.
+            ``({"tokens": t, "mask": m}, y)``. An iterable, such as a generator, gives such tuples, of a batch each; a
+            data set, PyTorch's or Hugging Face's too, samples or batches of them. Arrays may be memory maps, tensors,
+            DataFrames, whose columns are known by name from then on, and sparse matrices. Numbers become the model's
+            dtype: `fastnn.data.dtypes` has the rule.
         validation_data : the same, optional
             Evaluated after each epoch; its logs begin with ``val_``.
         epochs : int, default 1
@@ -383,7 +386,8 @@ class Trainer:
 
         Parameters
         ----------
-        x : array, or for a model of several inputs a tuple of arrays, or a dict of those with names
+        x : array, or for a model of several inputs a tuple of arrays, or a dict of those with names; or a data set
+            Anything that `fit` takes; the target of a data set, the last one of its arrays, is left out.
         batch_size : int, default 256
             How many samples are computed at a time.
         averaged : bool, default False
