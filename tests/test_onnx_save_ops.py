@@ -12,10 +12,13 @@ pytest.importorskip("onnxruntime")
 import test_bits
 import test_nn_loss
 
+import fastnn as fn
 from fastnn import nn
 
+from fuzz_programs import generate
+from fuzz_run import Side
 from native.activation import ACTIVATIONS, LAYERS
-from saved import OPSETS, assert_runs_alike
+from saved import OPSETS, assert_runs_alike, flat
 
 #: Ops that no file can hold, and why.
 UNWRITTEN = {
@@ -91,3 +94,33 @@ def test_losses_are_written(tmp_path, case, reduction, opset):
     follows = given[0].ndim > 1 and not any(np.ndim(value) > 1 for value in settings.values())
     batches = (None, 2) if follows else (None,)
     assert_runs_alike(loss, tmp_path / "m.onnx", given, batches, opset=opset, dynamic_batch=follows)
+
+
+def assert_a_random_program_runs_alike(seed, path):
+    """The model of a program of test_fuzz.py, where its numbers stay within bounds."""
+    program, side = generate(seed, {1, 2, 3, 5, 6, 10}), Side(fn, "float32")
+    definitions = program.definitions()
+    assert side.run(definitions) is None
+    model = side.space["model"]
+    shape = (5, 4, 4, 4) if "Conv2d" in definitions or "(2, 3)" in definitions else (5, 4)
+    inputs = [side.data(seed, *((5, 4) if name == "y" else shape)) for name in program.arguments.split(", ")]
+    if not all(np.abs(y).max() < 1e4 for y in flat(model.evaluated(*inputs))):
+        return
+    opset = OPSETS[seed % len(OPSETS)]
+    try:
+        assert_runs_alike(model, path, inputs, (None, 6), opset=opset)
+    except ValueError as error:
+        if "another network" not in str(error):
+            raise
+        assert_runs_alike(model, path, inputs, (None,), opset=opset, dynamic_batch=False)
+
+
+def test_models_of_random_programs_are_written(tmp_path):
+    for seed in range(100):
+        assert_a_random_program_runs_alike(seed, tmp_path / "m.onnx")
+
+
+@pytest.mark.slow
+def test_models_of_many_random_programs_are_written(tmp_path):
+    for seed in range(100, 5000):
+        assert_a_random_program_runs_alike(seed, tmp_path / "m.onnx")
