@@ -115,7 +115,7 @@ def network(name):
     return make(), inputs
 
 
-@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("opset", (13, *OPSETS))
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_run_elsewhere_with_the_same_outputs(tmp_path, name, opset):
     model, inputs = network(name)
@@ -223,14 +223,17 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("opset", (13, *OPSETS))
 @pytest.mark.parametrize("case", [case for case in SIZES if case != "a slice from the end"])
 def test_sizes_that_follow_the_batch(tmp_path, case, opset):
-    if opset == 9 and case in ("half of it",):
-        with pytest.raises(ValueError, match="a slice whose bounds follow the batch needs opset 10"):
-            written(Computes(SIZES[case]), tmp_path / "m.onnx", normal(4, 6), opset=opset)
-        return
     assert_runs_alike(Computes(SIZES[case]), tmp_path / "m.onnx", [normal(4, 6)], (None, 3, 7), opset=opset)
+
+
+@pytest.mark.parametrize("limit", [2, 5, 90])
+def test_a_network_that_is_another_one_for_few_or_many_samples_is_not_written_for_all(tmp_path, limit):
+    model = Computes(lambda _, x: x * 2.0 if len(x) > limit else x * 3.0)
+    with pytest.raises(ValueError, match="another network for a batch of"):
+        fn.onnx.save(model, tmp_path / "m.onnx", normal(4, 6))
 
 
 def test_a_network_that_is_another_one_for_another_batch_is_written_for_one_alone(tmp_path):

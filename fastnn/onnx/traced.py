@@ -13,6 +13,9 @@ from fastnn.ops.norm import BATCH_NORM, BATCH_NORM_EVAL
 from fastnn.ops.random import DROPOUT, NUMBERS
 from fastnn.sizes import SpecialiseError
 
+#: How much larger than the given batch the largest one is at which a network is looked at.
+FAR = 96
+
 
 def traced(model: Module, forms: Sequence[Form], dynamic: bool) -> Trace:
     """What `forward` does with arguments of these forms.
@@ -53,12 +56,16 @@ def _traced(model: Module, forms: Sequence[Form], dynamic: bool, training: bool)
         except Parted as parted:
             raise TraceError(f"{what} is another network each time it is traced: {parted}") from None
         return first
+    size = batch + 1
     try:
-        generalise(first, align(first.record, at(batch + 1).record, fit=True))
+        record = align(first.record, at(size).record, fit=True)
+        for size in {2, 3, batch + FAR} - {batch, batch + 1}:
+            align(record, at(size).record)
+        generalise(first, record)
     except (Parted, SpecialiseError, ValueError, TypeError) as error:
         raise ValueError(
-            f"{what} is another network for a batch of {batch + 1} than for one of {batch} ({error}); write it for "
-            f"batches of {given} alone with dynamic_batch=False"
+            f"{what} is another network for a batch of {size} than for one of {batch} ({error}); write it for batches "
+            f"of {given} alone with dynamic_batch=False"
         ) from None
     return first
 

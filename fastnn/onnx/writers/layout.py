@@ -104,6 +104,8 @@ def slice_(w: Writer, node: Node) -> None:
     ends: list[int] = []
     axes: list[int] = []
     steps: list[int] = []
+    places: list[int] = []
+    sizes: list[int] = []
     for dim, (start, step, size) in enumerate(zip(node.attrs["starts"], node.attrs["steps"], y.shape, strict=True)):
         axis = value.axes[dim]
         if axis is None or (linear(start) == (0, 0) and step == 1 and linear(size) == linear(x.shape[dim])):
@@ -114,11 +116,19 @@ def slice_(w: Writer, node: Node) -> None:
         ends.append(LAST if whole else _from_either_end(end, x.shape[dim]))
         axes.append(axis)
         steps.append(step)
+        places.append(start)
+        sizes.append(size)
     shape = list(value.shape)
     for dim, size in enumerate(y.shape):
         if value.axes[dim] is not None:
             shape[value.axes[dim]] = size  # type: ignore[index]
-    name = _slice(w, value.name, starts, ends, axes, steps) if axes else value.name
+    if not axes:
+        name = value.name
+    elif w.opset < 10:
+        name = _sliced_by_steps(w, value.name, starts, ends, axes, steps, places, sizes)
+    else:
+        bounds = [w.sizes(starts), w.sizes(ends), w.ints(*axes)]
+        name = w.node("Slice", value.name, *bounds, *([] if set(steps) == {1} else [w.ints(*steps)]))
     w.values[y] = Value(name, tuple(shape), value.axes)
 
 
@@ -130,20 +140,17 @@ def _from_either_end(place: int, size: int) -> int:
     return place if isinstance(left, Dim) or left >= 0 else left
 
 
-def _slice(w: Writer, name: str, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> str:
-    if w.opset < 10:
-        if any(isinstance(place, Dim) for place in (*starts, *ends)):
-            w.needs(10, "a slice whose bounds follow the batch")
-        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-            if step == 1:
-                name = w.node("Slice", name, starts=[start], ends=[end], axes=[axis])
-            elif end == LAST:
-                w.needs(10, "a slice of the batch with steps")
-            else:
-                name = w.node("Gather", name, w.ints(*range(start, end, step)), axis=axis)
-        return name
-    inputs = [w.sizes(starts), w.sizes(ends), w.ints(*axes)]
-    return w.node("Slice", name, *inputs, *([] if set(steps) == {1} else [w.ints(*steps)]))
+def _sliced_by_steps(w: Writer, name: str, *slices: list[int]) -> str:
+    """A slice where the operator takes fixed bounds and no steps: else by the places themselves."""
+    for start, end, axis, step, first, size in zip(*slices, strict=True):
+        if step == 1 and not isinstance(start, Dim) and not isinstance(end, Dim):
+            name = w.node("Slice", name, starts=[start], ends=[end], axes=[axis])
+            continue
+        places = range_of(w, size)
+        if step != 1:
+            places = w.node("Mul", places, w.constant(step, INT64))
+        name = w.node("Gather", name, w.node("Add", places, w.size(first)), axis=axis)
+    return name
 
 
 @writes("concat")
