@@ -110,6 +110,7 @@ def test_windows_and_sizes_are_onnx_runtimes(kind):
 
 def test_the_gradients_of_composed_operators_are_right():
     x = np.random.default_rng(0).standard_normal((2, 4, 5, 6))
+    barred = np.where(x[..., :5] > 0, x[..., :5], -np.inf)
     for op, arrays, settings in [
         ("LpPool", [x], dict(kernel_shape=[2, 3], p=3)),
         ("AveragePool", [x], dict(kernel_shape=[2, 2], pads=[1, 0, 0, 1], count_include_pad=1)),
@@ -120,9 +121,26 @@ def test_the_gradients_of_composed_operators_are_right():
         ("Shrink", [x], dict(lambd=0.4, bias=0.2)),
         ("Hardmax", [x], {}),
         ("PRelu", [x, np.array([[[0.2]]] * 4)], {}),
+        ("RMSNormalization", [x, np.arange(1.0, 7)], dict(opset=23)),
+        ("GroupNormalization", [x, np.arange(1.0, 3), np.arange(2.0)], dict(opset=18, num_groups=2)),
+        ("Swish", [x], dict(alpha=0.7, opset=24)),
+        ("Attention", [x, x[:, :2] * 0.5, x[:, 1:3]], dict(opset=24, is_causal=1, softcap=2.0)),
+        ("Attention", [x, x, x[..., :2], barred], dict(opset=23, constants=(3,))),
+        ("RotaryEmbedding", [x, *x.transpose(1, 0, 2, 3)[:2, :, :, :3]], dict(opset=23)),
+        ("Resize", [x, None, None, np.array([2, 4, 7, 3])], dict(mode="cubic", constants=(3,))),
+        ("Resize", [x, None, None, np.array([2, 4, 2, 3])], dict(mode="linear", antialias=1, constants=(3,))),
     ]:
         data = of_node(op, arrays, types=[TensorProto.DOUBLE], **settings)
-        gradcheck(fn.onnx.load(data), *arrays)
+        fed = [a for k, a in enumerate(arrays) if a is not None and k not in settings.get("constants", ())]
+        gradcheck(fn.onnx.load(data).eval(), *fed)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 9])
+def test_local_response_norm_sees_more_channels_above_than_below(size):
+    squares = np.pad(IMAGES.astype(float) ** 2, ((0, 0), ((size - 1) // 2, size // 2), (0, 0), (0, 0)))
+    total = sum(squares[:, c : c + 4] for c in range(size))
+    want = IMAGES / (1.5 + 0.7 / size * total) ** 0.6
+    np.testing.assert_allclose(run("LRN", [IMAGES], size=size, alpha=0.7, beta=0.6, bias=1.5), want, rtol=1e-5)
 
 
 def test_windows_far_beyond_the_image_take_no_memory():
@@ -222,6 +240,9 @@ def test_labels_may_be_constants(op, reduction):
     for arrays in ([x, labels], [x, labels, weight]):
         fed = run(op, arrays, **settings)
         np.testing.assert_allclose(run(op, arrays, constants=(1,), **settings), fed, rtol=1e-5)
+    held = fn.onnx.load(of_node(op, [x, labels, weight], constants=(2,), **settings))
+    assert not held.state_dict()  # nobody trains the weights of classes
+    np.testing.assert_allclose(held(x, labels), fed, rtol=1e-5)
     with pytest.raises(ValueError, match=r"labels go from 0 to 7, for 5 classes"):
         run(op, [x, np.where(labels == 4, 7, labels)], constants=(1,), reduction=reduction, opset=13)
 
