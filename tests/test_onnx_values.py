@@ -257,7 +257,8 @@ def test_a_file_of_float64_stays_so_and_a_cast_mixes():
 
 def test_a_file_of_float16_is_computed_in_float32():
     weight = RNG.normal(size=(2, 2)).astype(np.float16)
-    net = network([node("MatMul", "x w", "y")], [value("x", ["N", 2], F16)], [value("y", ["N", 2], F16)], w=weight)
+    with pytest.warns(UserWarning, match="the bytes given holds float16, which is computed in float32"):
+        net = network([node("MatMul", "x w", "y")], [value("x", ["N", 2], F16)], [value("y", ["N", 2], F16)], w=weight)
     x = np.ones((3, 2), np.float32)
     assert net(x).dtype == np.float32 and np.array_equal(net.state_dict()["w"], weight.astype(np.float32))
     np.testing.assert_allclose(net(x), x @ weight.astype(np.float32), rtol=1e-6)

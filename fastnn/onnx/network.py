@@ -29,7 +29,7 @@ def load(source: str | os.PathLike[str] | bytes) -> Network:
     """Read a network from an ONNX file.
 
     It needs the package onnx: `pip install "fastnn[onnx]"`. Operators of version 7 to the newest are read. What a file
-    has in float16 or bfloat16 is computed in float32.
+    has in float16 or bfloat16 is computed in float32, and a warning says so.
 
     Parameters
     ----------
@@ -49,7 +49,13 @@ def load(source: str | os.PathLike[str] | bytes) -> Network:
 
     Examples
     --------
-    >>> net = fn.onnx.load("model.onnx").eval()  # doctest: +SKIP
+    >>> fn.onnx.save(model, "model.onnx", x[:4])
+    >>> net = fn.onnx.load("model.onnx")
+    >>> [(name, p.shape) for name, p in net.named_parameters()][:2]
+    [('0.weight', (32, 784)), ('0.bias', (32,))]
+    >>> step = fn.TrainStep(net, nn.CrossEntropyLoss(), optim.SGD(net.parameters(), lr=0.1))
+    >>> step(xb, yb) > step(xb, yb)
+    True
     """
     diagram = read(source)
     try:
