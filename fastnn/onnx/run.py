@@ -15,7 +15,10 @@ from fastnn.nn.parameter import Parameter
 from fastnn.onnx.file import Array, Diagram, Node, Port, Reference
 from fastnn.onnx.operator import Call, Operator, Unknown, Whole, constant, fits_kind
 from fastnn.onnx.static import sources
-from fastnn.sizes import describe
+from fastnn.sizes import count, describe
+
+#: Bytes of a tensor.
+LARGEST = 1 << 36
 
 
 class NeedsNumbers(TraceError):
@@ -206,6 +209,9 @@ class Run:
             if name:
                 if i >= len(results) or results[i] is None:
                     raise ValueError(f"{node}: its output {_check.brief(name)} is not made")
+                if isinstance(results[i], Tensor) and count(results[i].shape) * 8 > LARGEST:
+                    shape = describe(results[i].shape)
+                    raise ValueError(f"{node}: a result of shape {shape} is larger than any that a network needs")
                 env[name] = results[i]
 
     def _function(self, node: Node, env: dict[str, Any], own: Mapping[str, Any]) -> list[Any]:
