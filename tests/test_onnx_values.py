@@ -197,6 +197,19 @@ def test_integers_are_computed_with_exactly():
     assert q.tolist() == [(2**60 + 1) // 3, -3, -3] and r.tolist() == np.mod(a, b).tolist()
 
 
+def test_a_part_of_something_else_computes_with_integers_in_float64():
+    net = network(
+        [node("Mul", "m m", "mm"), node("ReduceSum", "mm axes", "n"), node("Cast", "n", "count", to=F32),
+         node("Mul", "x count", "y")],
+        [value("x", ["N", 3]), value("m", ["N", 3], I64)], [value("y", ["N", 3])], axes=np.array([1]),
+    )  # fmt: skip
+    whole = fn.trace(lambda x, m: net(x, m))
+    for m in ([[1, 2, 0], [0, 0, 1]], [[1, 1, 1], [-3, 0, 1]]):
+        x, m = np.ones((2, 3), np.float32), np.array(m)
+        np.testing.assert_array_equal(whole(x, m), x * (m * m).sum(1, keepdims=True))
+        np.testing.assert_array_equal(net(x, m), whole(x, m))
+
+
 def test_what_is_computed_of_places_is_an_integer():
     net = network(
         [node("ArgMax", "x", "best", axis=1, keepdims=0), node("Add", "best one", "next"),

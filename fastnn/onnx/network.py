@@ -15,7 +15,7 @@ from fastnn.lowering.cache import Programs, Recipe
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.onnx import operators  # noqa: F401  (registers them)
-from fastnn.onnx.calls import Calls
+from fastnn.onnx.calls import Calls, called
 from fastnn.onnx.external import Unreadable
 from fastnn.onnx.file import Diagram, read
 from fastnn.onnx.run import Run, Source
@@ -70,7 +70,8 @@ class Network(Module):
     Called with arrays, in the file's order or by the file's names as keywords, it returns the file's outputs: an array,
     or a tuple of several, of the dtypes that the file says. Integers and bools are labels where they are looked up,
     and numbers where they are converted; where they decide shapes, or are computed with, the network is traced anew
-    for other values: that holds for calls of the network itself, and not where it is a part of something else.
+    for other values. Where it is a part of something else (a training step, another module), integers that are computed
+    with are held in float64, exactly up to 2**53, and those that decide shapes must be arrays.
 
     Attributes
     ----------
@@ -95,7 +96,12 @@ class Network(Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Follow the nodes. Arguments are tensors, or arrays where their numbers are to be known."""
         given = self._source.in_order(args, kwargs)
-        run = Run(self._source, {name: _find(self, name) for name in self._source.entries}, self.training)
+        run = Run(
+            self._source,
+            {name: _find(self, name) for name in self._source.entries},
+            self.training,
+            called.network is self,
+        )
         results = run.network(given)
         return results[0] if len(results) == 1 else tuple(results)
 

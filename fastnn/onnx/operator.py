@@ -47,8 +47,8 @@ class Whole:
     dtype : numpy.dtype
         What the file takes them for.
     late : bool
-        Whether floats that the network computes decide them; else the numbers of its inputs alone do, which can be
-        known while tracing.
+        Whether their numbers cannot be found out before the program runs, as floats that it computes decide them; else
+        those of the network's inputs alone do.
     """
 
     __slots__ = ("dtype", "late", "tensor")

@@ -88,11 +88,14 @@ class Run:
     entries : mapping of str to Parameter
         What initializers are now.
     training : bool
+    direct : bool
+        Whether a call of the network itself is traced, which can find out the numbers of integers.
     """
 
-    def __init__(self, source: Source, entries: Mapping[str, Any], training: bool) -> None:
+    def __init__(self, source: Source, entries: Mapping[str, Any], training: bool, direct: bool) -> None:
         self.source = source
         self.training = training
+        self.direct = direct
         self.env: dict[str, Any] = {**source.diagram.arrays, **entries}
         self._constants: dict[int, tuple[Array, Tensor]] = {}
         held = {p.dtype for p in entries.values()} & set(FLOATS)
@@ -172,7 +175,7 @@ class Run:
         if value.dtype != (wanted if wanted.kind == "f" else np.int64):
             mend = f": convert it with .astype(np.{wanted})" if wanted.kind != "b" else ""
             raise TypeError(f"{what} has dtype {value.dtype}; the network takes {wanted}{mend}")
-        return value if wanted.kind == "f" else Whole(value, wanted, late=False)
+        return value if wanted.kind == "f" else Whole(value, wanted, late=not self.direct)
 
     def _left(self, port: Port) -> Tensor:
         """An output's tensor."""
