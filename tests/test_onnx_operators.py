@@ -213,6 +213,18 @@ def test_random_numbers_are_drawn_anew_in_each_run_from_the_seed():
     assert all(np.array_equal(one, again) for one, again in zip(first, net(x, p), strict=True))
 
 
+def test_labels_are_drawn_with_the_probabilities_of_their_row():
+    shares = np.array([[0.1, 0.0, 0.6, 0.3], [0.25, 0.25, 0.25, 0.25]])
+    with np.errstate(divide="ignore"):
+        logs = (np.log(shares) + 3).astype(np.float32)
+    fn.manual_seed(0)
+    drawn = run("Multinomial", [logs], sample_size=4000, types=[TensorProto.INT32])
+    assert drawn.shape == (2, 4000) and drawn.dtype == np.int32
+    counts = np.array([np.bincount(row, minlength=4) for row in drawn]) / 4000
+    np.testing.assert_allclose(counts, shares, atol=0.03)
+    assert counts[0, 1] == 0
+
+
 def test_equal_parameters_that_an_exporter_merged_are_not_tied():
     arrays = {"one": np.ones(5, np.float32), "weight": np.arange(5, dtype=np.float32)}
     nodes = [

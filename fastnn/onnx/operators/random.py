@@ -97,6 +97,20 @@ def bernoulli(call: Call, input: Tensor, *, dtype: int | None = None, seed: floa
     return cast(drawn, call.float_dtype(wanted)) if wanted.kind == "f" else Whole(drawn, wanted, late=True)
 
 
+@operator("Multinomial", 7)
+def multinomial(call: Call, input: Tensor, *, dtype: int = 6, sample_size: int = 1, seed: float | None = None) -> Value:
+    """Labels drawn with probabilities whose logarithms, but for a constant, are the rows of the input."""
+    wanted = _wanted(dtype)
+    if input.ndim != 2 or wanted.kind != "i":
+        raise ValueError(f"it draws {wanted} from {input.ndim} dimensions; expected integers, from rows")
+    n, classes = input.shape
+    size = _check.size("its sample_size", sample_size, 1)
+    even = random.uniform((n, size, classes), input.dtype, 0.0, 1.0)
+    # The largest of log p + Gumbel noise falls on each label with its probability (Gumbel, 1954).
+    noisy = input.unsqueeze(1) - (-even.log()).log()
+    return Whole(noisy.argmax(-1), wanted, late=True)
+
+
 def _sizes(shape: Ints) -> tuple[int, ...]:
     return tuple(_check.size("its shape", size, 1) for size in shape)
 
