@@ -366,6 +366,7 @@ class TensorMethods:
         def prod(self, dim: Any = None, keepdim: bool = False) -> Tensor: ...
         def std(self, dim: Any = None, correction: Any = 1, keepdim: bool = False) -> Tensor: ...
         def take(self, index: Any) -> Tensor: ...
+        def topk(self, k: int, dim: int = -1, largest: bool = True) -> Any: ...
         def var(self, dim: Any = None, correction: Any = 1, keepdim: bool = False) -> Tensor: ...
         def detach(self) -> Tensor: ...
         def to(self, dtype: Any) -> Tensor: ...
@@ -625,6 +626,28 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         return graph.add(CONSTANT, (), value=number.astype(dtype)).output
     _check.readable("an operand of the traced function", value)
     raise TypeError(f"{type(value).__name__} cannot enter a graph; expected a tensor, array or number{_user_line()}")
+
+
+class IntegersError(TypeError):
+    """Integers where numbers of a floating type are computed with.
+
+    Attributes
+    ----------
+    inputs : frozenset of int
+        The inputs of the graph, by their numbers, that these come from.
+    """
+
+    def __init__(self, message: str, tensor: Tensor) -> None:
+        super().__init__(message)
+        met, nodes = set(), [tensor.node]
+        while nodes:
+            node = nodes.pop()
+            if node not in met:
+                met.add(node)
+                nodes += [t.node for t in node.inputs if t.dtype.kind != "f"]
+        graph = active.graph
+        inputs = [] if graph is None else graph.inputs
+        self.inputs = frozenset(i for i, t in enumerate(inputs) if t.node in met and t.dtype.kind != "f")
 
 
 def _check_enters(dtype: np.dtype[Any]) -> None:

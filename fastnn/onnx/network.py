@@ -83,6 +83,9 @@ class Network(Module):
             _place(self, name, parameter, is_state)
             self._source.entries.append(name)
             self._source.dtypes.add(parameter.dtype)
+        for name, count in diagram.state.counts.items():
+            if name not in self._source.entries:
+                _place(self, name, Parameter(np.asarray(count, np.int64), requires_grad=False), True)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Follow the nodes. Arguments are tensors, or arrays where their numbers are to be known."""
@@ -94,6 +97,17 @@ class Network(Module):
     def extra_repr(self) -> str:
         """Its inputs and outputs."""
         return f"{', '.join(self.input_names)} -> {', '.join(self.output_names)}"
+
+    @property
+    def input_shapes(self) -> tuple[tuple[int | None, ...] | None, ...]:
+        """Shapes of the inputs, with the batch first; sizes that follow the data, and what the file leaves open, are
+        None."""
+        return tuple(p.shape for p in self._source.diagram.inputs)
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """What the nodes do, in the order in which they are computed."""
+        return tuple(node.op for node in self._source.diagram.nodes)
 
     @property
     def output_names(self) -> tuple[str, ...]:

@@ -71,10 +71,19 @@ Value: TypeAlias = "Tensor | Array | Whole"
 
 
 class Unknown(Exception):
-    """An operator needs the numbers of an input that are not known while the network is traced; the text says for what.
+    """An operator needs the numbers of inputs that are not known while the network is traced; the text says for what.
 
-    The network is then traced anew with the numbers of the inputs that they come from, where they come from inputs.
+    The network is then traced anew with the numbers of its inputs that they come from.
+
+    Attributes
+    ----------
+    names : list of str, optional
+        The values; by default the integers and bools that the node reads, or all where there are none.
     """
+
+    def __init__(self, text: str, names: list[str] | None = None) -> None:
+        super().__init__(text)
+        self.names = names
 
 
 @dataclass(frozen=True)

@@ -105,12 +105,17 @@ class Run:
             try:
                 self._node(node, self.env, diagram.opsets, {})
             except Unknown as unknown:
-                inputs = sources(diagram, node.reads())
+                inputs = sources(diagram, unknown.names or self._undecided(node))
                 names = {p.name for p in inputs if not isinstance(self.env[p.name], np.ndarray)}
                 if names:
                     raise NeedsNumbers(names, f"{node}: {unknown}") from None
                 raise TypeError(f"{node}: {unknown}, and the network computes them when it runs") from None
         return [self._left(port) for port in diagram.outputs]
+
+    def _undecided(self, node: Node) -> list[str]:
+        """Of what a node reads and is not known, the integers and bools; all where there are none."""
+        unknown = [name for name in node.reads() if name and not isinstance(self.env[name], np.ndarray)]
+        return [name for name in unknown if isinstance(self.env[name], Whole)] or unknown
 
     def branch(self, diagram: Diagram, around: Mapping[str, Any]) -> list[Any]:
         """The values of a graph's outputs; `around` are those that it may read."""
@@ -221,11 +226,23 @@ class Run:
             raise TypeError(f"its attribute {missing[0]} is missing")
         call = Call(node, opsets[node.domain], self.training, self, env)
         values = [self._taken(operator, i, env[name] if name else None) for i, name in enumerate(node.inputs)]
+        self._are_known(operator, node, values, env)
         while values and values[-1] is None:
             values.pop()
         if any(v is None for v in values[: operator.required]) or len(values) < operator.required:
             raise TypeError("an input that it needs is missing")
         return operator.function(call, *values, **own)
+
+    def _are_known(self, operator: Operator, node: Node, values: list[Any], env: dict[str, Any]) -> None:
+        """Unknown unless the inputs are arrays that must be."""
+        missing = [
+            i for i, v in enumerate(values)
+            if operator.mode(i) == "known" and not (v is None or isinstance(v, np.ndarray))
+        ]  # fmt: skip
+        if missing:
+            what = _check.some(operator.input_name(i) for i in missing)
+            names = [node.inputs[i] for i in missing] if env is self.env else None
+            raise Unknown(f"the numbers of its input(s) {what} decide what is computed", names)
 
     def _taken(self, operator: Operator, i: int, value: Any) -> Any:
         """An input as the operator takes it."""
@@ -233,8 +250,6 @@ class Run:
         if value is None:
             return None
         if mode == "known":
-            if not isinstance(value, np.ndarray):
-                raise Unknown(f"the numbers of its input {operator.input_name(i)} decide what is computed")
             return value
         if mode == "state" and isinstance(value, Parameter):
             return value

@@ -92,11 +92,13 @@ def entries(diagram: Diagram) -> dict[str, tuple[Parameter, bool]]:
             continue
         reading = readers.get(name, [])
         is_state = bool(reading) and all(operator.mode(i) == "state" for _, operator, i in reading)
+        is_state = is_state or name in diagram.state.buffers
         order = None
         for node, operator, i in reading[:1]:
             if operator.order is not None:
                 order = operator.order(operator.input_name(i), array.shape, node.attributes)
-        found[name] = Parameter(array, requires_grad=not is_state, order=order), is_state
+        is_trained = not is_state and name not in diagram.state.frozen
+        found[name] = Parameter(array, requires_grad=is_trained, order=order), is_state
         del diagram.arrays[name]
     return found
 

@@ -55,14 +55,14 @@ def held(value: Value) -> Tensor:
     return cast(value.tensor if isinstance(value, Whole) else value, np.float64)
 
 
-def mask(value: Value) -> Tensor:
-    """Bools as a tensor of 1 and 0."""
+def mask(value: Value, dtype: Any = np.float32) -> Tensor:
+    """Bools as a tensor of 1 and 0 in a dtype."""
     if value.dtype.kind != "b":
         raise TypeError(f"it takes bools, got {value.dtype}")
     if isinstance(value, np.ndarray):
-        return constant(value.astype(np.float32))
+        return constant(value.astype(dtype))
     assert isinstance(value, Whole)
-    return value.tensor if value.tensor.dtype.kind == "f" else cast(value.tensor, np.float32)
+    return cast(value.tensor, dtype)
 
 
 def comparison(call: Call, of_arrays: Callable[..., Any], kind: str, a: Value, b: Value) -> Value:
