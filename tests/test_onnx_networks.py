@@ -82,9 +82,11 @@ def test_parameters_have_pytorchs_names_and_its_state_loads(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_loaded_network_trains_on_as_pytorchs(name):
+@pytest.mark.parametrize("mode", ["PRESERVE", "TRAINING"])
+def test_a_loaded_network_trains_on_as_pytorchs(name, mode):
     module, shape = made(name)
-    net = fn.onnx.load(exported(module, shape))
+    net = fn.onnx.load(exported(module.train(mode == "TRAINING"), shape, mode=mode))
+    module.eval()
     x = batch(name, shape, 16)
     target = np.tanh(np.roll(np.concatenate([y.reshape(16, -1) for y in parts(net.eval()(x))], 1), 1, 0))
 
@@ -102,6 +104,8 @@ def test_a_loaded_network_trains_on_as_pytorchs(name):
         opt.step()
         theirs.append(value.item())
     np.testing.assert_allclose(ours, theirs, rtol=2e-4)
+    for y, want in zip(parts(net.eval()(x)), parts(module.eval()(torch.from_numpy(x))), strict=True):
+        np.testing.assert_allclose(y, want.detach(), rtol=1e-3, atol=1e-3)
     assert ours[-1] < ours[0]
     state = module.state_dict()
     for key, array in net.state_dict().items():

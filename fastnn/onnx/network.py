@@ -40,7 +40,8 @@ def load(source: str | os.PathLike[str] | bytes) -> Network:
     -------
     Network
         A module: its parameters are the file's floating-point initializers, under their names, and are trained at
-        once. It is in training mode, as all new modules are; `eval()` makes it what the file describes.
+        once. It is in training mode, as all new modules are; in `eval()` it computes what the file describes, with
+        batch norm by running statistics and without dropout, also where the file was exported for training.
 
     Raises
     ------
