@@ -116,6 +116,8 @@ class Diagram:
     arrays: dict[str, Array]
     opsets: dict[str, int]
     state: State = field(default_factory=State)
+    #: What messages call the file.
+    origin: str = ""
     _free: tuple[str, ...] | None = None
 
     def free(self) -> tuple[str, ...]:
@@ -159,11 +161,13 @@ def read(source: Any) -> Diagram:
     if not proto.HasField("graph") or not proto.opset_import:
         raise Unreadable(f"{what}: no ONNX network: it holds no graph with a version of operators")
     try:
-        return _Reader(proto, folder).network()
+        diagram = _Reader(proto, folder).network()
     except Unreadable as error:
         raise Unreadable(f"{what}: {error}") from None
     except RecursionError:
         raise Unreadable(f"{what}: graphs lie too deep in each other") from None
+    diagram.origin = what
+    return diagram
 
 
 def _state(text: str) -> State:
