@@ -627,6 +627,28 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     raise TypeError(f"{type(value).__name__} cannot enter a graph; expected a tensor, array or number{_user_line()}")
 
 
+class IntegersError(TypeError):
+    """Integers where numbers of a floating type are computed with.
+
+    Attributes
+    ----------
+    inputs : frozenset of int
+        The inputs of the graph, by their numbers, that these come from.
+    """
+
+    def __init__(self, message: str, tensor: Tensor) -> None:
+        super().__init__(message)
+        met, nodes = set(), [tensor.node]
+        while nodes:
+            node = nodes.pop()
+            if node not in met:
+                met.add(node)
+                nodes += [t.node for t in node.inputs if t.dtype.kind != "f"]
+        graph = active.graph
+        inputs = [] if graph is None else graph.inputs
+        self.inputs = frozenset(i for i, t in enumerate(inputs) if t.node in met and t.dtype.kind != "f")
+
+
 def _check_enters(dtype: np.dtype[Any]) -> None:
     if dtype.kind not in "fiub":
         raise TypeError(f"an array of dtype {dtype} cannot enter a graph; use float32 or float64{_user_line()}")

@@ -197,9 +197,10 @@ class _Reader:
             if key in self.functions:
                 raise Unreadable(f"it defines the function {_check.brief(function.name)} twice")
             self.functions[key] = function
-        self.made: dict[tuple[str, str], tuple[Function, int]] = {}
+        #: Functions that were met, how many nodes each is, and how deep.
+        self.made: dict[tuple[str, str], tuple[Function, int, int]] = {}
         self.calls: list[tuple[str, str]] = []
-        self.count = 0
+        self.count = self.deepest = 0
 
     def network(self) -> Diagram:
         diagram = self.graph(self.proto.graph, self.opsets, {}, 0)
@@ -210,8 +211,7 @@ class _Reader:
 
     def graph(self, proto: Any, opsets: dict[str, int], around: Mapping[str, Any], depth: int) -> Diagram:
         """A graph; `around` are the names that it may take from what it lies in."""
-        if depth > DEPTH:
-            raise Unreadable(f"graphs lie more than {DEPTH} deep in each other")
+        self.at(depth)
         if proto.sparse_initializer:
             raise Unreadable("it has sparse initializers, which are not read")
         arrays: dict[str, Array] = {}
@@ -230,6 +230,12 @@ class _Reader:
             if name not in around:
                 raise Unreadable(f"nothing makes the value {_check.brief(name)}")
         return diagram
+
+    def at(self, depth: int) -> None:
+        """So deep in graphs and functions that hold each other."""
+        if depth > DEPTH:
+            raise Unreadable(f"graphs and functions lie more than {DEPTH} deep in each other")
+        self.deepest = max(self.deepest, depth)
 
     def nodes(
         self, protos: Any, opsets: dict[str, int], around: dict[str, None], names: Iterable[str], depth: int
@@ -268,15 +274,16 @@ class _Reader:
         key = (domain, name)
         if key in self.calls:
             raise Unreadable(f"the function {_check.brief(name)} calls itself")
-        if len(self.calls) + depth >= DEPTH:
-            raise Unreadable(f"functions call each other more than {DEPTH} deep")
         if key in self.made:
-            function, count = self.made[key]
+            function, count, height = self.made[key]
+            self.at(depth + height)
             self.count += count
             if self.count > NODES:
                 raise Unreadable(f"it has more than {NODES} nodes")
             return function
-        proto, before = self.functions[key], self.count
+        proto, before, deepest = self.functions[key], self.count, self.deepest
+        self.deepest = depth
+        self.at(depth + 1)
         self.calls.append(key)
         opsets = _opsets(proto.opset_import)
         names = list(proto.input)
@@ -289,7 +296,8 @@ class _Reader:
         if unknown := function.free():
             raise Unreadable(f"in the function {_check.brief(name)} nothing makes the value {_check.brief(unknown[0])}")
         self.calls.pop()
-        self.made[key] = function, self.count - before
+        self.made[key] = function, self.count - before, self.deepest - depth
+        self.deepest = max(self.deepest, deepest)
         return function
 
     def attribute(self, proto: Any, opsets: dict[str, int], around: dict[str, None], depth: int) -> Any:

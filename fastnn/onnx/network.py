@@ -98,6 +98,17 @@ class Network(Module):
         return f"{', '.join(self.input_names)} -> {', '.join(self.output_names)}"
 
     @property
+    def input_shapes(self) -> tuple[tuple[int | None, ...] | None, ...]:
+        """Shapes of the inputs, with the batch first; sizes that follow the data, and what the file leaves open, are
+        None."""
+        return tuple(p.shape for p in self._source.diagram.inputs)
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """What the nodes do, in the order in which they are computed."""
+        return tuple(node.op for node in self._source.diagram.nodes)
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs, as the file has them."""
         return tuple(p.name for p in self._source.diagram.outputs)
