@@ -1,4 +1,4 @@
-"""What fastnn.onnx.save writes, load reads: the same state bit for bit, the same outputs, and it trains on as it did."""
+"""What fastnn.onnx.save writes, load reads: the same state bit for bit, the same outputs, and it trains on alike."""
 
 import numpy as np
 import pytest

@@ -146,11 +146,14 @@ def test_nodes_are_those_that_a_reader_hopes_to_see(tmp_path):
     model, inputs = network("ResNet-18")
     kinds = set(operators(written(model, tmp_path / "m.onnx", *inputs)))
     assert kinds == {"Conv", "BatchNormalization", "Relu", "MaxPool", "Add", "GlobalAveragePool", "Squeeze", "Gemm"}
-    sequences = nn.Sequential(
-        nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.ConvTranspose1d(4, 2, 3)
-    )
-    kinds = operators(written(sequences, tmp_path / "m.onnx", normal(2, 3, 20)))
-    assert kinds == ["Conv", "BatchNormalization", "Relu", "MaxPool", "ConvTranspose"]
+    for channels in (1, 3):
+        layers = nn.Conv1d(channels, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.ConvTranspose1d(4, 2, 3)
+        for batch in (2, 1):
+            x, how = normal(batch, channels, 20), dict(dynamic_batch=batch > 1)
+            kinds = operators(written(nn.Sequential(*layers), tmp_path / "m.onnx", x, **how))
+            assert kinds == ["Conv", "BatchNormalization", "Relu", "MaxPool", "ConvTranspose"]
+    flat = nn.Sequential(nn.Conv2d(3, 4, (1, 3)), nn.MaxPool2d((1, 2)))
+    assert operators(written(flat, tmp_path / "m.onnx", normal(2, 3, 1, 20))) == ["Conv", "MaxPool"]
     images = nn.Sequential(
         nn.Conv2d(4, 8, 3, groups=2), nn.GroupNorm(2, 8), nn.InstanceNorm2d(8), nn.LocalResponseNorm(3)
     )
