@@ -16,7 +16,7 @@ import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import models, nn
 
-from saved import OPSETS, assert_runs_alike, operators, runtime, written
+from saved import MORE_OPSETS, OPSETS, assert_runs_alike, operators, runtime, written
 
 RNG = np.random.default_rng(11)
 
@@ -92,10 +92,32 @@ class Transformer(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+def narrow_alexnet():
+    """AlexNet's layers with fewer channels, and its local response norm."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 11, 4, 2), nn.ReLU(), nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2),
+        nn.Conv2d(8, 12, 5, padding=2, groups=2), nn.ReLU(), nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2),
+        nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(6), nn.Flatten(),
+        nn.Dropout(), nn.Linear(576, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+def narrow_vgg():
+    """VGG's layers, with batch norm, and fewer channels."""
+    stages = []
+    for before, after in ((3, 8), (8, 12), (12, 16)):
+        stages += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(
+        *stages, nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10)
+    )
+
+
 NETWORKS = {
     "LeNet-5": (models.LeNet5, [(4, 1, 28, 28)]),
     "ResNet-20": (models.resnet20, [(3, 3, 32, 32)]),
     "ResNet-18": (lambda: models.resnet18(num_classes=7), [(3, 3, 33, 40)]),
+    "narrow AlexNet": (narrow_alexnet, [(3, 3, 99, 99)]),
+    "narrow VGG": (narrow_vgg, [(3, 3, 40, 40)]),
     "autoencoder": (Autoencoder, [(3, 1, 28, 28)]),
     "two inputs": (TwoInputs, [(4, 5), (4, 3), (4, 6)]),
     "policy": (Policy, [(4, 8)]),
@@ -125,6 +147,13 @@ def test_networks_run_elsewhere_with_the_same_outputs(tmp_path, name, opset):
     assert arrays.keys() == state.keys()
     for key, value in state.items():
         assert value.tobytes() == arrays[key].tobytes() and value.shape == arrays[key].shape
+
+
+@pytest.mark.parametrize("opset", MORE_OPSETS)
+def test_every_opset_is_written(tmp_path, opset):
+    for name in ("autoencoder", "policy", "two inputs", "transformer"):
+        model, inputs = network(name)
+        assert_runs_alike(model, tmp_path / "m.onnx", inputs, (None,), opset=opset)
 
 
 @pytest.mark.slow
