@@ -97,8 +97,8 @@ def narrow_alexnet():
     return nn.Sequential(
         nn.Conv2d(3, 8, 11, 4, 2), nn.ReLU(), nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2),
         nn.Conv2d(8, 12, 5, padding=2, groups=2), nn.ReLU(), nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2),
-        nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(6), nn.Flatten(),
-        nn.Dropout(), nn.Linear(576, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10),
+        nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten(),
+        nn.Dropout(), nn.Linear(400, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10),
     )  # fmt: skip
 
 
