@@ -87,14 +87,19 @@ def save(
     dynamic = _check.flag("dynamic_batch", dynamic_batch)
     arguments = _arguments(model, example_inputs, input_names)
     trace = traced(model, arguments, dynamic)
-    proto = _model(onnx, model, trace, opset, output_names)
-    size = proto.ByteSize()
+    state = _State(model)
+    _check_size(target, sum(array.nbytes for array in state.arrays()))
+    data = _model(onnx, model, trace, state, opset, output_names).SerializeToString()
+    _check_size(target, len(data))
+    write_atomically(target, data)
+
+
+def _check_size(target: str, size: int) -> None:
     if size > LARGEST_FILE:
         raise ValueError(
             f"{target} would take {size} bytes, and an ONNX file holds at most {LARGEST_FILE}: write the network in "
             "parts"
         )
-    write_atomically(target, proto.SerializeToString())
 
 
 def _opset(onnx: Any, opset: Any) -> int:
@@ -155,13 +160,14 @@ def _output_names(result: Any, name: str = "") -> list[str]:
     return [inner for key, value in parts for inner in _output_names(value, key)]
 
 
-def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Sequence[str] | None) -> Any:
+def _model(
+    onnx: Any, model: Module, trace: Trace, state: _State, opset: int, output_names: Sequence[str] | None
+) -> Any:
     """The ModelProto."""
     graph, tensors = trace.graph, trace.tensors
     remove_dead(graph, [*tensors, *graph.inputs])
     inputs = [tensor.node.attrs["name"] for tensor in graph.inputs]
     outputs = _names("output_names", output_names, _output_names(trace.result))
-    state = _State(model)
     if clash := sorted((set(inputs) & set(outputs)) | (state.names & {*inputs, *outputs})):
         what = "output_names" if output_names is not None and clash[0] in outputs else "input_names"
         outputs_clash = clash[0] in outputs and output_names is None and clash[0] not in state.names
@@ -180,7 +186,6 @@ def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Seq
         type(model).__name__,
         [_form(w, name, tensor) for name, tensor in zip(inputs, graph.inputs, strict=True)],
         [_form(w, name, tensor) for name, tensor in zip(outputs, tensors, strict=True)],
-        initializer=[onnx.numpy_helper.from_array(array, name) for name, array in state.written()],
     )
     imports = [helper.make_opsetid("", opset)]
     made = helper.make_model(
@@ -192,6 +197,11 @@ def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Seq
         doc_string=f"{type(model).__name__}, written by fastnn {__version__}",
     )
     helper.set_model_props(made, {STATE: state.described()})
+    for name, array in state.written():  # where they stay: networks are large
+        tensor = made.graph.initializer.add()
+        tensor.name, tensor.data_type = name, w.element_type(array.dtype)
+        tensor.dims.extend(array.shape)
+        tensor.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     return made
 
 
@@ -239,12 +249,11 @@ class _State:
         entry = self._entries[name]
         return Value(name, entry.shape, entry._order)
 
+    def arrays(self) -> Iterable[np.ndarray[Any, Any]]:
+        return (entry._storage for entry in self._entries.values())
+
     def written(self) -> Iterable[tuple[str, np.ndarray[Any, Any]]]:
-        return (
-            (name, np.ascontiguousarray(entry.data).reshape(entry.shape))
-            for name, entry in self._entries.items()
-            if name in self.used
-        )
+        return ((name, entry.data) for name, entry in self._entries.items() if name in self.used)
 
 
 def _write(w: Writer, graph: Graph, state: _State, paths: Mapping[Node, str]) -> None:
