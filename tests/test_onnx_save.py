@@ -218,8 +218,12 @@ def test_inputs_and_outputs_have_names(tmp_path):
     def ports(proto):
         return [[port.name for port in ports] for ports in (proto.graph.input, proto.graph.output)]
 
-    model, inputs = network("two inputs")
     path = tmp_path / "m.onnx"
+    taken = Computes(lambda self, x: {"layer": self.input(x), "a": (x, x), "a_1": x * 2}, input=nn.Linear(3, 3))
+    taken.output = nn.Parameter(np.ones(3, np.float32))
+    names = [["input"], ["layer", "a", "a_1", "a_1_1"]]
+    assert ports(assert_runs_alike(taken, path, [normal(2, 3)])) == names
+    model, inputs = network("two inputs")
     assert ports(written(model, path, *inputs)) == [["features", "more", "words"], ["logits", "hidden", "hidden_1"]]
     named = written(model, path, *inputs, input_names=["a", "b", "c"], output_names=["x", "y", "z"])
     assert ports(named) == [["a", "b", "c"], ["x", "y", "z"]]
@@ -228,6 +232,14 @@ def test_inputs_and_outputs_have_names(tmp_path):
         ["output", "output_1", "output_2"],
     ]
     assert_runs_alike(Computes(lambda _, x, y: (x, y, x, x + y[:, :1], x + y[:, :1])), path, inputs[:2])
+
+
+def test_a_file_that_was_read_keeps_its_names(tmp_path):
+    model, inputs = network("two inputs")
+    written(model, tmp_path / "m.onnx", *inputs)
+    again = written(fn.onnx.load(tmp_path / "m.onnx"), tmp_path / "n.onnx", *inputs)
+    assert [port.name for port in again.graph.input] == ["features", "more", "words"]
+    assert [port.name for port in again.graph.output] == ["logits", "hidden", "hidden_1"]
 
 
 def test_the_batch_is_a_symbol_unless_it_is_asked_to_be_fixed(tmp_path):
@@ -398,8 +410,9 @@ def test_wrong_use_is_said_in_the_callers_words(tmp_path):
     refused(ValueError, r"input_names must be 1 name\(s\)", model, path, x, input_names=["a", "b"])
     refused(ValueError, r"output_names must be 1 name\(s\)", model, path, x, output_names=[])
     refused(TypeError, "input_names must be a list of names", model, path, x, input_names="x")
-    refused(ValueError, "output_names: 'a' names two things", model, path, x, input_names=["a"], output_names=["a"])
-    refused(ValueError, "input_names: 'weight' names two things", model, path, x, input_names=["weight"])
+    refused(ValueError, "output_names: 'a' is the name", model, path, x, input_names=["a"], output_names=["a"])
+    refused(ValueError, "input_names: 'weight' is the name", model, path, x, input_names=["weight"])
+    refused(TypeError, "output_names must be a list of names", model, path, x, output_names=7)
     refused(FileNotFoundError, "none", model, tmp_path / "none" / "m.onnx", x)
     refused(TypeError, "path must be", model, 7, x)
     assert not os.listdir(tmp_path)
