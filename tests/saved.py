@@ -37,13 +37,14 @@ def flat(result):
     return [np.asarray(result, np.float32 if isinstance(result, float) else None)]
 
 
-def assert_alike(got, wanted):
+def assert_alike(got, wanted, tolerance=None):
     assert len(got) == len(wanted)
     for ours, theirs in zip(wanted, got, strict=True):
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
         if ours.dtype.kind == "f":
             largest = np.abs(ours[np.isfinite(ours)]).max(initial=0)
-            np.testing.assert_allclose(theirs, ours, rtol=0, atol=TOLERANCE[ours.dtype.type] * max(largest, 1e-30))
+            least = TOLERANCE[ours.dtype.type] if tolerance is None else tolerance
+            np.testing.assert_allclose(theirs, ours, rtol=0, atol=least * max(largest, 1e-30))
         else:
             np.testing.assert_array_equal(theirs, ours)
 

@@ -16,7 +16,7 @@ import fastnn as fn
 import fastnn.nn.functional as F
 from fastnn import models, nn
 
-from saved import OPSETS, assert_runs_alike, operators, runtime, written
+from saved import MORE_OPSETS, OPSETS, assert_runs_alike, operators, runtime, written
 
 RNG = np.random.default_rng(11)
 
@@ -92,10 +92,32 @@ class Transformer(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+def narrow_alexnet():
+    """AlexNet's layers with fewer channels, and its local response norm."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 11, 4, 2), nn.ReLU(), nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2),
+        nn.Conv2d(8, 12, 5, padding=2, groups=2), nn.ReLU(), nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2),
+        nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten(),
+        nn.Dropout(), nn.Linear(400, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+def narrow_vgg():
+    """VGG's layers, with batch norm, and fewer channels."""
+    stages = []
+    for before, after in ((3, 8), (8, 12), (12, 16)):
+        stages += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(
+        *stages, nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10)
+    )
+
+
 NETWORKS = {
     "LeNet-5": (models.LeNet5, [(4, 1, 28, 28)]),
     "ResNet-20": (models.resnet20, [(3, 3, 32, 32)]),
     "ResNet-18": (lambda: models.resnet18(num_classes=7), [(3, 3, 33, 40)]),
+    "narrow AlexNet": (narrow_alexnet, [(3, 3, 99, 99)]),
+    "narrow VGG": (narrow_vgg, [(3, 3, 40, 40)]),
     "autoencoder": (Autoencoder, [(3, 1, 28, 28)]),
     "two inputs": (TwoInputs, [(4, 5), (4, 3), (4, 6)]),
     "policy": (Policy, [(4, 8)]),
@@ -127,6 +149,13 @@ def test_networks_run_elsewhere_with_the_same_outputs(tmp_path, name, opset):
         assert value.tobytes() == arrays[key].tobytes() and value.shape == arrays[key].shape
 
 
+@pytest.mark.parametrize("opset", MORE_OPSETS)
+def test_every_opset_is_written(tmp_path, opset):
+    for name in ("autoencoder", "policy", "two inputs", "transformer"):
+        model, inputs = network(name)
+        assert_runs_alike(model, tmp_path / "m.onnx", inputs, (None,), opset=opset)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_large_networks_run_elsewhere_with_the_same_outputs(tmp_path, name):
@@ -146,11 +175,14 @@ def test_nodes_are_those_that_a_reader_hopes_to_see(tmp_path):
     model, inputs = network("ResNet-18")
     kinds = set(operators(written(model, tmp_path / "m.onnx", *inputs)))
     assert kinds == {"Conv", "BatchNormalization", "Relu", "MaxPool", "Add", "GlobalAveragePool", "Squeeze", "Gemm"}
-    sequences = nn.Sequential(
-        nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.ConvTranspose1d(4, 2, 3)
-    )
-    kinds = operators(written(sequences, tmp_path / "m.onnx", normal(2, 3, 20)))
-    assert kinds == ["Conv", "BatchNormalization", "Relu", "MaxPool", "ConvTranspose"]
+    for channels in (1, 3):
+        layers = nn.Conv1d(channels, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.ConvTranspose1d(4, 2, 3)
+        for batch in (2, 1):
+            x, how = normal(batch, channels, 20), dict(dynamic_batch=batch > 1)
+            kinds = operators(written(nn.Sequential(*layers), tmp_path / "m.onnx", x, **how))
+            assert kinds == ["Conv", "BatchNormalization", "Relu", "MaxPool", "ConvTranspose"]
+    flat = nn.Sequential(nn.Conv2d(3, 4, (1, 3)), nn.MaxPool2d((1, 2)))
+    assert operators(written(flat, tmp_path / "m.onnx", normal(2, 3, 1, 20))) == ["Conv", "MaxPool"]
     images = nn.Sequential(
         nn.Conv2d(4, 8, 3, groups=2), nn.GroupNorm(2, 8), nn.InstanceNorm2d(8), nn.LocalResponseNorm(3)
     )
@@ -186,8 +218,12 @@ def test_inputs_and_outputs_have_names(tmp_path):
     def ports(proto):
         return [[port.name for port in ports] for ports in (proto.graph.input, proto.graph.output)]
 
-    model, inputs = network("two inputs")
     path = tmp_path / "m.onnx"
+    taken = Computes(lambda self, x: {"layer": self.input(x), "a": (x, x), "a_1": x * 2}, input=nn.Linear(3, 3))
+    taken.output = nn.Parameter(np.ones(3, np.float32))
+    names = [["input"], ["layer", "a", "a_1", "a_1_1"]]
+    assert ports(assert_runs_alike(taken, path, [normal(2, 3)])) == names
+    model, inputs = network("two inputs")
     assert ports(written(model, path, *inputs)) == [["features", "more", "words"], ["logits", "hidden", "hidden_1"]]
     named = written(model, path, *inputs, input_names=["a", "b", "c"], output_names=["x", "y", "z"])
     assert ports(named) == [["a", "b", "c"], ["x", "y", "z"]]
@@ -196,6 +232,14 @@ def test_inputs_and_outputs_have_names(tmp_path):
         ["output", "output_1", "output_2"],
     ]
     assert_runs_alike(Computes(lambda _, x, y: (x, y, x, x + y[:, :1], x + y[:, :1])), path, inputs[:2])
+
+
+def test_a_file_that_was_read_keeps_its_names(tmp_path):
+    model, inputs = network("two inputs")
+    written(model, tmp_path / "m.onnx", *inputs)
+    again = written(fn.onnx.load(tmp_path / "m.onnx"), tmp_path / "n.onnx", *inputs)
+    assert [port.name for port in again.graph.input] == ["features", "more", "words"]
+    assert [port.name for port in again.graph.output] == ["logits", "hidden", "hidden_1"]
 
 
 def test_the_batch_is_a_symbol_unless_it_is_asked_to_be_fixed(tmp_path):
@@ -366,8 +410,9 @@ def test_wrong_use_is_said_in_the_callers_words(tmp_path):
     refused(ValueError, r"input_names must be 1 name\(s\)", model, path, x, input_names=["a", "b"])
     refused(ValueError, r"output_names must be 1 name\(s\)", model, path, x, output_names=[])
     refused(TypeError, "input_names must be a list of names", model, path, x, input_names="x")
-    refused(ValueError, "output_names: 'a' names two things", model, path, x, input_names=["a"], output_names=["a"])
-    refused(ValueError, "input_names: 'weight' names two things", model, path, x, input_names=["weight"])
+    refused(ValueError, "output_names: 'a' is the name", model, path, x, input_names=["a"], output_names=["a"])
+    refused(ValueError, "input_names: 'weight' is the name", model, path, x, input_names=["weight"])
+    refused(TypeError, "output_names must be a list of names", model, path, x, output_names=7)
     refused(FileNotFoundError, "none", model, tmp_path / "none" / "m.onnx", x)
     refused(TypeError, "path must be", model, 7, x)
     assert not os.listdir(tmp_path)

@@ -15,6 +15,7 @@ pytest.importorskip("onnxruntime")
 
 import test_bits
 import test_nn_loss
+from onnx.reference import ReferenceEvaluator
 
 import fastnn as fn
 from fastnn import nn, ops
@@ -24,7 +25,7 @@ from fastnn.onnx.writer import WRITERS
 from fuzz_programs import generate
 from fuzz_run import Side
 from native.activation import ACTIVATIONS, LAYERS
-from saved import MORE_OPSETS, OPSETS, assert_runs_alike, flat
+from saved import MORE_OPSETS, OPSETS, assert_alike, assert_runs_alike, flat, written
 
 #: Ops that no file can hold, and why.
 UNWRITTEN = {
@@ -170,6 +171,21 @@ def modules_of_ops():
 def single(value):
     array = np.asarray(value)
     return np.ascontiguousarray(array, np.int64 if array.dtype.kind == "i" else np.float32).reshape(array.shape)
+
+
+#: What onnx's reference computes in single precision (the error function), or of other neighbours.
+NOT_BY_REFERENCE = {"nn.GELU()", "x.erf()", "nn.LocalResponseNorm(3)"}
+DOUBLE = [(text, shape) for text, shape in ROWS if text not in ONE_BATCH | NOT_BY_REFERENCE]
+
+
+@pytest.mark.parametrize("text, shape", DOUBLE, ids=[text for text, _ in DOUBLE])
+def test_the_reference_computes_the_same_in_float64(tmp_path, text, shape):
+    model = row(text).double() if text.startswith("nn.") else row(text)
+    inputs = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in data(text, (2, *shape[1:]))]
+    proto = written(model, tmp_path / "m.onnx", *inputs)
+    names = [port.name for port in proto.graph.input]
+    got = ReferenceEvaluator(proto).run(None, dict(zip(names, inputs, strict=True)))
+    assert_alike(flat(got), flat(model.evaluated(*inputs)), 1e-11)
 
 
 @pytest.mark.parametrize("opset", OPSETS)

@@ -283,10 +283,17 @@ class Writer:
 
     def channels_first(self, tensor: Tensor) -> tuple[str, list[int]]:
         """Images (N, H, W, C) as (N, C, H, W), sequences among them as (N, C, L); and the order of dimensions."""
-        axes = self.laid(tensor).axes
+        axes, last = self.laid(tensor).axes, tensor.ndim - 1
         assert axes is not None
-        order = [0, tensor.ndim - 1, *(i for i in range(1, tensor.ndim - 1) if axes[i] is not None)]
-        return self.arranged(tensor, order), order
+        middle = range(1, last)
+        real = [i for i in middle if axes[i] is not None]
+        large = [i for i in middle if not is_one(tensor.shape[i])]
+        for dims in (real, large, middle):  # of dimensions of size 1 it is not known which one is which
+            if dims and self.is_free(tensor, [0, last, *dims]):
+                break
+        else:
+            dims = real
+        return self.arranged(tensor, [0, last, *dims]), [0, last, *dims]
 
     def put_ordered(self, tensor: Tensor, name: str, order: Sequence[int | None]) -> None:
         """Say that a value has a tensor's dimensions in this order; those left out have a size of 1."""
