@@ -133,11 +133,13 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         else:  # the weights may be the user's
             self.__dict__.setdefault("_source", Source())
             self.__dict__.setdefault("history_", {"loss": getattr(self, "loss_curve_", [])})
-        drawing_from(self._source, self._connect, first)
+        with drawing_from(self._source):
+            self._connect(first)
         x, t, w = self._as_own(X, target, weight)
         held_out = self._held_out(*validation)
         if self._stochastic:
-            drawing_from(self._source, self._fit_batches, Rows(x, t, w), held_out, incremental)
+            with drawing_from(self._source):
+                self._fit_batches(Rows(x, t, w), held_out, incremental)
         else:
             self._fit_whole(Rows(x, t, w), held_out)
         self._show()
@@ -268,7 +270,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             order, held_out = self._split(rows)
         size = min(200, len(order)) if self.batch_size == "auto" else self.batch_size
         if size > len(order):
-            warnings.warn(f"batch_size={size} is more than the {len(order)} samples: it takes all", stacklevel=5)
+            warnings.warn(f"batch_size={size} is more than the {len(order)} samples: it takes all", stacklevel=4)
             size = len(order)
         batches = -(-len(order) // size)
         epochs = 1 if incremental else self.max_iter
@@ -280,7 +282,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         try:
             self._run(run, rows, order, size, measured)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+            warnings.warn("Training interrupted by user.", stacklevel=4)
         finally:
             run.closes()
 
@@ -320,7 +322,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                     warnings.warn(
                         f"after max_iter={self.max_iter} epochs the solver has not converged yet",
                         ConvergenceWarning,
-                        stacklevel=6,
+                        stacklevel=5,
                     )
             run.ends()
         finally:
