@@ -204,6 +204,14 @@ def test_a_neural_classifier_validates_measures_and_goes_on():
     assert clone(smooth).set_params(callbacks=[stop], epochs=50).fit(X, Y, X_val=X, y_val=Y).n_iter_ < 5
 
 
+def test_many_samples_are_predicted_in_parts(monkeypatch):
+    model = MLPClassifier(max_iter=2, random_state=0).fit(X, Y)
+    whole = model.predict_proba(X)
+    monkeypatch.setattr("fastnn.sklearn.base.AT_ONCE", 40 * 100 * 8)
+    np.testing.assert_allclose(model.predict_proba(X), whole, rtol=1e-12)
+    assert bits(model, pytest.importorskip("scipy.sparse").csr_matrix(X)) == bits(model)
+
+
 WRONG = {
     "hidden_layer_sizes[1] must be": lambda: MLPClassifier((3, 0)).fit(X, Y),
     "activation must be one of": lambda: MLPClassifier(activation="rulu").fit(X, Y),

@@ -67,7 +67,7 @@ SETTINGS = {
 
 TASKS = {
     "classes": (MLPClassifier, TheirClassifier, X, Y),
-    "two classes": (MLPClassifier, TheirClassifier, X, np.where(Y == 1, "yes", "no")),
+    "two classes": (MLPClassifier, TheirClassifier, X, np.where(Y == 1, 3, 5)),
     "labels": (MLPClassifier, TheirClassifier, X, LABELS[1]),
     "numbers": (MLPRegressor, TheirRegressor, X, NUMBERS[:, 0]),
     "two outputs": (MLPRegressor, TheirRegressor, X, NUMBERS),

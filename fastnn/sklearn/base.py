@@ -230,13 +230,14 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         batch = rows.batch(np.arange(len(rows)))
         if not batch:
             raise ValueError("sample_weight: all samples weigh nothing")
-        verbose = {"iprint": 1} if self.verbose else {}
-        options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol, **verbose}
+        options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol}
         self._set_alpha()
         result = lbfgs(self._objective, mean, batch, options)
         self.n_iter_ = min(result.nit, self.max_iter)
         output = self._objective.evaluated(*batch[:-1])
         self.loss_ = float((output[1] if isinstance(output, tuple) else output) * batch[-1])
+        if self.verbose:
+            print(f"lbfgs: {result.nit} iterations, {result.nfev} evaluations, loss = {self.loss_:.8f}")
         if result.status:
             warnings.warn(
                 f"lbfgs has not converged after {result.nit} iteration(s) (status {result.status}: {result.message}); "

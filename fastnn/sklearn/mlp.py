@@ -238,7 +238,16 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         return np.hstack([1 - answer, answer]) if self.n_outputs_ == 1 else answer
 
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithms of `predict_proba`."""
+        """The logarithms of `predict_proba`.
+
+        Parameters
+        ----------
+        X : array or sparse matrix (samples, features)
+
+        Returns
+        -------
+        array (samples, classes)
+        """
         answer = self.predict_proba(X)
         return np.log(answer, out=answer)
 
