@@ -118,6 +118,11 @@ def test_a_grid_search_gives_the_same_scores_for_any_n_jobs(backend):
     assert scores[0] == scores[1]
 
 
+def test_jobs_in_processes_share_the_cores():
+    counts = joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(fn.get_num_threads)() for _ in range(4))
+    assert max(counts) <= max(1, joblib.cpu_count() // 2)
+
+
 # ---- a good citizen ----------------------------------------------------------------------------------
 
 
@@ -219,6 +224,7 @@ WRONG = {
     "solver must be a name": lambda: MLPClassifier(solver=3).fit(X, Y),
     "dropout must be below 1": lambda: MLPClassifier(dropout=1.0).fit(X, Y),
     "dropout: solver='lbfgs'": lambda: MLPClassifier(dropout=0.5, solver="lbfgs").fit(X, Y),
+    "solver_params: solver='lbfgs'": lambda: MLPClassifier(solver="lbfgs", solver_params={"lr": 1}).fit(X, Y),
     "X_val: solver='lbfgs'": lambda: MLPClassifier(solver="lbfgs").fit(X, Y, X_val=X, y_val=Y),
     "X_val and y_val go together": lambda: MLPClassifier().fit(X, Y, X_val=X),
     "y has the classes [7]": lambda: MLPClassifier(max_iter=1).fit(X, Y, X_val=X, y_val=np.full(150, 7)),

@@ -221,6 +221,23 @@ def test_weights_that_a_user_writes_count():
         assert changed.coefs_[1].any()
 
 
+def test_parameters_may_change_between_fits():
+    pairs = []
+    for kind in (MLPClassifier, TheirClassifier):
+        model = kind(5, max_iter=3, random_state=0, warm_start=True).fit(X, Y)
+        model.set_params(activation="tanh")
+        answers = [model.predict_proba(X), model.fit(X, Y).predict_proba(X)]
+        pairs.append((answers, weights(model)))
+    for mine, other in zip([*pairs[0][0], *pairs[0][1]], [*pairs[1][0], *pairs[1][1]], strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-12)
+    model = MLPClassifier(solver="lbfgs", warm_start=True, max_iter=2, random_state=0).fit(X, Y)
+    assert not hasattr(model, "loss_curve_")
+    assert len(model.set_params(solver="adam").fit(X, Y).loss_curve_) == 2
+    assert len(model.set_params(early_stopping=True).fit(X, Y).validation_scores_) == 2
+    assert model.best_loss_ is None and len(model.loss_curve_) == 4
+    assert len(model.set_params(early_stopping=False).fit(X, Y).loss_curve_) == 6 and model.best_loss_ < np.inf
+
+
 def test_ctrl_c_ends_a_fit_with_what_was_learned():
     def strike(epoch, logs):
         if epoch == 2:
