@@ -572,8 +572,38 @@ static void remember(fnn_team *team, int shared, int probing, double begun, doub
     if (probing) team->probe_at = now + PROBE_PATIENCE * (now - begun);
 }
 
+/* A lock that another thread held at the fork stays locked in the child: whoever owns locks looks at
+ * this number and makes them anew when it has changed. */
+static unsigned forks = 0;
+
+/* Programs that run at once, each called from a Python thread of its own, share the processors: the next one takes what
+ * the others leave of its threads, and its fair share at least. */
+static _Atomic int running = 0, taken = 0;
+
+int fnn_threads_taken(void) { return atomic_load(&taken); }
+
+static int take_share(int threads) {
+    int fair = threads / (1 + atomic_fetch_add(&running, 1)), left = threads - atomic_load(&taken);
+    int own = left > fair ? left : fair > 1 ? fair : 1;
+    if (own > threads) own = threads;
+    atomic_fetch_add(&taken, own);
+    return own;
+}
+
+static int execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile);
+
 int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile) {
     if (threads < 2 || program->shared_cost < TEAM_NS) threads = 1;
+    unsigned then = forks;
+    int own = take_share(threads), status = execute(program, own, poll, profile);
+    if (then == forks) { /* in a child nothing is counted that ran before the fork */
+        atomic_fetch_sub(&running, 1);
+        atomic_fetch_sub(&taken, own);
+    }
+    return status;
+}
+
+static int execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile) {
     if (threads > 1) threads = available(threads);
     double begun = threads > 1 || poll ? fnn_seconds() : 0;
     int sharable = threads > 1, probing = 0;
@@ -626,11 +656,11 @@ static void before_fork(void) {
 #endif
 }
 
-/* A lock that another thread held at the fork stays locked in the child: whoever owns locks looks at
- * this number and makes them anew when it has changed. */
-static unsigned forks = 0;
-
-static void in_child(void) { forks++; }
+static void in_child(void) {
+    forks++;
+    atomic_store(&running, 0); /* the parent's are none of the child's */
+    atomic_store(&taken, 0);
+}
 
 unsigned fnn_forks(void) { return forks; }
 
