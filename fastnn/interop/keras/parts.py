@@ -30,6 +30,10 @@ _MASKED = {
 _HEED = {"GlobalAveragePooling1D", "GlobalAvgPool1D", "Softmax", "BatchNormalization"}
 
 
+class Unread(ValueError):
+    """Of layers that are not read: names them all."""
+
+
 class Ref(NamedTuple):
     """An output of a call of a layer: the layer's name, which of its calls, which of the call's outputs."""
 
@@ -91,13 +95,14 @@ def parse(config: Any, major: int) -> Part:
 
     Raises
     ------
+    Unread
     ValueError
-        Of layers that are not read: one that names them all.
+        If it is no model's config.
     """
     problems: list[str] = []
     model = _Reader(major, problems).part(entry(config, "the model's config"), "", 0)
     if problems:
-        raise ValueError(f"{len(problems)} part(s) of the model cannot be read: {_check.some(problems)}")
+        raise Unread(f"{len(problems)} part(s) of the model cannot be read: {', '.join(problems)}")
     if not model.is_model:
         raise ValueError(f"the config is no model's, but that of a {_check.brief(model.settings.kind, str)}")
     return model

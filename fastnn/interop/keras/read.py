@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from fastnn import _check
 from fastnn.interop.hdf5 import MOST_EXPANSION, SIGNATURE, Damage, Hdf5
 from fastnn.interop.keras.network import Network, check, dtype_of
-from fastnn.interop.keras.parts import bound, parse
+from fastnn.interop.keras.parts import Unread, bound, parse
 from fastnn.interop.keras.weights import attach
 
 #: What a config may be: larger ones than any network's, and small enough to be parsed in a second.
@@ -79,11 +79,9 @@ def load_keras(path: str | os.PathLike[str], model: Network | None = None) -> Ne
         return _made(content) if model is None else _loaded(content, model)
     except (Damage, ValueError, TypeError, RecursionError) as error:
         text = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"{name} is no Keras file that can be read: {_short(text)}") from None
-
-
-def _short(text: str) -> str:
-    return _check.printable(text if len(text) <= 800 else f"{text[:800]}...")
+        most = 8000 if isinstance(error, Unread) else 800
+        shown = _check.printable(text if len(text) <= most else f"{text[:most]}...")
+        raise ValueError(f"{name} is no Keras file that can be read: {shown}") from None
 
 
 def _content(data: bytes) -> _Content:
