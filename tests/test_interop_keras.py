@@ -275,3 +275,76 @@ def test_loading_draws_no_random_numbers(tmp_path):
     state = fn.get_rng_state()
     fn.interop.load_keras(written(tmp_path / "a", keras_files.archive(*keras_files.small())))
     assert fn.get_rng_state() == state
+
+
+# ---- weights for modules of one's own ---------------------------------------------------------------
+
+
+class Images(nn.Module):
+    """A network over images (N, C, H, W)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 6, 3)
+        self.deep = nn.Conv2d(6, 12, 2, groups=6, bias=False)
+        self.norm = nn.BatchNorm2d(12)
+        self.first, self.second = nn.Linear(12 * 2 * 3, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.norm(self.deep(self.conv(x).relu()))
+        return self.second(self.first(x.flatten(1)).relu())
+
+
+IMAGES = [
+    layer("Conv2D", "conv", filters=6, kernel_size=[3, 3], activation="relu"),
+    layer("DepthwiseConv2D", "deep", kernel_size=[2, 2], depth_multiplier=2, use_bias=False),
+    layer("BatchNormalization", "norm", axis=[3], epsilon=1e-5),
+    layer("Flatten", "flat"), layer("Dense", "first", units=5, activation="relu"), layer("Dense", "second", units=2),
+]  # fmt: skip
+
+
+def of_images(names):
+    rng = np.random.default_rng(4)
+    shapes = [[(3, 3, 2, 6), (6,)], [(2, 2, 6, 2)], [(12,)] * 4, [], [(72, 5), (5,)], [(5, 2), (2,)]]
+    values = [[np.abs(rng.normal(0, 1, shape)).astype(np.float32) for shape in each] for each in shapes]
+    config = keras_files.sequential((5, 6, 2), *json.loads(json.dumps(IMAGES)))
+    for value, name in zip(config["config"]["layers"][1:], names, strict=True):
+        value["config"]["name"] = name
+    return config, dict(zip(names, values, strict=True))
+
+
+@pytest.mark.parametrize("names", [["conv", "deep", "norm", "flat", "first", "second"], ["f", "e", "d", "c", "b", "a"]])
+@pytest.mark.parametrize("form", ["archive", "legacy", "paths", "order"])
+def test_weights_go_into_a_module_of_one_s_own(form, names, tmp_path):
+    config, arrays = of_images(names)
+    net = fn.interop.load_keras(written(tmp_path / "a", keras_files.archive(config, arrays)))
+    if form in ("archive", "legacy"):
+        data = getattr(keras_files, form)(config, arrays)
+    elif form == "paths":
+        data = keras_files.hdf5(lambda root: keras_files.by_path(root, config, arrays))
+    else:
+        data = keras_files.hdf5(lambda root: keras_files.by_order(root, arrays))
+    own = Images()
+    assert fn.interop.load_keras(written(tmp_path / "b", data), own) is own
+    x = np.random.default_rng(0).normal(0, 1, (3, 5, 6, 2)).astype(np.float32)
+    np.testing.assert_allclose(own.eval()(x.transpose(0, 3, 1, 2).copy()), net(x), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_that_do_not_fit_a_module_of_one_s_own_leave_it_as_it_was(tmp_path):
+    config, arrays = of_images("abcdef")
+    path = written(tmp_path / "a", keras_files.archive(config, arrays))
+    for model, match in (
+        (nn.Sequential(nn.Linear(3, 2)), r"5 layer\(s\) have weights in it; 1"),
+        (nn.Sequential(*(nn.Linear(3, 2) for _ in range(5))), r"no weights for '2' \(Linear\)"),
+        (nn.Sequential(nn.Linear(3, 2), nn.PReLU()), "has as 1.weight"),
+    ):
+        before = model.state_dict()
+        with pytest.raises(ValueError, match=match):
+            fn.interop.load_keras(path, model)
+        assert all((value == before[name]).all() for name, value in model.state_dict().items())
+    model = Images()
+    model.second = nn.Linear(5, 3)
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=r"'second' \(Linear\) from layer 'dense_1': weight has shape \(2, 5\)"):
+        fn.interop.load_keras(path, model)
+    assert all((value == before[name]).all() for name, value in model.state_dict().items())
