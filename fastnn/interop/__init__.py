@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnn.interop.caffe.read import load_caffe
+    from fastnn.interop.files import load
     from fastnn.interop.keras.read import load_keras
     from fastnn.interop.lasagne import load_lasagne
     from fastnn.interop.mocha import load_mocha
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Where functions are that are imported when they are first used.
 _LAZY = {
+    "load": "files",
     "load_caffe": "caffe.read",
     "load_keras": "keras.read",
     "load_lasagne": "lasagne",
@@ -25,6 +27,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "load",
     "load_caffe",
     "load_keras",
     "load_lasagne",
