@@ -34,9 +34,9 @@ class _Content(NamedTuple):
 def load_keras(path: str | os.PathLike[str], model: Module | None = None) -> Module:
     """Read a model that Keras has saved: as `.keras`, as HDF5, or weights alone into a model that is there.
 
-    Files of Keras 3, of tf.keras and of Keras 2 are read,
-    and told by their contents, whatever they are called. Sequential, functional and nested models are read, of the
-    usual layers; not those with Lambda or custom layers, since no code of a file is ever run.
+    Files of Keras 3, of tf.keras and of Keras 2 are read, and told by their contents, whatever they are called.
+    Sequential, functional and nested models are read, of the usual layers; not those with Lambda or custom layers, as no
+    code of a file is ever run.
 
     Parameters
     ----------
@@ -65,7 +65,8 @@ def load_keras(path: str | os.PathLike[str], model: Module | None = None) -> Mod
     Notes
     -----
     In training, the running variance of batch norm follows PyTorch's rule, which divides by one less than the number
-    of values.
+    of values. A call of a layer that was made with ``training=`` keeps that mode in files of Keras 2 alone, as `fit`
+    and `predict` of Keras 3 tell all layers theirs. What Keras computes in float16 or bfloat16 is computed in float32.
 
     Examples
     --------
