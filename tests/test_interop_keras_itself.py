@@ -285,7 +285,13 @@ def unsized():
     return keras.Model(x, L.GlobalAveragePooling2D()(L.Conv2D(4, 3, strides=2, padding="same")(x)))
 
 
-MODELS = [merged, residual, unet, nested, shared, frozen, tables, channels_first, words, double, unsized]
+def operators():
+    """What Keras makes layers of by itself."""
+    x, y = keras.Input((5,)), keras.Input((5,))
+    return keras.Model([x, y], (x + L.Dense(5)(y)) * y - keras.ops.maximum(x, y))
+
+
+MODELS = [merged, operators, residual, unet, nested, shared, frozen, tables, channels_first, words, double, unsized]
 
 
 def inputs_of(model):

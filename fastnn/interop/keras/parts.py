@@ -171,12 +171,31 @@ class _Reader:
             twice = next(name for i, name in enumerate(names) if name in names[:i])
             raise ValueError(f"two layers of {_check.brief(s.name)} have the name {_check.brief(twice)}")
         model = Part(s, parts=parts)
-        if functional:
-            _connect(model, values)
-        else:
+        if not functional:
             _chain(model)
+        else:
+            for part, value in zip(parts, values, strict=True):
+                if part.layer or part.is_model or part.settings.kind == "InputLayer":
+                    self.call(part, value)
+        if self.problems:  # of which all are told, whatever else is wrong
+            model.outputs = []
+            return model
+        if functional:
+            _connect(model)
         self.problems += _heeding(model)
         return model
+
+    def call(self, part: Part, value: dict[str, Any]) -> None:
+        """How a layer of a functional model is called."""
+        nodes = value.get("inbound_nodes", [])
+        if not isinstance(nodes, list):
+            raise part.settings.wrong(f"its inbound_nodes are no list, but {_check.brief(nodes)}")
+        try:
+            calls = [_call(part, node) for node in nodes if node]
+        except ValueError as error:
+            self.problems.append(str(error))
+        else:
+            part.calls = calls if part.settings.kind != "InputLayer" else []
 
 
 def _shape(s: Settings, shape: Any) -> list[int | None] | None:
@@ -212,16 +231,9 @@ def _chain(model: Part) -> None:
     model.outputs = last
 
 
-def _connect(model: Part, values: list[dict[str, Any]]) -> None:
-    """The calls of a functional model."""
+def _connect(model: Part) -> None:
+    """What the calls of a functional model refer to."""
     s = model.settings
-    for part, value in zip(model.parts, values, strict=True):
-        nodes = value.get("inbound_nodes", [])
-        if not isinstance(nodes, list):
-            raise part.settings.wrong(f"its inbound_nodes are no list, but {_check.brief(nodes)}")
-        part.calls = [_call(part, node) for node in nodes if node]
-        if part.settings.kind == "InputLayer":
-            part.calls = []
     model.inputs, model.outputs = _refs(s, s.get("input_layers"), 0), _refs(s, s.get("output_layers"), 0)
     by_name = {part.settings.name: part for part in model.parts}
     everywhere = [*flat(model.inputs), *flat(model.outputs)]

@@ -35,8 +35,8 @@ def load_keras(path: str | os.PathLike[str], model: Module | None = None) -> Mod
     """Read a model that Keras has saved: as `.keras`, as HDF5, or weights alone into a model that is there.
 
     Files of Keras 3, of tf.keras and of Keras 2 are read, and told by their contents, whatever they are called.
-    Sequential, functional and nested models are read, of the usual layers; not those with Lambda or custom layers, as no
-    code of a file is ever run.
+    Sequential, functional and nested models are read, of the usual layers; not those with Lambda or custom layers,
+    since no code of a file is ever run.
 
     Parameters
     ----------
