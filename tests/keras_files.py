@@ -92,9 +92,10 @@ def archive(config, arrays, version="3.3.3", packed=False):
 def zipped(members, packed=False):
     """An archive of members that are always of the same day."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as target:
+    kind = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(file, "w") as target:
         for name, content in members.items():
-            target.writestr(zipfile.ZipInfo(name), content)
+            target.writestr(zipfile.ZipInfo(name), content, kind)
     return file.getvalue()
 
 

@@ -125,7 +125,7 @@ class Conv2D(_Conv):
     rank = 2
 
 
-def _depthwise(kernel: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def depthwise(kernel: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """(*kernel, channels, multiplier) -> (channels * multiplier, 1, *kernel)."""
     moved = np.moveaxis(kernel, (-2, -1), (0, 1))
     return moved.reshape(-1, 1, *moved.shape[2:])
@@ -135,7 +135,7 @@ class _Depthwise(_Convolution):
     def make(self, s: Settings, arrays: Arrays) -> None:
         kernel = arrays.read("kernel", *self.kernel_size, None, s.integer("depth_multiplier", 1, 1))
         self.inputs, self.channels = kernel.shape[-2], kernel.shape[-2] * kernel.shape[-1]
-        self.weight = arrays.parameter(_depthwise(kernel))
+        self.weight = arrays.parameter(depthwise(kernel))
 
     def convolved(self, x: Any) -> Any:
         return self.conv(x, self.weight, self.bias, self.inputs)
@@ -166,7 +166,7 @@ class _Separable(_Convolution):
         kernel = arrays.read("depthwise_kernel", *self.kernel_size, None, s.integer("depth_multiplier", 1, 1))
         self.inputs, inner = kernel.shape[-2], kernel.shape[-2] * kernel.shape[-1]
         point = arrays.read("pointwise_kernel", *[1] * self.rank, inner, self.channels)
-        self.depthwise_weight = arrays.parameter(_depthwise(kernel))
+        self.depthwise_weight = arrays.parameter(depthwise(kernel))
         self.pointwise_weight = arrays.parameter(np.moveaxis(point, (-1, -2), (0, 1)), _kernel_order(self.rank))
 
     def convolved(self, x: Any) -> Any:

@@ -18,6 +18,20 @@ _DEEPEST = 16
 _MOST_CALLS = 10_000
 
 MODELS = ("Sequential", "Functional", "Model")
+#: Of Keras's functions of tensors, those that are as the layers of their names.
+_FUNCTIONS = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
+#: Layers that hand on which elements of a sequence count (Embedding's mask_zero), and those that heed it.
+_MASKED = {
+    "Dense", "Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Activation", "ReLU",
+    "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "ActivityRegularization", "Identity", "LayerNormalization",
+    "RMSNormalization", "UnitNormalization", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum",
+    "Concatenate", "Dot", "Rescaling", *MODELS,
+}  # fmt: skip
+_HEED = {"GlobalAveragePooling1D", "GlobalAvgPool1D", "Softmax", "BatchNormalization"}
+
+
+class Unread(ValueError):
+    """Of layers that are not read: names them all."""
 
 
 class Ref(NamedTuple):
@@ -81,13 +95,14 @@ def parse(config: Any, major: int) -> Part:
 
     Raises
     ------
+    Unread
     ValueError
-        Of layers that are not read: one that names them all.
+        If it is no model's config.
     """
     problems: list[str] = []
     model = _Reader(major, problems).part(entry(config, "the model's config"), "", 0)
     if problems:
-        raise ValueError(f"{len(problems)} part(s) of the model cannot be read: {_check.some(problems)}")
+        raise Unread(f"{len(problems)} part(s) of the model cannot be read: {', '.join(problems)}")
     if not model.is_model:
         raise ValueError(f"the config is no model's, but that of a {_check.brief(model.settings.kind, str)}")
     return model
@@ -107,9 +122,12 @@ class _Reader:
         own = config.get("name", value.get("name"))
         name = name or (own if isinstance(own, str) else "")
         settings = Settings(name, kind, config, self.major)
-        if not is_of_keras(value):
+        room = value.get("module")
+        of_function = isinstance(room, str) and ".ops" in room and kind not in _FUNCTIONS
+        if of_function or not is_of_keras(value):
             shown = value.get("registered_name") or f"{value.get('module')}.{kind}"
-            self.problems.append(f"layer {_check.brief(name)} (custom: {_check.brief(shown, str)})")
+            custom = "a function" if of_function else "custom"
+            self.problems.append(f"layer {_check.brief(name)} ({custom}: {_check.brief(shown, str)})")
         elif kind in MODELS and isinstance(config.get("layers"), list):
             if depth >= _DEEPEST:
                 raise ValueError(f"models are nested deeper than {_DEEPEST}")
@@ -134,6 +152,8 @@ class _Reader:
             self.problems.append(f"{shown}, which is quantized")
 
     def input(self, s: Settings) -> Part:
+        if s.flag("sparse", False) or s.flag("ragged", False):
+            self.problems.append(f"layer {_check.brief(s.name)} (InputLayer), which is sparse or ragged")
         shape = s.get("batch_shape", s.get("batch_input_shape", s.get("shape")))
         return Part(s, shape=_shape(s, shape))
 
@@ -151,11 +171,31 @@ class _Reader:
             twice = next(name for i, name in enumerate(names) if name in names[:i])
             raise ValueError(f"two layers of {_check.brief(s.name)} have the name {_check.brief(twice)}")
         model = Part(s, parts=parts)
-        if functional:
-            _connect(model, values)
-        else:
+        if not functional:
             _chain(model)
+        else:
+            for part, value in zip(parts, values, strict=True):
+                if part.layer or part.is_model or part.settings.kind == "InputLayer":
+                    self.call(part, value)
+        if self.problems:  # of which all are told, whatever else is wrong
+            model.outputs = []
+            return model
+        if functional:
+            _connect(model)
+        self.problems += _heeding(model)
         return model
+
+    def call(self, part: Part, value: dict[str, Any]) -> None:
+        """How a layer of a functional model is called."""
+        nodes = value.get("inbound_nodes", [])
+        if not isinstance(nodes, list):
+            raise part.settings.wrong(f"its inbound_nodes are no list, but {_check.brief(nodes)}")
+        try:
+            calls = [_call(part, node) for node in nodes if node]
+        except ValueError as error:
+            self.problems.append(str(error))
+        else:
+            part.calls = calls if part.settings.kind != "InputLayer" else []
 
 
 def _shape(s: Settings, shape: Any) -> list[int | None] | None:
@@ -191,16 +231,9 @@ def _chain(model: Part) -> None:
     model.outputs = last
 
 
-def _connect(model: Part, values: list[dict[str, Any]]) -> None:
-    """The calls of a functional model."""
+def _connect(model: Part) -> None:
+    """What the calls of a functional model refer to."""
     s = model.settings
-    for part, value in zip(model.parts, values, strict=True):
-        nodes = value.get("inbound_nodes", [])
-        if not isinstance(nodes, list):
-            raise part.settings.wrong(f"its inbound_nodes are no list, but {_check.brief(nodes)}")
-        part.calls = [_call(part, node) for node in nodes if node]
-        if part.settings.kind == "InputLayer":
-            part.calls = []
     model.inputs, model.outputs = _refs(s, s.get("input_layers"), 0), _refs(s, s.get("output_layers"), 0)
     by_name = {part.settings.name: part for part in model.parts}
     everywhere = [*flat(model.inputs), *flat(model.outputs)]
@@ -237,6 +270,32 @@ def _connect(model: Part, values: list[dict[str, Any]]) -> None:
     for ref in flat(model.inputs):
         if by_name[ref.layer].settings.kind != "InputLayer":
             raise s.wrong(f"its input {_check.brief(ref.layer)} is no InputLayer")
+
+
+def _heeding(model: Part) -> list[str]:
+    """The layers that would compute something else where an Embedding's labels are 0."""
+    by_name = {part.settings.name: part for part in model.parts}
+    readers: dict[str, list[Part]] = {name: [] for name in by_name}
+    for part in model.parts:
+        for name in {ref.layer for call in part.calls for ref in call.inputs}:
+            readers[name].append(part)
+    todo = [part for part in model.parts if any(_has_mask(leaf) for leaf in part.leaves())]
+    reached: dict[str, Part] = {}
+    while todo:
+        for part in readers[todo.pop().settings.name]:
+            if part.settings.name not in reached:
+                reached[part.settings.name] = part
+                if part.settings.kind in _MASKED:
+                    todo.append(part)
+    heeding = [part for part in reached.values() if any(leaf.settings.kind in _HEED for leaf in part.leaves())]
+    return [
+        f"layer {_check.brief(part.settings.name)} ({part.settings.kind}) behind an Embedding with mask_zero"
+        for part in heeding
+    ]
+
+
+def _has_mask(part: Part) -> bool:
+    return part.settings.kind == "Embedding" and part.settings.flag("mask_zero", False)
 
 
 def _refs(s: Settings, value: Any, depth: int) -> Any:
