@@ -463,7 +463,7 @@ def test_what_is_no_caffemodel_is_refused(load, tmp_path):
     load(declared(IMAGE) + CONV)
     path = tmp_path / "bad.caffemodel"
     for data, words in (
-        (b"", "no weights"),
+        (b"", "no layers"),
         (b"\xff" * 9, "no caffemodel"),
         (caffemodel({"l": [W]})[:-9], "no caffemodel"),
     ):

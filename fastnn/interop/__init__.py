@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnn.interop.caffe.read import load_caffe
+    from fastnn.interop.caffe.write import save_caffe
     from fastnn.interop.lasagne import load_lasagne
     from fastnn.interop.mocha import load_mocha
     from fastnn.interop.torch7.read import load_torch7
@@ -20,6 +21,7 @@ _LAZY = {
     "load_lasagne": "lasagne",
     "load_mocha": "mocha",
     "load_torch7": "torch7.read",
+    "save_caffe": "caffe.write",
 }
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "load_lasagne",
     "load_mocha",
     "load_torch7",
+    "save_caffe",
 ]
 
 

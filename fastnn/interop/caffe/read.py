@@ -129,8 +129,8 @@ def _weights(path: str) -> dict[str, list[np.ndarray[Any, Any]]]:
                 found[layer.name] = [_array(blob) for blob in layer.blobs]
             except ValueError as error:
                 raise ValueError(f"{path}: layer {_check.brief(layer.name)} {error}") from None
-    if not found:
-        raise ValueError(f"{path} holds no weights")
+    if not net.layer and not net.layers:
+        raise ValueError(f"{path} is no caffemodel: it holds no layers")
     return found
 
 
