@@ -469,7 +469,7 @@ def test_layers_keep_the_names_that_they_were_given(load):
     named = [linear(2, 3), module("ReLU"), linear(3, 2)]
     named[0].fields["name"], named[2].fields["name"] = "fc.1", "forward"
     model = load(module("Sequential", modules=named))
-    assert list(model.state_dict()) == ["fc_1.weight", "fc_1.bias", "forward_1.weight", "forward_1.bias"]
+    assert list(model.state_dict()) == ["fc_1.weight", "fc_1.bias", "forward_3.weight", "forward_3.bias"]
 
 
 def test_shared_layers_and_shared_tensors_stay_shared(load):
@@ -510,6 +510,17 @@ def test_a_container_within_itself_is_refused(load):
     net.fields["modules"][2] = net
     with pytest.raises(ValueError, match="within itself"):
         load(net)
+
+
+def test_a_network_that_calls_itself_over_and_over_is_refused(load):
+    """In a file of a few kilobytes: each container has the one before it twice."""
+    net = module("Tanh")
+    for _ in range(40):
+        net = module("Sequential", modules=[net, net])
+    with pytest.raises(ValueError, match="more than 100000 layers"):
+        load(net)
+    net = module("Sequential", modules=[module("MulConstant", constant_scalar=0.5)] * 3)
+    assert load(module("Sequential", modules=[net, net]))(np.ones((1, 1), np.float32)) == 0.5**6
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fastnn.interop.caffe.proto import need_protobuf, net_parameter
 from fastnn.interop.network import Network, Step, free_name, refusal
 from fastnn.nn.module import Module
 
-_LONGEST_TEXT = 1 << 24  # bytes of a prototxt
+_LONGEST_TEXT = 1 << 21  # bytes of a prototxt: some seconds of parsing
 
 
 def load_caffe(prototxt: str | os.PathLike[str], caffemodel: str | os.PathLike[str] | None = None) -> Network:
