@@ -276,9 +276,9 @@ MISTAKES = {
         lambda: nn.BatchNorm1d(6, affine=False).double()(X.astype(np.float64)),
     ),
     "a float64 target": (
-        lambda: fit(X, X[:, :3].astype(np.float64), loss=nn.MSELoss()),
+        lambda: nn.MSELoss()(X, X.astype(np.float64)),
         ["mse: the input is float32, the target is float64", "convert the target with .astype(np.float32)"],
-        lambda: fit(X, X[:, :3].astype(np.float64).astype(np.float32), loss=nn.MSELoss()),
+        lambda: nn.MSELoss()(X, X.astype(np.float64).astype(np.float32)),
     ),
     "uint8 images": (
         lambda: nn.Conv2d(3, 2, 3)(IMAGES),

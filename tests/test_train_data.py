@@ -96,7 +96,7 @@ def test_epochs_of_so_many_steps_begin_an_iterable_anew_where_it_ends():
         ([(X, {"y": Y})], ValueError, r"expected batches \(x, y\)"),
         ([(X, Y[:3])], ValueError, "target"),
         ([({1: X}, Y)], ValueError, "1 is no name"),
-        ([(object(), Y)], TypeError, r"data\[0\] must be an array"),
+        ([(object(), Y)], TypeError, r"data\[0\]: expected an array, got object"),
     ],
 )
 def test_batches_that_are_none_are_refused(batches, error, match):

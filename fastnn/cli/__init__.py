@@ -1,4 +1,4 @@
-"""The command line: ``fastnn train``, ``eval``, ``predict``, ``plot`` and ``info``."""
+"""The command line: ``fastnn train``, ``eval``, ``predict``, ``plot``, ``bench``, ``info``, ``convert``, ``export``."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import config, models, nn, optim, plotting
+from fastnn.cli.foreign import Network, is_file, not_for_runs
 from fastnn.cli.output import print_json, without_a_window, write_picture
 from fastnn.cli.run import Run
 from fastnn.lowering.explain import work
@@ -53,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         target, loss = _target(model, x)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"--model {name} with an --input of {','.join(map(str, shape))}: {error}") from None
+        what = f"{args.run}:" if args.run is not None else f"--model {name} with"
+        raise ValueError(f"{what} an --input of {','.join(map(str, shape))}: {error}") from None
     step = TrainStep(model, loss, OPTIMIZERS[args.optimizer or "sgd"](model.parameters()))
     frozen = model.frozen()
     counts = sorted({1, config.get_num_threads()})
@@ -88,6 +90,15 @@ def run(args: argparse.Namespace) -> int:
 def _model(args: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...]]:
     """The network, in training mode, with its name and the sizes of one sample."""
     if args.run is not None:
+        if is_file(args.run):
+            if args.model is not None:
+                raise ValueError(f"--model: {args.run} is a network already; leave it out")
+            network = Network.open(args)
+            network.example(1)
+            if len(network.shapes) != 1:
+                raise ValueError(f"{args.run} has {len(network.shapes)} inputs; networks of one input are timed")
+            return args.run, network.model.train(), network.shapes[0]  # type: ignore[return-value]
+        not_for_runs(args)
         if args.model is not None or args.input is not None:
             raise ValueError(f"RUN {args.run}: it has a model and an input already; leave --model and --input out")
         place = Run.open(args.run)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
+from fastnn.cli.foreign import is_file, not_for_runs
+from fastnn.cli.foreign_predict import run_eval
 from fastnn.cli.learning import make_loss
 from fastnn.cli.output import in_own_units, print_json, told
 from fastnn.cli.run import Run
@@ -13,6 +15,9 @@ from fastnn.train.evaluation import Evaluation, predict
 
 def run(args: argparse.Namespace) -> int:
     """Print loss and accuracy, or errors in the target's own units, on a split of the run's data or on other files."""
+    if is_file(args.run):
+        return run_eval(args)
+    not_for_runs(args)
     place = Run.open(args.run)
     model = place.load_model()
     source = place.source(args.data or args.data_dir, asked=not args.files)

@@ -7,6 +7,8 @@ import os
 from dataclasses import asdict
 
 from fastnn import _check
+from fastnn.cli.foreign import is_file, not_for_runs
+from fastnn.cli.foreign_info import describe
 from fastnn.cli.learning import make_model
 from fastnn.cli.output import describe_model, print_json
 from fastnn.cli.own import Own
@@ -23,6 +25,9 @@ def run(args: argparse.Namespace) -> int:
             show_versions()
             show_config()
         return 0
+    if is_file(args.run):
+        return describe(args)
+    not_for_runs(args)
     place = Run.open(args.run)
     config = asdict(place.config)
     if args.json:

@@ -9,7 +9,7 @@ import textwrap
 from typing import Any, NoReturn
 
 import fastnn
-from fastnn.cli import bench, evaluate, info, plot, predict, train
+from fastnn.cli import bench, convert, evaluate, info, plot, predict, train
 from fastnn.cli.config import DEFAULTS, MODELS, NAMED, OWN_DEFAULTS, RATES, SCHEDULES
 
 
@@ -31,6 +31,7 @@ def parser() -> Parser:
     _plot(commands)
     _bench(commands)
     _info(commands)
+    _convert(commands)
     return top
 
 
@@ -182,6 +183,7 @@ def _eval(commands: Any) -> None:
         choices=["train", "validation", "test"],
         help="of the run's own data; default: test, or validation where there is no test set",
     )
+    _add_inputs(command)
 
 
 def _predict(commands: Any) -> None:
@@ -197,13 +199,16 @@ def _predict(commands: Any) -> None:
         "default: the test set, or the validation set where there is none",
     )
     command.add_argument("--samples", type=_range, metavar="FIRST:END", help="only these, such as 0:10")
-    command.add_argument("--out", metavar="FILE", help="write a CSV file instead")
+    command.add_argument(
+        "-o", "--out", metavar="FILE", help="write a CSV file instead; of a network that is a file, .npy or .npz, too"
+    )
+    _add_inputs(command)
 
 
 def _plot(commands: Any) -> None:
     text = "Draw curves, filters, feature maps and mistakes of a run, as PNG files (matplotlib)."
     command = _command(commands, "plot", plot.run, text)
-    _add_run(command)
+    _add_run(command, files=False)
     add = command.add_argument
     add("--out", metavar="DIR", help="folder of the pictures; default: the run's")
     add("--sample", type=_at_least(0), default=0, metavar="N", help="test image to show maps of")
@@ -214,7 +219,8 @@ def _bench(commands: Any) -> None:
     text = "Time training steps and inference of a network on this machine."
     command = _command(commands, "bench", bench.run, text)
     add = command.add_argument
-    add("run", nargs="?", metavar="RUN", help="folder that `fastnn train` left")
+    add("run", nargs="?", metavar="RUN|FILE", help=_RUN_OR_FILE)
+    add("--weights", metavar="FILE", help="Caffe's other file, if it is not the only one beside the first")
     add(
         "--model",
         metavar="NAME",
@@ -231,15 +237,51 @@ def _bench(commands: Any) -> None:
 
 
 def _info(commands: Any) -> None:
-    text = "Describe this installation and machine, or a run."
+    text = "Describe this installation and machine, a run, or a file of a network."
     command = _command(commands, "info", info.run, text)
-    command.add_argument("run", nargs="?", metavar="RUN", help="folder that `fastnn train` left")
+    command.add_argument("run", nargs="?", metavar="RUN|FILE", help=_RUN_OR_FILE)
+    _add_file(command)
 
 
-def _add_run(command: Parser) -> None:
-    command.add_argument("run", metavar="RUN", help="folder that `fastnn train` left")
-    command.add_argument("--data-dir", metavar="DIR", help="folder of the data files (default: the run's)")
-    command.add_argument("--data", nargs="+", metavar="FILE", help="where one's own data are (default: the run's)")
+def _convert(commands: Any) -> None:
+    text = "Write a network as a file of another kind: .onnx, .safetensors, or .prototxt with .caffemodel."
+    command = _command(commands, "convert", convert.run, text)
+    command.add_argument("run", metavar="RUN|FILE", help=_RUN_OR_FILE)
+    command.add_argument("out", metavar="OUT", help="the file to write; the ending of its name says the kind")
+    _add_file(command)
+    command.set_defaults(exports=False)
+    command = _command(commands, "export", convert.run, "Write the network of a run as an ONNX file.")
+    command.add_argument("run", metavar="RUN|FILE", help=_RUN_OR_FILE)
+    command.add_argument("out", metavar="OUT", help="the file to write, such as model.onnx")
+    _add_file(command)
+    command.set_defaults(exports=True)
+
+
+_RUN = "folder that `fastnn train` left"
+_RUN_OR_FILE = f"{_RUN}, or a file of a network: ONNX, Keras, Caffe or Torch7"
+
+
+def _add_file(command: Parser) -> None:
+    add = command.add_argument
+    add("--weights", metavar="FILE", help="Caffe's other file, if it is not the only one beside the first")
+    add("--input", type=_sizes, metavar="N,N,...", help="sizes of a sample, where the file does not say them")
+
+
+def _add_inputs(command: Parser) -> None:
+    """How samples become what a network of a file takes."""
+    _add_file(command)
+    add = command.add_argument
+    add("--scale", type=_above_zero, metavar="X", help="divide samples by this first: 255 makes bytes numbers up to 1")
+    add("--mean", type=_reals, metavar="X,...", help="then subtract this, or one a channel")
+    add("--std", type=_reals, metavar="X,...", help="then divide by this, or one a channel")
+
+
+def _add_run(command: Parser, files: bool = True) -> None:
+    add = command.add_argument
+    add("run", metavar="RUN|FILE" if files else "RUN", help=_RUN_OR_FILE if files else _RUN)
+    add("--data-dir", metavar="DIR", help="folder of the data files (default: the run's)")
+    more = f"; for a network's file, {', '.join(NAMED)}, or .npy files of inputs and targets" if files else ""
+    add("--data", nargs="+", metavar="FILE", help=f"where one's own data are (default: the run's){more}")
 
 
 def _at_least(minimum: int) -> Any:
@@ -277,6 +319,23 @@ def _sizes(text: str) -> list[int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected sizes such as 225,144; got {text!r}") from None
     return sizes
+
+
+def _reals(text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(f"expected numbers such as 0.5 or 0.49,0.48,0.45; got {text!r}")
+    return numbers
+
+
+def _above_zero(text: str) -> float:
+    value: float = _number()(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 def _names(text: str) -> tuple[str, ...]:

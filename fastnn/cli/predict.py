@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastnn import _check, nn
+from fastnn.cli.foreign import is_file, not_for_runs
+from fastnn.cli.foreign_predict import run_predict
 from fastnn.cli.output import print_json
 from fastnn.cli.own import Own
 from fastnn.cli.run import Run
@@ -22,6 +24,9 @@ Column: TypeAlias = tuple[str, list[Any]]
 
 def run(args: argparse.Namespace) -> int:
     """Print or write a prediction for each sample of files, or of the run's test or validation set."""
+    if is_file(args.run):
+        return run_predict(args)
+    not_for_runs(args)
     place = Run.open(args.run)
     source = place.source(args.data or args.data_dir, asked=not args.files)
     model = place.load_model()

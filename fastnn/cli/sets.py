@@ -123,10 +123,7 @@ class Named(Source):
         return classes
 
     def _read(self, split: str) -> Samples:
-        """Images and labels of "train" or "test" as the set has them."""
-        if self.config.data == "digits":
-            return data.digits(split)
-        return {"mnist": data.mnist, "cifar10": data.cifar10}[self.config.data](split, self.folder, normalize=False)
+        return read_set(self.config.data, split, self.folder)
 
     def _as_taken(self, samples: Samples) -> Samples:
         images, labels = samples
@@ -143,6 +140,13 @@ class Named(Source):
             "train": (images[~held_out], labels[~held_out]),
             "validation": (images[held_out], labels[held_out]),
         }
+
+
+def read_set(name: str, split: str, folder: str | None) -> Samples:
+    """Images and labels of "train" or "test" as the set has them."""
+    if name == "digits":
+        return data.digits(split)
+    return {"mnist": data.mnist, "cifar10": data.cifar10}[name](split, folder, normalize=False)
 
 
 class Shifted:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import _check
+from fastnn.data.columns import as_column
+from fastnn.data.samples import SampleDataset
 
 Batch = tuple[NDArray[Any], ...]
 
@@ -32,8 +34,9 @@ class ArrayDataset:
     Parameters
     ----------
     *arrays : array_like, each of shape (N, ...)
-        Numbers or booleans. An ndarray, and anything with `__dlpack__`, `__array__` or the buffer
-        protocol, is held without a copy.
+        Numbers or booleans. An ndarray, a memory map, and anything with `__dlpack__`, `__array__` or the
+        buffer protocol, is held without a copy. A DataFrame of pandas or polars is held as an array by rows,
+        which is a copy unless it lies so; rows of a sparse matrix of SciPy are dense in a batch alone.
     transform : callable, optional
         Called as ``transform(*batch)`` with arrays of n rows each, and returns a tuple of arrays
         of n rows. It sees a batch (of one row) for ``dataset[i]`` too, and leaves its arguments
@@ -41,7 +44,7 @@ class ArrayDataset:
 
     Attributes
     ----------
-    arrays : tuple of ndarray
+    arrays : tuple of ndarray, `columns.Frame` or `columns.Sparse`
     shapes : tuple of tuple of int
         The shape of each array, rows first.
 
@@ -67,7 +70,7 @@ class ArrayDataset:
             raise TypeError(
                 f"transform: expected a callable, transform(*batch), or None, got {_check.kind_of(transform)}"
             )
-        self.arrays: Batch = tuple(_as_array(array, i) for i, array in enumerate(arrays))
+        self.arrays: tuple[Any, ...] = tuple(_as_rows(array, f"arrays[{i}]") for i, array in enumerate(arrays))
         self.transform = transform
         if len({len(array) for array in self.arrays}) > 1:
             raise ValueError(
@@ -120,18 +123,29 @@ class ArrayDataset:
 
 
 def as_dataset(value: Any) -> Dataset:
-    """Arrays as an `ArrayDataset`, and a dataset as it is."""
+    """Arrays as an `ArrayDataset`, samples one by one as batches, and a dataset of fastnn as it is."""
     if isinstance(value, (tuple, list)):
         return ArrayDataset(*value)
-    if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
+    if is_array(value):
         return ArrayDataset(value)
     if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")) or isinstance(value, (Mapping, str)):
         raise TypeError(
             "dataset: expected a tuple of arrays, or an object with len(dataset) and "
             f"dataset[indices], got {_check.kind_of(value)}"
         )
-    dataset: Dataset = value
+    dataset: Dataset = value if type(value).__module__.startswith("fastnn.") else SampleDataset(value)
     return dataset
+
+
+def is_array(value: Any) -> bool:
+    """Whether this is one array, and no data set of several."""
+    if any(hasattr(value, door) for door in ("__array__", "__dlpack__", "tocsr", "__dataframe__")):
+        return True
+    try:
+        memoryview(value)
+    except TypeError:
+        return False
+    return True
 
 
 def as_batch(result: Any, rows: int, source: str) -> Batch:
@@ -145,18 +159,8 @@ def as_batch(result: Any, rows: int, source: str) -> Batch:
     return tuple(np.ascontiguousarray(a, dtype=a.dtype.newbyteorder("=")) for a in batch)
 
 
-def _as_array(value: Any, position: int) -> NDArray[Any]:
-    name = f"arrays[{position}]"
-    _check.readable(name, value)
-    try:
-        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-            array = np.from_dlpack(value)
-        else:
-            array = np.asarray(value)
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise TypeError(f"{name}: {type(value).__name__} is no array: {error}") from error
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"{name}: expected numbers or booleans, got dtype {array.dtype}")
-    if array.ndim == 0:
-        raise ValueError(f"{name}: expected at least one axis, got a 0-d {array.dtype} array")
-    return array
+def _as_rows(value: Any, name: str) -> Any:
+    column = as_column(value, name)
+    if not column.shape:
+        raise ValueError(f"{name}: expected at least one axis, got a 0-d {column.dtype} array")
+    return column

@@ -27,8 +27,9 @@ class DataLoader:
     Parameters
     ----------
     dataset : Dataset, or tuple or list of arrays, or array
-        Arrays are taken as an `ArrayDataset`. Any other object needs ``len(dataset)`` and
-        ``dataset[indices]`` as `Dataset` describes.
+        Arrays, DataFrames and sparse matrices are taken as an `ArrayDataset`. Any other object needs
+        ``len(dataset)`` and ``dataset[indices]`` as `Dataset` describes, or ``dataset[i]``, a sample: a
+        tuple, or a dict with a column "label", as PyTorch's and Hugging Face's give.
     batch_size : int, default 1
         Rows a batch, at least 1.
     shuffle : bool, default False

@@ -49,6 +49,8 @@ class Network(Module):
         self.steps = tuple(steps)
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
+        #: Shapes of the inputs, with the batch first, which is None; None where they are not known.
+        self.input_shapes: tuple[tuple[int | None, ...] | None, ...] = (None,) * len(self.inputs)
 
     def forward(self, *inputs: Any) -> Any:
         if len(inputs) != len(self.inputs):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check
-from fastnn.graph import Tensor
+from fastnn.graph import IntegersError, Tensor
 
 
 def check_dtypes(
@@ -23,15 +23,18 @@ def check_dtypes(
         if of_model:
             model = "double" if a.dtype == np.float64 else "float"
             mend = f"convert {names[0]} with .astype(np.{b.dtype}), or the model with model.{model}()"
-        raise TypeError(f"{what}: {names[0]} is {a.dtype}, {names[1]} is {b.dtype}; they must agree: {mend}")
+        message = f"{what}: {names[0]} is {a.dtype}, {names[1]} is {b.dtype}; they must agree: {mend}"
+        integers = next((t for t in (a, b) if t.dtype.kind != "f"), None)
+        raise TypeError(message) if integers is None else IntegersError(message, integers)
 
 
 def check_float(what: str, tensor: Tensor, name: str = "input") -> None:
     """TypeError for integers, which are labels to a graph."""
     if tensor.dtype.kind != "f":
-        raise TypeError(
+        raise IntegersError(
             f"{what}: {name} holds integers; expected float32 or float64: convert it with .astype(np.float32), and "
-            "the bytes of images with .astype(np.float32) / 255"
+            "the bytes of images with .astype(np.float32) / 255",
+            tensor,
         )
 
 

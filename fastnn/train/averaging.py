@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check
-from fastnn.lowering.call import to_array
+from fastnn.data.dataset import is_array
 from fastnn.nn.module import Module
 from fastnn.nn.norm import _BatchNorm
 from fastnn.nn.parameter import Parameter
 from fastnn.optim.optimizer import Optimizer
 from fastnn.seed import state
-from fastnn.train.batches import Batches, in_order
+from fastnn.train.batches import Batches, in_order, inputs_in_order
+from fastnn.train.intake import Intake
 from fastnn_ext.atomic import Meanwhile, commit
 
 
@@ -117,6 +118,7 @@ def update_bn(data: Any, model: Module, batch_size: int | None = None) -> None:
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
+    intake = Intake(model, "data")
     arrays = [state(), *(value._storage for norm in norms for value in norm._buffers.values())]
     modes = [(vars(module), "training", True) for module in model.modules()]
     # They are as before behind the block, however it ends: what came of it is copied as a whole.
@@ -124,14 +126,13 @@ def update_bn(data: Any, model: Module, batch_size: int | None = None) -> None:
         for norm in norms:
             norm.reset_running_stats()
         for batch in batches:
-            model(*batch.inputs, **batch.keywords)
+            intake.run(batch._replace(target=None), lambda b: model(*b.inputs, **b.keywords))
         found = [(array, array.copy()) for array in arrays]
     commit(found)
 
 
 def _inputs(data: Any, batch_size: int | None) -> Batches:
     """A pass over the model's inputs."""
-    if isinstance(data, np.ndarray) or hasattr(data, "__dlpack__"):
-        array = to_array(data, "data")
-        return in_order("data", (array, array), batch_size)
+    if is_array(data):
+        return inputs_in_order("data", data, 256 if batch_size is None else batch_size)
     return in_order("data", data, batch_size)

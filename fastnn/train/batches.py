@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import _check
 from fastnn.data import ArrayDataset, DataLoader, Subset
-from fastnn.lowering.call import to_array
+from fastnn.data.columns import Frame, aligned, as_column
+from fastnn.data.dataset import as_dataset as data_set
+from fastnn.data.dataset import is_array
+from fastnn.data.samples import TARGETS, SampleDataset, ordered
 from fastnn.train.weighting import ClassWeights, as_sample_weight
+
+#: Names of the columns of DataFrames, by the place or the name of the model's input that they are.
+Features: TypeAlias = Mapping[Any, tuple[Any, ...]]
+NO_TARGET = f"a target, which the loss needs, is called {', '.join(TARGETS[:-1])} or {TARGETS[-1]}"
 
 
 class Batch(NamedTuple):
@@ -29,14 +36,18 @@ class Batch(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What the arrays of a loader's batch are: inputs by name, as `names` has them, behind those in order."""
+    """What the arrays of a loader's batch are: inputs in order, inputs by name, as `names` has them, the target, and
+    weights. For `prediction` the target is left out, where there is one behind the inputs."""
 
     names: tuple[str, ...] = ()
     weighted: bool = False
+    targeted: bool = True
+    prediction: bool = False
 
     def batch(self, arrays: Sequence[Any]) -> Batch:
         rest, weight = (arrays[:-1], arrays[-1]) if self.weighted else (arrays, None)
-        *inputs, target = rest
+        targeted = self.targeted and (len(rest) > 1 or not self.prediction)
+        inputs, target = (rest[:-1], None if self.prediction else rest[-1]) if targeted else (rest, None)
         if not inputs:
             raise ValueError("data: expected inputs and a target in each batch, (x, y), got one array")
         at = len(inputs) - len(self.names)
@@ -61,12 +72,21 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         for parts in self.loader:
-            batch = parts if isinstance(parts, Batch) else self.layout.batch(parts)
+            batch = parts if isinstance(parts, Batch) else self._layout().batch(parts)
             if self.class_weights is not None:
                 own = self.class_weights.of(batch.target)
                 weight = own if batch.weight is None else _times(own, batch.weight)
                 batch = batch._replace(weight=weight)
             yield batch
+
+    def _layout(self) -> Layout:
+        """That of the arrays; samples say of their own what is given by name, and whether there is a target."""
+        samples = _within(self.loader.dataset)
+        if not isinstance(samples, SampleDataset):
+            return self.layout
+        if not samples.targeted and not self.layout.prediction:
+            raise ValueError(f"data: its samples hold {_check.some(samples.names)}; {NO_TARGET}")
+        return self.layout._replace(names=samples.names, targeted=samples.targeted)
 
 
 def _times(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
@@ -94,6 +114,7 @@ class Stream(DataLoader):
         self.steps = steps
         self.seed = 0
         self.batch_size = 0
+        self.dataset = ()
         self._epoch = self._batch = 0
         self._iteration = None
         self._iterator: Iterator[Any] | None = None
@@ -145,11 +166,16 @@ class Stream(DataLoader):
         return ValueError(f"{self.name}: the {type(self.iterable).__name__} has no more batches: {why}")
 
     def _as_batch(self, parts: Any) -> Batch:
+        if isinstance(parts, Mapping):
+            inputs, named, target = ordered(dict(parts), self.name)
+            if not target:
+                raise ValueError(f"{self.name}: its batches hold {_check.some(parts)}; {NO_TARGET}")
+            parts = (*inputs, named, *target)
         if not isinstance(parts, (tuple, list)) or len(parts) < 2 or isinstance(parts[-1], dict):
             given = f"{len(parts)} array(s)" if isinstance(parts, (tuple, list)) else _check.kind_of(parts)
             raise ValueError(f"{self.name}: expected batches (x, y), inputs and a target, got {given}")
-        arrays, names = _flat(self.name, parts)
-        return Layout(names).batch(arrays)
+        columns, names = _flat(self.name, parts)
+        return Layout(names).batch([column[:] if column.shape else column for column in columns])
 
     def _geometry(self) -> dict[str, int | bool]:
         return {} if self.steps is None else {"steps": self.steps}
@@ -171,11 +197,10 @@ def arranged(
     class_weight: Any = None,
     validation_split: float = 0.0,
     ignore_index: int | None = None,
+    features: Features | None = None,
 ) -> tuple[Any, Layout, ClassWeights | None, Batches | None]:
     """Data in rows, for a loader: the data set, what its arrays are, weights by classes, and what validates."""
-    rows, layout = as_dataset(name, data), Layout()
-    if isinstance(data, (tuple, list)):
-        layout = Layout(_flat(name, data)[1])
+    rows, layout = _as_dataset(name, data, features)
     if sample_weight is not None:
         if not isinstance(rows, ArrayDataset) or rows.transform is not None:
             raise TypeError(f"sample_weight goes with arrays, (x, y), not with {_check.kind_of(data)}")
@@ -215,7 +240,13 @@ def loader_weights(loader: DataLoader, class_weight: Any, ignore_index: int | No
     return ClassWeights(class_weight, targets, ignore_index)
 
 
-def in_order(name: str, data: Any, batch_size: int | None = None, sample_weight: Any = None) -> Batches:
+def in_order(
+    name: str,
+    data: Any,
+    batch_size: int | None = None,
+    sample_weight: Any = None,
+    features: Features | None = None,
+) -> Batches:
     """Data batch by batch as they stand; a loader in its own order."""
     if isinstance(data, Batches):
         return data
@@ -225,9 +256,27 @@ def in_order(name: str, data: Any, batch_size: int | None = None, sample_weight:
             if value is not None:
                 what = "DataLoader" if isinstance(data, DataLoader) else "iterable"
                 raise ValueError(f"{setting}: the {what} brings its own; leave it out")
-        return Batches(data if isinstance(data, DataLoader) else Stream(name, data), Layout())
-    rows, layout, _, _ = arranged(name, data, sample_weight=sample_weight)
+        if not isinstance(data, DataLoader):
+            return Batches(Stream(name, data), Layout())
+        check_features(name, data.dataset, features)
+        return Batches(data, Layout())
+    rows, layout, _, _ = arranged(name, data, sample_weight=sample_weight, features=features)
     return Batches(DataLoader(rows, 256 if batch_size is None else batch_size), layout)
+
+
+def inputs_in_order(name: str, x: Any, batch_size: int, features: Features | None = None) -> Batches:
+    """A model's inputs batch by batch: arrays, or a data set, whose targets are left out."""
+    if isinstance(x, DataLoader):
+        raise TypeError(f"{name}: a DataLoader has an order of its own; give its .dataset, or arrays")
+    if not isinstance(x, (tuple, list, Mapping)) and not is_array(x) and hasattr(x, "__len__"):
+        rows = data_set(x)
+        check_features(name, rows, features)
+        return Batches(DataLoader(rows, batch_size), Layout(prediction=True))
+    parts = x if isinstance(x, tuple) else (x,)
+    columns, names = _flat(name, parts, features, targeted=False)
+    if not columns:
+        raise ValueError(f"{name}: expected an array, a tuple of arrays or a dict of arrays with names, got none")
+    return Batches(DataLoader(rows_of(name, columns), batch_size), Layout(names, targeted=False))
 
 
 def is_stream(data: Any) -> bool:
@@ -246,42 +295,108 @@ def _is_batch(parts: Any) -> bool:
     return all(isinstance(part, dict) or hasattr(part, "__array__") for part in parts)
 
 
-def as_dataset(name: str, data: Any) -> Any:
+def _as_dataset(name: str, data: Any, features: Features | None) -> tuple[Any, Layout]:
     """(x, y) as an ArrayDataset; a data set as it is."""
     if isinstance(data, (tuple, list)):
-        arrays, _ = _flat(name, data)
-        if len(arrays) < 2 or isinstance(data[-1], dict):
-            raise ValueError(f"{name}: expected inputs and a target, (x, y); got {len(arrays)} array(s)")
-        return rows_of(name, arrays)
+        columns, names = _flat(name, data, features)
+        if len(columns) < 2 or isinstance(data[-1], dict):
+            raise ValueError(f"{name}: expected inputs and a target, (x, y); got {len(columns)} array(s)")
+        return rows_of(name, columns), Layout(names)
     is_dataset = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (Mapping, str))
-    if not is_dataset or hasattr(data, "__array__"):
+    if not is_dataset or is_array(data):
         raise TypeError(
             f"{name}: expected (x, y), an ArrayDataset, fastnn's DataLoader, as fn.data.DataLoader((x, y), "
             f"batch_size=64), or an iterable of batches, got {_check.kind_of(data)}"
         )
-    return data
+    rows = data_set(data)
+    check_features(name, rows, features)
+    return rows, Layout()
 
 
-def _flat(name: str, parts: Sequence[Any]) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
-    """Arrays and dicts of arrays as arrays, those of dicts before the last, and the names that these have."""
-    inputs: list[NDArray[Any]] = []
-    named: dict[str, NDArray[Any]] = {}
+def _flat(
+    name: str, parts: Sequence[Any], features: Features | None = None, targeted: bool = True
+) -> tuple[list[Any], tuple[str, ...]]:
+    """Arrays and dicts of arrays as columns, those of dicts before the target, and the names that these have."""
+    inputs: list[Any] = []
+    named: dict[str, Any] = {}
+    known = features or {}
     for i, part in enumerate(parts):
         if not isinstance(part, dict):
-            inputs.append(to_array(part, f"{name}[{i}]"))
+            what = name if len(parts) == 1 else f"{name}[{i}]"
+            column = as_column(part, what)
+            is_target = targeted and i == len(parts) - 1
+            inputs.append(column if is_target else aligned(column, known.get(len(inputs)), what))
             continue
         for key, value in part.items():
+            what = f"{name}[{key!r}]" if len(parts) == 1 else f"{name}[{i}][{key!r}]"
             if not isinstance(key, str) or key in named or key == "sample_weight":
                 raise ValueError(f"{name}[{i}]: {_check.brief(key)} is no name of one of the model's inputs")
-            named[key] = to_array(value, f"{name}[{i}][{key!r}]")
-    return [*inputs[:-1], *named.values(), *inputs[-1:]], tuple(named)
+            named[key] = aligned(as_column(value, what), known.get(key), what)
+    at = len(inputs) - targeted
+    return [*inputs[:at], *named.values(), *inputs[at:]], tuple(named)
 
 
-def rows_of(name: str, arrays: Sequence[NDArray[Any]]) -> ArrayDataset:
-    """Arrays as a data set, if each has a row for each sample."""
-    shapes = ", ".join(str(a.shape) for a in arrays)
-    if any(a.ndim == 0 for a in arrays) or len({len(a) for a in arrays}) != 1:
+def rows_of(name: str, columns: Sequence[Any]) -> ArrayDataset:
+    """Columns as a data set, if each has a row for each sample."""
+    shapes = ", ".join(str(column.shape) for column in columns)
+    if any(not column.shape for column in columns) or len({len(column) for column in columns}) != 1:
         raise ValueError(f"{name}: expected arrays of equal lengths, with a row for each sample, got shapes {shapes}")
-    if not len(arrays[0]):
+    if not len(columns[0]):
         raise ValueError(f"{name}: expected at least one row, got shapes {shapes}")
-    return ArrayDataset(*arrays)
+    return ArrayDataset(*columns)
+
+
+# ---- the columns of DataFrames -----------------------------------------------------------------
+
+
+def features_of(dataset: Any, layout: Layout) -> Features:
+    """The names of features of the inputs that are DataFrames, by the inputs' places or names."""
+    rows = _within(dataset)
+    if not isinstance(rows, ArrayDataset) or rows.transform is not None:
+        return {}
+    inputs = rows.arrays[: len(rows.arrays) - layout.weighted - 1]
+    at = len(inputs) - len(layout.names)
+    keys = [*range(at), *layout.names]
+    return {key: column.names for key, column in zip(keys, inputs, strict=True) if isinstance(column, Frame)}
+
+
+def check_features(name: str, dataset: Any, features: Features | None) -> None:
+    """ValueError where a data set's columns are not those that the model was trained on, in their order."""
+    for key, names in features_of(dataset, Layout()).items():
+        known = (features or {}).get(key, names)
+        if names != known:
+            raise ValueError(
+                f"{name}: input {key} has the columns {_check.some(names)}, and the model was trained on "
+                f"{_check.some(known)}; give them in that order"
+            )
+
+
+def saved_features(features: Features) -> list[Any]:
+    """As checkpoints hold them: names that are no text or integer as text."""
+    return [[key, [n if type(n) in (int, str) else str(n) for n in names]] for key, names in features.items()]
+
+
+def resumed_features(saved: Any, features: Features) -> Features:
+    """Those of a checkpoint, which the data's are to agree with."""
+    entries = [] if saved is None else saved
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, list) and len(entry) == 2 and type(entry[0]) in (int, str) and isinstance(entry[1], list)
+        for entry in entries
+    ):
+        raise ValueError(f"features must be a list of inputs and their columns, got {_check.brief(saved)}")
+    found = {key: tuple(names) for key, names in entries}
+    for key, names in saved_features(features):
+        known = found.get(key, tuple(names))
+        if tuple(names) != known:
+            raise ValueError(
+                f"features: input {key} was trained on the columns {_check.some(known)}, and the data have "
+                f"{_check.some(names)}"
+            )
+    return {**found, **features}
+
+
+def _within(dataset: Any) -> Any:
+    """The data set of which another one is a part."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset

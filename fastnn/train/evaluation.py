@@ -10,11 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastnn import _check
-from fastnn.data import DataLoader
-from fastnn.lowering.call import to_array
 from fastnn.nn.loss import Loss
 from fastnn.nn.module import Module
-from fastnn.train.batches import Batch, in_order, rows_of
+from fastnn.train.batches import Batch, Features, in_order, inputs_in_order
+from fastnn.train.intake import Intake
 from fastnn.train.metrics import IGNORE_INDEX, Metric, divided, is_of_whole, resolve, usual
 from fastnn.train.weighting import denominator, shares, weighted_sum
 
@@ -45,15 +44,14 @@ class Evaluation(Module):
             return self.loss(output, args[-1]), output
         return weighted_sum(self.loss, output, args[-1], sample_weight), output
 
-    def measure(self, data: Any, batch_size: int | None = None, sample_weight: Any = None) -> dict[str, float]:
+    def measure(
+        self, data: Any, batch_size: int | None = None, sample_weight: Any = None, features: Features | None = None
+    ) -> dict[str, float]:
         """Loss and metrics of data in evaluation mode; see `Trainer.evaluate`."""
-        means = Means()
+        means, intake = Means(), Intake(self.model, "data")
         wholes: dict[str, list[tuple[Any, Any]]] = {}
-        for batch in in_order("data", data, batch_size, sample_weight):
-            keywords = batch.keywords
-            if batch.weight is not None:
-                keywords = {**keywords, "sample_weight": shares(self.loss, batch.target, batch.weight)}
-            loss, output = self.evaluated(*batch.inputs, batch.target, **keywords)
+        for given in in_order("data", data, batch_size, sample_weight, features):
+            batch, loss, output = intake.run(given, self._measured)
             means.add(self.measures.of(loss, output, batch), batch.samples)
             for name in self.measures.wholes(output, batch):
                 wholes.setdefault(name, []).append((output, batch.target))
@@ -63,24 +61,23 @@ class Evaluation(Module):
             logs[name] = self.measures.whole(name, outputs, targets)
         return {name: logs[name] for name in ("loss", *self.measures.metrics) if name in logs}
 
+    def _measured(self, batch: Batch) -> tuple[Batch, float, Any]:
+        """A batch with its loss and output."""
+        keywords = batch.keywords
+        if batch.weight is not None:
+            keywords = {**keywords, "sample_weight": shares(self.loss, batch.target, batch.weight)}
+        loss, output = self.evaluated(*batch.inputs, batch.target, **keywords)
+        return batch, loss, output
 
-def predict(model: Module, x: Any, batch_size: int = 256) -> Any:
+
+def predict(model: Module, x: Any, batch_size: int = 256, features: Features | None = None) -> Any:
     """The model's output in evaluation mode; see `Trainer.predict`."""
-    parts = x if isinstance(x, tuple) else (x,)
-    inputs = [part for part in parts if not isinstance(part, dict)]
-    keywords = {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
-    names = ["x"] if len(parts) == 1 else [f"x[{i}]" for i in range(len(inputs))]
-    arrays = [to_array(a, name) for a, name in zip(inputs, names, strict=False)]
-    arrays += [to_array(a, f"x[{key!r}]") for key, a in keywords.items()]
-    if not arrays:
-        raise ValueError("x: expected an array, a tuple of arrays or a dict of arrays with names, got none")
-    at = len(inputs)
-    return _joined(
-        [
-            model.evaluated(*batch[:at], **dict(zip(keywords, batch[at:], strict=True)))
-            for batch in DataLoader(rows_of("x", arrays), batch_size)
-        ]
-    )
+    intake = Intake(model, "x")
+
+    def output(batch: Batch) -> Any:
+        return model.evaluated(*batch.inputs, **batch.keywords)
+
+    return _joined([intake.run(batch, output) for batch in inputs_in_order("x", x, batch_size, features)])
 
 
 #: A total and what to divide it by, which is None for a plain total.

@@ -17,6 +17,7 @@ from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.seed import state, twin
 from fastnn.train.batches import Batch, Batches, Layout, Stream, arranged, is_stream
+from fastnn.train.intake import Intake
 from fastnn.train.step import TrainStep
 from fastnn_ext.atomic import Meanwhile
 
@@ -131,6 +132,7 @@ def lr_range_test(
     model, optimizer = trainer.model, trainer.optimizer
     step = TrainStep(model, trainer.loss, optimizer)
     batches = _again_and_again(_source(data, batch_size, seed))
+    intake = Intake(model, "data")
     losses: list[float] = []
     smoothed: list[float] = []
     average = 0.0
@@ -139,7 +141,7 @@ def lr_range_test(
             model.train()
         for number, (rate, batch) in enumerate(zip(rates, batches, strict=False), 1):
             optimizer.lr = float(rate)
-            losses.append(float(step(*batch.inputs, batch.target, **batch.keywords)))
+            losses.append(intake.run(batch, lambda b: float(step(*b.inputs, b.target, **b.keywords))))
             average = 0.98 * average + 0.02 * losses[-1]
             smoothed.append(average / (1 - 0.98**number))
             if not math.isfinite(losses[-1]) or (number > 1 and smoothed[-1] > limit * min(smoothed)):

@@ -20,7 +20,21 @@ from fastnn.nn.parameter import Parameter, marks
 from fastnn.optim.optimizer import Optimizer
 from fastnn.seed import set_rng_state, twin
 from fastnn.train.averaging import averaged as averaged_model
-from fastnn.train.batches import Batch, Batches, Layout, Stream, arranged, in_order, is_stream, loader_weights
+from fastnn.train.batches import (
+    Batch,
+    Batches,
+    Features,
+    Layout,
+    Stream,
+    arranged,
+    check_features,
+    features_of,
+    in_order,
+    is_stream,
+    loader_weights,
+    resumed_features,
+    saved_features,
+)
 from fastnn.train.callbacks import Callback, History, ProgressBar, TerminateOnNaN
 from fastnn.train.checkpoint import no_position, prepare, save_checkpoint
 from fastnn.train.evaluation import (
@@ -29,6 +43,7 @@ from fastnn.train.evaluation import (
     Parts,
     predict,
 )
+from fastnn.train.intake import Intake
 from fastnn.train.metrics import Metric
 from fastnn.train.progress import (
     Before,
@@ -133,6 +148,8 @@ class Trainer:
         self._ending: Ending | None = None
         self._before: Before | None = None
         self._halted: tuple[Callback, dict[str, Any]] | None = None  # that an exception has left, and its state before
+        self._intake = Intake(model, "data")
+        self._features: Features = {}  # of the DataFrames that the model was trained on
         self._loader: DataLoader | None = None
         self._data: Batches | None = None  # of the loader
         self._loader_lead = 0  # the loader's epoch less ours
@@ -195,9 +212,12 @@ class Trainer:
 
         Parameters
         ----------
-        data : tuple of arrays, ArrayDataset, DataLoader or iterable of batches
+        data : tuple of arrays, data set, DataLoader or iterable of batches
             The model's inputs, and last the loss's target. In a tuple, arrays in a dict are inputs by name:
-            ``({"tokens": t, "mask": m}, y)``. An iterable, such as a generator, gives such tuples, of a batch each.
+            ``({"tokens": t, "mask": m}, y)``. An iterable, such as a generator, gives such tuples, of a batch each; a
+            data set, PyTorch's or Hugging Face's too, samples or batches of them. Arrays may be memory maps, tensors,
+            DataFrames, whose columns are known by name from then on, and sparse matrices. Numbers become the model's
+            dtype: `fastnn.data.dtypes` has the rule.
         validation_data : the same, optional
             Evaluated after each epoch; its logs begin with ``val_``.
         epochs : int, default 1
@@ -273,11 +293,12 @@ class Trainer:
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         source, split, drawn = self._training_data(data, settings, weights, validation_split, steps_per_epoch, first)
         loader = source.loader
+        features = {**self._features, **features_of(loader.dataset, source.layout)}
         validation = validation_data
         if validation is not None:
             if split is not None:
                 raise ValueError("validation_split: there is validation_data; leave one of them out")
-            validation = in_order("validation_data", validation)
+            validation = in_order("validation_data", validation, features=features)
         history, (loader_epoch, batch) = History(), loader._next()
         chain = _chain(history, callbacks, _verbosity(verbose))
         self._become(
@@ -294,6 +315,8 @@ class Trainer:
             _ending=None,
             _before=None,
             _halted=None,
+            _intake=Intake(self.model, "data"),
+            _features=features,
             _loader=loader,
             _data=source,
             _loader_lead=loader_epoch - first,
@@ -356,14 +379,15 @@ class Trainer:
             where nothing counts, such as ignored labels alone.
         """
         evaluation = self._of_averages() if _check.flag("averaged", averaged) else self._evaluation
-        return evaluation.measure(data, batch_size, sample_weight)
+        return evaluation.measure(data, batch_size, sample_weight, self._features)
 
     def predict(self, x: Any, batch_size: int = 256, averaged: bool = False) -> Any:
         """The model's output in evaluation mode.
 
         Parameters
         ----------
-        x : array, or for a model of several inputs a tuple of arrays, or a dict of those with names
+        x : array, or for a model of several inputs a tuple of arrays, or a dict of those with names; or a data set
+            Anything that `fit` takes; the target of a data set, the last one of its arrays, is left out.
         batch_size : int, default 256
             How many samples are computed at a time.
         averaged : bool, default False
@@ -375,7 +399,7 @@ class Trainer:
             What the model returns, for all samples.
         """
         model = self._of_averages().model if _check.flag("averaged", averaged) else self.model
-        return predict(model, x, batch_size)
+        return predict(model, x, batch_size, self._features)
 
     def _of_averages(self) -> Evaluation:
         """The present averages."""
@@ -440,6 +464,7 @@ class Trainer:
                 "gathered": {"batches": waiting, "accumulate": self._train_step.accumulate},
                 "callbacks": plain,
                 "untold": names_of(untold, self._callbacks),  # that have yet to hear of the last batch
+                "features": saved_features(self._features),
                 "ending": saved_ending(self._ending, self.seconds, self._callbacks),
                 "validation": None if self._validation is None else start_of(self._validation),
             },
@@ -466,6 +491,7 @@ class Trainer:
                 gathered = self._gathered_state(extra.get("gathered"), prepared.info["arrays"])
                 ending, seconds = resumed_ending(extra.get("ending"), chain)
                 validated = self._validation_state(extra.get("validation"))
+                features = resumed_features(extra.get("features"), self._features)
             except (TypeError, ValueError, RecursionError) as error:
                 raise ValueError(f"{prepared.name} does not fit: {error}") from None
             if place is None:
@@ -498,6 +524,7 @@ class Trainer:
             (self, "_told", Calls("on_batch_end", untold, self._receipt.runs)),
             (self, "_ending", ending),
             (self, "_callbacks", chain),
+            (self, "_features", features),
             (self, "_source", None),
         ]
         prepared.commit()
@@ -561,8 +588,7 @@ class Trainer:
         samples = means.samples
         start = time.perf_counter()
         for number, batch in enumerate(data, self.batch):
-            self._batch = batch
-            if not self._update(batch):
+            if not self._intake.run(batch, self._update):
                 return False
             means.waiting.append(self._measured())
             if followers or len(means.waiting) == 64:
@@ -645,6 +671,7 @@ class Trainer:
 
     def _update(self, batch: Batch) -> bool:
         """Make a step; False if training ends because its loss is not finite."""
+        self._batch = batch
         args, keywords = (*batch.inputs, batch.target), batch.keywords
         if batch.weight is not None:
             keywords = {**keywords, "sample_weight": batch.weight}
@@ -688,9 +715,10 @@ class Trainer:
                         f"{name}: the {'iterable' if streams else 'DataLoader'} brings its own; leave it out"
                     )
             loader = Stream("data", data, steps) if streams else data
+            check_features("data", loader.dataset, self._features)
             return Batches(loader, Layout(), loader_weights(loader, weights["class_weight"], ignored)), None, []
         rows, layout, classes, validation = arranged(
-            "data", data, **weights, validation_split=validation_split, ignore_index=ignored
+            "data", data, **weights, validation_split=validation_split, ignore_index=ignored, features=self._features
         )
         drawn: list[Any] = []
         given = {name: value for name, value in settings.items() if value is not None}

@@ -90,7 +90,9 @@ def load_caffe(prototxt: str | os.PathLike[str], caffemodel: str | os.PathLike[s
         for bottom in layer.bottoms:
             left.pop(bottom, None)
         left.update(dict.fromkeys(layer.tops))
-    return Network(build.modules, build.steps, list(shapes), list(left))
+    network = Network(build.modules, build.steps, list(shapes), list(left))
+    network.input_shapes = tuple(None if shape is None else (None, *shape[1:]) for shape in shapes.values())
+    return network
 
 
 # ---- files ------------------------------------------------------------------------------------------
