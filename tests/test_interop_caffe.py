@@ -318,6 +318,8 @@ def test_a_network_without_weights_starts_as_its_fillers_say_and_trains(load):
         ('type: "constant" value: 0.5', lambda w: np.all(w == 0.5)),
         ('type: "uniform" min: 2 max: 3', lambda w: w.min() >= 2 and w.max() <= 3 and w.std() > 0.2),
         ('type: "gaussian" mean: 1 std: 0.1', lambda w: abs(w.mean() - 1) < 0.02 and abs(w.std() - 0.1) < 0.02),
+        ('type: "gaussian" sparse: 2', lambda w: abs((w != 0).mean() - 0.25) < 0.05 and w.std() > 0.3),
+        ('type: "positive_unitball"', lambda w: w.min() >= 0 and np.allclose(w.reshape(8, -1).sum(1), 1)),
         ('type: "msra"', lambda w: abs(w.std() - np.sqrt(2 / 36)) < 0.02),
         ('type: "msra" variance_norm: FAN_OUT', lambda w: abs(w.std() - np.sqrt(2 / 72)) < 0.02),
         ('type: "xavier" variance_norm: AVERAGE', lambda w: 0.9 < np.abs(w).max() / np.sqrt(3 / 54) <= 1),

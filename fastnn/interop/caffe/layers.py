@@ -13,6 +13,7 @@ from fastnn.interop.caffe import functions as f
 from fastnn.interop.caffe.proto import net_parameter
 from fastnn.interop.network import Apply
 from fastnn.nn import init
+from fastnn.seed import generator
 
 #: Parameters of a network that comes without a file of weights: 1 GiB of them.
 MOST_PARAMETERS = 1 << 28
@@ -111,8 +112,13 @@ def _fill(parameter: Any, filler: Any) -> None:
         init.constant_(parameter, filler.value)
     elif kind == "uniform":
         init.uniform_(parameter, filler.min, filler.max)
-    elif kind == "gaussian" and filler.sparse < 0:
+    elif kind == "gaussian":
         init.normal_(parameter, filler.mean, filler.std)
+        if filler.sparse >= 0:  # so many weights of each input are not 0, on average
+            parameter.data = parameter.data * (generator().random(shape) < filler.sparse / shape[0])
+    elif kind == "positive_unitball":
+        values = generator().random(shape).reshape(shape[0], -1)
+        parameter.data = (values / values.sum(1, keepdims=True)).reshape(shape)
     elif kind == "xavier":
         init.uniform_(parameter, -math.sqrt(3 / count), math.sqrt(3 / count))
     elif kind == "msra":
