@@ -1,5 +1,8 @@
 """Weights of Theano (Lasagne), Mocha.jl and PyTorch into models that are there."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -280,3 +283,29 @@ def test_what_is_neither_is_a_damaged_file(tmp_path):
         (tmp_path / "model").write_bytes(data)
         with pytest.raises(ValueError, match="no intact safetensors file"):
             nn.Linear(3, 4).load(tmp_path / "model")
+
+
+# ---- packages that are optional ---------------------------------------------------------------------
+
+
+def test_the_room_is_imported_without_what_its_readers_need():
+    code = "import sys, fastnn as fn; fn.interop; print({'h5py', 'google', 'onnx', 'torch'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
+    with pytest.raises(AttributeError, match="no attribute 'load_theano'"):
+        fn.interop.load_theano  # noqa: B018
+    assert set(fn.interop.__all__) <= set(dir(fn.interop))
+
+
+@pytest.mark.parametrize(
+    ("package", "call"),
+    [
+        ("google.protobuf", lambda path: fn.interop.load_caffe(path)),
+        ("google.protobuf", lambda path: fn.interop.save_caffe(nn.ReLU(), path, path, array(1))),
+        ("h5py", lambda path: fn.interop.load_mocha(path, nn.ReLU())),
+    ],
+)
+def test_a_missing_package_is_said_with_the_line_that_installs_it(monkeypatch, tmp_path, package, call):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r'pip install "fastnn\[interop\]"'):
+        call(tmp_path / "file")

@@ -352,6 +352,14 @@ def test_old_layers_are_read_with_their_old_arrays(load):
     assert not state["c.weight"].requires_grad and state["c.bias"].requires_grad
 
 
+def test_no_random_numbers_are_drawn_where_weights_are_there(load):
+    before = fn.get_rng_state()
+    text = declared(IMAGE) + layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}")
+    assert type(load(text, {"l": [W, B]}).l) is nn.Conv2d and fn.get_rng_state() == before
+    load(text)
+    assert fn.get_rng_state() != before
+
+
 def test_double_weights_are_read(load):
     weights = {"l": [W.astype(np.float64), B]}
     model = load(declared(IMAGE) + layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}"), weights)

@@ -496,6 +496,14 @@ def test_a_network_in_a_checkpoint_s_table_is_found(load):
     assert isinstance(model, nn.Linear)
 
 
+def test_no_random_numbers_are_drawn(load):
+    before = fn.get_rng_state()
+    model = load(module("Sequential", modules=[linear(2, 3), module("LookupTable", weight=array(3, 2))]))
+    assert fn.get_rng_state() == before and type(model[0]) is nn.Linear
+    model[0].reset_parameters()
+    assert fn.get_rng_state() != before
+
+
 # ---- refusals ---------------------------------------------------------------------------------------
 
 

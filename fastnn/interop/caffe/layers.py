@@ -11,7 +11,7 @@ import numpy as np
 from fastnn import _check, nn
 from fastnn.interop.caffe import functions as f
 from fastnn.interop.caffe.proto import net_parameter
-from fastnn.interop.network import Apply
+from fastnn.interop.network import Apply, bare
 from fastnn.nn import init
 from fastnn.seed import generator
 
@@ -83,6 +83,10 @@ class Layer:
         if self.shapes[0] is None:
             raise SizesMissing("its sizes follow from those of the input")
         return self.shapes[0]
+
+    def new(self, kind: Any, *args: Any, **settings: Any) -> Any:
+        """A module of this kind, with initial values where there is no file of weights."""
+        return kind(*args, **settings) if self.arrays is None else bare(kind, *args, **settings)
 
     def put(self, parameter: Any, i: int, transposed: bool = False) -> None:
         """Give a parameter the values of its i-th array; older files have sizes of 1 before those that count."""
@@ -173,7 +177,7 @@ def _convolution(layer: Layer) -> nn.Module:
         if weight.shape != shape:
             raise ValueError(f"its weights have the shape {weight.shape}; expected {shape}")
     kind = nn.ConvTranspose2d if transposed else nn.Conv2d
-    module = kind(channels, out, kernel, stride, padding, dilation=dilation, groups=groups, bias=p.bias_term)
+    module = layer.new(kind, channels, out, kernel, stride, padding, dilation=dilation, groups=groups, bias=p.bias_term)
     return _filled(layer, module, p)
 
 
@@ -198,7 +202,7 @@ def _inner_product(layer: Layer) -> nn.Module:
         features = weight.size // out
         if weight.size != out * features or not features:
             raise ValueError(f"its weights have the shape {weight.shape}, and num_output is {out}")
-    return _filled(layer, f.InnerProduct(features, out, p.bias_term, p.axis), p, p.transpose)
+    return _filled(layer, layer.new(f.InnerProduct, features, out, p.bias_term, p.axis), p, p.transpose)
 
 
 def _pooling(layer: Layer) -> nn.Module:
