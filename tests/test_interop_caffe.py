@@ -360,6 +360,15 @@ def test_no_random_numbers_are_drawn_where_weights_are_there(load):
     assert fn.get_rng_state() != before
 
 
+def test_statistics_that_the_file_fixes_stay_in_training(load):
+    settings, weights = "batch_norm_param { use_global_stats: true }", {"l": [MEAN, VAR, np.float32([1])]}
+    x = array(*IMAGE) * 3
+    for fixed in (True, False):
+        model = load(declared(IMAGE) + layer("BatchNorm", settings if fixed else ""), weights).eval().train()
+        same = np.allclose(model(x), F.batch_norm(t(x), t(MEAN), t(VAR)).numpy(), atol=1e-5)
+        assert same == fixed == np.array_equal(model.l.running_mean.data, MEAN)
+
+
 def test_double_weights_are_read(load):
     weights = {"l": [W.astype(np.float64), B]}
     model = load(declared(IMAGE) + layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}"), weights)
@@ -475,6 +484,7 @@ CONV = layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}")
         (declared(IMAGE) + layer("Reshape", "reshape_param { shape { dim: 5 } axis: 2 }"), None, r"l \(Reshape\)"),
         (declared(IMAGE) + layer("Pooling", "pooling_param { kernel_size: 3 pad: 2 }"), None, "more than half"),
         (declared((1, 0, 3)) + layer("ReLU"), None, "sizes"),
+        (declared((2, 4)) + layer("MVN"), None, "no deviation"),
         (declared(IMAGE), None, "no layer but"),
         ("layers { name: \"a\" } layer { name: \"b\" }", None, "old one"),
         ("layer {", None, "no prototxt"),

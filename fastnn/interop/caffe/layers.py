@@ -242,6 +242,9 @@ def _batch_norm(layer: Layer) -> nn.Module:
     batch_alone = p.HasField("use_global_stats") and not p.use_global_stats
     fraction = 1 - _number("moving_average_fraction", p.moving_average_fraction)
     module = f.BatchNorm(channels, _number("eps", p.eps), fraction, False, not batch_alone)
+    if p.use_global_stats:  # in training, too
+        object.__setattr__(module, "_is_frozen", True)
+        module.training = False
     if mean is not None and not batch_alone:
         layer.put(module.running_mean, 0)
         layer.put(module.running_var, 1)
