@@ -10,6 +10,7 @@ adds gcc's sanitizers.
 
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -41,12 +42,12 @@ if SANITIZE:
 
 if platform.machine().lower() in ("x86_64", "amd64"):
     ISAS = {
-        "baseline": [],
-        "avx2": ["-mavx2", "-mfma", "-mtune=haswell"],
-        "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+        "baseline": ["-O2"],  # for machines of before 2013; -O3 makes the wheel 3% larger
+        "avx2": ["-O3", "-mavx2", "-mfma", "-mtune=haswell"],
+        "avx512": ["-O3", "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
     }
 else:
-    ISAS = {"baseline": []}
+    ISAS = {"baseline": ["-O3"]}
 BUILT = [(f"FNN_BUILT_{isa.upper()}", "1") for isa in ISAS if isa != "baseline"]
 
 
@@ -80,7 +81,14 @@ class BuildExt(build_ext):
         super().build_extension(ext)
 
     def compile_kernels(self, ext, stem, isa, flags):
-        """The object of one stem for one ISA, newly compiled if any file it reads is newer."""
+        """The object of one stem for one ISA, newly compiled if any file it reads is newer.
+
+        Kernels are vectorized by hand. What the compiler makes of the loops between them is large, and seldom faster:
+        a file whose loops gain by it asks for it in its first line, as /* cflags: ... */.
+        """
+        first = (HERE / EXT / "simd" / f"{stem}.inc.c").read_text().partition("\n")[0]
+        asked = re.findall(r"^/\* cflags: (.*) \*/$", first)
+        flags = [*flags, "-fno-tree-loop-vectorize", *" ".join(asked).split()]
         output = Path(self.build_temp) / "simd" / isa / stem
         target = output / EXT / "simd" / "unit.o"
         reads = [*(EXT / "simd").glob("*.h"), EXT / "simd" / "unit.c", EXT / "simd" / f"{stem}.inc.c"]
@@ -91,7 +99,7 @@ class BuildExt(build_ext):
                 output_dir=str(output),
                 macros=[("FNN_STEM", stem), ("FNN_ISA", isa), *BUILT],
                 include_dirs=[str(EXT), str(EXT / "simd")],
-                extra_postargs=[*CFLAGS, "-O3", "-fPIC", *flags],
+                extra_postargs=[*CFLAGS, "-fPIC", *flags],
             )
         return [str(target)]
 

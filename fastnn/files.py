@@ -242,7 +242,7 @@ def load_arrays(
                 raise ValueError(
                     f"{name} holds pickled objects, which could run code as they are read; convert it where you trust "
                     "it: import torch, safetensors.torch as s; "
-                    f"s.save_file(torch.load({_check.brief(name)}, weights_only=True), {_check.brief(new)})"
+                    f"s.save_file(torch.load(open({_check.brief(name)}, 'rb'), weights_only=True), {_check.brief(new)})"
                 ) from None
             raise ValueError(f"{name} is no intact safetensors file: {damage}") from None
         except _Refusal as refusal:

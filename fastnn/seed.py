@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +13,36 @@ import numpy as np
 from fastnn import _check
 from fastnn_ext.atomic import commit
 
-_state = np.zeros(2, np.uint64)  # seed and step of the counter-based generator that plans draw from
-_seed = 0
-_default: np.random.Generator | None = None  # made at its first use: numpy.random takes 15 ms to import
+
+class Source:
+    """A seed, and what has been drawn from it.
+
+    Attributes
+    ----------
+    state : array (2,) of uint64
+        Seed and step of the counter-based generator that plans draw from; they hold this very array.
+    default : numpy Generator, or None
+        Made at its first use: numpy.random takes 15 ms to import.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self.state = np.array((seed, 0), np.uint64)
+        self.default: np.random.Generator | None = None
+
+
+_shared = Source()
+_present: ContextVar[Source] = ContextVar("fastnn_source", default=_shared)
+
+
+def drawing_from(source: Source, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function for which all that is given no seed of its own draws from a source; other threads do not.
+
+    Programs draw from the source that there was when they were made.
+    """
+    context = copy_context()
+    context.run(_present.set, source)
+    return context.run(function, *args, **kwargs)
 
 
 def manual_seed(seed: int) -> None:
@@ -37,17 +66,17 @@ def manual_seed(seed: int) -> None:
         raise TypeError(f"seed must be an int, got {type(seed).__name__}") from None
     if not 0 <= number < 2**63:
         raise ValueError(f"seed must lie in 0 ... 2**63 - 1, got {number}")
-    start = np.array((number, 0), np.uint64)
-    commit([(_state, start)], [(globals(), "_seed", number), (globals(), "_default", None)])
+    source, start = _present.get(), np.array((number, 0), np.uint64)
+    commit([(source.state, start)], [(vars(source), "seed", number), (vars(source), "default", None)])
 
 
 def generator(seed: int | np.random.Generator | None = None) -> np.random.Generator:
     """A NumPy generator: the default one for None, a new one for an int, a given one as it is."""
-    global _default
     if seed is None:
-        if _default is None:
-            _default = np.random.Generator(np.random.Philox(_seed))
-        return _default
+        source = _present.get()
+        if source.default is None:
+            source.default = np.random.Generator(np.random.Philox(source.seed))
+        return source.default
     if isinstance(seed, np.random.Generator):
         return seed
     if isinstance(seed, bool):
@@ -64,12 +93,12 @@ def twin() -> tuple[np.random.Generator, list[tuple[dict[str, Any], str, Any]]]:
     """A generator that gives what the default one will give, and what `fastnn_ext.atomic.commit` needs to make it that:
     what has been drawn from it is then drawn, and not before."""
     own = copy.deepcopy(generator())
-    return own, [(globals(), "_default", own)]
+    return own, [(vars(_present.get()), "default", own)]
 
 
 def state() -> np.ndarray[Any, Any]:
     """(seed, step) of the generator that plans draw dropout masks from; plans hold this very array."""
-    return _state
+    return _present.get().state
 
 
 def get_rng_state() -> dict[str, Any]:
@@ -90,7 +119,7 @@ class Snapshot(NamedTuple):
 
 def snapshot() -> Snapshot:
     """What random numbers depend on now."""
-    return Snapshot(_state.copy(), generator().bit_generator.state)
+    return Snapshot(state().copy(), generator().bit_generator.state)
 
 
 def set_rng_state(saved: dict[str, Any]) -> None:
@@ -133,7 +162,7 @@ def staged(saved: Any) -> tuple[list[tuple[Any, Any]], list[tuple[dict[str, Any]
         }
     except (TypeError, ValueError) as error:
         raise ValueError(f"not a random state of fastnn: {error}") from None
-    return [(_state, words)], [(globals(), "_default", fresh)]
+    return [(state(), words)], [(vars(_present.get()), "default", fresh)]
 
 
 _GENERATOR = {"bit_generator", "state", "buffer", "buffer_pos", "has_uint32", "uinteger"}

@@ -4,7 +4,7 @@
 places count; `prepare` puts a simpler equal description in their place.
 
 unary: y = f(x) for n elements, one behind the other; y may be x. affine is a x + b, power is x**a, sign is 0 for NaN,
-log1pexp is log(1 + exp(-|x|)). No other kind reads a or b.
+log1pexp is log(1 + exp(-|x|)), round that to the nearest integer, an even one of two. No other kind reads a or b.
 divide_by_size: y = x * (1 / size); unlike a number, a size may follow the batch.
 binary: y is C-contiguous of `shape`; an operand's stride is 0 where it is broadcast. y may be an operand of the same
 strides. Comparisons give 1 or 0; maximum and minimum are NaN where an operand is; zero_where is 0 where b is not 0,

@@ -161,9 +161,10 @@ cdef enum: COUNTED, COUNT_HYPER, COUNT_STEPS, COUNT_PRESENT
 cdef enum: TICK_HYPER, TICK_STEPS
 cdef enum: SUMS, SQUARED, PIECES
 cdef enum: TOTAL, SUMMED, BEFORE
-# Places in fnn_op.dim: of all updates, of sgd and of rprop; of tick and nadam_count; of squares; of total.
+# Places in fnn_op.dim: of all updates, of sgd, of rprop and of adam; of tick and nadam_count; of squares; of total.
 cdef enum: N, COUNT, MAXIMIZE, DECOUPLED, NESTEROV
 cdef enum: ZERO = 4, UNDO
+cdef enum: UNCORRECTED_EPS = 4
 cdef enum: TICK_COUNT, UPDATES, CONDITION
 cdef enum: PIECE_COUNT = 1
 cdef enum: TOTAL_COUNT, ROOT
@@ -329,6 +330,8 @@ cdef void adam(const fnn_op *op, const shared_hyper *all, int64_t k, void *step)
     cdef double t = steps_of(op, k) + 1
     s.step_size, s.inverse_root = all.lr / (1 - pow(h.beta1, t)), 1 / sqrt(1 - pow(h.beta2, t))
     s.gain1, s.beta2, s.gain2, s.eps = 1 - h.beta1, h.beta2, 1 - h.beta2, h.eps
+    if op.dim[UNCORRECTED_EPS]:
+        s.step_size, s.inverse_root = s.step_size / s.inverse_root, 1
 
 
 cdef void adamax(const fnn_op *op, const shared_hyper *all, int64_t k, void *step) noexcept nogil:
@@ -547,7 +550,7 @@ runtime.register_op("rmsprop", run_rmsprop, prepare_update,
 runtime.register_op("rprop", run_rprop, prepare_update,
                     "param", INPUTS + "+prev +step_size present? loss?", DIMS + "zero undo")
 runtime.register_op("adam", run_adam, prepare_update,
-                    "param", INPUTS + "+exp_avg +exp_avg_sq +max_exp_avg_sq?", DIMS)
+                    "param", INPUTS + "+exp_avg +exp_avg_sq +max_exp_avg_sq?", DIMS + "uncorrected_eps")
 runtime.register_op("adamax", run_adamax, prepare_update, "param", INPUTS + "+exp_avg +exp_inf", DIMS)
 runtime.register_op("nadam", run_nadam, prepare_update, "param", INPUTS + "+exp_avg +exp_avg_sq mu_product", DIMS)
 runtime.register_op("radam", run_radam, prepare_update, "param", INPUTS + "+exp_avg +exp_avg_sq", DIMS)

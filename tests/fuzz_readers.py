@@ -49,6 +49,7 @@ from fastnn.data import DataLoader
 from fastnn.train import callbacks
 
 import fuzz_forms as forms
+import keras_files
 
 LONGEST = 1000  # characters of a message
 FACTOR = 40  # bytes of memory for each that is there, beside a few MiB
@@ -520,6 +521,54 @@ class History(Reader):
             plotting.pyplot().close(figure)
 
 
+# ---- networks of other systems ----------------------------------------------------------------------
+
+
+class Keras(Reader):
+    """`load_keras` of an archive."""
+
+    form = keras_files.Form
+    file = "a.keras"
+    needs = "h5py"
+
+    def seeds(self):
+        yield from keras_files.archives()
+        yield keras_files.archive(*keras_files.small(), packed=True)
+
+    def read(self):
+        fn.interop.load_keras(self.path)
+
+    def size(self, data):
+        """What is packed may grow to a hundred times its bytes."""
+        return len(data) * 100
+
+
+class KerasHdf5(Keras):
+    """`load_keras` of HDF5, whose bytes alone are changed."""
+
+    form = None
+    size = Reader.size
+    memory = 2**24
+
+    def seeds(self):
+        return keras_files.all_of_hdf5()
+
+
+class KerasWeights(KerasHdf5):
+    """Weights for a network that is there."""
+
+    def prepare(self):
+        path = self.folder / "there"
+        path.write_bytes(keras_files.archive(*keras_files.small()))
+        self.model = fn.interop.load_keras(path)
+
+    def read(self):
+        fn.interop.load_keras(self.path, self.model)
+
+    def state(self):
+        return bytes_of(self.model.state_dict())
+
+
 # ---- the command line -------------------------------------------------------------------------------
 
 
@@ -724,6 +773,9 @@ READERS = {
     "cifar100": Cifar100,
     "image": Image,
     "history": History,
+    "keras": Keras,
+    "keras-hdf5": KerasHdf5,
+    "keras-weights": KerasWeights,
     "config": Config,
     "config-of-table": ConfigOfTable,
     "recipe-of-run": RecipeOfRun,

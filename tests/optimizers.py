@@ -23,6 +23,7 @@ KINDS = {
     "rprop+": ("Rprop", {"lr": 1e-3, "variant": "rprop+"}),
     "adam": ("Adam", {"lr": 2e-3, "weight_decay": 0.01}),
     "amsgrad": ("Adam", {"lr": 2e-3, "amsgrad": True, "betas": (0.8, 0.99)}),
+    "uncorrected": ("Adam", {"lr": 2e-3, "eps": 1e-3, "uncorrected_eps": True}),
     "adamw": ("AdamW", {"lr": 2e-3, "weight_decay": 0.05}),
     "adamax": ("Adamax", {"lr": 2e-3, "weight_decay": 0.01}),
     "nadam": ("NAdam", {"lr": 2e-3, "weight_decay": 0.01, "betas": (0.8, 0.99)}),
@@ -32,7 +33,7 @@ KINDS = {
     "lion": ("Lion", {"lr": 5e-4, "weight_decay": 0.1}),
 }
 #: What PyTorch has; of the others the written-out twin is followed.
-IN_TORCH = tuple(kind for kind in KINDS if kind not in ("rprop-", "rprop+", "lion"))
+IN_TORCH = tuple(kind for kind in KINDS if kind not in ("rprop-", "rprop+", "uncorrected", "lion"))
 #: Each class once, with the settings of its last kind.
 CLASSES = dict(KINDS.values())
 

@@ -7,7 +7,9 @@ import onnxruntime
 import fastnn as fn
 import fastnn.onnx
 
-OPSETS = (9, 13, 18, onnx.defs.onnx_opset_version())
+#: The oldest opset, the usual one and the newest; and all at which much has changed.
+OPSETS = (9, 18, onnx.defs.onnx_opset_version())
+MORE_OPSETS = (*range(9, 26), OPSETS[-1])
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 
 

@@ -60,7 +60,8 @@ LAYERS = [
     *((f"nn.{name}Pool1d(17)", SEQUENCES) for name in ("Max", "Avg")),
     *((f"nn.Adaptive{name}Pool2d(7)", IMAGES) for name in ("Max", "Avg")),
     *((f"nn.Adaptive{name}Pool1d(7)", SEQUENCES) for name in ("Max", "Avg")),
-    *((f"nn.{name}Pad2d((2, 1, 3, 4))", IMAGES) for name in ("Zero", "Reflection", "Replication")),
+    *((f"nn.{name}Pad2d((2, 1, 3, 4))", IMAGES) for name in ("Zero", "Reflection", "Replication", "Circular")),
+    ("nn.ConstantPad2d((2, 1, 3, 4), 0.5)", IMAGES),
     ("nn.Upsample(scale_factor=2)", IMAGES),
     ("nn.Upsample((40, 66))", IMAGES),
     *((f"nn.Upsample((31, 50), mode='{mode}')", IMAGES) for mode in ("nearest", "bilinear", "bicubic", "area")),
@@ -90,7 +91,10 @@ FUNCTIONS = [
     ("x[:, :2] @ x[:1, :1].permute(0, 1, 3, 2)", IMAGES),
     *((f"x.{name}()", ROWS) for name in (
         "abs", "cos", "exp", "sign", "sin", "square", "relu", "tanh", "sigmoid", "detach", "float",
+        "tan", "atan", "sinh", "cosh", "asinh", "erf", "expm1", "floor", "ceil", "round", "trunc",
     )),
+    *((f"(x.sin() * 0.5).{name}()", ROWS) for name in ("asin", "acos", "atanh")),
+    ("x.abs().log1p() + (x.square() + 2.0).acosh()", ROWS),
     *((f"x.{name}({dim}, keepdim=True) * x", ROWS) for dim in (0, 1) for name in (
         "amax", "amin", "mean", "std", "sum", "var",
     )),

@@ -250,8 +250,8 @@ def test_nothing_is_allocated_after_the_second_step(optimizer, extras):
 #: How many running arrays each algorithm has of its paper.
 STATES = {
     "sgd": 0, "decay": 0, "momentum": 1, "nesterov": 1, "dampening": 1, "adagrad": 1, "adadelta": 2, "rmsprop": 1,
-    "centered": 3, "rprop": 2, "rprop-": 2, "rprop+": 2, "adam": 2, "amsgrad": 3, "adamw": 2, "adamax": 2, "nadam": 2,
-    "nadamw": 2, "radam": 2, "radamw": 2, "lion": 1,
+    "centered": 3, "rprop": 2, "rprop-": 2, "rprop+": 2, "adam": 2, "amsgrad": 3, "uncorrected": 2, "adamw": 2,
+    "adamax": 2, "nadam": 2, "nadamw": 2, "radam": 2, "radamw": 2, "lion": 1,
 }  # fmt: skip
 
 

@@ -241,6 +241,7 @@ def test_transposed_convolutions_leave_out_what_each_side_has_as_padding(padding
     cut = whole[:, :, top : whole.shape[2] - bottom, left : whole.shape[3] - right]
     np.testing.assert_allclose(F.conv_transpose2d(x, w, padding=padding, **settings), cut, rtol=1e-12, atol=1e-12)
     gradcheck(lambda x, w: F.conv_transpose2d(x, w, padding=padding, **settings), x, w)
+    assert nn.ConvTranspose2d(3, 4, (3, 4), padding=padding, **settings)(x.astype(np.float32)).shape == cut.shape
     whole = F.conv_transpose1d(x[:, :, 0], w[:, :, 0], stride=3)
     cut = F.conv_transpose1d(x[:, :, 0], w[:, :, 0], stride=3, padding=(left, right))
     np.testing.assert_allclose(cut, whole[:, :, left : whole.shape[2] - right], rtol=1e-12, atol=1e-12)

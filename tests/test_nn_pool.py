@@ -72,6 +72,8 @@ def test_windows_with_another_padding_on_each_side(kernel, stride, padding, dila
             total = np.sum(taps, 0)
             for value, by in ((means[0], len(rows) * len(cols)), (means[1], len(taps)), (sums, 1)):
                 np.testing.assert_allclose(value[:, :, i, j], total / by, rtol=1e-12, atol=1e-13)
+    layer = nn.MaxPool2d(kernel, stride, padding, dilation, ceil)
+    np.testing.assert_array_equal(layer(x.astype(np.float32)), most.astype(np.float32))
     gradcheck(lambda x: F.avg_pool2d(x, kernel, stride, padding, ceil, dilation=dilation), x)
     gradcheck(lambda x: F.max_pool2d(x, kernel, stride, padding, dilation, ceil), x)
 

@@ -119,6 +119,8 @@ def test_padding_and_upsampling_follow_torch():
     torch = pytest.importorskip("torch")
     sides = (1, 2, 0, 3)
     assert_same_as_torch(torch, nn.ZeroPad2d(sides), torch.nn.ZeroPad2d(sides), 2, 3, 4, 5)
+    assert_same_as_torch(torch, nn.CircularPad2d(sides), torch.nn.CircularPad2d(sides), 2, 3, 4, 5)
+    assert_same_as_torch(torch, nn.ConstantPad2d(sides, 1.5), torch.nn.ConstantPad2d(sides, 1.5), 2, 3, 4, 5)
     for settings in (dict(scale_factor=2), dict(scale_factor=(3, 1)), dict(size=(8, 15))):
         ours, theirs = nn.Upsample(**settings), torch.nn.Upsample(**settings)
         assert_same_as_torch(torch, ours, theirs, 2, 3, 4, 5)

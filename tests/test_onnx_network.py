@@ -91,5 +91,5 @@ def test_all_nodes_that_are_not_read_are_named_at_once():
     with pytest.raises(ValueError) as refused:
         fn.onnx.load(model(nodes, [value("x", [1])], [value("y", [1])]))
     message = str(refused.value)
-    assert "3 node(s)" in message and "StringNormalizer 'a'" in message and "Wonder 'y'" in message
-    assert "Relu 'z': its attribute 'k' is not read" in message
+    assert "3 node(s)" in message and "StringNormalizer: this operator of ONNX is not read ('a')" in message
+    assert "Wonder: this operator of ONNX is not read ('y'); Relu: its attribute 'k' is not read ('z')" in message

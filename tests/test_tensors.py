@@ -241,6 +241,22 @@ def test_a_label_serves_several_ranges_by_the_smallest():
         run(lambda x, t: (x[t], x.T[t]), X[:, :, 0], np.array([3, 0]))
 
 
+def test_labels_may_lie_in_any_order():
+    x, places = np.arange(12.0), np.arange(12).reshape(3, 4)
+    for index in (
+        np.asfortranarray(places),
+        places.T,
+        places[:, ::-1],
+        places[::2, 1:3],
+        np.broadcast_to(places[0], (2, 4)),
+    ):
+        np.testing.assert_array_equal(run(lambda x, index=index: x.take(index), x), x[index])
+        np.testing.assert_array_equal(run(lambda x, index=index: x[index], x), x[index])
+    columns = np.asfortranarray([[0, 1], [1, 0], [2, 3]])
+    got = run(lambda x: x.reshape(3, 4).gather(1, columns), x)
+    np.testing.assert_array_equal(got, np.take_along_axis(x.reshape(3, 4), columns, 1))
+
+
 def test_gather_take_and_index_select_are_numpys():
     rng = np.random.default_rng(0)
     for dim, shape in ((0, (9, 3, 2)), (1, (4, 6, 5)), (2, (2, 1, 4)), (-1, (4, 3, 1))):
@@ -308,6 +324,10 @@ def test_gradients_of_reductions_are_the_differences(dim):
 
 def test_gradients_of_maps_are_the_differences():
     gradcheck(lambda x: [x.sin(), fn.cos(x), x.clamp(-0.5, 0.5), x.clip(max=0.2), fn.clamp(x, min=-0.1)], X)
+    gradcheck(lambda x: [x.tan(), x.atan(), x.sinh(), x.cosh(), x.asinh(), x.erf(), x.expm1()], X)
+    gradcheck(lambda x: [x.asin(), x.acos(), x.atanh(), x.log1p(), (x + 2.0).acosh()], np.tanh(X) * 0.9)
+    for name in ("floor", "ceil", "round", "trunc"):
+        np.testing.assert_array_equal(fn.grad(lambda x, name=name: getattr(x, name)().sum())(X), 0 * X)
 
 
 def test_a_maximum_of_two_and_of_all():
@@ -381,6 +401,10 @@ ALIKE = {
     "clamp": lambda x: x.clamp(-1, 1), "clamp below": lambda x: x.clamp(max=1.0),
     "clamp above": lambda x: x.clamp(min=0.0), "sin": lambda x: x.sin(), "cos": lambda x: x.cos(),
     "sign": lambda x: x.sign(), "var": lambda x: x.var(1),
+    **{name: lambda x, name=name: getattr(x, name)() for name in (
+        "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "expm1", "log1p", "floor",
+        "ceil", "round", "trunc",
+    )},
     "var 0": lambda x: x.var(1, correction=0), "prod": lambda x: x[FINITE].prod(1),
     "cumsum": lambda x: x.cumsum(1),
     "amax": lambda x: x.amax(1), "amin": lambda x: x.amin(1), "max": lambda x: x.max(1).values,
@@ -445,3 +469,16 @@ def test_stacks_of_matrices_broadcast_as_numpys(a, b):
 def test_stacks_of_matrices_that_do_not_broadcast_are_refused():
     with pytest.raises(ValueError, match=r"stacks of: shapes \(2,\) and \(3,\) do not broadcast"):
         fn.trace(lambda x, y: x @ y)(np.ones((2, 3, 4)), np.ones((3, 4, 5)))
+
+
+def test_a_program_of_stacks_of_matrices_holds_for_any_batch():
+    class Attention(nn.Module):
+        def forward(self, q):
+            return (q @ q.transpose(-2, -1)).softmax(-1) @ q
+
+    attend = Attention().eval()
+    for n in (3, 5, 2):
+        q = np.random.default_rng(n).standard_normal((n, 4, 6, 8))
+        score = np.exp(q @ q.swapaxes(-2, -1))
+        np.testing.assert_allclose(attend(q), score / score.sum(-1, keepdims=True) @ q, rtol=1e-12)
+    assert attend.plan(q).batched

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastnn.interop.caffe.read import load_caffe
     from fastnn.interop.files import load
+    from fastnn.interop.keras.read import load_keras
     from fastnn.interop.lasagne import load_lasagne
     from fastnn.interop.mocha import load_mocha
     from fastnn.interop.torch7.read import load_torch7
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "load": "files",
     "load_caffe": "caffe.read",
+    "load_keras": "keras.read",
     "load_lasagne": "lasagne",
     "load_mocha": "mocha",
     "load_torch7": "torch7.read",
@@ -27,6 +29,7 @@ _LAZY = {
 __all__ = [
     "load",
     "load_caffe",
+    "load_keras",
     "load_lasagne",
     "load_mocha",
     "load_torch7",

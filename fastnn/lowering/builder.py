@@ -226,7 +226,8 @@ class Builder:
         elif node.op is MEMORY:
             self._storage[tensor] = self.array(node.attrs["array"], constant=node.attrs["constant"])
         else:
-            self._storage[tensor] = self.array(node.attrs["value"])
+            # Labels and numbers may be given in any layout; the record keeps the array that it was.
+            self._storage[tensor] = self.array(np.require(node.attrs["value"], requirements="C"))
 
     def _outlives(self, tensor: Tensor) -> bool:
         """Whether a later stage reads the tensor, or a view of it."""

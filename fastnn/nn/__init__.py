@@ -10,7 +10,7 @@ linear          Linear, Bilinear, Identity, Flatten, Unflatten; Embedding
 convolution     Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 pooling         MaxPool1d, MaxPool2d, AvgPool1d, AvgPool2d, AdaptiveAvgPool1d, AdaptiveAvgPool2d,
                 AdaptiveMaxPool1d, AdaptiveMaxPool2d
-sizes           Upsample, ZeroPad2d, ReflectionPad2d, ReplicationPad2d
+sizes           Upsample, ZeroPad2d, ConstantPad2d, ReflectionPad2d, ReplicationPad2d, CircularPad2d
 norms           BatchNorm1d, BatchNorm2d, LayerNorm, RMSNorm, GroupNorm, InstanceNorm1d, InstanceNorm2d,
                 LocalResponseNorm; Normalization, by the data's mean and variance
 activations     ReLU, LeakyReLU, PReLU, RReLU, ReLU6, ELU, CELU, SELU, GELU, SiLU, Swish, Mish, Softplus, Sigmoid,
@@ -118,7 +118,7 @@ from fastnn.nn.pool import (
     MaxPool2d,
 )
 from fastnn.nn.regularization import ActivityRegularization
-from fastnn.nn.resize import ReflectionPad2d, ReplicationPad2d, Upsample, ZeroPad2d
+from fastnn.nn.resize import CircularPad2d, ConstantPad2d, ReflectionPad2d, ReplicationPad2d, Upsample, ZeroPad2d
 
 __all__ = [
     "CELU",
@@ -139,6 +139,8 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Bilinear",
+    "CircularPad2d",
+    "ConstantPad2d",
     "Conv1d",
     "Conv2d",
     "ConvTranspose1d",

@@ -13,8 +13,13 @@ from fastnn.nn import functional as F
 from fastnn.nn import init
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
-from fastnn.ops.arguments import pair, single
+from fastnn.ops.arguments import ends, pair, sides, single
 from fastnn.ops.conv2d import ends_of, padding_of
+
+
+def _briefly(around: tuple[int, ...]) -> tuple[int, ...]:
+    """Padding before and after each dimension: once for each, where they are the same."""
+    return around[::2] if around[::2] == around[1::2] else around
 
 
 class _Conv(Module):
@@ -126,9 +131,8 @@ class Conv2d(_Conv):
         super().__init__(in_channels, out_channels, kernel, groups, bias, padding_mode, dtype)
         self.stride = pair(stride, "stride", 1)
         self.dilation = pair(dilation, "dilation", 1)
-        sides = padding_of(padding, kernel, self.stride, self.dilation)
-        uniform = sides[0] == sides[1] and sides[2] == sides[3]
-        self.padding = padding if isinstance(padding, str) else sides[::2] if uniform else sides
+        around = padding_of(padding, kernel, self.stride, self.dilation)
+        self.padding = padding if isinstance(padding, str) else _briefly(around)
 
     def forward(self, input: Any) -> Any:
         return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -173,8 +177,8 @@ class Conv1d(_Conv):
         super().__init__(in_channels, out_channels, kernel, groups, bias, padding_mode, dtype)
         self.stride = (single(stride, "stride", 1),)
         self.dilation = (single(dilation, "dilation", 1),)
-        left, right = ends_of(padding, kernel[0], self.stride[0], self.dilation[0])
-        self.padding = padding if isinstance(padding, str) else (left,) if left == right else (left, right)
+        around = ends_of(padding, kernel[0], self.stride[0], self.dilation[0])
+        self.padding = padding if isinstance(padding, str) else _briefly(around)
 
     def forward(self, input: Any) -> Any:
         return F.conv1d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -190,7 +194,8 @@ class ConvTranspose2d(_Conv):
     ----------
     in_channels, out_channels : int
     kernel_size : int or (height, width)
-    stride, padding, dilation : int or (height, width)
+    stride, dilation : int or (height, width)
+    padding : int, (height, width) or (top, bottom, left, right)
         Those of the convolution that this one is the transpose of.
     output_padding : int or (height, width), default 0
         Rows and columns added at the bottom and right; less than stride or dilation.
@@ -213,7 +218,7 @@ class ConvTranspose2d(_Conv):
         out_channels: int,
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
+        padding: int | tuple[int, ...] = 0,
         output_padding: int | tuple[int, int] = 0,
         groups: int = 1,
         bias: bool = True,
@@ -224,7 +229,7 @@ class ConvTranspose2d(_Conv):
         kernel = pair(kernel_size, "kernel_size", 1)
         super().__init__(in_channels, out_channels, kernel, groups, bias, padding_mode, dtype, transposed=True)
         self.stride = pair(stride, "stride", 1)
-        self.padding = pair(padding, "padding", 0)
+        self.padding = _briefly(sides(padding, "padding"))
         self.output_padding = pair(output_padding, "output_padding", 0)
         self.dilation = pair(dilation, "dilation", 1)
 
@@ -249,7 +254,8 @@ class ConvTranspose1d(_Conv):
     Parameters
     ----------
     in_channels, out_channels, kernel_size : int
-    stride, padding, dilation, output_padding : int
+    stride, dilation, output_padding : int
+    padding : int or (left, right)
     groups : int, default 1
     bias : bool, default True
     padding_mode : "zeros"
@@ -267,7 +273,7 @@ class ConvTranspose1d(_Conv):
         out_channels: int,
         kernel_size: int | tuple[int],
         stride: int | tuple[int] = 1,
-        padding: int | tuple[int] = 0,
+        padding: int | tuple[int, ...] = 0,
         output_padding: int | tuple[int] = 0,
         groups: int = 1,
         bias: bool = True,
@@ -278,7 +284,7 @@ class ConvTranspose1d(_Conv):
         kernel = (single(kernel_size, "kernel_size", 1),)
         super().__init__(in_channels, out_channels, kernel, groups, bias, padding_mode, dtype, transposed=True)
         self.stride = (single(stride, "stride", 1),)
-        self.padding = (single(padding, "padding", 0),)
+        self.padding = _briefly(ends(padding, "padding"))
         self.output_padding = (single(output_padding, "output_padding", 0),)
         self.dilation = (single(dilation, "dilation", 1),)
 

@@ -7,7 +7,11 @@ from typing import Any
 from fastnn import _check
 from fastnn.nn import functional as F
 from fastnn.nn.module import Module
-from fastnn.ops.arguments import pair, single
+from fastnn.ops.arguments import ends, pair, sides, single
+
+
+def _is_row(value: Any, length: int) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == length
 
 
 class _Pool(Module):
@@ -26,8 +30,8 @@ class MaxPool2d(_Pool):
     kernel_size : int or (height, width)
     stride : int or (height, width), optional
         kernel_size by default.
-    padding : int or (height, width), default 0
-        At most half of the kernel; never the largest.
+    padding : int, (height, width) or (top, bottom, left, right), default 0
+        At most half of the kernel, of four less than all of it; never the largest.
     dilation : int or (height, width), default 1
     ceil_mode : bool, default False
         Whether a last window may reach beyond the padded input, if it begins inside of it.
@@ -37,14 +41,14 @@ class MaxPool2d(_Pool):
         self,
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] = 0,
+        padding: int | tuple[int, ...] = 0,
         dilation: int | tuple[int, int] = 1,
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
         self.stride = self.kernel_size if stride is None else pair(stride, "stride", 1)
-        self.padding = pair(padding, "padding", 0)
+        self.padding = sides(padding, "padding") if _is_row(padding, 4) else pair(padding, "padding", 0)
         self.dilation = pair(dilation, "dilation", 1)
         self.ceil_mode = _check.flag("ceil_mode", ceil_mode)
 
@@ -59,14 +63,14 @@ class MaxPool1d(_Pool):
         self,
         kernel_size: int | tuple[int],
         stride: int | tuple[int] | None = None,
-        padding: int | tuple[int] = 0,
+        padding: int | tuple[int, ...] = 0,
         dilation: int | tuple[int] = 1,
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
         self.kernel_size = single(kernel_size, "kernel_size", 1)
         self.stride = self.kernel_size if stride is None else single(stride, "stride", 1)
-        self.padding = single(padding, "padding", 0)
+        self.padding = ends(padding, "padding") if _is_row(padding, 2) else single(padding, "padding", 0)
         self.dilation = single(dilation, "dilation", 1)
         self.ceil_mode = _check.flag("ceil_mode", ceil_mode)
 
@@ -82,8 +86,8 @@ class AvgPool2d(_Pool):
     kernel_size : int or (height, width)
     stride : int or (height, width), optional
         kernel_size by default.
-    padding : int or (height, width), default 0
-        Zeros around the input; at most half of the kernel.
+    padding : int, (height, width) or (top, bottom, left, right), default 0
+        Zeros around the input; at most half of the kernel, of four less than all of it.
     ceil_mode : bool, default False
         Whether a last window may reach beyond the padded input, if it begins inside of it.
     count_include_pad : bool, default True
@@ -96,7 +100,7 @@ class AvgPool2d(_Pool):
         self,
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] = 0,
+        padding: int | tuple[int, ...] = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
@@ -104,7 +108,7 @@ class AvgPool2d(_Pool):
         super().__init__()
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
         self.stride = self.kernel_size if stride is None else pair(stride, "stride", 1)
-        self.padding = pair(padding, "padding", 0)
+        self.padding = sides(padding, "padding") if _is_row(padding, 4) else pair(padding, "padding", 0)
         self.ceil_mode = _check.flag("ceil_mode", ceil_mode)
         self.count_include_pad = _check.flag("count_include_pad", count_include_pad)
         if divisor_override is not None:
@@ -125,14 +129,14 @@ class AvgPool1d(_Pool):
         self,
         kernel_size: int | tuple[int],
         stride: int | tuple[int] | None = None,
-        padding: int | tuple[int] = 0,
+        padding: int | tuple[int, ...] = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
         super().__init__()
         self.kernel_size = single(kernel_size, "kernel_size", 1)
         self.stride = self.kernel_size if stride is None else single(stride, "stride", 1)
-        self.padding = single(padding, "padding", 0)
+        self.padding = ends(padding, "padding") if _is_row(padding, 2) else single(padding, "padding", 0)
         self.ceil_mode = _check.flag("ceil_mode", ceil_mode)
         self.count_include_pad = _check.flag("count_include_pad", count_include_pad)
 

@@ -66,6 +66,47 @@ class ReplicationPad2d(ZeroPad2d):
     mode = "replicate"
 
 
+class CircularPad2d(ZeroPad2d):
+    """Images (N, C, H, W) with what stands at the other end around them, up to their size.
+
+    Parameters
+    ----------
+    padding : int or (left, right, top, bottom)
+
+    Examples
+    --------
+    >>> nn.CircularPad2d((1, 0, 0, 0))(np.array([[[[1.0, 2.0]]]], np.float32))
+    array([[[[2., 1., 2.]]]], dtype=float32)
+    """
+
+    mode = "circular"
+
+
+class ConstantPad2d(ZeroPad2d):
+    """A number around images (N, C, H, W).
+
+    Parameters
+    ----------
+    padding : int or (left, right, top, bottom)
+    value : float
+
+    Examples
+    --------
+    >>> nn.ConstantPad2d((1, 0, 0, 0), 0.5)(np.array([[[[1.0, 2.0]]]], np.float32))
+    array([[[[0.5, 1. , 2. ]]]], dtype=float32)
+    """
+
+    def __init__(self, padding: int | tuple[int, int, int, int], value: float) -> None:
+        super().__init__(padding)
+        self.value = _check.real("value", value)
+
+    def forward(self, input: Any) -> Any:
+        return F.pad(input, self.padding, self.mode, self.value)
+
+    def extra_repr(self) -> str:
+        return f"padding={self.padding}, value={self.value}"
+
+
 class Upsample(Module):
     """Sequences, images or volumes of another size; see F.interpolate.
 

@@ -30,47 +30,66 @@ class Calls(Programs):
     ) -> None:
         super().__init__(network, finish, names, (network,), "Network.forward", training=training)
         self.source = source
+        self.integers = {p.name for p in source.diagram.inputs if p.dtype.kind != "f"}
+
+    def serve(self, args: tuple[Any, ...], keywords: Mapping[str, Any] | None) -> Any:
+        """Run the program for these arguments. Where labels do not lie in 0 ... size - 1, as ONNX allows it here and
+        there, the integers are taken into the trace, which knows what each of them means."""
+        given = self._given(args, keywords)
+        try:
+            arrays, entry = self._found(given, self.source.by_value)
+            return entry.rebuild(entry.program.plans[0].run(*arrays))
+        except (ValueError, IndexError):
+            names = {name for name, a in given.items() if name in self.integers and a.size <= LARGEST_KNOWN}
+            if names <= self.source.by_value:
+                raise
+        arrays, entry = self._found(given, self.source.by_value | names)
+        return entry.rebuild(entry.program.plans[0].run(*arrays))
 
     def served(self, args: Sequence[Any], keywords: Mapping[str, Any] | None = None) -> tuple[list[Array], Entry]:
         """Arguments as arrays, and the entry that serves them."""
-        ports = self.source.diagram.inputs
+        return self._found(self._given(args, keywords), self.source.by_value)
+
+    def _given(self, args: Sequence[Any], keywords: Mapping[str, Any] | None) -> dict[str, Array]:
         given = self.source.in_order(args, keywords or {})
-        arrays = [_array(value, port) for value, port in zip(given, ports, strict=True)]
+        return {p.name: _array(v, p) for v, p in zip(given, self.source.diagram.inputs, strict=True)}
+
+    def _found(self, given: dict[str, Array], by_value: set[str]) -> tuple[list[Array], Entry]:
+        """The entry for arguments of which some are known while tracing, those without elements among them."""
         while True:
-            known = {
-                i: a for i, (a, port) in enumerate(zip(arrays, ports, strict=True)) if port.name in self.source.by_value
-            }
-            traced = [a for i, a in enumerate(arrays) if i not in known]
+            known = {name: a for name, a in given.items() if name in by_value or not a.size}
+            traced = [a for name, a in given.items() if name not in known]
             try:
-                if not known:
-                    return traced, self.find(traced)
-                return traced, self.find(traced, _Given(self.function, [p.name for p in ports], known))
+                if known or self.integers or not traced:
+                    return traced, self.find(traced, _Known(self.function, tuple(given), known))
+                return traced, self.find(traced)
             except NeedsNumbers as needs:
-                for port, array in zip(ports, arrays, strict=True):
-                    if port.name in needs.names and array.size > LARGEST_KNOWN:
-                        raise ValueError(f"{needs}; {port.name} holds {array.size}, more than is possible") from None
+                for name in needs.names:
+                    if given[name].size > LARGEST_KNOWN:
+                        raise ValueError(f"{needs}; {name} has {given[name].size} elements, too many") from None
                 self.source.by_value |= needs.names
+                by_value = by_value | needs.names
 
 
-class _Given:
-    """A network of which some inputs are given. Equal to another one with the same."""
+class _Known:
+    """A network of which some inputs are known. Equal to another one with the same."""
 
-    def __init__(self, function: Callable[..., Any], names: Sequence[str], known: Mapping[int, Array]) -> None:
+    def __init__(self, function: Callable[..., Any], names: Sequence[str], known: Mapping[str, Array]) -> None:
         self.function = function
         self.known = known
-        self.names = [name for i, name in enumerate(names) if i not in known]
-        self._key = tuple((i, a.dtype.char, a.shape, a.tobytes()) for i, a in known.items())
+        self.order = names
+        self.names = [name for name in names if name not in known]
+        self._key = tuple((name, a.dtype.char, a.shape, a.tobytes()) for name, a in known.items())
 
     def __call__(self, *tensors: Any) -> Any:
         rest = iter(tensors)
-        count = len(tensors) + len(self.known)
-        return self.function(*(self.known[i] if i in self.known else next(rest) for i in range(count)))
+        return self.function(*(self.known[name] if name in self.known else next(rest) for name in self.order))
 
     def __hash__(self) -> int:
         return hash(self._key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Given) and self._key == other._key
+        return isinstance(other, _Known) and self._key == other._key
 
 
 def _array(value: Any, port: Port) -> Array:
@@ -78,18 +97,3 @@ def _array(value: Any, port: Port) -> Array:
     if port.dtype.kind == "b" and np.asarray(value).dtype == bool:
         return np.asarray(value, np.int64)
     return to_array(value, _check.brief(port.name, str))
-
-
-def declared(ports: Sequence[Port], result: Any) -> Any:
-    """Results in the dtypes that the file says: programs know floats and labels."""
-    if len(ports) == 1:
-        return _declared(ports[0], result)
-    if isinstance(result, tuple) and len(result) == len(ports):
-        return tuple(_declared(port, part) for port, part in zip(ports, result, strict=True))
-    return result  # of a hook's making
-
-
-def _declared(port: Port, value: Any) -> Any:
-    if port.dtype.kind != "f" and isinstance(value, (np.ndarray, np.generic, int, float)):
-        return np.asarray(value).astype(port.dtype)
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,8 @@ from fastnn.onnx.package import package
 
 Array = np.ndarray[Any, Any]
 
+#: Under which name among its metadata a file of fastnn's describes its initializers: see State.
+STATE = "fastnn.state"
 #: How deep the branches of If, and functions that call functions, may lie in each other.
 DEPTH = 16
 #: Of nodes, those of functions counted as often as they are called.
@@ -94,6 +97,16 @@ class Node:
 
 
 @dataclass(eq=False)
+class State:
+    """What a file of fastnn's says of its initializers: which are buffers, which parameters are not trained, and the
+    counts that go with them, such as a batch norm's of batches."""
+
+    buffers: frozenset[str] = frozenset()
+    frozen: frozenset[str] = frozenset()
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
 class Diagram:
     """Nodes in an order in which they can be computed."""
 
@@ -102,6 +115,9 @@ class Diagram:
     outputs: list[Port]
     arrays: dict[str, Array]
     opsets: dict[str, int]
+    state: State = field(default_factory=State)
+    #: What messages call the file.
+    origin: str = ""
     _free: tuple[str, ...] | None = None
 
     def free(self) -> tuple[str, ...]:
@@ -145,11 +161,27 @@ def read(source: Any) -> Diagram:
     if not proto.HasField("graph") or not proto.opset_import:
         raise Unreadable(f"{what}: no ONNX network: it holds no graph with a version of operators")
     try:
-        return _Reader(proto, folder).network()
+        diagram = _Reader(proto, folder).network()
     except Unreadable as error:
         raise Unreadable(f"{what}: {error}") from None
     except RecursionError:
         raise Unreadable(f"{what}: graphs lie too deep in each other") from None
+    diagram.origin = what
+    return diagram
+
+
+def _state(text: str) -> State:
+    try:
+        table = json.loads(text)
+        buffers, frozen, counts = table["buffers"], table["frozen"], table["counts"]
+        names = [*buffers, *frozen, *counts]
+        if not all(isinstance(name, str) for name in names) or any(type(n) is not int for n in counts.values()):
+            raise TypeError("names and counts")
+        if any(not 0 <= count < 2**63 for count in counts.values()):
+            raise ValueError("a count")
+        return State(frozenset(buffers), frozenset(frozen), dict(counts))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise Unreadable(f"what it says under {STATE!r} is damaged ({_check.brief(str(error), str)})") from None
 
 
 class _Reader:
@@ -165,17 +197,21 @@ class _Reader:
             if key in self.functions:
                 raise Unreadable(f"it defines the function {_check.brief(function.name)} twice")
             self.functions[key] = function
-        self.made: dict[tuple[str, str], tuple[Function, int]] = {}
+        #: Functions that were met, how many nodes each is, and how deep.
+        self.made: dict[tuple[str, str], tuple[Function, int, int]] = {}
         self.calls: list[tuple[str, str]] = []
-        self.count = 0
+        self.count = self.deepest = 0
 
     def network(self) -> Diagram:
-        return self.graph(self.proto.graph, self.opsets, {}, 0)
+        diagram = self.graph(self.proto.graph, self.opsets, {}, 0)
+        for entry in self.proto.metadata_props:
+            if entry.key == STATE:
+                diagram.state = _state(entry.value)
+        return diagram
 
     def graph(self, proto: Any, opsets: dict[str, int], around: Mapping[str, Any], depth: int) -> Diagram:
         """A graph; `around` are the names that it may take from what it lies in."""
-        if depth > DEPTH:
-            raise Unreadable(f"graphs lie more than {DEPTH} deep in each other")
+        self.at(depth)
         if proto.sparse_initializer:
             raise Unreadable("it has sparse initializers, which are not read")
         arrays: dict[str, Array] = {}
@@ -194,6 +230,12 @@ class _Reader:
             if name not in around:
                 raise Unreadable(f"nothing makes the value {_check.brief(name)}")
         return diagram
+
+    def at(self, depth: int) -> None:
+        """So deep in graphs and functions that hold each other."""
+        if depth > DEPTH:
+            raise Unreadable(f"graphs and functions lie more than {DEPTH} deep in each other")
+        self.deepest = max(self.deepest, depth)
 
     def nodes(
         self, protos: Any, opsets: dict[str, int], around: dict[str, None], names: Iterable[str], depth: int
@@ -232,15 +274,16 @@ class _Reader:
         key = (domain, name)
         if key in self.calls:
             raise Unreadable(f"the function {_check.brief(name)} calls itself")
-        if len(self.calls) + depth >= DEPTH:
-            raise Unreadable(f"functions call each other more than {DEPTH} deep")
         if key in self.made:
-            function, count = self.made[key]
+            function, count, height = self.made[key]
+            self.at(depth + height)
             self.count += count
             if self.count > NODES:
                 raise Unreadable(f"it has more than {NODES} nodes")
             return function
-        proto, before = self.functions[key], self.count
+        proto, before, deepest = self.functions[key], self.count, self.deepest
+        self.deepest = depth
+        self.at(depth + 1)
         self.calls.append(key)
         opsets = _opsets(proto.opset_import)
         names = list(proto.input)
@@ -253,7 +296,8 @@ class _Reader:
         if unknown := function.free():
             raise Unreadable(f"in the function {_check.brief(name)} nothing makes the value {_check.brief(unknown[0])}")
         self.calls.pop()
-        self.made[key] = function, self.count - before
+        self.made[key] = function, self.count - before, self.deepest - depth
+        self.deepest = max(self.deepest, deepest)
         return function
 
     def attribute(self, proto: Any, opsets: dict[str, int], around: dict[str, None], depth: int) -> Any:

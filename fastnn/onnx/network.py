@@ -7,16 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from fastnn import _check
-from fastnn.graph import Graph
+from fastnn.graph import Graph, Tensor
 from fastnn.lowering.cache import Programs, Recipe
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.onnx import operators  # noqa: F401  (registers them)
-from fastnn.onnx.calls import Calls, declared
+from fastnn.onnx.calls import Calls
+from fastnn.onnx.external import Unreadable
 from fastnn.onnx.file import Diagram, read
 from fastnn.onnx.run import Run, Source
-from fastnn.onnx.static import bind, entries
+from fastnn.onnx.static import bind, entries, part_equals
 
 #: How many parts a name may have for modules to be made of them: others are there under the file's name alone.
 DEEPEST_NAME = 32
@@ -48,7 +51,11 @@ def load(source: str | os.PathLike[str] | bytes) -> Network:
     --------
     >>> net = fn.onnx.load("model.onnx").eval()  # doctest: +SKIP
     """
-    return Network(read(source))
+    diagram = read(source)
+    try:
+        return Network(diagram)
+    except Unreadable as error:
+        raise Unreadable(f"{diagram.origin}: {error}") from None
 
 
 class Network(Module):
@@ -67,15 +74,17 @@ class Network(Module):
 
     def __init__(self, diagram: Diagram) -> None:
         super().__init__()
-        if problems := bind(diagram):
-            shown = "; ".join(problems[:50]) + (f"; and {len(problems) - 50} more" if len(problems) > 50 else "")
-            raise ValueError(f"{len(problems)} node(s) of the network cannot be read: {shown}")
+        part_equals(diagram)
+        bind(diagram)
         self._source = Source(diagram)
         object.__setattr__(self, "input_names", tuple(p.name for p in diagram.inputs))
         for name, (parameter, is_state) in entries(diagram).items():
             _place(self, name, parameter, is_state)
             self._source.entries.append(name)
             self._source.dtypes.add(parameter.dtype)
+        for name, count in diagram.state.counts.items():
+            if name not in self._source.entries:
+                _place(self, name, Parameter(np.asarray(count, np.int64), requires_grad=False), True)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Follow the nodes. Arguments are tensors, or arrays where their numbers are to be known."""
@@ -112,19 +121,28 @@ class Network(Module):
         return programs
 
     def _finish_infer(self, graph: Graph, result: Any) -> Recipe:
-        recipe = super()._finish_infer(graph, result)
-        ports, rebuild = self._source.diagram.outputs, recipe.rebuild
-        return replace(recipe, rebuild=lambda values: declared(ports, rebuild(values)))
+        recipe, declared = super()._finish_infer(graph, result), self._declared(result)
+        return replace(recipe, rebuild=lambda values: declared(recipe.rebuild(values)))
 
     def _finish_train(self, graph: Graph, result: Any) -> Recipe:
-        recipe = super()._finish_train(graph, result)
-        ports, inner = self._source.diagram.outputs, recipe.rebuild
+        recipe, declared = super()._finish_train(graph, result), self._declared(result)
 
         def rebuild(values: Sequence[Any]) -> Any:
-            result, penalty = inner(values)
-            return declared(ports, result), penalty
+            result, penalty = recipe.rebuild(values)
+            return declared(result), penalty
 
         return replace(recipe, rebuild=rebuild)
+
+    def _declared(self, result: Any) -> Callable[[Any], Any]:
+        """What makes arrays of the dtypes that the file says of a run's results: programs know floats and labels."""
+        tensors = result if isinstance(result, tuple) else (result,)
+        ports = self._source.diagram.outputs
+        if len(tensors) != len(ports) or not all(isinstance(t, Tensor) for t in tensors):
+            return lambda values: values  # of a hook's making
+        dtypes = [t.dtype if p.dtype.kind == "f" else p.dtype for t, p in zip(tensors, ports, strict=True)]
+        if len(dtypes) == 1:
+            return lambda value: np.asarray(value).astype(dtypes[0], copy=False)
+        return lambda values: tuple(np.asarray(v).astype(d, copy=False) for v, d in zip(values, dtypes, strict=True))
 
 
 def _place(root: Module, name: str, parameter: Parameter, is_state: bool) -> None:

@@ -46,13 +46,17 @@ class Whole:
     tensor : Tensor
     dtype : numpy.dtype
         What the file takes them for.
+    late : bool
+        Whether floats that the network computes decide them; else the numbers of its inputs alone do, which can be
+        known while tracing.
     """
 
-    __slots__ = ("dtype", "tensor")
+    __slots__ = ("dtype", "late", "tensor")
 
-    def __init__(self, tensor: Tensor, dtype: Any) -> None:
+    def __init__(self, tensor: Tensor, dtype: Any, late: bool) -> None:
         self.tensor = tensor
         self.dtype = np.dtype(dtype)
+        self.late = late
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -88,6 +92,9 @@ class Operator:
     modes: dict[str, str]
     order: Callable[..., Sequence[int] | None] | None
 
+    def __reduce__(self) -> Any:
+        return _registered, (self.domain, self.name, self.since)
+
     def mode(self, i: int) -> str:
         """How the input at place i is taken."""
         name = self.inputs[i] if i < len(self.inputs) else self.variadic
@@ -99,6 +106,11 @@ class Operator:
 
 #: By domain and name, those of rising versions.
 OPERATORS: dict[tuple[str, str], list[Operator]] = {}
+
+
+def _registered(domain: str, name: str, since: int) -> Operator:
+    """An operator again, in a copy of a network."""
+    return next(o for o in OPERATORS[domain, name] if o.since == since)
 
 
 def operator(
@@ -301,10 +313,5 @@ def lift(value: Value, of_array: Callable[[Array], Array], of_tensor: Callable[[
     if isinstance(value, np.ndarray):
         return of_array(value)
     if isinstance(value, Whole):
-        return Whole(of_tensor(value.tensor), value.dtype)
+        return Whole(of_tensor(value.tensor), value.dtype, value.late)
     return of_tensor(value)
-
-
-def dtype_of(value: Value) -> np.dtype[Any]:
-    """What the file takes a value for."""
-    return value.dtype

@@ -145,7 +145,7 @@ class Run:
         wanted = self.float_dtype(port.dtype) if port.dtype.kind == "f" else port.dtype
         if isinstance(value, TensorMethods):
             value = as_tensor(value)
-        elif port.name in self.source.by_value or wanted.kind != "f":
+        elif port.name in self.source.by_value or wanted.kind != "f" or not np.size(value):
             value = np.asarray(value)
             if value.dtype.kind not in ("f" if wanted.kind == "f" else "iub"):
                 raise TypeError(f"{what} has dtype {value.dtype}; the network takes {wanted}")
@@ -164,7 +164,7 @@ class Run:
         if value.dtype != (wanted if wanted.kind == "f" else np.int64):
             mend = f": convert it with .astype(np.{wanted})" if wanted.kind != "b" else ""
             raise TypeError(f"{what} has dtype {value.dtype}; the network takes {wanted}{mend}")
-        return value if wanted.kind == "f" else Whole(value, wanted)
+        return value if wanted.kind == "f" else Whole(value, wanted, late=False)
 
     def _left(self, port: Port) -> Tensor:
         """An output's tensor."""

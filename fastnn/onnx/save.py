@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from fastnn.lowering.trace import Form, Trace
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.onnx import writers  # noqa: F401  (register themselves)
+from fastnn.onnx.file import STATE
 from fastnn.onnx.package import package
 from fastnn.onnx.traced import traced
 from fastnn.onnx.writer import WRITERS, Unwritable, Value, Writer
@@ -142,11 +144,15 @@ def _names(what: str, given: Sequence[str] | None, usual: list[str]) -> list[str
     return list(given)
 
 
-def _output_names(result: Any, count: int) -> list[str]:
-    """Of a dict its keys; else numbered ones."""
-    if isinstance(result, dict) and len(result) == count and all(isinstance(key, str) and key for key in result):
-        return list(result)
-    return _numbered("output", count)
+def _output_names(result: Any, name: str = "") -> list[str]:
+    """Keys of dicts, and numbers of what is in tuples and lists."""
+    if isinstance(result, dict):
+        parts = [(f"{name}_{key}" if name else str(key), value) for key, value in result.items()]
+    elif isinstance(result, (tuple, list)):
+        parts = list(zip(_numbered(name or "output", len(result)), result, strict=True))
+    else:
+        return [name or "output"]
+    return [inner for key, value in parts for inner in _output_names(value, key)]
 
 
 def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Sequence[str] | None) -> Any:
@@ -154,7 +160,7 @@ def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Seq
     graph, tensors = trace.graph, trace.tensors
     remove_dead(graph, [*tensors, *graph.inputs])
     inputs = [tensor.node.attrs["name"] for tensor in graph.inputs]
-    outputs = _names("output_names", output_names, _output_names(trace.result, len(tensors)))
+    outputs = _names("output_names", output_names, _output_names(trace.result))
     state = _State(model)
     if clash := sorted((set(inputs) & set(outputs)) | (state.names & {*inputs, *outputs})):
         what = "output_names" if output_names is not None and clash[0] in outputs else "input_names"
@@ -164,8 +170,8 @@ def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Seq
         outputs = [f"{name}_out" if name in inputs else name for name in outputs]
     reserved = [*inputs, *outputs, *state.names]
     paths = _paths(model, graph, state)
-    w = Writer(onnx, opset, reserved, inputs[0], paths, graph.consumers(), state.stored)
-    _write(w, graph, state)
+    w = Writer(onnx, opset, reserved, inputs[0], paths, graph.consumers(), state.stored, bool(graph.training))
+    _write(w, graph, state, paths)
     results = [w.name(tensor) for tensor in tensors]
     nodes = _named(onnx, w.nodes, results, outputs, {*inputs, *state.used})
     helper = onnx.helper
@@ -177,7 +183,7 @@ def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Seq
         initializer=[onnx.numpy_helper.from_array(array, name) for name, array in state.written()],
     )
     imports = [helper.make_opsetid("", opset)]
-    return helper.make_model(
+    made = helper.make_model(
         proto,
         opset_imports=imports,
         ir_version=helper.find_min_ir_version_for(imports),
@@ -185,6 +191,8 @@ def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Seq
         producer_version=__version__,
         doc_string=f"{type(model).__name__}, written by fastnn {__version__}",
     )
+    helper.set_model_props(made, {STATE: state.described()})
+    return made
 
 
 class _State:
@@ -196,6 +204,7 @@ class _State:
     """
 
     def __init__(self, model: Module) -> None:
+        self._model = model
         self._entries: dict[str, Parameter] = {}
         self._by_storage: dict[int, str] = {}
         for name, value in (*model.named_parameters(), *model.named_buffers()):
@@ -203,6 +212,19 @@ class _State:
             self._by_storage.setdefault(id(value._storage), name)
         self.names = set(self._entries)
         self.used: set[str] = set()
+
+    def described(self) -> str:
+        """What initializers do not say of themselves, as `fastnn.onnx.file.State` has it."""
+        buffers = {id(value) for value in self._model.buffers()}
+        used = [(name, value) for name, value in self._entries.items() if name in self.used]
+        counts = {n: v for n, v in self._entries.items() if n not in self.used and v.dtype.kind == "i" and not v.shape}
+        return json.dumps(
+            {
+                "buffers": [name for name, value in used if id(value) in buffers],
+                "frozen": [name for name, value in used if id(value) not in buffers and not value.requires_grad],
+                "counts": {name: int(value.data) for name, value in counts.items()},
+            }
+        )
 
     def name_of(self, array: Any) -> str | None:
         return self._by_storage.get(id(array))
@@ -225,10 +247,10 @@ class _State:
         )
 
 
-def _write(w: Writer, graph: Graph, state: _State) -> None:
+def _write(w: Writer, graph: Graph, state: _State, paths: Mapping[Node, str]) -> None:
     """Write all nodes; ValueError names those that cannot be."""
     problems = []
-    for node in graph.nodes:
+    for i, node in enumerate(graph.nodes):
         if node.outputs and all(t in w.values or t in w.masks for t in node.outputs):
             continue  # together with the one before it
         w.begin(node)
@@ -248,11 +270,17 @@ def _write(w: Writer, graph: Graph, state: _State) -> None:
                     raise Unwritable(_reason(node))
                 WRITERS[node.op.name](w, node)
             except Unwritable as reason:
-                problems.append(f"{reason} ({w.where(node)})")
+                problems.append(f"{reason} ({_where(graph.nodes[i:], paths)})")
                 for tensor in node.outputs:
                     w.put(tensor, "")
     if problems:
         raise ValueError(f"the network cannot be written as ONNX of opset {w.opset}: {'; '.join(problems)}")
+
+
+def _where(nodes: Sequence[Node], paths: Mapping[Node, str]) -> str:
+    """Where the first of these nodes stands."""
+    place, path = next(((i, paths[node]) for i, node in enumerate(nodes) if paths.get(node)), (0, ""))
+    return f"{'before' if place else 'in'} {path.replace('/', '.')}" if path else "in forward"
 
 
 def _reason(node: Node) -> str:

@@ -8,19 +8,34 @@ from collections.abc import Iterable, Iterator
 from fastnn import _check
 from fastnn._check import FLOATS
 from fastnn.nn.parameter import Parameter
+from fastnn.onnx.external import Unreadable
 from fastnn.onnx.file import Diagram, Node, Port
 from fastnn.onnx.operator import Operator, find
 
+#: Of nodes that a message names for one reason.
+MOST_NAMES = 500
 #: Of these outputs no number comes from the input's.
 _SHAPES = ("Shape", "Size")
 
 
-def bind(diagram: Diagram) -> list[str]:
-    """Give all nodes their operators; what is wrong with those that have none."""
-    return list(_bind(diagram, set()))
+def bind(diagram: Diagram) -> None:
+    """Give all nodes their operators; ValueError that names those that have none."""
+    problems: dict[str, list[str]] = {}
+    for node, why in _bind(diagram, set()):
+        domain = f"{_check.brief(node.domain, str)}." if node.domain else ""
+        problems.setdefault(f"{domain}{_check.brief(node.op, str)}: {why}", []).append(node.name)
+    if problems:
+        count = sum(map(len, problems.values()))
+        shown = "; ".join(
+            f"{problem} ({', '.join(map(_check.brief, names[:MOST_NAMES]))}"
+            + (f" and {len(names) - MOST_NAMES} more)" if len(names) > MOST_NAMES else ")")
+            for problem, names in list(problems.items())[:MOST_NAMES]
+        )
+        raise Unreadable(f"{count} node(s) of the network cannot be read: {shown}")
 
 
-def _bind(diagram: Diagram, seen: set[int]) -> Iterator[str]:
+def _bind(diagram: Diagram, seen: set[int]) -> Iterator[tuple[Node, str]]:
+    """Nodes without an operator, and why."""
     if id(diagram) in seen:  # a function
         return
     seen.add(id(diagram))
@@ -30,11 +45,11 @@ def _bind(diagram: Diagram, seen: set[int]) -> Iterator[str]:
         if node.function is not None:
             yield from _bind(node.function, seen)
             if problem := _misfit(node):
-                yield f"{node}: {problem}"
+                yield node, problem
             continue
         found = find(node, diagram.opsets)
         if isinstance(found, str):
-            yield f"{node}: {found}"
+            yield node, found
         else:
             node.bound = found
 
@@ -50,6 +65,22 @@ def _misfit(node: Node) -> str:
     return f"the function has no attribute {_check.brief(unknown[0])}" if unknown else ""
 
 
+def part_equals(diagram: Diagram) -> None:
+    """Give what an Identity makes of an initializer an array of its own, where all numbers in it are the same.
+
+    PyTorch's exporter writes parameters that are equal once, as those of new norms are, and training would tie them.
+    """
+    kept = []
+    for node in diagram.nodes:
+        is_identity = (node.op, node.domain, len(node.inputs), len(node.outputs)) == ("Identity", "", 1, 1)
+        array = diagram.arrays.get(node.inputs[0]) if is_identity else None
+        if array is not None and array.dtype in FLOATS and array.size and (array == array.flat[0]).all():
+            diagram.arrays[node.outputs[0]] = array
+        else:
+            kept.append(node)
+    diagram.nodes = kept
+
+
 def entries(diagram: Diagram) -> dict[str, tuple[Parameter, bool]]:
     """The initializers that are parameters, by name, and whether each is a buffer. They are taken out of the arrays."""
     fixed = needed(diagram)
@@ -61,11 +92,13 @@ def entries(diagram: Diagram) -> dict[str, tuple[Parameter, bool]]:
             continue
         reading = readers.get(name, [])
         is_state = bool(reading) and all(operator.mode(i) == "state" for _, operator, i in reading)
+        is_state = is_state or name in diagram.state.buffers
         order = None
         for node, operator, i in reading[:1]:
             if operator.order is not None:
                 order = operator.order(operator.input_name(i), array.shape, node.attributes)
-        found[name] = Parameter(array, requires_grad=not is_state, order=order), is_state
+        is_trained = not is_state and name not in diagram.state.frozen
+        found[name] = Parameter(array, requires_grad=is_trained, order=order), is_state
         del diagram.arrays[name]
     return found
 

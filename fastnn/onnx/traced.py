@@ -10,8 +10,11 @@ from fastnn.lowering.trace import Form, Parted, Trace, align, generalise, trace
 from fastnn.nn.module import Module
 from fastnn.ops.assign import ASSIGN
 from fastnn.ops.norm import BATCH_NORM, BATCH_NORM_EVAL
-from fastnn.ops.random import DROPOUT
+from fastnn.ops.random import DROPOUT, NUMBERS
 from fastnn.sizes import SpecialiseError
+
+#: How much larger than the given batch the largest one is at which a network is looked at.
+FAR = 96
 
 
 def traced(model: Module, forms: Sequence[Form], dynamic: bool) -> Trace:
@@ -53,31 +56,47 @@ def _traced(model: Module, forms: Sequence[Form], dynamic: bool, training: bool)
         except Parted as parted:
             raise TraceError(f"{what} is another network each time it is traced: {parted}") from None
         return first
+    size = batch + 1
     try:
-        generalise(first, align(first.record, at(batch + 1).record, fit=True))
+        record = align(first.record, at(size).record, fit=True)
+        for size in {2, 3, batch + FAR} - {batch, batch + 1}:
+            align(record, at(size).record)
+        generalise(first, record)
     except (Parted, SpecialiseError, ValueError, TypeError) as error:
         raise ValueError(
-            f"{what} is another network for a batch of {batch + 1} than for one of {batch} ({error}); write it for "
-            f"batches of {given} alone with dynamic_batch=False"
+            f"{what} is another network for a batch of {size} than for one of {batch} ({error}); write it for batches "
+            f"of {given} alone with dynamic_batch=False"
         ) from None
     return first
 
 
 def _is_same_network(trained: Trace, evaluated: Trace) -> bool:
     """Whether a network in training is the evaluated one but for dropout and the statistics of batch norm."""
-    known = {_key(node, node.inputs): node for node in evaluated.graph.nodes}
-    twins: dict[Tensor, Tensor] = {}
-    for node in trained.graph.nodes:
-        if node.op is ASSIGN:
-            return False
-        inputs = [twins[t] for t in node.inputs if t in twins]
-        if len(inputs) < len(node.inputs):
-            continue  # of what differs already
-        if node.op is DROPOUT:
-            twins[node.output] = inputs[0]
-        elif (twin := known.get(_key(node, inputs))) is not None:
-            twins.update(zip(node.outputs, twin.outputs, strict=False))
-    return all(twins.get(a) is b for a, b in zip(trained.tensors, evaluated.tensors, strict=True))
+    if any(node.op is DROPOUT for node in evaluated.graph.nodes):
+        return False  # drops always, or elsewhere
+    known: dict[Any, list[Tensor]] = {}
+    for source, learns in ((evaluated, True), (trained, False)):
+        same: dict[Tensor, Tensor] = {}  # of tensors that are computed alike, the first
+        draws = 0
+        for node in source.graph.nodes:
+            if node.op is ASSIGN and not learns:
+                return False
+            inputs = [same[t] for t in node.inputs if t in same]
+            if len(inputs) < len(node.inputs):
+                continue  # made of what differs
+            if node.op is DROPOUT:
+                same[node.output] = inputs[0]
+                continue
+            draws += node.op is NUMBERS
+            key = (_key(node, inputs), draws if node.op is NUMBERS else 0)
+            if learns:
+                known.setdefault(key, node.outputs)
+            if key in known:
+                same.update(zip(node.outputs, known[key], strict=False))
+        results = [same.get(tensor) for tensor in source.tensors]
+        if learns:
+            wanted = results
+    return all(a is b for a, b in zip(results, wanted, strict=True))
 
 
 def _key(node: Node, inputs: Sequence[Tensor]) -> Any:

@@ -66,6 +66,8 @@ class Writer:
     readers : mapping of Tensor to list of Node
     stored : callable
         stored(array) is the initializer that holds a parameter's memory.
+    training : bool
+        Whether the graph was traced in training mode.
 
     Attributes
     ----------
@@ -74,6 +76,8 @@ class Writer:
         Where tensors are; those whose elements are 1 or 0 may be there as bools.
     totals : dict of Tensor to str
         Of parts of a sum, the sum.
+    padded : dict of str to (str, (str, list of int))
+        Of values that were padded, what they were before, and how.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Writer:
         paths: Mapping[Node, str],
         readers: Mapping[Tensor, Sequence[Node]],
         stored: Callable[[Array], str],
+        training: bool,
     ) -> None:
         self.onnx = onnx
         self.opset = opset
@@ -92,8 +97,10 @@ class Writer:
         self.values: dict[Tensor, Value] = {}
         self.masks: dict[Tensor, Value] = {}
         self.totals: dict[Tensor, str] = {}
+        self.padded: dict[str, tuple[str, tuple[str, list[int]]]] = {}
         self.readers = readers
         self.stored = stored
+        self.training = training
         self._paths = paths
         self._path = ""
         self._batch = batch
@@ -101,14 +108,11 @@ class Writer:
         self._made: dict[Any, str] = {}
         self._roots: dict[str, tuple[str, Shape]] = {}
         self._arrays: dict[str, Array] = {}
+        self._resized: dict[str, tuple[str, list[float]]] = {}
 
     def begin(self, node: Node) -> None:
         """What is written from here on is `node`."""
         self._path = self._paths.get(node, "")
-
-    def where(self, node: Node) -> str:
-        """Where a node stands, for messages."""
-        return self._paths.get(node) or "in forward"
 
     # ---- nodes ------------------------------------------------------------------------------------
 
@@ -332,6 +336,20 @@ class Writer:
         while missing and aligned and aligned[0] is None:
             aligned.pop(0)
         return aligned
+
+    def resized(self, name: str, scales: list[float]) -> str:
+        """A value with its elements repeated, along each dimension so many times; at once if it was resized before."""
+        name, before = self._resized.get(name, (name, [1.0] * len(scales)))
+        scales = [a * b for a, b in zip(scales, before, strict=True)]
+        numbers = self.constant(scales, np.float32)
+        if self.opset < 11:
+            resized = self.node("Upsample" if self.opset < 10 else "Resize", name, numbers, mode="nearest")
+        else:
+            region = self.constant([], np.float32) if self.opset < 13 else ""
+            how = dict(coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+            resized = self.node("Resize", name, region, numbers, mode="nearest", **how)
+        self._resized[resized] = (name, scales)
+        return resized
 
     def reader(self, tensor: Tensor) -> Node | None:
         """The one node that reads a tensor."""

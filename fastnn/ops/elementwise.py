@@ -6,6 +6,7 @@ combined with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from fastnn.graph import Emitter, Node, Op, OutputTypes, Tensor, TensorMethods, 
 from fastnn.ops.arguments import check_dtypes, check_float
 from fastnn.ops.layout import behind_layout, broadcast_to, constant_value, sum_to
 from fastnn.sizes import broadcast_shapes, broadcast_strides, count, same_shape
+
+#: Of further kinds of Unary (fastnn.ops.maps): the gradient for x of that for y, x and y.
+GRADIENTS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {}
 
 
 class Unary(Op):
@@ -50,10 +54,10 @@ class Unary(Op):
                 return [dy * a]
             case "power" if a != 0.0:
                 return [dy * (x ** (a - 1.0) * a)]
-            case "power" | "sign":
+            case "power" | "sign" | "floor" | "ceil" | "round":
                 # Zeros, also where dy is infinite; and not None, as the loss does reach x.
                 return [binary(dy, 1.0, "zero_where")]
-        raise AssertionError(node.attrs["kind"])
+        return [GRADIENTS[node.attrs["kind"]](dy, x, y)]
 
     def lower(self, node: Node, to: Emitter) -> None:
         n, kind = count(node.output.shape), native.UNARY.index(node.attrs["kind"])

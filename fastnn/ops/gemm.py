@@ -10,7 +10,7 @@ from fastnn.ops.activation import epilogue
 from fastnn.ops.arguments import check_dtypes, check_float
 from fastnn.ops.elementwise import of_one_dtype
 from fastnn.ops.layout import TRANSPOSE, broadcast_to, reshape
-from fastnn.sizes import broadcast_shapes, count, describe, linear, same_shape
+from fastnn.sizes import broadcast_shapes, count, describe, is_one, linear, same_shape
 
 #: The batch at which a product must be large for its program to have room for a copy of B: the room is taken once, for
 #: all batches, and inference with a handful of samples should not pay for it. Batches of training are about as large.
@@ -103,14 +103,14 @@ class MatMul(Op):
         stack, *sizes = self.sizes(node)
         m, n, k = (fixed + per_sample * SOME for fixed, per_sample in map(linear, sizes))
         columns = native.packed_columns(m, n, k, node.output.dtype.itemsize)
-        if stack != 1 or linear(sizes[1])[1] or not columns:
+        if not is_one(stack) or linear(sizes[1])[1] or not columns:
             return None
         return to.temporary((sizes[2], columns), node.output.dtype)
 
     def _partial(self, node: Node, to: Emitter) -> Temporary | None:
         """Room for the parts of a product that has, or with a batch of one would have, a single row."""
         stack, m, n, k = self.sizes(node)
-        if stack != 1 or node.attrs["tb"] or linear(m) not in ((1, 0), (0, 1)) or linear(n)[1] or linear(k)[1]:
+        if not is_one(stack) or node.attrs["tb"] or linear(m) not in ((1, 0), (0, 1)) or linear(n)[1] or linear(k)[1]:
             return None
         dtype = node.output.dtype
         parts = native.row_parts(int(n), int(k), dtype.itemsize)

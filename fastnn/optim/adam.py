@@ -22,6 +22,9 @@ class Adam(Optimizer):
         Added to the gradient, times the parameter (L2).
     amsgrad : bool, default False
         Divide by the largest running mean so far (Reddi et al., 2018).
+    uncorrected_eps : bool, default False
+        Add eps to the root before its bias is corrected, as Kingma and Ba do in their faster form (end of section 2),
+        and with them TensorFlow, scikit-learn and ONNX: in the first steps it then counts for more.
     **shared
         Settings that all optimizers have: see `Optimizer`.
     """
@@ -37,9 +40,12 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
+        *,
+        uncorrected_eps: bool = False,
         **shared: Any,
     ) -> None:
-        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": bool(amsgrad)}
+        switches = {"amsgrad": bool(amsgrad), "uncorrected_eps": bool(uncorrected_eps)}
+        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, **switches}
         super().__init__(params, settings, **shared)
 
 
@@ -59,6 +65,8 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
+        *,
+        uncorrected_eps: bool = False,
         **shared: Any,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **shared)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, uncorrected_eps=uncorrected_eps, **shared)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from fastnn.functions import Traced, zeros_like
+from fastnn.graph import Graph, Tensor, active_graph
+from fastnn.lowering.cache import Recipe
+from fastnn.lowering.gradients import gradients, one
 from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter
+from fastnn.ops.shape import concat
 from fastnn_ext.atomic import commit
 
 Array = np.ndarray[Any, Any]
@@ -48,3 +55,32 @@ class Flat:
 def joined(arrays: list[Array]) -> Array:
     """One vector of all."""
     return np.concatenate([array.reshape(-1).astype(np.float64) for array in arrays])
+
+
+def loss_of(model: Module, loss: Any) -> Callable[..., Any]:
+    """The loss of a model, penalties on its signals included, as a function of tensors: inputs, then the target."""
+
+    def value(*tensors: Tensor) -> Any:
+        total = loss(model(*tensors[:-1]), tensors[-1])
+        for penalty in active_graph().penalties:
+            total = total + penalty
+        return total
+
+    return value
+
+
+class Slope(Traced):
+    """A function's value, and its gradient for parameters as one vector."""
+
+    def __init__(self, function: Callable[..., Any], parameters: list[Parameter]) -> None:
+        self.parameters = parameters
+        super().__init__(function)
+
+    def _finish(self, graph: Graph, result: Any) -> Recipe:
+        if not isinstance(result, Tensor) or result.shape != ():
+            raise ValueError(f"the loss must be a scalar to train on, got {result!r}")
+        leaves = [graph.memory(p._storage) for p in self.parameters]
+        grads = gradients(graph, {result: one(result.dtype)}, leaves)
+        found = [zeros_like(t) if g is None else g for g, t in zip(grads, leaves, strict=True)]
+        flat = [g.permute(*p._shown).flatten() for g, p in zip(found, self.parameters, strict=True)]
+        return Recipe([[result, concat(flat, 0)]], tuple)

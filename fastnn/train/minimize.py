@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnn import _check
-from fastnn.nn.loss import Loss
 from fastnn.nn.module import Module
-from fastnn.train.flat import Flat, joined
+from fastnn.train.flat import Flat, Slope, loss_of
 from fastnn_ext.atomic import Meanwhile, commit
 
 
 def minimize(
     model: Module,
-    loss: Loss,
+    loss: Any,
     *batch: Any,
     max_iter: int = 200,
     tolerance_grad: float = 1e-7,
@@ -31,7 +31,8 @@ def minimize(
     ----------
     model : Module
         Runs in the mode that it is in; parameters that do not require a gradient are left alone.
-    loss : Loss
+    loss : callable
+        loss(output, target), a scalar, such as a loss module.
     *batch : array
         The model's inputs, then the loss's target: all of the data.
     max_iter : int, default 200
@@ -60,12 +61,9 @@ def minimize(
     >>> fn.train.minimize(model, nn.CrossEntropyLoss(), x, y, max_iter=5) < before
     True
     """
-    try:
-        from scipy import optimize
-    except ImportError:
-        raise ImportError('minimize needs SciPy: pip install "fastnn[optimize]"') from None
     _check.instance("model", model, Module)
-    _check.instance("loss", loss, Loss)
+    if not callable(loss) or isinstance(loss, type):
+        raise TypeError(f"loss must be callable as loss(output, target), got {_check.kind_of(loss)}")
     if len(batch) < 2:
         raise TypeError(f"minimize takes the model's inputs and a target, got {len(batch)} array(s)")
     options = {
@@ -75,21 +73,27 @@ def minimize(
         "ftol": _check.real("tolerance_change", tolerance_change, 0),
         "maxcor": _check.integer("history_size", history_size, 1),
     }
+    return float(lbfgs(model, loss, batch, options).fun)
+
+
+def lbfgs(model: Module, loss: Any, batch: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """As `minimize`, with SciPy's options of L-BFGS-B; what SciPy says of how it went."""
+    try:
+        from scipy import optimize
+    except ImportError:
+        raise ImportError('minimize needs SciPy: pip install "fastnn[optimize]"') from None
     flat = Flat(model)
+    slope = Slope(loss_of(model, loss), flat.params)
 
     def value_and_gradient(values: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
         flat.put(values)
-        model.zero_grad()
-        value, dy = loss.value_and_grad(model.forward_train(*batch[:-1]), batch[-1])
-        value += model.penalty
-        model.backward(dy)
-        grads = [p._gradient_storage() if p._has_grad else np.zeros_like(p._storage) for p in flat.params]
-        return float(value), joined([p._view(grad) for p, grad in zip(flat.params, grads, strict=True)])
+        value, gradient = slope(*batch)
+        return float(value), np.asarray(gradient, np.float64)
 
     # The parameters are as before behind the block, however it ends: what came of it is copied as a whole.
     with Meanwhile([], flat.arrays):
-        result = optimize.minimize(value_and_gradient, flat.before, jac=True, method="L-BFGS-B", options=options)
+        result = optimize.minimize(value_and_gradient, flat.before, jac=True, method="L-BFGS-B", options=dict(options))
         flat.put(result.x)
         found = flat.found()
     commit(found)
-    return float(result.fun)
+    return result

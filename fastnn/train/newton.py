@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastnn import _check
-from fastnn.functions import Curved, Hessian, Traced, zeros_like
-from fastnn.graph import CONSTANT, Graph, Tensor, active_graph
+from fastnn.functions import Curved, Hessian, zeros_like
+from fastnn.graph import CONSTANT, Graph, Tensor
 from fastnn.lowering.cache import Recipe
 from fastnn.lowering.gradients import gradients, one
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
-from fastnn.ops.shape import concat
-from fastnn.train.flat import Flat
+from fastnn.train.flat import Flat, Slope, loss_of
 from fastnn_ext.atomic import Meanwhile, commit
 
 Array = np.ndarray[Any, Any]
@@ -92,7 +90,7 @@ def newton(
     least_gain = _check.real("tolerance_change", tolerance_change, 0)
     flat = Flat(model)
     make = _gauss_newton if curvature == "gauss_newton" else _hessian
-    matrix, slope = make(model, loss, flat.params), _Slope(_loss_of(model, loss), flat.params)
+    matrix, slope = make(model, loss, flat.params), Slope(loss_of(model, loss), flat.params)
 
     def at(values: Array) -> tuple[float, Array]:
         flat.put(values)
@@ -142,35 +140,8 @@ def _solved(matrix: Array, vector: Array) -> Array | None:
     return result if np.isfinite(result).all() else None
 
 
-def _loss_of(model: Module, loss: Any) -> Callable[..., Any]:
-    def value(*tensors: Tensor) -> Any:
-        total = loss(model(*tensors[:-1]), tensors[-1])
-        for penalty in active_graph().penalties:
-            total = total + penalty
-        return total
-
-    return value
-
-
 def _hessian(model: Module, loss: Any, params: list[Parameter]) -> Hessian:
-    return Hessian(Curved(_loss_of(model, loss), 0, params))
-
-
-class _Slope(Traced):
-    """A function's value, and its gradient for parameters as one vector."""
-
-    def __init__(self, function: Callable[..., Any], parameters: list[Parameter]) -> None:
-        self.parameters = parameters
-        super().__init__(function)
-
-    def _finish(self, graph: Graph, result: Any) -> Recipe:
-        if not isinstance(result, Tensor) or result.shape != ():
-            raise ValueError(f"the loss must be a scalar to train on, got {result!r}")
-        leaves = [graph.memory(p._storage) for p in self.parameters]
-        grads = gradients(graph, {result: one(result.dtype)}, leaves)
-        found = [zeros_like(t) if g is None else g for g, t in zip(grads, leaves, strict=True)]
-        flat = [g.permute(*p._shown).flatten() for g, p in zip(found, self.parameters, strict=True)]
-        return Recipe([[result, concat(flat, 0)]], tuple)
+    return Hessian(Curved(loss_of(model, loss), 0, params))
 
 
 def _gauss_newton(model: Module, loss: Any, params: list[Parameter]) -> Hessian:

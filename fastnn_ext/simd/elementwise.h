@@ -3,7 +3,7 @@
 #include "isa.h"
 
 /* All kinds, in their order: KIND(name, ns). ns: what the arithmetic of a float32 takes on AVX2, beside reading and
- * writing it. Powers, sines and cosines are libm's, which has no vectors. */
+ * writing it. Powers and all from sin on are libm's, which has no vectors. */
 #define FNN_UNARY(KIND)  \
     KIND(exp, 0.5)       \
     KIND(log, 0.5)       \
@@ -18,7 +18,20 @@
     KIND(erf, 0.5)       \
     KIND(log1pexp, 0.5)  \
     KIND(sin, 10)        \
-    KIND(cos, 10)
+    KIND(cos, 10)        \
+    KIND(tan, 12)        \
+    KIND(asin, 8)        \
+    KIND(acos, 8)        \
+    KIND(atan, 8)        \
+    KIND(sinh, 12)       \
+    KIND(cosh, 10)       \
+    KIND(asinh, 15)      \
+    KIND(acosh, 15)      \
+    KIND(atanh, 15)      \
+    KIND(log1p, 10)      \
+    KIND(floor, 1)       \
+    KIND(ceil, 1)        \
+    KIND(round, 1)
 #define FNN_BINARY(KIND)   \
     KIND(add, 0)           \
     KIND(sub, 0)           \

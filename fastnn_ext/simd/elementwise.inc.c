@@ -1,16 +1,13 @@
 /* Maps, broadcasting maps of two operands, copies between layouts, and fills. */
 
 #undef POW
-#undef SIN
-#undef COS
+#undef LIBM
 #if REAL_IS_FLOAT
 #define POW powf
-#define SIN sinf
-#define COS cosf
+#define LIBM(kind, function) BY_LIBM(kind, function##f)
 #else
 #define POW pow
-#define SIN sin
-#define COS cos
+#define LIBM(kind, function) BY_LIBM(kind, function)
 #endif
 
 /* ---- one operand ---- */
@@ -76,12 +73,26 @@ static void NAME(unary_power)(void *y_, const void *x_, int64_t n, double a, dou
         for (int64_t i = 0; i < n; i++) y[i] = POW(x_in[i], (real)a);
 }
 
-static void NAME(unary_sin)(void *y, const void *x, int64_t n, double a, double b) {
-    for (int64_t i = 0; i < n; i++) ((real *)y)[i] = SIN(((const real *)x)[i]);
-}
-static void NAME(unary_cos)(void *y, const void *x, int64_t n, double a, double b) {
-    for (int64_t i = 0; i < n; i++) ((real *)y)[i] = COS(((const real *)x)[i]);
-}
+#define BY_LIBM(kind, function)                                                                   \
+    static void NAME(unary_##kind)(void *y, const void *x, int64_t n, double a, double b) {       \
+        for (int64_t i = 0; i < n; i++) ((real *)y)[i] = function(((const real *)x)[i]);          \
+    }
+
+LIBM(sin, sin)
+LIBM(cos, cos)
+LIBM(tan, tan)
+LIBM(asin, asin)
+LIBM(acos, acos)
+LIBM(atan, atan)
+LIBM(sinh, sinh)
+LIBM(cosh, cosh)
+LIBM(asinh, asinh)
+LIBM(acosh, acosh)
+LIBM(atanh, atanh)
+LIBM(log1p, log1p)
+LIBM(floor, floor)
+LIBM(ceil, ceil)
+LIBM(round, nearbyint)
 
 /* ---- two operands ---- */
 

@@ -1,3 +1,4 @@
+/* cflags: -ftree-loop-vectorize */
 /* Batch, group, layer and local response norm.
  *
  * Lines

@@ -60,8 +60,10 @@ def adam(p, g, s, t, c):
     m, v = means(g, s, c)
     if c.amsgrad:
         v = s["max_exp_avg_sq"] = np.maximum(s["max_exp_avg_sq"], v)
-    m, v = m / (1 - c.betas[0] ** t), v / (1 - c.betas[1] ** t)
-    return p - c.lr * m / (np.sqrt(v) + c.eps)
+    m, corrected = m / (1 - c.betas[0] ** t), np.sqrt(v / (1 - c.betas[1] ** t))
+    if c.uncorrected_eps:
+        return p - c.lr * m * np.sqrt(1 - c.betas[1] ** t) / (np.sqrt(v) + c.eps)
+    return p - c.lr * m / (corrected + c.eps)
 
 
 def adamax(p, g, s, t, c):

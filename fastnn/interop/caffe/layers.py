@@ -250,6 +250,8 @@ def _scale(layer: Layer) -> nn.Module:
         _afford(*shape, 1)
     else:
         shape = array.shape
+        while len(shape) > p.num_axes >= 0 and shape[0] == 1:  # older files give four sizes
+            shape = shape[1:]
     module = f.Scale(shape, p.axis, is_scale, not is_scale or p.bias_term)
     if is_scale:
         layer.put(module.weight, 0)

@@ -102,9 +102,9 @@ def _parsed_text(path: str) -> Any:
     from google.protobuf import text_format
 
     with named(path), open(path, "rb") as file:
-        data = file.read(_LONGEST_TEXT + 1)
-    if len(data) > _LONGEST_TEXT:
-        raise ValueError(f"{path}: a prototxt has at most {_LONGEST_TEXT} bytes")
+        if os.fstat(file.fileno()).st_size > _LONGEST_TEXT:
+            raise ValueError(f"{path}: a prototxt has at most {_LONGEST_TEXT} bytes")
+        data = file.read()
     net = net_parameter()()
     try:
         text_format.Parse(data.decode(), net, allow_unknown_field=True)

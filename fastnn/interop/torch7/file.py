@@ -22,7 +22,7 @@ from fastnn import _check
 
 _DEEPEST = 10_000  # values within values
 _LONGEST_NUMBER = 40  # characters
-_WORD = re.compile(rb"\s*([-+.\w]{1,40})(?!\S)")
+_WORD = re.compile(rb"\s*([-+.\w]{1,40})(?=\s)")  # what ends with the file may have been cut
 _NUMBERS = {"Byte": "u1", "Char": "i1", "Short": "<i2", "Int": "<i4", "Float": "<f4", "Double": "<f8", "Half": "<f2"}
 _ARRAYS = re.compile(rf"torch\.(Cuda|Cl)?({'|'.join(_NUMBERS)}|Long)?(Tensor|Storage)")
 
@@ -275,10 +275,9 @@ class _Ascii(_Binary):
         dtype = "<f8" if code in ("Float", "Double", "Half") else "<i8"
         if not count:
             return np.empty(0, dtype)
-        start, end = self._at, self._data.find(b"\n", self._at)
-        self._at = len(self._data) if end < 0 else end + 1
+        start, self._at = self._at, self._data.find(b"\n", self._at) + 1
         words = self._data[start : self._at].split()
-        if len(words) != count or max(map(len, words)) > _LONGEST_NUMBER:
+        if len(words) != count or max(map(len, words)) > _LONGEST_NUMBER:  # none where the line has no end
             raise Damage(f"at byte {start} it announces {_check.brief(count)} numbers, and the line has {len(words)}")
         try:
             return np.array(words).astype(dtype)

@@ -108,10 +108,12 @@ class Parallel(nn.Sequential):
 
 
 class LookupTable(nn.Embedding):
-    """Embedding of labels that count from 1."""
+    """Embedding of labels that count from 1; label 0, of which there is none, gives NaN."""
 
     def forward(self, input: Any) -> Any:
-        return super().forward(input - 1)
+        none = np.full((1, self.embedding_dim), np.nan, self.weight.dtype)
+        padding = None if self.padding_idx is None else self.padding_idx + 1
+        return F.embedding(input, concat([none, self.weight], 0), padding)
 
 
 class TemporalConvolution(nn.Conv1d):

@@ -171,7 +171,7 @@ def _lookup(o: Fields) -> nn.Module:
     if o.flag("maxNorm"):
         raise ValueError("a table whose rows are made shorter as they are read (maxNorm) is not known")
     padding = o.integer("paddingValue", 0)
-    module = f.LookupTable(weight.shape[0], weight.shape[1], padding_idx=padding - 1 if padding else None)
+    module = f.LookupTable(weight.shape[0], weight.shape[1], padding - 1 if padding > 0 else None)
     o.put(module, "weight", weight)
     return module
 

@@ -2,14 +2,19 @@
 
 from fastnn.onnx.operators import (  # noqa: F401
     activation,
+    attention,
     conv,
+    creation,
     elementwise,
+    index,
     linear,
+    logic,
     loss,
     norm,
     optimizer,
     pool,
     random,
+    reduce,
     resize,
     shape,
 )

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 
 from fastnn import _check
 from fastnn.graph import Tensor
-from fastnn.onnx.operator import Call, Ints, operator
+from fastnn.onnx.operator import Call, Ints, Value, Whole, constant, operator
 from fastnn.onnx.operators.windows import Windows, windows
 from fastnn.ops import pool2d
-from fastnn.ops.elementwise import equal, where
-from fastnn.ops.layout import reshape, transpose
+from fastnn.ops.elementwise import cast, equal, where
+from fastnn.ops.layout import broadcast_to, reshape, transpose
 from fastnn.ops.reduce import reduce
+from fastnn.ops.shape import constant_pad, stack
 from fastnn.sizes import count
+
+#: Of a window, for the places of its largest value.
+MOST_TAPS = 256
 
 
 def _images(X: Tensor, w: Windows, one: Callable[..., Tensor], two: Callable[..., Tensor]) -> Tensor:
@@ -41,10 +49,10 @@ def _spatial(X: Tensor) -> tuple[int, ...]:
     return X.shape[2:]
 
 
-@operator("MaxPool", 1)
+@operator("MaxPool", 1, raw="X")
 def max_pool(
     call: Call,
-    X: Tensor,
+    X: Value,
     *,
     kernel_shape: Ints,
     auto_pad: str = "NOTSET",
@@ -53,17 +61,51 @@ def max_pool(
     pads: Ints | None = None,
     storage_order: int = 0,
     strides: Ints | None = None,
-) -> Tensor:
-    """The largest value of each window."""
-    if call.wants(1):
-        raise ValueError("its output Indices, where the largest values were, is not read")
-    w = windows(_spatial(X), kernel_shape, strides, dilations, pads, auto_pad)
-    return _images(
-        X,
+) -> Any:
+    """The largest value of each window, and its place in the input."""
+    if isinstance(X, Whole):
+        numbers = cast(X.tensor, np.float64)
+    elif isinstance(X, np.ndarray) and X.dtype.kind in "iu":
+        numbers = constant(X.astype(np.float64))
+    else:
+        numbers = call.tensor(X)
+    w = windows(_spatial(numbers), kernel_shape, strides, dilations, pads, auto_pad)
+    y = _images(
+        numbers,
         w,
         lambda x, k, s, p, d: pool2d.max_pool1d(x, k, s, p, d, bool(ceil_mode)),
         lambda x, k, s, p, d: pool2d.max_pool2d(x, k, s, p, d, bool(ceil_mode)),
     )
+    result = y if X.dtype.kind == "f" else Whole(y, X.dtype, late=True)
+    return (result, _places(numbers, w, y.shape[2:], bool(storage_order))) if call.wants(1) else result
+
+
+def _places(x: Tensor, w: Windows, outputs: tuple[int, ...], columns_first: bool) -> Whole:
+    """Where the largest value of each window lies in x as a row of numbers, each image by rows or by columns."""
+    taps = list(itertools.product(*map(range, w.kernel)))
+    if len(taps) > MOST_TAPS:
+        raise ValueError(f"its output Indices is made for windows of at most {MOST_TAPS} taps, not {len(taps)}")
+    sizes = x.shape[2:]
+    each = list(zip(outputs, w.strides, w.kernel, w.dilations, strict=True))
+    reach = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in each]
+    around = [(p[0], max(r - p[0] - n, 0)) for p, r, n in zip(w.pads, reach, sizes, strict=True)]
+    padded = constant_pad(x.detach(), tuple(width for pair in reversed(around) for width in pair), -np.inf)
+    seen = []
+    for tap in taps:
+        steps = (slice(t * d, t * d + (o - 1) * s + 1, s) for t, (o, s, _, d) in zip(tap, each, strict=True))
+        index: Any = (slice(None), slice(None), *steps)
+        seen.append(padded[index])
+    first = stack(seen, x.ndim).argmax(-1)
+    strides = np.cumprod([1, *(sizes[:-1] if columns_first else sizes[:0:-1])])[:: 1 if columns_first else -1]
+    offsets = np.array(taps) * w.dilations @ strides
+    corner = sum(
+        np.reshape((np.arange(o) * s - p[0]) * step, (-1, *[1] * (len(sizes) - 1 - i)))
+        for i, (o, s, p, step) in enumerate(zip(outputs, w.strides, w.pads, strides, strict=True))
+    )
+    images = broadcast_to(constant(np.ones(1)), (count(x.shape[:2]),)).cumsum(0) - 1.0
+    image = reshape(images * float(count(sizes)), (*x.shape[:2], *[1] * len(sizes)))
+    within = reshape(constant(offsets.astype(np.float64)).take(first), first.shape)
+    return Whole(within + np.asarray(corner, np.float64) + image, np.int64, late=True)
 
 
 @operator("AveragePool", 1)

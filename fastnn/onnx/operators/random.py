@@ -41,7 +41,7 @@ def _drop(call: Call, data: Tensor, ratio: float, training: bool) -> Any:
         return random.dropout(data, p)
     keep = random.bernoulli(data.shape, data.dtype, 1 - p)
     y = mul(data, keep) * (1 / (1 - p) if p < 1 else 0.0) if p else data
-    return y, keep if call.version < 10 else Whole(keep, bool)
+    return y, keep if call.version < 10 else Whole(keep, bool, late=True)
 
 
 @operator("RandomNormal", 1)
@@ -95,7 +95,7 @@ def bernoulli(call: Call, input: Tensor, *, dtype: int | None = None, seed: floa
     if dtype is None:
         return drawn
     wanted = _wanted(dtype)
-    return cast(drawn, call.float_dtype(wanted)) if wanted.kind == "f" else Whole(drawn, wanted)
+    return cast(drawn, call.float_dtype(wanted)) if wanted.kind == "f" else Whole(drawn, wanted, late=True)
 
 
 def _sizes(shape: Ints) -> tuple[int, ...]:

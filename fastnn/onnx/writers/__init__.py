@@ -1,6 +1,19 @@
 """How each op of a graph is written as ONNX: a file a family."""
 
-from fastnn.onnx.writers import activation, conv, elementwise, gemm, index, layout, loss, norm, pool, random, reduce
+from fastnn.onnx.writers import (
+    activation,
+    conv,
+    elementwise,
+    gemm,
+    index,
+    layout,
+    loss,
+    norm,
+    pad,
+    pool,
+    random,
+    reduce,
+)
 
 __all__ = [
     "activation",
@@ -11,6 +24,7 @@ __all__ = [
     "layout",
     "loss",
     "norm",
+    "pad",
     "pool",
     "random",
     "reduce",

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.graph import Node
-from fastnn.onnx.writer import Value, Writer, writes
+from fastnn.graph import Node, Tensor
+from fastnn.onnx.writer import Unwritable, Value, Writer, writes
+from fastnn.ops.layout import constant_value
 
-_UNARY = {
-    "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "abs": "Abs", "reciprocal": "Reciprocal", "sign": "Sign", "erf": "Erf",
-    "sin": "Sin", "cos": "Cos",
-}  # fmt: skip
+#: Kinds of the same name.
+_UNARY = (
+    "exp", "log", "sqrt", "abs", "reciprocal", "sign", "erf", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
+    "cosh", "asinh", "acosh", "atanh", "floor", "ceil",
+)  # fmt: skip
 _BINARY = {
     "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "maximum": "Max", "minimum": "Min", "power": "Pow",
 }  # fmt: skip
@@ -39,9 +41,27 @@ def _unary(w: Writer, kind: str, x: str, a: float, b: float, dtype: np.dtype[Any
             return w.node("Pow", x, w.constant(a, dtype))
         case "expm1":
             return w.node("Sub", w.node("Exp", x), w.constant(1, dtype))
+        case "log1p":
+            return w.node("Log", w.node("Add", x, w.constant(1, dtype)))
         case "log1pexp":
             return w.node("Softplus", x)
-    return w.node(_UNARY[kind], x)
+        case "round" if w.opset >= 11:
+            return w.node("Round", x)
+        case "round":
+            return _rounded(w, x, dtype)
+    if kind not in _UNARY:
+        raise Unwritable(f"{kind} has no counterpart")
+    return w.node(kind.capitalize(), x)
+
+
+def _rounded(w: Writer, x: str, dtype: np.dtype[Any]) -> str:
+    """To the nearest whole number, and of two as near to the even one."""
+    moved, one = affine(w, x, 1.0, 0.5, dtype), w.constant(1, dtype)
+    whole = w.node("Floor", moved)
+    half = affine(w, whole, 0.5, 0.0, dtype)
+    tie = compared(w, "equal", moved, whole)
+    odd = compared(w, "greater", half, w.node("Floor", half))
+    return w.node("Where", w.node("And", tie, odd), w.node("Sub", whole, one), whole)
 
 
 def affine(w: Writer, x: str, a: float, b: float, dtype: np.dtype[Any]) -> str:
@@ -60,6 +80,11 @@ def affine(w: Writer, x: str, a: float, b: float, dtype: np.dtype[Any]) -> str:
 @writes("binary")
 def binary(w: Writer, node: Node) -> None:
     (a, b), y, kind = node.inputs, node.output, node.attrs["kind"]
+    if kind == "mul" and _is_prelu(node):
+        slope = b.node.inputs[1].node.inputs[0]
+        names, like = w.together(y, (a, slope))
+        w.put(y, w.node("PRelu", *names), like)
+        return
     logical = {"mul": "And", "maximum": "Or"}.get(kind)
     if logical and a in w.masks and b in w.masks:
         names, like = w.together(y, (a, b), truths=2)
@@ -72,6 +97,23 @@ def binary(w: Writer, node: Node) -> None:
     else:
         names, like = w.together(y, (a, b))
         w.put(y, compared(w, kind, *names), like, mask=True)
+
+
+def _is_prelu(node: Node) -> bool:
+    """Whether it is x times 1 where x > 0, and a slope elsewhere, as F.prelu writes it."""
+    x, factor = node.inputs
+    if not _is(factor, "add") or not all(_is(t, kind) for t, kind in zip(factor.node.inputs, _PRELU, strict=True)):
+        return False
+    above, below = factor.node.inputs
+    bound = constant_value(above.node.inputs[1])
+    return above.node.inputs[0] is x and bound == 0.0 and below.node.inputs[1] is above
+
+
+_PRELU = ("greater", "zero_where")
+
+
+def _is(tensor: Tensor, kind: str) -> bool:
+    return tensor.node.op.name == "binary" and bool(tensor.node.attrs["kind"] == kind)
 
 
 def compared(w: Writer, kind: str, a: str, b: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastnn.graph import Node, Tensor
-from fastnn.onnx.writer import INT64, LAST, Unwritable, Value, Writer, writes
-from fastnn.sizes import Dim, is_one, linear, same_shape
+from fastnn.onnx.writer import INT64, LAST, Value, Writer, writes
+from fastnn.onnx.writers.pad import edges
+from fastnn.sizes import Dim, Shape, is_one, linear, same_shape
 
 
 @writes("transpose")
@@ -32,7 +33,7 @@ def _reshaped(w: Writer, value: Value, x: Tensor, y: Tensor) -> Value:
         if same_shape(value.shape, y.shape):
             return value._replace(axes=tuple(range(y.ndim)))
         return value
-    axes = _moved_ones(value.axes, x, y)
+    axes = _moved_ones(value.axes, x.shape, y.shape)
     if axes is not None:
         return value._replace(axes=axes)
     order = range(x.ndim)
@@ -40,17 +41,17 @@ def _reshaped(w: Writer, value: Value, x: Tensor, y: Tensor) -> Value:
     return Value(name, x.shape, None)
 
 
-def _moved_ones(axes: tuple[int | None, ...], x: Tensor, y: Tensor) -> tuple[int | None, ...] | None:
-    """The axes of y where it is x but for sizes of 1, which come and go."""
-    if not same_shape([size for size in x.shape if not is_one(size)], [size for size in y.shape if not is_one(size)]):
+def _moved_ones(axes: tuple[int | None, ...], old: Shape, new: Shape) -> tuple[int | None, ...] | None:
+    """The axes of a tensor of another shape where it differs in sizes of 1 alone, which come and go."""
+    if not same_shape([size for size in old if not is_one(size)], [size for size in new if not is_one(size)]):
         return None
     result: list[int | None] = []
     j = 0
-    for size in y.shape:
+    for size in new:
         if not is_one(size):
-            while is_one(x.shape[j]):
+            while is_one(old[j]):
                 j += 1
-        if j < x.ndim and is_one(x.shape[j]) == is_one(size):
+        if j < len(old) and is_one(old[j]) == is_one(size):
             result.append(axes[j])
             j += 1
         else:
@@ -68,7 +69,30 @@ def same(w: Writer, node: Node) -> None:
 @writes("broadcast")
 def broadcast(w: Writer, node: Node) -> None:
     x, y = node.inputs[0], node.output
-    w.put(y, w.node("Expand", w.name(x), w.sizes(y.shape)))
+    if not _repeated(w, x, y):
+        w.put(y, w.node("Expand", w.name(x), w.sizes(y.shape)))
+
+
+def _repeated(w: Writer, x: Tensor, y: Tensor) -> bool:
+    """Write the elements of a dimension repeated, which the graph has as a broadcast of one more that a reshape then
+    joins to it, as an image or sequence of another size."""
+    after, value = w.reader(y), w.value(x)
+    dims = [i for i in range(x.ndim) if x.ndim == y.ndim and linear(x.shape[i]) != linear(y.shape[i])]
+    if after is None or after.op.name != "reshape" or value.axes is None or len(dims) != 1 or dims[0] < 2:
+        return False
+    (dim,), times = dims, y.shape[dims[0]]
+    axis, size = value.place(dim - 1), y.shape[dim - 1]
+    if axis is None or value.place(dim) is not None or isinstance(times, Dim) or isinstance(size, Dim):
+        return False
+    joined = (*y.shape[: dim - 1], size * times, *y.shape[dim + 1 :])
+    axes = _moved_ones((*value.axes[:dim], *value.axes[dim + 1 :]), joined, after.output.shape)
+    if axes is None:
+        return False
+    scales = [1.0] * len(value.shape)
+    scales[axis] = float(times)
+    shape = tuple(n * times if i == axis else n for i, n in enumerate(value.shape))
+    w.values[after.output] = Value(w.resized(value.name, scales), shape, axes)
+    return True
 
 
 @writes("slice")
@@ -80,6 +104,8 @@ def slice_(w: Writer, node: Node) -> None:
     ends: list[int] = []
     axes: list[int] = []
     steps: list[int] = []
+    places: list[int] = []
+    sizes: list[int] = []
     for dim, (start, step, size) in enumerate(zip(node.attrs["starts"], node.attrs["steps"], y.shape, strict=True)):
         axis = value.axes[dim]
         if axis is None or (linear(start) == (0, 0) and step == 1 and linear(size) == linear(x.shape[dim])):
@@ -90,11 +116,19 @@ def slice_(w: Writer, node: Node) -> None:
         ends.append(LAST if whole else _from_either_end(end, x.shape[dim]))
         axes.append(axis)
         steps.append(step)
+        places.append(start)
+        sizes.append(size)
     shape = list(value.shape)
     for dim, size in enumerate(y.shape):
         if value.axes[dim] is not None:
             shape[value.axes[dim]] = size  # type: ignore[index]
-    name = _slice(w, value.name, starts, ends, axes, steps) if axes else value.name
+    if not axes:
+        name = value.name
+    elif w.opset < 10:
+        name = _sliced_by_steps(w, value.name, starts, ends, axes, steps, places, sizes)
+    else:
+        bounds = [w.sizes(starts), w.sizes(ends), w.ints(*axes)]
+        name = w.node("Slice", value.name, *bounds, *([] if set(steps) == {1} else [w.ints(*steps)]))
     w.values[y] = Value(name, tuple(shape), value.axes)
 
 
@@ -106,51 +140,24 @@ def _from_either_end(place: int, size: int) -> int:
     return place if isinstance(left, Dim) or left >= 0 else left
 
 
-def _slice(w: Writer, name: str, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> str:
-    if w.opset < 10:
-        if any(isinstance(place, Dim) for place in (*starts, *ends)):
-            w.needs(10, "a slice whose bounds follow the batch")
-        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-            if step == 1:
-                name = w.node("Slice", name, starts=[start], ends=[end], axes=[axis])
-            elif end == LAST:
-                w.needs(10, "a slice of the batch with steps")
-            else:
-                name = w.node("Gather", name, w.ints(*range(start, end, step)), axis=axis)
-        return name
-    inputs = [w.sizes(starts), w.sizes(ends), w.ints(*axes)]
-    return w.node("Slice", name, *inputs, *([] if set(steps) == {1} else [w.ints(*steps)]))
-
-
-@writes("unslice")
-def unslice(w: Writer, node: Node) -> None:
-    x, y = node.inputs[0], node.output
-    if set(node.attrs["steps"]) != {1}:
-        raise Unwritable("zeros between elements are not written")
-    value = w.laid(x)
-    assert value.axes is not None
-    if any(axis is None and not is_one(y.shape[dim]) for dim, axis in enumerate(value.axes)):
-        value = Value(w.name(x), x.shape, tuple(range(x.ndim)))
-    before, after = [0] * len(value.shape), [0] * len(value.shape)
-    shape = list(value.shape)
-    for dim, start in enumerate(node.attrs["starts"]):
-        axis = value.place(dim)
-        if axis is not None:
-            before[axis], after[axis] = start, y.shape[dim] - start - x.shape[dim]
-            shape[axis] = y.shape[dim]
-    pads = [*before, *after]
-    if w.opset >= 11:
-        name = w.node("Pad", value.name, w.sizes(pads), mode="constant")
-    elif any(isinstance(size, Dim) for size in pads):
-        w.needs(11, "padding that follows the batch")
-    else:
-        name = w.node("Pad", value.name, mode="constant", pads=pads)
-    w.values[y] = Value(name, tuple(shape), value.axes)
+def _sliced_by_steps(w: Writer, name: str, *slices: list[int]) -> str:
+    """A slice where the operator takes fixed bounds and no steps: else by the places themselves."""
+    for start, end, axis, step, first, size in zip(*slices, strict=True):
+        if step == 1 and not isinstance(start, Dim) and not isinstance(end, Dim):
+            name = w.node("Slice", name, starts=[start], ends=[end], axes=[axis])
+            continue
+        places = range_of(w, size)
+        if step != 1:
+            places = w.node("Mul", places, w.constant(step, INT64))
+        name = w.node("Gather", name, w.node("Add", places, w.size(first)), axis=axis)
+    return name
 
 
 @writes("concat")
 def concat(w: Writer, node: Node) -> None:
     y, dim = node.output, node.attrs["dim"]
+    if edges(w, node):
+        return
     best, fits = list(range(y.ndim)), -1
     for tensor in (None, *node.inputs):
         order = list(range(y.ndim))

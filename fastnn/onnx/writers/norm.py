@@ -8,6 +8,7 @@ import numpy as np
 
 from fastnn.graph import Node, Tensor
 from fastnn.onnx.writer import Value, Writer, writes
+from fastnn.onnx.writers.pad import pad
 from fastnn.sizes import count, linear
 
 
@@ -142,10 +143,3 @@ def local_response_norm(w: Writer, node: Node) -> None:
     means = w.reshape(means, image, shape)
     base = w.node("Add", w.node("Mul", means, w.constant(alpha, y.dtype)), w.constant(k, y.dtype))
     w.put_ordered(y, w.node("Div", name, w.node("Pow", base, w.constant(beta, y.dtype))), order)
-
-
-def pad(w: Writer, x: str, pads: list[int]) -> str:
-    """x with zeros around it."""
-    if w.opset < 11:
-        return w.node("Pad", x, mode="constant", pads=pads)
-    return w.node("Pad", x, w.ints(*pads), mode="constant")

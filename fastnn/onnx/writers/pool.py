@@ -8,7 +8,8 @@ import numpy as np
 
 from fastnn.graph import Node
 from fastnn.onnx.writer import Writer, writes
-from fastnn.onnx.writers.norm import pad
+from fastnn.onnx.writers.pad import pad
+from fastnn.sizes import count
 
 
 class _Windows:
@@ -34,7 +35,7 @@ class _Windows:
             for n, s, span, begin, size in zip(self.count, self.stride, self.span, self.begin, self.sizes, strict=True)
         ]
 
-    def end(self, fixed: bool = True) -> list[int]:
+    def end(self) -> list[int]:
         """Padding behind the data with which as many windows fit: as much as before them where that will do."""
         result = []
         for i, begin in enumerate(self.begin):
@@ -71,36 +72,46 @@ def max_pool2d(w: Writer, node: Node) -> None:
 @writes("avg_pool2d")
 def avg_pool2d(w: Writer, node: Node) -> None:
     name, order = _images(w, node)
-    windows, y = _Windows(node, order), node.output
+    windows, (x,), y = _Windows(node, order), node.inputs, node.output
     padding, divisor = node.attrs["settings"]["count_include_pad"], node.attrs["settings"]["divisor"]
-    end = windows.end()
+    pads = [*windows.begin, *windows.end()]
+    dilated = any(d != 1 for d in windows.dilation)
     form: dict[str, Any] = dict(kernel_shape=windows.kernel, strides=windows.stride)
-    counts = _counts(windows, bool(padding), divisor)
-    if not divisor and not padding and end == windows.begin:
-        pooled = w.node("AveragePool", name, **form, pads=[*windows.begin, *end])
+    if not divisor and not padding and not dilated and windows.end() == windows.begin:
+        w.put_ordered(y, w.node("AveragePool", name, **form, pads=pads), order)
+        return
+    if dilated:
+        form["dilations"] = windows.dilation
+    counts, taps = _counts(windows, bool(padding), divisor), float(np.prod(windows.kernel))
+    if dilated and w.opset < 19:  # one channel's convolution with equal weights
+        shapes = [tuple(t.shape[i] for i in order) for t in (x, y)]
+        single, pooled_single = ((count(shape[:2]), 1, *shape[2:]) for shape in shapes)
+        weights = w.constant(np.full((1, 1, *windows.kernel), 1 / taps), y.dtype)
+        pooled = w.node("Conv", w.reshape(name, shapes[0], single), weights, **form, pads=pads)
+        pooled = w.reshape(pooled, pooled_single, shapes[1])
     else:
-        if any((*windows.begin, *end)):
-            pads = [*windows.begin, *end]
-            if np.all(counts == np.prod(windows.kernel)):
+        if any(pads):
+            if np.all(counts == taps) and not dilated:
                 form.update(pads=pads, count_include_pad=1)
             else:
-                name = pad(w, name, [0, 0, *windows.begin, 0, 0, *end])
+                half = len(pads) // 2
+                name = pad(w, name, [0, 0, *pads[:half], 0, 0, *pads[half:]])
         pooled = w.node("AveragePool", name, **form)
-        share = np.prod(windows.kernel) / counts
-        if np.any(share != 1):
-            constant = share.reshape(-1)[0] if np.all(share == share.reshape(-1)[0]) else share
-            pooled = w.node("Mul", pooled, w.constant(constant, y.dtype))
+    share = taps / counts
+    if np.any(share != 1):
+        constant = share.reshape(-1)[0] if np.all(share == share.reshape(-1)[0]) else share
+        pooled = w.node("Mul", pooled, w.constant(constant, y.dtype))
     w.put_ordered(y, pooled, order)
 
 
 def _counts(windows: _Windows, padding: bool, divisor: int) -> np.ndarray[Any, Any]:
-    """By what each window's sum is divided."""
+    """By what each window's sum is divided: how many of its pixels there are."""
     counts = np.ones(())
     for i, size in enumerate(windows.sizes):
         starts = np.arange(windows.count[i]) * windows.stride[i] - windows.begin[i]
-        low, high = (-windows.begin[i], size + windows.begin[i]) if padding else (0, size)
-        held = np.minimum(starts + windows.kernel[i], high) - np.maximum(starts, low)
-        counts = counts[..., None] * held
+        taps = starts[:, None] + np.arange(windows.kernel[i]) * windows.dilation[i]
+        more = windows.begin[i] if padding else 0
+        counts = counts[..., None] * ((taps >= -more) & (taps < size + more)).sum(1)
     return np.full(counts.shape, float(divisor)) if divisor else counts
 
 

@@ -1,22 +1,34 @@
-"""Dropout, and random numbers drawn in each run."""
+"""Dropout, which does nothing until somebody trains on, unless it drops in evaluation mode, too; random numbers."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastnn.graph import Node
-from fastnn.onnx.writer import Unwritable, Writer, writes
+from fastnn.onnx.writer import Writer, writes
 
 
 @writes("dropout")
 def dropout(w: Writer, node: Node) -> None:
     x, y, p = node.inputs[0], node.output, node.attrs["p"]
-    if node.attrs["inner"] != 1:
-        raise Unwritable("whole channels dropped out are not written")
-    value = w.value(x)
-    if w.opset < 12:
-        name = w.node("Dropout", value.name, ratio=p)
-    else:
-        name = w.node("Dropout", value.name, w.constant(p, y.dtype))
-    w.put(y, name, value)
+    if node.attrs["inner"] == 1:
+        value = w.value(x)
+        w.put(y, _dropped(w, value.name, p), value)
+        return
+    # Whole channels: what is dropped is a factor of each.
+    name, order = w.channels_first(x)
+    factors = (x.shape[0], x.shape[-1], *[1] * (len(order) - 2))
+    one = w.onnx.helper.make_tensor("value", w.element_type(y.dtype), [1], [1])
+    ones = w.node("ConstantOfShape", w.sizes(factors), value=one)
+    w.put_ordered(y, w.node("Mul", name, _dropped(w, ones, p)), order)
+
+
+def _dropped(w: Writer, x: str, p: float) -> str:
+    if w.training and w.opset < 12:
+        return w.node("Dropout", x, ratio=p)
+    w.needs(12, "dropout in evaluation mode")
+    ratio = w.constant(p, np.float32 if np.float32(p) == p else np.float64)
+    return w.node("Dropout", x, ratio, *([] if w.training else [w.constant(True, np.bool_)]))
 
 
 @writes("random")
