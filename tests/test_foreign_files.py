@@ -268,19 +268,23 @@ def test_a_run_is_exported_and_measured_again(place, tmp_path, capsys):
     assert "training step, batch 8" in lines
 
 
-def test_caffes_files_find_each_other(tmp_path, capsys):
+def test_caffes_files_find_each_other(tmp_path, capsys, monkeypatch):
     pytest.importorskip("google.protobuf")
-    (tmp_path / "n.prototxt").write_text(PROTOTXT)
-    (tmp_path / "a.caffemodel").write_bytes(KINDS["caffemodel"](tmp_path))
-    for given in ([tmp_path / "n.prototxt"], [tmp_path / "a.caffemodel"]):
-        assert "n.prototxt" in (text := refused(capsys, "info", *given)) and "no weights for it" in text
-    (tmp_path / "b.caffemodel").write_bytes(b"\x0a\x01b")
-    assert "beside it is 2 files .caffemodel" in refused(capsys, "info", tmp_path / "n.prototxt")
-    assert "b.caffemodel holds no weights" in refused(
-        capsys, "info", tmp_path / "n.prototxt", "--weights", tmp_path / "b.caffemodel"
-    )
-    (tmp_path / "n.caffemodel").write_bytes(b"\x0a\x01b")
-    assert "n.caffemodel holds no weights" in refused(capsys, "info", tmp_path / "n.prototxt")
+    monkeypatch.chdir(tmp_path)
+    Path("n.prototxt").write_text(PROTOTXT)
+    Path("a.caffemodel").write_bytes(KINDS["caffemodel"](tmp_path))
+    for given in ("n.prototxt", "a.caffemodel"):
+        assert "no weights" in (text := refused(capsys, "info", given)) and "a.caffemodel" in text
+    Path("b.caffemodel").write_bytes(b"\x0a\x01b")
+    assert "beside it is 2 files .caffemodel" in refused(capsys, "info", "n.prototxt")
+    assert "b.caffemodel" in refused(capsys, "info", "n.prototxt", "--weights", "b.caffemodel")
+    Path("n.caffemodel").write_bytes(b"\x0a\x01b")
+    assert "n.caffemodel" in refused(capsys, "info", "n.prototxt")
+    Path("net.t7").write_bytes(KINDS["torch7"](tmp_path))
+    assert "Caffe" in run(capsys, "convert", "net.t7", "net.prototxt", "--input", "4")
+    np.save("x.npy", X)
+    run(capsys, "predict", "net.prototxt", "x.npy", "-o", "y.npy")
+    np.testing.assert_allclose(np.load("y.npy"), np.tanh(X), rtol=1e-5, atol=1e-6)
 
 
 # ---- files that others have trained -------------------------------------------------------------

@@ -373,6 +373,23 @@ def test_layers_of_data_and_of_phase_train_are_left_out(load):
     assert model(np.ones((2, 3), np.float32)).tolist() == [[3.0] * 3] * 2
 
 
+def test_a_prototxt_for_training_starts_from_the_shape_that_is_given(tmp_path):
+    data = 'layer { name: "d" type: "%s" top: "a" top: "label" include { phase: TRAIN stage: "x" } }'
+    head = layer("InnerProduct", "inner_product_param { num_output: 3 }") + layer(
+        "SoftmaxWithLoss", "", ["y", "label"], "z"
+    )
+    (tmp_path / "net.prototxt").write_text(data % "Data" + head)
+    model = fn.interop.load_caffe(tmp_path / "net.prototxt", input_shape=(1, 4, 5))
+    assert model(array(7, 4, 5)).shape == (7, 3)
+    (tmp_path / "net.prototxt").write_text(data % "Python" + layer("Power", "", "b", "c") + data % "Data" + head)
+    with pytest.raises(ValueError, match="reads b, which no layer"):
+        fn.interop.load_caffe(tmp_path / "net.prototxt", input_shape=[(1, 4, 5)])
+    with pytest.raises(ValueError, match="each of the inputs a, got 2"):
+        fn.interop.load_caffe(tmp_path / "net.prototxt", input_shape=[(1, 4), (1, 5)])
+    with pytest.raises(ValueError, match="at least 1"):
+        fn.interop.load_caffe(tmp_path / "net.prototxt", input_shape=(0, 4))
+
+
 def test_input_layers_and_several_outputs(load):
     text = (
         layer("Input", "input_param { shape { dim: 1 dim: 2 } shape { dim: 1 dim: 3 } }", "", "ab", "in")
@@ -442,7 +459,7 @@ CONV = layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}")
         (declared(IMAGE) + CONV, {"l": [array(6, 3, 3, 3), B]}, r"l \(Convolution\)"),
         (declared((1, 4, 2, 2)) + CONV, None, r"l \(Convolution\)"),
         (CONV.replace('bottom: "a"', ""), None, "0 inputs"),
-        ('layer { type: "Data" top: "a" }' + CONV, None, "sizes follow from those of the input"),
+        ('layer { type: "Data" top: "a" }' + CONV, None, "does not say the sizes of its input"),
         (declared(IMAGE) + layer("InnerProduct", "inner_product_param { num_output: 2147483647 }"), None, "not made"),
         (declared(IMAGE) + layer("Slice", "slice_param { slice_point: 9 }", tops="yz"), None, "do not cut"),
         (declared(IMAGE) + layer("Reshape", "reshape_param { shape { dim: 5 } axis: 2 }"), None, r"l \(Reshape\)"),
@@ -463,7 +480,7 @@ def test_what_is_no_caffemodel_is_refused(load, tmp_path):
     load(declared(IMAGE) + CONV)
     path = tmp_path / "bad.caffemodel"
     for data, words in (
-        (b"", "no weights"),
+        (b"", "no layers"),
         (b"\xff" * 9, "no caffemodel"),
         (caffemodel({"l": [W]})[:-9], "no caffemodel"),
     ):

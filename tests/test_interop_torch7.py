@@ -277,6 +277,12 @@ LAYERS = [
     ("Select", dict(dimension=3, index=-1), IMAGE, lambda x: x[:, :, -1]),
     ("Narrow", dict(dimension=3, index=2, length=3), IMAGE, lambda x: x[:, :, 1:4]),
     ("Narrow", dict(dimension=3, index=2, length=-2), IMAGE, lambda x: x[:, :, 1:6]),
+    ("Narrow", dict(dimension=3, index=-1, length=2), IMAGE, lambda x: x[:, :, :5]),
+    ("Transpose", dict(permutations={1: {1: 1, 2: 2}}, numInputDims=3), IMAGE, lambda x: x.transpose(1, 2)),
+    ("Squeeze", dict(), (4, 1, 3, 1), lambda x: x[:, 0, :, 0]),
+    ("Replicate", dict(nfeatures=3, dim=2), ROWS, lambda x: x[:, None].expand(4, 3, 2)),
+    ("Replicate", dict(nfeatures=3, dim=2, ndim=1), ROWS, lambda x: x[:, :, None].expand(4, 2, 3)),
+    ("TemporalMaxPooling", dict(kW=2, dW=2), SEQUENCE, lambda x: F.max_pool1d(x.transpose(1, 2), 2).transpose(1, 2)),
     ("Transpose", dict(permutations={1: {1: 2, 2: 3}, 2: {1: 3, 2: 4}}),
      IMAGE, lambda x: x.transpose(1, 2).transpose(2, 3)),
     ("Squeeze", dict(dim=1, numInputDims=2), (4, 1, 3), lambda x: x[:, 0]),
@@ -469,7 +475,7 @@ def test_layers_keep_the_names_that_they_were_given(load):
     named = [linear(2, 3), module("ReLU"), linear(3, 2)]
     named[0].fields["name"], named[2].fields["name"] = "fc.1", "forward"
     model = load(module("Sequential", modules=named))
-    assert list(model.state_dict()) == ["fc_1.weight", "fc_1.bias", "forward_1.weight", "forward_1.bias"]
+    assert list(model.state_dict()) == ["fc_1.weight", "fc_1.bias", "forward_3.weight", "forward_3.bias"]
 
 
 def test_shared_layers_and_shared_tensors_stay_shared(load):
@@ -510,6 +516,17 @@ def test_a_container_within_itself_is_refused(load):
     net.fields["modules"][2] = net
     with pytest.raises(ValueError, match="within itself"):
         load(net)
+
+
+def test_a_network_that_calls_itself_over_and_over_is_refused(load):
+    """In a file of a few kilobytes: each container has the one before it twice."""
+    net = module("Tanh")
+    for _ in range(40):
+        net = module("Sequential", modules=[net, net])
+    with pytest.raises(ValueError, match="more than 100000 layers"):
+        load(net)
+    net = module("Sequential", modules=[module("MulConstant", constant_scalar=0.5)] * 3)
+    assert load(module("Sequential", modules=[net, net]))(np.ones((1, 1), np.float32)) == 0.5**6
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastnn import _check
@@ -97,11 +97,11 @@ class Apply(Module):
 _TAKEN = frozenset(dir(Network({}, (), (), ())))
 
 
-def free_name(name: str, taken: Iterable[str]) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
     """What a layer of a file is called as a submodule: its own name, but without dots, and not an attribute's."""
-    plain = name.replace(".", "_") or "layer"
-    used, number, found = {*taken} | _TAKEN, 0, plain
-    while found in used:
+    plain, number = name.replace(".", "_") or "layer", len(taken)
+    found = plain
+    while found in taken or found in _TAKEN:
         number += 1
         found = f"{plain}_{number}"
     return found

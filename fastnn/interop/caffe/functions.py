@@ -138,7 +138,7 @@ def sliced(input: Any, axis: int, points: Sequence[int], count: int) -> Any:
 
 
 def copied(input: Any, count: int) -> Any:
-    return (input,) * count
+    return input if count == 1 else (input,) * count
 
 
 def reshaped(input: Any, shape: Sequence[int], axis: int, num_axes: int) -> Any:

@@ -25,6 +25,10 @@ LEFT_OUT = {
 }  # fmt: skip
 
 
+class SizesMissing(ValueError):
+    """What a layer is follows from its input's sizes, and these are not known."""
+
+
 class Layer:
     """A layer of a prototxt, of either form.
 
@@ -47,6 +51,11 @@ class Layer:
         self.message = message
         self.arrays: list[np.ndarray[Any, Any]] | None = None
         self.shapes: list[tuple[int, ...] | None] = []
+
+    @property
+    def makes_data(self) -> bool:
+        """Whether it is one of the layers that data come from; in Python, too."""
+        return self.kind in DATA or (self.kind == "Python" and not self.bottoms)
 
     def settings(self, field: str) -> Any:
         """One of its parameter messages; with its defaults where the old form has no such field."""
@@ -71,7 +80,7 @@ class Layer:
 
     def shape(self) -> tuple[int, ...]:
         if self.shapes[0] is None:
-            raise ValueError("its sizes follow from those of the input, which the prototxt does not say")
+            raise SizesMissing("its sizes follow from those of the input")
         return self.shapes[0]
 
     def put(self, parameter: Any, i: int, transposed: bool = False) -> None:

@@ -246,7 +246,8 @@ def _transpose(o: Fields) -> nn.Module:
     pairs = [pair.items_in_order() for pair in swaps.items_in_order()] if isinstance(swaps, Table) else [[]]
     if any(len(pair) != 2 or any(type(d) is not float for d in pair) for pair in pairs):
         raise ValueError("its permutations are no pairs of dimensions")
-    return Apply(f.transposed, swaps=tuple((int(a), int(b)) for a, b in pairs))
+    inputs = o.optional("numInputDims")
+    return Apply(f.transposed, swaps=tuple((int(a), int(b)) for a, b in pairs), inputs=inputs)
 
 
 def _reduction(o: Fields) -> nn.Module:
@@ -320,6 +321,9 @@ KINDS: dict[str, Callable[[Fields], nn.Module]] = {
     "RReLU": lambda o: nn.RReLU(o.real("lower", 1 / 8), o.real("upper", 1 / 3)),
     "ReLU": lambda o: nn.ReLU(),
     "ReLU6": lambda o: nn.ReLU6(),
+    "Replicate": _apply(
+        f.replicated, count=(_int, "nfeatures", None, 1), dimension=(_int, "dim", 1, 1), inputs=(_any, "ndim")
+    ),
     "Reshape": _reshape,
     "Select": _apply(f.selected, dimension=(_int, "dimension"), index=(_int, "index")),
     "SelectTable": _apply(f.entry, index=(_int, "index")),
@@ -350,11 +354,12 @@ KINDS: dict[str, Callable[[Fields], nn.Module]] = {
     "SplitTable": _apply(f.split, dimension=(_int, "dimension"), inputs=(_any, "nInputDims")),
     "Sqrt": _apply(f.root, eps=(_real, "eps", 0.0)),
     "Square": _fixed(f.square),
-    "Squeeze": _apply(f.squeezed, dimension=(_int, "dim"), inputs=(_any, "numInputDims")),
+    "Squeeze": _apply(f.squeezed, dimension=(_any, "dim"), inputs=(_any, "numInputDims")),
     "Sum": _reduction,
     "Tanh": lambda o: nn.Tanh(),
     "TanhShrink": lambda o: nn.Tanhshrink(),
     "TemporalConvolution": _temporal_convolution,
+    "TemporalMaxPooling": _apply(f.max_over_time, size=(_int, "kW", None, 1), stride=(_int, "dW", 1, 1)),
     "Threshold": lambda o: nn.Threshold(o.real("threshold", 0.0), o.real("val", 0.0)),
     "Transpose": _transpose,
     "Unsqueeze": _apply(f.unsqueezed, position=(_int, "pos"), inputs=(_any, "numInputDims")),
