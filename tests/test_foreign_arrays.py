@@ -64,7 +64,7 @@ def pandas_frame(tmp_path):
 
 def pandas_mixed(tmp_path):
     pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(X, columns=NAMES).astype({"b": np.float32, "e": "Float64"})
+    frame = pandas.DataFrame(X, columns=NAMES).astype({"b": np.float32, "e": "Float64", "f": "Sparse[float64]"})
     return frame, pandas.Series(Y, dtype="Int64")
 
 

@@ -187,9 +187,9 @@ def _pandas_block(frame: Any, name: str, names: Sequence[Any]) -> NDArray[Any]:
     if isinstance(dtype, np.dtype):
         check_kind(dtype, _of(name, names))
         return np.asarray(frame.to_numpy())
-    # pandas' own types, with a mask, or Arrow's: numbers among them have a NumPy dtype of their own.
-    inner = getattr(dtype, "numpy_dtype", None)
-    if dtype.kind not in "biuf" or inner is None or type(dtype).__name__ == "CategoricalDtype":
+    # pandas' own types, with a mask or sparse, or Arrow's: numbers among them have a NumPy dtype of their own.
+    inner = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", None))
+    if dtype.kind not in "biuf" or inner is None:
         raise not_numbers(_of(name, names), dtype)
     missing = frame.isna().to_numpy().sum(0)
     if missing.any():

@@ -154,9 +154,9 @@ def _onnx(name: str) -> Module:
 
 
 def _keras(name: str) -> Module:
-    from importlib import import_module
+    from fastnn.interop.keras.read import load_keras
 
-    return import_module("fastnn.interop").load_keras(name)  # type: ignore[no-any-return]
+    return load_keras(name)
 
 
 def _torch7(name: str) -> Module:

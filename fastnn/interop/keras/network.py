@@ -56,6 +56,8 @@ class Network(Module):
         object.__setattr__(self, "input_names", tuple(inputs))
         shapes = {inner.settings.name: inner.shape for inner in part.parts}
         self._shapes = tuple(None if (shape := shapes[name]) is None else tuple(shape) for name in inputs)
+        #: Shapes of the inputs, with the batch first, as the file has them.
+        self.input_shapes = self._shapes
         self._steps, places = _ordered(part, inputs, names)
         self._outputs = _placed(part.outputs, places)
 
