@@ -182,7 +182,7 @@ def get_num_threads():
 
 
 def threads_taken():
-    """How many threads the plans that run now may use, all together."""
+    """How many threads the plans have that run now on several."""
     return fnn_threads_taken()
 
 

@@ -576,8 +576,8 @@ static void remember(fnn_team *team, int shared, int probing, double begun, doub
  * this number and makes them anew when it has changed. */
 static unsigned forks = 0;
 
-/* Programs that run at once, each called from a Python thread of its own, share the processors: the next one takes what
- * the others leave of its threads, and its fair share at least. */
+/* Programs that run at once on several threads, each called from a Python thread of its own, share the processors: the
+ * next one takes what the others leave of its threads, and its fair share at least. */
 static _Atomic int running = 0, taken = 0;
 
 int fnn_threads_taken(void) { return atomic_load(&taken); }
@@ -593,7 +593,7 @@ static int take_share(int threads) {
 static int execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile);
 
 int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile) {
-    if (threads < 2 || program->shared_cost < TEAM_NS) threads = 1;
+    if (threads < 2 || program->shared_cost < TEAM_NS) return execute(program, 1, poll, profile);
     unsigned then = forks;
     int own = take_share(threads), status = execute(program, own, poll, profile);
     if (then == forks) { /* in a child nothing is counted that ran before the fork */
