@@ -143,6 +143,26 @@ def test_local_response_norm_sees_more_channels_above_than_below(size):
     np.testing.assert_allclose(run("LRN", [IMAGES], size=size, alpha=0.7, beta=0.6, bias=1.5), want, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("rounding", "chosen"),
+    [
+        ("round_prefer_floor", [0, 0, 1, 1, 2, 2, 3, 3]), ("round_prefer_ceil", [0, 1, 1, 2, 2, 3, 3, 3]),
+        ("floor", [0, 0, 1, 1, 2, 2, 3, 3]), ("ceil", [0, 1, 1, 2, 2, 3, 3, 3]),
+    ],
+)  # fmt: skip
+def test_an_element_between_two_is_one_of_them_by_the_rounding(rounding, chosen):
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 4)
+    settings = dict(coordinate_transformation_mode="asymmetric", nearest_mode=rounding, constants=(2,))
+    scales = np.array([1, 1, 2], np.float32)
+    assert run("Resize", [x, None, scales], **settings).ravel().tolist() == chosen
+
+
+def test_what_kernels_do_not_reach_of_an_output_shape_is_at_its_end():
+    x, w = np.ones((1, 1, 3), np.float32), np.ones((1, 1, 2), np.float32)
+    y = run("ConvTranspose", [x, w, np.zeros(1, "f")], strides=[3], output_shape=[10])
+    assert y.ravel().tolist() == [1, 1, 0, 1, 1, 0, 1, 1, 0, 0]
+
+
 def test_windows_far_beyond_the_image_take_no_memory():
     far = dict(kernel_shape=[2, 2], dilations=[2**30, 1], strides=[2**30, 1], pads=[2**30, 0, 2**30 - 1, 0])
     np.testing.assert_array_equal(run("MaxPool", [IMAGE], **far), np.ones((1, 2, 2, 5)))
