@@ -304,23 +304,28 @@ cdef void order(int64_t *y, const real *x, const fnn_op *op, int64_t begin, int6
     """Some of a column's steps."""
     cdef int64_t length = op.dim[LENGTH], count = op.dim[COUNT], step = op.dim[INNER], t, place, size, label
     cdef bint least = op.dim[T_KIND] != 0
-    for t in range(begin, end):
-        if t < count:
-            place = t
-            while place > 0 and before(x, step, y[(place - 1) // 2 * step], t, least):
-                y[place * step] = y[(place - 1) // 2 * step]
-                place = (place - 1) // 2
-            y[place * step] = t
-        elif t < length:
-            if before(x, step, t, y[0], least):
-                y[0] = t
-                sink(y, x, step, count, least)
-        else:
-            size = count - 1 - (t - length)
-            label = y[size * step]
-            y[size * step] = y[0]
-            y[0] = label
-            sink(y, x, step, size, least)
+    cdef real last, value
+    for t in range(begin, min(end, count)):
+        place = t
+        while place > 0 and before(x, step, y[(place - 1) // 2 * step], t, least):
+            y[place * step] = y[(place - 1) // 2 * step]
+            place = (place - 1) // 2
+        y[place * step] = t
+    last = x[y[0] * step]
+    for t in range(max(begin, count), min(end, length)):
+        value = x[t * step]
+        if (value >= last) if least else (value <= last):
+            continue  # as most do
+        if before(x, step, t, y[0], least):
+            y[0] = t
+            sink(y, x, step, count, least)
+            last = x[y[0] * step]
+    for t in range(max(begin, length), end):
+        size = count - 1 - (t - length)
+        label = y[size * step]
+        y[size * step] = y[0]
+        y[0] = label
+        sink(y, x, step, size, least)
 
 
 cdef int run_top(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:

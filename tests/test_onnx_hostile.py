@@ -276,3 +276,32 @@ def test_what_is_huge_and_the_same_everywhere_takes_no_memory():
     arrays = {"ints": np.array([2**30, 2**30]), "zero": np.array([0]), "one": np.array([1])}
     net = fn.onnx.load(model(nodes, [value("x", [1, 1])], [value("y", [1, 1])], arrays))
     assert net(np.ones((1, 1), np.float32)).tolist() == [[1]]
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "ArgMax", "CumSum", "NonZero", "TopK", "Concat", "Tile", "Gather", "Cast"])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_no_operator_visits_all_of_what_is_huge_while_tracing(op, dtype):
+    attributes = dict(to=TensorProto.INT32) if op == "Cast" else dict(axis=0) if op in ("ArgMax", "Concat") else {}
+    second = {
+        "ReduceSum": " zero",
+        "CumSum": " zero",
+        "TopK": " one",
+        "Concat": " c",
+        "Tile": " pair",
+        "Gather": " zero",
+    }
+    nodes = [
+        helper.make_node("ConstantOfShape", ["ints"], ["c"], value=numpy_helper.from_array(np.ones(1, dtype))),
+        helper.make_node(
+            op, f"c{second.get(op, '')}".split(), ["v", "places"] if op == "TopK" else ["v"], **attributes
+        ),
+        helper.make_node("Shape", ["v"], ["s"]),
+        helper.make_node("Cast", ["s"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["f", "x"], ["y"]),
+    ]
+    arrays = {"ints": np.array([2**40, 2**16]), "zero": np.array([0]), "one": np.array([1]), "pair": np.array([1, 2])}
+    net = fn.onnx.load(model(nodes, [value("x", [1])], [value("y", None)], arrays))
+    try:
+        net(np.ones(1, np.float32))
+    except (TypeError, ValueError) as error:
+        assert op in str(error)

@@ -225,6 +225,32 @@ def test_what_is_computed_of_places_is_an_integer():
     assert not same.any() and named.tolist() == (10 * (x.argmax(1) + 1)).tolist()
 
 
+def test_casts_go_between_all_kinds():
+    net = network(
+        [
+            node("Cast", "x", "b", to=BOOL), node("Cast", "x", "i", to=I32), node("Cast", "b", "f", to=F64),
+            node("Cast", "n", "nb", to=BOOL), node("Cast", "nb", "ni", to=I64), node("CastLike", "n x", "nf"),
+        ],
+        [value("x", ["N"]), value("n", ["N"], I64)],
+        [value("b", ["N"], BOOL), value("i", ["N"], I32), value("f", ["N"], F64), value("nb", ["N"], BOOL),
+         value("ni", ["N"], I64), value("nf", ["N"])],
+    )  # fmt: skip
+    x, n = np.array([-1.7, 0, 0.3, 2.9], np.float32), np.array([0, -3, 1, 0])
+    wants = [x != 0, np.array([-1, 0, 0, 2], np.int32), (x != 0).astype(float), n != 0, (n != 0).astype(np.int64)]
+    for got, want in zip(net(x, n), [*wants, n.astype(np.float32)], strict=True):
+        assert got.dtype == want.dtype and got.tolist() == want.tolist()
+
+
+def test_integers_that_floats_decide_are_not_taken_into_the_trace():
+    net = network(
+        [node("ArgMax", "x", "best", axis=1, keepdims=0), node("Equal", "best labels", "hit"),
+         node("Cast", "hit", "one", to=I64), node("Add", "one one", "y")],
+        [value("x", ["N", 3]), value("labels", ["N"], I64)], [value("y", ["N"], I64)],
+    )  # fmt: skip
+    x = np.eye(3, dtype=np.float32)
+    assert net(x, np.array([0, 2, 2])).tolist() == [2, 0, 2] and not net._source.by_value
+
+
 def test_bools_enter_and_leave():
     net = network(
         [node("Not", "mask", "not"), node("Greater", "x zero", "up"),

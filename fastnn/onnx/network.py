@@ -39,9 +39,10 @@ def load(source: str | os.PathLike[str] | bytes) -> Network:
     Returns
     -------
     Network
-        A module: its parameters are the file's floating-point initializers, under their names, and are trained at
-        once. It is in training mode, as all new modules are; in `eval()` it computes what the file describes, with
-        batch norm by running statistics and without dropout, also where the file was exported for training.
+        A module: its parameters are the file's floating-point initializers, under their names, and can be trained at
+        once. It is in evaluation mode, so that it computes what the file describes, with batch norm by running
+        statistics and without dropout, also where the file was exported for training: call `train()` before it is
+        trained.
 
     Raises
     ------
@@ -54,15 +55,17 @@ def load(source: str | os.PathLike[str] | bytes) -> Network:
     >>> net = fn.onnx.load("model.onnx")
     >>> [(name, p.shape) for name, p in net.named_parameters()][:2]
     [('0.weight', (32, 784)), ('0.bias', (32,))]
-    >>> step = fn.TrainStep(net, nn.CrossEntropyLoss(), optim.SGD(net.parameters(), lr=0.1))
+    >>> step = fn.TrainStep(net.train(), nn.CrossEntropyLoss(), optim.SGD(net.parameters(), lr=0.1))
     >>> step(xb, yb) > step(xb, yb)
     True
     """
     diagram = read(source)
     try:
-        return Network(diagram)
+        network = Network(diagram)
     except Unreadable as error:
         raise Unreadable(f"{diagram.origin}: {error}") from None
+    network.eval()
+    return network
 
 
 class Network(Module):

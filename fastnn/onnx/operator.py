@@ -302,6 +302,12 @@ def check_known(shape: Sequence[int]) -> None:
         raise ValueError(f"integers of shape {_check.brief(tuple(shape))} are more than are worked out while tracing")
 
 
+def dense(array: Array) -> Array:
+    """An array whose elements are all visited; ValueError where it is too large for that."""
+    check_known(array.shape)
+    return array
+
+
 def axis_of(axis: int, ndim: int, what: str = "axis") -> int:
     """A dimension counted from the front, or ValueError."""
     if not -ndim <= axis < ndim:

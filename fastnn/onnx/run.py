@@ -13,7 +13,7 @@ from fastnn.graph import CONSTANT, Tensor, TensorMethods, TraceError, active_gra
 from fastnn.lowering.watch import Walk
 from fastnn.nn.parameter import Parameter
 from fastnn.onnx.file import Array, Diagram, Node, Port, Reference
-from fastnn.onnx.operator import Call, Operator, Unknown, Whole, constant, fits_kind
+from fastnn.onnx.operator import Call, Operator, Unknown, Whole, constant, dense, fits_kind
 from fastnn.onnx.static import sources
 from fastnn.sizes import count, describe
 
@@ -183,7 +183,7 @@ class Run:
         if isinstance(value, Whole):
             return value.tensor
         if isinstance(value, np.ndarray) and value.dtype.kind != "f":
-            return active_graph().add(CONSTANT, (), value=np.array(value, np.int64)).output
+            return active_graph().add(CONSTANT, (), value=np.array(dense(value), np.int64)).output
         return self.tensor(value)
 
     # ---- nodes ----
