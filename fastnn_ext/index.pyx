@@ -37,8 +37,8 @@ MAX_INDICES = MOST_INDICES
 # Places in fnn_op.buf: of all but flat_index; x of gather, dy of scatter_add; index. Of flat_index: Y, and its inputs.
 cdef enum: Y, X, INDEX, ROWS
 cdef enum: FIRSTS, MARK, LABELS  # of first_rows
-# Places in fnn_op.dim: of gather and scatter_add; of arg_extreme; of top; of one_hot; of flat_index. What prepare sets comes
-# last.
+# Places in fnn_op.dim: of gather and scatter_add; of arg_extreme; of top; of one_hot; of flat_index. What prepare sets
+# comes last.
 cdef enum:
     OUTER, LENGTH, INNER, COUNT, INDEX_OUTER, INDEX_COUNT, INDEX_INNER
     BLOCKS    # of columns, COLUMNS wide
@@ -304,37 +304,43 @@ cdef void order(int64_t *y, const real *x, const fnn_op *op, int64_t begin, int6
     """Some of a column's steps."""
     cdef int64_t length = op.dim[LENGTH], count = op.dim[COUNT], step = op.dim[INNER], t, place, size, label
     cdef bint least = op.dim[T_KIND] != 0
-    for t in range(begin, end):
-        if t < count:
-            place = t
-            while place > 0 and before(x, step, y[(place - 1) // 2 * step], t, least):
-                y[place * step] = y[(place - 1) // 2 * step]
-                place = (place - 1) // 2
-            y[place * step] = t
-        elif t < length:
-            if before(x, step, t, y[0], least):
-                y[0] = t
-                sink(y, x, step, count, least)
-        else:
-            size = count - 1 - (t - length)
-            label = y[size * step]
-            y[size * step] = y[0]
-            y[0] = label
-            sink(y, x, step, size, least)
+    cdef real last, value
+    for t in range(begin, min(end, count)):
+        place = t
+        while place > 0 and before(x, step, y[(place - 1) // 2 * step], t, least):
+            y[place * step] = y[(place - 1) // 2 * step]
+            place = (place - 1) // 2
+        y[place * step] = t
+    last = x[y[0] * step]
+    for t in range(max(begin, count), min(end, length)):
+        value = x[t * step]
+        if (value >= last) if least else (value <= last):
+            continue  # as most do
+        if before(x, step, t, y[0], least):
+            y[0] = t
+            sink(y, x, step, count, least)
+            last = x[y[0] * step]
+    for t in range(max(begin, length), end):
+        size = count - 1 - (t - length)
+        label = y[size * step]
+        y[size * step] = y[0]
+        y[0] = label
+        sink(y, x, step, size, least)
 
 
 cdef int run_top(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     cdef int64_t inner = op.dim[INNER], segments = op.dim[T_SEGMENTS], steps = op.dim[LENGTH] + op.dim[COUNT]
     cdef int64_t segment = chunk // op.chunks, first = chunk % op.chunks * op.dim[T_UNITS], unit, begin, end, at
-    cdef int64_t *y = <int64_t *> op.buf[Y]
+    cdef int64_t *y
     begin = steps * segment // segments
     end = steps * (segment + 1) // segments
     for unit in range(first, min(first + op.dim[T_UNITS], op.dim[OUTER] * inner)):
+        y = <int64_t *> op.buf[Y] + unit // inner * op.dim[COUNT] * inner + unit % inner
         at = unit // inner * op.dim[LENGTH] * inner + unit % inner
         if op.dtype == 0:
-            order(y + unit // inner * op.dim[COUNT] * inner + unit % inner, <const float *> op.buf[X] + at, op, begin, end)
+            order(y, <const float *> op.buf[X] + at, op, begin, end)
         else:
-            order(y + unit // inner * op.dim[COUNT] * inner + unit % inner, <const double *> op.buf[X] + at, op, begin, end)
+            order(y, <const double *> op.buf[X] + at, op, begin, end)
     return 0
 
 

@@ -41,7 +41,7 @@ GRADIENTS = re.compile(r".*(_grad|_backward|_invstd)$|conv2d_weight_grad|scatter
 ONE_BATCH = {"x.flatten(1).reshape(12, 20, 132).view(12, 2640)", "x.take(PLACES)", "x.gather(1, PLACES)"}
 DRAWS = "fn.random.normal((96, 1000)) * x + fn.random.uniform((96, 1000)) + fn.random.bernoulli(0.4, (96, 1000))"
 #: Rows that have no values for a batch of one.
-WITHOUT_ONE = {"F.batch_norm(x, None, None, training=True)"}
+WITHOUT_ONE = {"F.batch_norm(x, None, None, training=True)", "x.topk(2, 0)[0]"}
 
 RNG = np.random.default_rng(3)
 

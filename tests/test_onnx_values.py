@@ -197,6 +197,19 @@ def test_integers_are_computed_with_exactly():
     assert q.tolist() == [(2**60 + 1) // 3, -3, -3] and r.tolist() == np.mod(a, b).tolist()
 
 
+def test_a_part_of_something_else_computes_with_integers_in_float64():
+    net = network(
+        [node("Mul", "m m", "mm"), node("ReduceSum", "mm axes", "n"), node("Cast", "n", "count", to=F32),
+         node("Mul", "x count", "y")],
+        [value("x", ["N", 3]), value("m", ["N", 3], I64)], [value("y", ["N", 3])], axes=np.array([1]),
+    )  # fmt: skip
+    whole = fn.trace(lambda x, m: net(x, m))
+    for m in ([[1, 2, 0], [0, 0, 1]], [[1, 1, 1], [-3, 0, 1]]):
+        x, m = np.ones((2, 3), np.float32), np.array(m)
+        np.testing.assert_array_equal(whole(x, m), x * (m * m).sum(1, keepdims=True))
+        np.testing.assert_array_equal(net(x, m), whole(x, m))
+
+
 def test_what_is_computed_of_places_is_an_integer():
     net = network(
         [node("ArgMax", "x", "best", axis=1, keepdims=0), node("Add", "best one", "next"),
@@ -210,6 +223,32 @@ def test_what_is_computed_of_places_is_an_integer():
     assert [a.dtype for a in (best, after, same, named)] == [np.int64, np.int64, np.bool_, np.int64]
     assert best.tolist() == x.argmax(1).tolist() and after.tolist() == (x.argmax(1) + 1).tolist()
     assert not same.any() and named.tolist() == (10 * (x.argmax(1) + 1)).tolist()
+
+
+def test_casts_go_between_all_kinds():
+    net = network(
+        [
+            node("Cast", "x", "b", to=BOOL), node("Cast", "x", "i", to=I32), node("Cast", "b", "f", to=F64),
+            node("Cast", "n", "nb", to=BOOL), node("Cast", "nb", "ni", to=I64), node("CastLike", "n x", "nf"),
+        ],
+        [value("x", ["N"]), value("n", ["N"], I64)],
+        [value("b", ["N"], BOOL), value("i", ["N"], I32), value("f", ["N"], F64), value("nb", ["N"], BOOL),
+         value("ni", ["N"], I64), value("nf", ["N"])],
+    )  # fmt: skip
+    x, n = np.array([-1.7, 0, 0.3, 2.9], np.float32), np.array([0, -3, 1, 0])
+    wants = [x != 0, np.array([-1, 0, 0, 2], np.int32), (x != 0).astype(float), n != 0, (n != 0).astype(np.int64)]
+    for got, want in zip(net(x, n), [*wants, n.astype(np.float32)], strict=True):
+        assert got.dtype == want.dtype and got.tolist() == want.tolist()
+
+
+def test_integers_that_floats_decide_are_not_taken_into_the_trace():
+    net = network(
+        [node("ArgMax", "x", "best", axis=1, keepdims=0), node("Equal", "best labels", "hit"),
+         node("Cast", "hit", "one", to=I64), node("Add", "one one", "y")],
+        [value("x", ["N", 3]), value("labels", ["N"], I64)], [value("y", ["N"], I64)],
+    )  # fmt: skip
+    x = np.eye(3, dtype=np.float32)
+    assert net(x, np.array([0, 2, 2])).tolist() == [2, 0, 2] and not net._source.by_value
 
 
 def test_bools_enter_and_leave():
@@ -257,7 +296,8 @@ def test_a_file_of_float64_stays_so_and_a_cast_mixes():
 
 def test_a_file_of_float16_is_computed_in_float32():
     weight = RNG.normal(size=(2, 2)).astype(np.float16)
-    net = network([node("MatMul", "x w", "y")], [value("x", ["N", 2], F16)], [value("y", ["N", 2], F16)], w=weight)
+    with pytest.warns(UserWarning, match="the bytes given holds float16, which is computed in float32"):
+        net = network([node("MatMul", "x w", "y")], [value("x", ["N", 2], F16)], [value("y", ["N", 2], F16)], w=weight)
     x = np.ones((3, 2), np.float32)
     assert net(x).dtype == np.float32 and np.array_equal(net.state_dict()["w"], weight.astype(np.float32))
     np.testing.assert_allclose(net(x), x @ weight.astype(np.float32), rtol=1e-6)

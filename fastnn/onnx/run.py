@@ -13,9 +13,12 @@ from fastnn.graph import CONSTANT, Tensor, TensorMethods, TraceError, active_gra
 from fastnn.lowering.watch import Walk
 from fastnn.nn.parameter import Parameter
 from fastnn.onnx.file import Array, Diagram, Node, Port, Reference
-from fastnn.onnx.operator import Call, Operator, Unknown, Whole, constant, fits_kind
+from fastnn.onnx.operator import Call, Operator, Unknown, Whole, constant, dense, fits_kind
 from fastnn.onnx.static import sources
-from fastnn.sizes import describe
+from fastnn.sizes import count, describe
+
+#: Bytes of a tensor.
+LARGEST = 1 << 36
 
 
 class NeedsNumbers(TraceError):
@@ -85,11 +88,14 @@ class Run:
     entries : mapping of str to Parameter
         What initializers are now.
     training : bool
+    direct : bool
+        Whether a call of the network itself is traced, which can find out the numbers of integers.
     """
 
-    def __init__(self, source: Source, entries: Mapping[str, Any], training: bool) -> None:
+    def __init__(self, source: Source, entries: Mapping[str, Any], training: bool, direct: bool) -> None:
         self.source = source
         self.training = training
+        self.direct = direct
         self.env: dict[str, Any] = {**source.diagram.arrays, **entries}
         self._constants: dict[int, tuple[Array, Tensor]] = {}
         held = {p.dtype for p in entries.values()} & set(FLOATS)
@@ -169,7 +175,7 @@ class Run:
         if value.dtype != (wanted if wanted.kind == "f" else np.int64):
             mend = f": convert it with .astype(np.{wanted})" if wanted.kind != "b" else ""
             raise TypeError(f"{what} has dtype {value.dtype}; the network takes {wanted}{mend}")
-        return value if wanted.kind == "f" else Whole(value, wanted, late=False)
+        return value if wanted.kind == "f" else Whole(value, wanted, late=not self.direct)
 
     def _left(self, port: Port) -> Tensor:
         """An output's tensor."""
@@ -177,7 +183,7 @@ class Run:
         if isinstance(value, Whole):
             return value.tensor
         if isinstance(value, np.ndarray) and value.dtype.kind != "f":
-            return active_graph().add(CONSTANT, (), value=np.array(value, np.int64)).output
+            return active_graph().add(CONSTANT, (), value=np.array(dense(value), np.int64)).output
         return self.tensor(value)
 
     # ---- nodes ----
@@ -206,6 +212,9 @@ class Run:
             if name:
                 if i >= len(results) or results[i] is None:
                     raise ValueError(f"{node}: its output {_check.brief(name)} is not made")
+                if isinstance(results[i], Tensor) and count(results[i].shape) * 8 > LARGEST:
+                    shape = describe(results[i].shape)
+                    raise ValueError(f"{node}: a result of shape {shape} is larger than any that a network needs")
                 env[name] = results[i]
 
     def _function(self, node: Node, env: dict[str, Any], own: Mapping[str, Any]) -> list[Any]:

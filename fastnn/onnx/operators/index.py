@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn import _check
 from fastnn.graph import Tensor
-from fastnn.onnx.operator import Array, Call, Unknown, Value, Whole, axis_of, check_known, operator
+from fastnn.onnx.operator import Array, Call, Unknown, Value, Whole, axis_of, check_known, dense, operator
 from fastnn.onnx.operators.shape import permuted
 from fastnn.onnx.whole import held, late, numbers
 from fastnn.ops import elementwise as ops
@@ -56,7 +56,8 @@ def gather(call: Call, data: Value, indices: Value, *, axis: int = 0) -> Value:
     def look(x: Any, labels: Any) -> Any:
         if isinstance(x, np.ndarray):
             check_known(shape)
-            return np.take(x, labels, d)
+            index = (*[slice(None)] * d, labels)
+            return x[index]  # np.take would first copy all of what is repeated
         if isinstance(labels, np.ndarray) and labels.size == 1:  # a slice, which moves less
             label = int(labels.reshape(()))
             if not -x.shape[d] <= label < x.shape[d]:
@@ -77,6 +78,7 @@ def gather_elements(call: Call, data: Value, indices: Value, *, axis: int = 0) -
 
     def look(x: Any, labels: Any) -> Any:
         if isinstance(x, np.ndarray):
+            check_known(labels.shape)
             part = x[tuple(slice(None) if i == d else slice(0, n) for i, n in enumerate(labels.shape))]
             return np.take_along_axis(part, labels, d)
         return gathered(x, d, labels)
@@ -239,6 +241,7 @@ def _top(call: Call, x: Value, k: int, axis: int, largest: bool) -> tuple[Value,
     if not 0 < k <= x.shape[d]:
         raise ValueError(f"k is {k}, for a dimension of {x.shape[d]}")
     if isinstance(x, np.ndarray):
+        dense(x)
         # Of equal ones the first: backwards, the order of equal ones is turned twice.
         order = np.flip(np.argsort(np.flip(x, d), d, kind="stable"), d) if largest else np.argsort(x, d, kind="stable")
         places = np.take(x.shape[d] - 1 - order if largest else order, range(k), d)

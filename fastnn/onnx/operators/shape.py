@@ -10,7 +10,21 @@ import numpy as np
 
 from fastnn import _check
 from fastnn.graph import Tensor
-from fastnn.onnx.operator import Array, Call, Ints, Value, Whole, axes_of, axis_of, check_known, fold, lift, operator
+from fastnn.onnx.operator import (
+    Array,
+    Call,
+    Ints,
+    Value,
+    Whole,
+    axes_of,
+    axis_of,
+    check_known,
+    collapse,
+    dense,
+    fold,
+    lift,
+    operator,
+)
 from fastnn.onnx.whole import alike, elementwise, numbers
 from fastnn.ops import layout
 from fastnn.ops.elementwise import where
@@ -27,7 +41,12 @@ def ints(array: Array) -> list[int]:
 def reshaped(x: Value, shape: Sequence[int]) -> Value:
     """x under another shape of as many elements."""
     sizes = tuple(shape)
-    return lift(x, lambda a: np.reshape(a, sizes), lambda t: layout.reshape(t, sizes))
+
+    def of_array(a: Array) -> Array:
+        number = collapse(a)
+        return np.broadcast_to(number.reshape(()), sizes) if number.size == 1 else np.reshape(dense(a), sizes)
+
+    return lift(x, of_array, lambda t: layout.reshape(t, sizes))
 
 
 def permuted(x: Value, axes: Sequence[int]) -> Value:

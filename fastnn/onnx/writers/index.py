@@ -51,6 +51,20 @@ def arg_extreme(w: Writer, node: Node) -> None:
     w.put(y, w.node(kind, w.name(x), axis=dim, keepdims=0))
 
 
+@writes("top")
+def top(w: Writer, node: Node) -> None:
+    x, y, k, dim = node.inputs[0], node.output, node.attrs["count"], node.attrs["dim"]
+    largest = node.attrs["kind"] == "max"
+    if not largest:
+        w.needs(11, "topk of the smallest")
+    if w.opset < 10:
+        places = w.node("TopK", w.name(x), axis=dim, k=k)
+    else:
+        places = w.node("TopK", w.name(x), w.ints(k), axis=dim, largest=None if w.opset < 11 else int(largest))
+    w.nodes[-1].output.insert(0, f"{places}/values")
+    w.put(y, places)
+
+
 @writes("one_hot")
 def one_hot(w: Writer, node: Node) -> None:
     index, y = node.inputs[0], node.output
