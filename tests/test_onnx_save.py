@@ -260,6 +260,9 @@ SIZES = {
     "several that follow": lambda _, x: x.reshape(2 * len(x), 3).T.reshape(3, len(x), 2),
     "a stack of the batch": lambda _, x: x.reshape(len(x), 1, 6) + x.reshape(1, len(x), 6),
     "a slice from the end": lambda _, x: (x[1:], x[:-1], x[::2] if len(x) % 2 else x[:], x[-1:]),
+    "two that follow": lambda _, x: (x @ fn.concat([x, x], 0).T).reshape(2 * len(x), len(x)),
+    "in another layout": lambda _, x: F.layer_norm(x.reshape(-1, 2, 3), 3).relu() + x.reshape(-1, 2, 3),
+    "two norms": lambda _, x: F.layer_norm(x.reshape(-1, 2, 3), 3) + F.layer_norm(x.reshape(-1, 2, 3), (3,)).tanh(),
     "the mean over the batch": lambda _, x: x.mean() + x.var(0),
     "half of it": lambda _, x: fn.concat([x, x[:, ::-1]], 0)[len(x) :],
     "padded": lambda _, x: F.pad(x, (0, 0, 0, 3)),
@@ -271,6 +274,15 @@ SIZES = {
 @pytest.mark.parametrize("case", [case for case in SIZES if case != "a slice from the end"])
 def test_sizes_that_follow_the_batch(tmp_path, case, opset):
     assert_runs_alike(Computes(SIZES[case]), tmp_path / "m.onnx", [normal(4, 6)], (None, 3, 7), opset=opset)
+
+
+def test_a_size_that_follows_the_batch_is_refused_where_onnx_wants_a_number(tmp_path):
+    group_norm = Computes(lambda _, x: F.group_norm(x.reshape(1, len(x), 6), 1))
+    layer_norm = Computes(lambda _, x: F.layer_norm(x.reshape(6, len(x)), len(x)))
+    for model in (group_norm, layer_norm):
+        for opset in (18, 21):
+            with pytest.raises(ValueError, match="a size follows the batch where ONNX wants a number"):
+                fn.onnx.save(model, tmp_path / "m.onnx", normal(4, 6), opset=opset)
 
 
 @pytest.mark.parametrize("limit", [2, 5, 90])
@@ -316,9 +328,10 @@ def test_what_does_anything_else_in_training_is_written_as_it_is_evaluated(tmp_p
     assert "Dropout" not in operators(assert_runs_alike(model, tmp_path / "m.onnx", [normal(3, 6)]))
 
 
-def test_what_is_dropped_in_evaluation_is_dropped_elsewhere(tmp_path):
+@pytest.mark.parametrize("opset", OPSETS[:2])
+def test_what_is_dropped_in_evaluation_is_dropped_elsewhere(tmp_path, opset):
     model = Computes(lambda _, x: F.dropout(x, 0.5, training=True))
-    written(model, tmp_path / "m.onnx", normal(3, 600))
+    written(model, tmp_path / "m.onnx", normal(3, 600), opset=opset)
     (y,) = runtime(tmp_path / "m.onnx").run(None, {"input": np.ones((3, 600), np.float32)})
     assert set(np.unique(y)) == {0.0, 2.0} and 0.4 < (y == 0).mean() < 0.6
 

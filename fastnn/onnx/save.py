@@ -26,7 +26,7 @@ from fastnn.onnx.package import package
 from fastnn.onnx.traced import traced
 from fastnn.onnx.writer import WRITERS, Unwritable, Value, Writer
 from fastnn.ops.layout import RESHAPE, TRANSPOSE
-from fastnn.sizes import Dim
+from fastnn.sizes import Dim, SpecialiseError
 
 #: The oldest opset that is written, and the one that is written by default.
 OLDEST, USUAL = 9, 18
@@ -295,7 +295,8 @@ def _write(w: Writer, graph: Graph, state: _State, paths: Mapping[Node, str]) ->
                 if node.op.name not in WRITERS:
                     raise Unwritable(_reason(node))
                 WRITERS[node.op.name](w, node)
-            except Unwritable as reason:
+            except (Unwritable, SpecialiseError) as error:
+                reason = str(error) or "a size follows the batch where ONNX wants a number"
                 problems.append(f"{reason} ({_where(graph.nodes[i:], paths)})")
                 for tensor in node.outputs:
                     w.put(tensor, "")
