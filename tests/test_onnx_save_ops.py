@@ -146,7 +146,8 @@ SETTINGS = [
     ("x.argmax(2) == x.argmin(2)", IMAGES),
     ("F.one_hot(x.argmax(1).reshape(-1), 6) + F.pad(x.unsqueeze(1), (0, 0) * 3 + (1, 1)).amax()", IMAGES),
     ("F.layer_norm(x, 11).flatten(1) + F.max_pool2d(x, 2, dilation=(3, 2)).amax()", IMAGES),
-    ("F.max_pool2d(x, (2, 3), 2, (1, 0), dilation=2, ceil_mode=True)", IMAGES), ("F.max_pool1d(x, 3, 2, 1, 2)", SEQUENCES),
+    ("F.max_pool2d(x, (2, 3), 2, (1, 0), dilation=2, ceil_mode=True)", IMAGES),
+    ("F.max_pool1d(x, 3, 2, 1, 2)", SEQUENCES),
     ("F.embedding(x.argmax(1), np.arange(24, dtype=np.float32).reshape(6, 4))", IMAGES),
     ("F.one_hot(x.argmax(1), 6).sum(1) / x.std()", IMAGES),
 ]  # fmt: skip
