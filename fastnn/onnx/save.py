@@ -48,7 +48,8 @@ def save(
     The network is traced as for a call; parameters and buffers become initializers under their names. Dropout and
     batch norm stay nodes of their own, so that what reads the file can train on; a network that does anything else in
     training than in evaluation is written as it is in evaluation mode. Files hold no `detach`, nor running statistics
-    that are averages of all batches (momentum=None). The model stays as it is.
+    that are averages of all batches (momentum=None), and no parameters that `forward` does not use. The model stays as
+    it is.
 
     Parameters
     ----------
