@@ -319,6 +319,13 @@ def test_dropout_and_batch_norm_survive_whatever_mode_the_model_is_in(tmp_path):
     assert {a.name: a.f for a in norm.attribute} == pytest.approx({"epsilon": 1e-5, "momentum": 0.8})
 
 
+def test_running_statistics_may_be_arrays(tmp_path):
+    mean, var = np.float32([1, 2, 3]), np.float32([4, 5, 6])
+    model = Computes(lambda self, x: F.batch_norm(x, mean, var, training=self.training))
+    kinds = operators(assert_runs_alike(model, tmp_path / "m.onnx", [normal(4, 3)]))
+    assert kinds == ["BatchNormalization"]
+
+
 @pytest.mark.parametrize(
     "layer",
     [nn.GaussianNoise(0.5), nn.RReLU(), nn.AlphaDropout(0.3), nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))],

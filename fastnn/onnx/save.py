@@ -257,10 +257,11 @@ class _State:
     def name_of(self, array: Any) -> str | None:
         return self._by_storage.get(id(array))
 
-    def stored(self, array: Any) -> str:
-        """The initializer that holds a parameter's memory."""
-        name = self._by_storage[id(array)]
-        self.used.add(name)
+    def stored(self, array: Any) -> str | None:
+        """The initializer that holds a parameter's memory; None if the array is no parameter's."""
+        name = self.name_of(array)
+        if name is not None:
+            self.used.add(name)
         return name
 
     def value(self, name: str) -> Value:
@@ -287,10 +288,11 @@ def _write(w: Writer, graph: Graph, state: _State, paths: Mapping[Node, str]) ->
             w.put(node.output, w.constant(node.attrs["value"]))
         elif node.op is MEMORY:
             array = node.attrs["array"]
-            if state.name_of(array) is None:
+            name = state.stored(array)
+            if name is None:
                 w.put(node.output, w.constant(array))
             else:
-                w.values[node.output] = state.value(state.stored(array))
+                w.values[node.output] = state.value(name)
         else:
             try:
                 if node.op.name not in WRITERS:

@@ -65,7 +65,7 @@ class Writer:
         The module that wrote each node.
     readers : mapping of Tensor to list of Node
     stored : callable
-        stored(array) is the initializer that holds a parameter's memory.
+        stored(array) is the initializer that holds a parameter's memory, None for other arrays.
     training : bool
         Whether the graph was traced in training mode.
 
@@ -88,7 +88,7 @@ class Writer:
         batch: str,
         paths: Mapping[Node, str],
         readers: Mapping[Tensor, Sequence[Node]],
-        stored: Callable[[Array], str],
+        stored: Callable[[Array], str | None],
         training: bool,
     ) -> None:
         self.onnx = onnx

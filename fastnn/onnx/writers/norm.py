@@ -40,7 +40,7 @@ def _batch_norm(w: Writer, node: Node, first: int, mean: str, var: str) -> None:
 def batch_norm(w: Writer, node: Node) -> None:
     """With running statistics in the form of inference, which readers train on; else by the batch's."""
     if node.attrs["running"] is not None:
-        mean, var = (w.stored(array) for array in node.attrs["running"][:2])
+        mean, var = (w.stored(array) or w.constant(array) for array in node.attrs["running"][:2])
         _batch_norm(w, node, 1, mean, var)
         return
     x, y = node.inputs[0], node.output
