@@ -14,7 +14,7 @@ import onnx
 
 import fastnn as fn
 import fastnn.nn.functional as F
-from fastnn import models, nn
+from fastnn import models, nn, optim
 
 from saved import MORE_OPSETS, OPSETS, assert_runs_alike, operators, runtime, written
 
@@ -361,6 +361,14 @@ def test_shared_parameters_are_written_once(tmp_path):
     model = Computes(lambda self, x: self.a(self.b(x)) @ self.a.weight, a=layer, b=layer)
     proto = assert_runs_alike(model, tmp_path / "m.onnx", [normal(3, 6)])
     assert [a.name for a in proto.graph.initializer] == ["a.weight", "a.bias"]
+
+
+def test_what_training_has_made_is_written(tmp_path):
+    model, (x,) = network("LeNet-5")
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=0.01))
+    for _ in range(3):
+        step(x, np.arange(4))
+        assert_runs_alike(model, tmp_path / "m.onnx", [x])
 
 
 def test_frozen_and_untrained_models_are_written_alike(tmp_path):
