@@ -191,6 +191,8 @@ def test_nodes_are_those_that_a_reader_hopes_to_see(tmp_path):
 
     kinds = operators(written(nn.Upsample(scale_factor=(2, 3)), tmp_path / "m.onnx", normal(2, 3, 4, 5)))
     assert kinds == ["Resize"]
+    gates = Computes(lambda _, x: x * x.mean((2, 3), keepdim=True).sigmoid())
+    assert operators(written(gates, tmp_path / "m.onnx", normal(2, 4, 6, 5))) == ["ReduceMean", "Sigmoid", "Mul"]
     pads = nn.Sequential(nn.ReflectionPad2d(2), nn.ReplicationPad2d((1, 0, 2, 3)), nn.PReLU(4), nn.ZeroPad2d(1))
     kinds = operators(written(pads, tmp_path / "m.onnx", normal(2, 4, 6, 5)))
     assert [kind for kind in kinds if kind != "Unsqueeze"] == ["Pad", "Pad", "PRelu", "Pad"]
