@@ -14,7 +14,7 @@ import onnx
 
 import fastnn as fn
 import fastnn.nn.functional as F
-from fastnn import models, nn
+from fastnn import models, nn, optim
 
 from saved import MORE_OPSETS, OPSETS, assert_runs_alike, operators, runtime, written
 
@@ -191,6 +191,8 @@ def test_nodes_are_those_that_a_reader_hopes_to_see(tmp_path):
 
     kinds = operators(written(nn.Upsample(scale_factor=(2, 3)), tmp_path / "m.onnx", normal(2, 3, 4, 5)))
     assert kinds == ["Resize"]
+    gates = Computes(lambda _, x: x * x.mean((2, 3), keepdim=True).sigmoid())
+    assert operators(written(gates, tmp_path / "m.onnx", normal(2, 4, 6, 5))) == ["ReduceMean", "Sigmoid", "Mul"]
     pads = nn.Sequential(nn.ReflectionPad2d(2), nn.ReplicationPad2d((1, 0, 2, 3)), nn.PReLU(4), nn.ZeroPad2d(1))
     kinds = operators(written(pads, tmp_path / "m.onnx", normal(2, 4, 6, 5)))
     assert [kind for kind in kinds if kind != "Unsqueeze"] == ["Pad", "Pad", "PRelu", "Pad"]
@@ -260,6 +262,9 @@ SIZES = {
     "several that follow": lambda _, x: x.reshape(2 * len(x), 3).T.reshape(3, len(x), 2),
     "a stack of the batch": lambda _, x: x.reshape(len(x), 1, 6) + x.reshape(1, len(x), 6),
     "a slice from the end": lambda _, x: (x[1:], x[:-1], x[::2] if len(x) % 2 else x[:], x[-1:]),
+    "two that follow": lambda _, x: (x @ fn.concat([x, x], 0).T).reshape(2 * len(x), len(x)),
+    "in another layout": lambda _, x: F.layer_norm(x.reshape(-1, 2, 3), 3).relu() + x.reshape(-1, 2, 3),
+    "two norms": lambda _, x: F.layer_norm(x.reshape(-1, 2, 3), 3) + F.layer_norm(x.reshape(-1, 2, 3), (3,)).tanh(),
     "the mean over the batch": lambda _, x: x.mean() + x.var(0),
     "half of it": lambda _, x: fn.concat([x, x[:, ::-1]], 0)[len(x) :],
     "padded": lambda _, x: F.pad(x, (0, 0, 0, 3)),
@@ -271,6 +276,15 @@ SIZES = {
 @pytest.mark.parametrize("case", [case for case in SIZES if case != "a slice from the end"])
 def test_sizes_that_follow_the_batch(tmp_path, case, opset):
     assert_runs_alike(Computes(SIZES[case]), tmp_path / "m.onnx", [normal(4, 6)], (None, 3, 7), opset=opset)
+
+
+def test_a_size_that_follows_the_batch_is_refused_where_onnx_wants_a_number(tmp_path):
+    group_norm = Computes(lambda _, x: F.group_norm(x.reshape(1, len(x), 6), 1))
+    layer_norm = Computes(lambda _, x: F.layer_norm(x.reshape(6, len(x)), len(x)))
+    for model in (group_norm, layer_norm):
+        for opset in (18, 21):
+            with pytest.raises(ValueError, match="a size follows the batch where ONNX wants a number"):
+                fn.onnx.save(model, tmp_path / "m.onnx", normal(4, 6), opset=opset)
 
 
 @pytest.mark.parametrize("limit", [2, 5, 90])
@@ -307,6 +321,13 @@ def test_dropout_and_batch_norm_survive_whatever_mode_the_model_is_in(tmp_path):
     assert {a.name: a.f for a in norm.attribute} == pytest.approx({"epsilon": 1e-5, "momentum": 0.8})
 
 
+def test_running_statistics_may_be_arrays(tmp_path):
+    mean, var = np.float32([1, 2, 3]), np.float32([4, 5, 6])
+    model = Computes(lambda self, x: F.batch_norm(x, mean, var, training=self.training))
+    kinds = operators(assert_runs_alike(model, tmp_path / "m.onnx", [normal(4, 3)]))
+    assert kinds == ["BatchNormalization"]
+
+
 @pytest.mark.parametrize(
     "layer",
     [nn.GaussianNoise(0.5), nn.RReLU(), nn.AlphaDropout(0.3), nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))],
@@ -316,9 +337,10 @@ def test_what_does_anything_else_in_training_is_written_as_it_is_evaluated(tmp_p
     assert "Dropout" not in operators(assert_runs_alike(model, tmp_path / "m.onnx", [normal(3, 6)]))
 
 
-def test_what_is_dropped_in_evaluation_is_dropped_elsewhere(tmp_path):
+@pytest.mark.parametrize("opset", OPSETS[:2])
+def test_what_is_dropped_in_evaluation_is_dropped_elsewhere(tmp_path, opset):
     model = Computes(lambda _, x: F.dropout(x, 0.5, training=True))
-    written(model, tmp_path / "m.onnx", normal(3, 600))
+    written(model, tmp_path / "m.onnx", normal(3, 600), opset=opset)
     (y,) = runtime(tmp_path / "m.onnx").run(None, {"input": np.ones((3, 600), np.float32)})
     assert set(np.unique(y)) == {0.0, 2.0} and 0.4 < (y == 0).mean() < 0.6
 
@@ -341,6 +363,14 @@ def test_shared_parameters_are_written_once(tmp_path):
     model = Computes(lambda self, x: self.a(self.b(x)) @ self.a.weight, a=layer, b=layer)
     proto = assert_runs_alike(model, tmp_path / "m.onnx", [normal(3, 6)])
     assert [a.name for a in proto.graph.initializer] == ["a.weight", "a.bias"]
+
+
+def test_what_training_has_made_is_written(tmp_path):
+    model, (x,) = network("LeNet-5")
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=0.01))
+    for _ in range(3):
+        step(x, np.arange(4))
+        assert_runs_alike(model, tmp_path / "m.onnx", [x])
 
 
 def test_frozen_and_untrained_models_are_written_alike(tmp_path):

@@ -144,6 +144,10 @@ SETTINGS = [
     ("(x > 0).float() * x + fn.where((x > 0.5) | ~(x < -0.5) & (x != 0.0), x, 2.0)", IMAGES),
     ("fn.where(x, x, 1.0) + fn.where(x > 0, 1.0, 0.0) ** 2 + x.abs() ** 0.3 + 2.0 ** x", IMAGES),
     ("x.argmax(2) == x.argmin(2)", IMAGES),
+    ("F.one_hot(x.argmax(1).reshape(-1), 6) + F.pad(x.unsqueeze(1), (0, 0) * 3 + (1, 1)).amax()", IMAGES),
+    ("F.layer_norm(x, 11).flatten(1) + F.max_pool2d(x, 2, dilation=(3, 2)).amax()", IMAGES),
+    ("F.max_pool2d(x, (2, 3), 2, (1, 0), dilation=2, ceil_mode=True)", IMAGES),
+    ("F.max_pool1d(x, 3, 2, 1, 2)", SEQUENCES),
     ("F.embedding(x.argmax(1), np.arange(24, dtype=np.float32).reshape(6, 4))", IMAGES),
     ("F.one_hot(x.argmax(1), 6).sum(1) / x.std()", IMAGES),
 ]  # fmt: skip
@@ -152,7 +156,7 @@ SETTINGS = [
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("text, shape", SETTINGS, ids=[text for text, _ in SETTINGS])
 def test_settings_are_written(tmp_path, text, shape, opset):
-    batches = (None, 5) if "track" in text or "std" in text else (None, 1, 5)
+    batches = (None, 5) if "track" in text or "std" in text or "one_hot(x.argmax(1).re" in text else (None, 1, 5)
     assert_runs_alike(
         row(text.replace("nn_(", "F.relu(")), tmp_path / "m.onnx", data(text, shape), batches, opset=opset
     )

@@ -26,7 +26,7 @@ from fastnn.onnx.package import package
 from fastnn.onnx.traced import traced
 from fastnn.onnx.writer import WRITERS, Unwritable, Value, Writer
 from fastnn.ops.layout import RESHAPE, TRANSPOSE
-from fastnn.sizes import Dim
+from fastnn.sizes import Dim, SpecialiseError
 
 #: The oldest opset that is written, and the one that is written by default.
 OLDEST, USUAL = 9, 18
@@ -48,7 +48,8 @@ def save(
     The network is traced as for a call; parameters and buffers become initializers under their names. Dropout and
     batch norm stay nodes of their own, so that what reads the file can train on; a network that does anything else in
     training than in evaluation is written as it is in evaluation mode. Files hold no `detach`, nor running statistics
-    that are averages of all batches (momentum=None). The model stays as it is.
+    that are averages of all batches (momentum=None), and no parameters that `forward` does not use. The model stays as
+    it is.
 
     Parameters
     ----------
@@ -256,10 +257,11 @@ class _State:
     def name_of(self, array: Any) -> str | None:
         return self._by_storage.get(id(array))
 
-    def stored(self, array: Any) -> str:
-        """The initializer that holds a parameter's memory."""
-        name = self._by_storage[id(array)]
-        self.used.add(name)
+    def stored(self, array: Any) -> str | None:
+        """The initializer that holds a parameter's memory; None if the array is no parameter's."""
+        name = self.name_of(array)
+        if name is not None:
+            self.used.add(name)
         return name
 
     def value(self, name: str) -> Value:
@@ -286,16 +288,18 @@ def _write(w: Writer, graph: Graph, state: _State, paths: Mapping[Node, str]) ->
             w.put(node.output, w.constant(node.attrs["value"]))
         elif node.op is MEMORY:
             array = node.attrs["array"]
-            if state.name_of(array) is None:
+            name = state.stored(array)
+            if name is None:
                 w.put(node.output, w.constant(array))
             else:
-                w.values[node.output] = state.value(state.stored(array))
+                w.values[node.output] = state.value(name)
         else:
             try:
                 if node.op.name not in WRITERS:
                     raise Unwritable(_reason(node))
                 WRITERS[node.op.name](w, node)
-            except Unwritable as reason:
+            except (Unwritable, SpecialiseError) as error:
+                reason = str(error) or "a size follows the batch where ONNX wants a number"
                 problems.append(f"{reason} ({_where(graph.nodes[i:], paths)})")
                 for tensor in node.outputs:
                     w.put(tensor, "")
