@@ -578,15 +578,18 @@ static unsigned forks = 0;
 
 /* Programs that run at once on several threads, each called from a Python thread of its own, share the processors: the
  * next one takes what the others leave of its threads, and its fair share at least. */
-static _Atomic int running = 0, taken = 0;
+static _Atomic uint64_t sharing = 0; /* how many run, times ONE_RUN, and the threads that they took */
+#define ONE_RUN ((uint64_t)1 << 32)
 
-int fnn_threads_taken(void) { return atomic_load(&taken); }
+int fnn_threads_taken(void) { return (int)(atomic_load(&sharing) % ONE_RUN); }
 
 static int take_share(int threads) {
-    int fair = threads / (1 + atomic_fetch_add(&running, 1)), left = threads - atomic_load(&taken);
-    int own = left > fair ? left : fair > 1 ? fair : 1;
-    if (own > threads) own = threads;
-    atomic_fetch_add(&taken, own);
+    uint64_t now = atomic_load(&sharing);
+    int own;
+    do {
+        int fair = threads / (1 + (int)(now / ONE_RUN)), left = threads - (int)(now % ONE_RUN);
+        own = left > fair ? left : fair > 1 ? fair : 1;
+    } while (!atomic_compare_exchange_weak(&sharing, &now, now + ONE_RUN + (uint64_t)own));
     return own;
 }
 
@@ -596,10 +599,7 @@ int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile
     if (threads < 2 || program->shared_cost < TEAM_NS) return execute(program, 1, poll, profile);
     unsigned then = forks;
     int own = take_share(threads), status = execute(program, own, poll, profile);
-    if (then == forks) { /* in a child nothing is counted that ran before the fork */
-        atomic_fetch_sub(&running, 1);
-        atomic_fetch_sub(&taken, own);
-    }
+    if (then == forks) atomic_fetch_sub(&sharing, ONE_RUN + (uint64_t)own); /* a child counts none of before the fork */
     return status;
 }
 
@@ -658,8 +658,7 @@ static void before_fork(void) {
 
 static void in_child(void) {
     forks++;
-    atomic_store(&running, 0); /* the parent's are none of the child's */
-    atomic_store(&taken, 0);
+    atomic_store(&sharing, 0); /* the parent's runs are none of the child's */
 }
 
 unsigned fnn_forks(void) { return forks; }

@@ -238,6 +238,19 @@ def test_parameters_may_change_between_fits():
     assert len(model.set_params(early_stopping=False).fit(X, Y).loss_curve_) == 6 and model.best_loss_ < np.inf
 
 
+def test_a_fit_that_ends_too_early_warns_at_the_users_line():
+    for solver in ("adam", "lbfgs"):
+        with pytest.warns(ConvergenceWarning) as caught:
+            MLPClassifier(solver=solver, max_iter=1).fit(X, Y)
+        assert [warning.filename for warning in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MLPClassifier(max_iter=1).partial_fit(X, Y, classes=[0, 1, 2])
+    with pytest.warns(UserWarning, match="takes all") as caught:
+        MLPClassifier(batch_size=500, max_iter=2, n_iter_no_change=1, tol=9.0).fit(X, Y)
+    assert caught[0].filename == __file__
+
+
 def test_ctrl_c_ends_a_fit_with_what_was_learned():
     def strike(epoch, logs):
         if epoch == 2:

@@ -290,15 +290,20 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             loss = self._output()[0]
             measured = Measured(self.module_, self._answers, loss, self.metrics, rows, order, held_out)
         try:
-            self._run(run, rows, order, size, measured)
+            if not self._run(run, rows, order, size, measured) and not incremental:
+                warnings.warn(
+                    f"after max_iter={self.max_iter} epochs the solver has not converged yet",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
         finally:
             run.closes()
 
-    def _run(self, run: Run, rows: Rows, order: Array, size: int, measured: Measured | None) -> None:
-        """Epoch by epoch, as long as something is gained."""
-        best, self.n_iter_ = None, 0
+    def _run(self, run: Run, rows: Rows, order: Array, size: int, measured: Measured | None) -> bool:
+        """Epoch by epoch; whether it ended since nothing was gained any more, or a callback wanted it."""
+        best, self.n_iter_, ended = None, 0, True
         try:
             run.begins()
             while run.epoch < run.epochs:
@@ -328,13 +333,9 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                 if run.stop_training:
                     break
             else:
-                if self.max_iter == self.n_iter_:
-                    warnings.warn(
-                        f"after max_iter={self.max_iter} epochs the solver has not converged yet",
-                        ConvergenceWarning,
-                        stacklevel=5,
-                    )
+                ended = False
             run.ends()
+            return ended
         finally:
             if best is not None:
                 self.module_.load_state_dict(best)
