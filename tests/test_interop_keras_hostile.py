@@ -72,12 +72,19 @@ def test_all_layers_that_are_not_read_are_named_in_one_message(tmp_path):
 def test_calls_that_are_not_read_are_named_with_the_layers_that_are_not(tmp_path):
     """A call that nobody can read hides no layer, and a layer no call."""
     scaled = layer("Multiply", "scaled"), [{"args": [{"class_name": "__keras_tensor__", "config": {}}, 0.5]}]
+    added = layer("ReLU", "added"), [{"args": [*keras_files.node("x")["args"], 0.5]}]
     memory = layer("LSTM", "memory", units=3), [{"args": [3.5], "kwargs": {"initial_state": ["x", 0, 0]}}]
     masked = layer("Dense", "masked", units=3), [[["x", 0, 0, {"mask": ["x", 0, 0]}]]]
     op = layer("TFOpLambda", "tf.math.add"), [["x", 0, 0, {"y": 2.0, "name": None}]]
-    config = functional(scaled, memory, masked, op, outputs=("memory",))
-    text = refused(tmp_path, keras_files.archive(config, {}), r"4 part\(s\)")
-    for name in ("'scaled' (Multiply)", "'memory' (LSTM)", "'masked' (Dense)", "'tf.math.add' (TFOpLambda)"):
+    config = functional(scaled, added, memory, masked, op, outputs=("memory",))
+    text = refused(tmp_path, keras_files.archive(config, {}), r"5 part\(s\)")
+    for name in (
+        "'scaled' (Multiply)",
+        "'added' (ReLU)",
+        "'memory' (LSTM)",
+        "'masked' (Dense)",
+        "'tf.math.add' (TFOpLambda)",
+    ):
         assert name in text
 
 
