@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -283,6 +284,13 @@ def test_a_network_can_be_copied_and_saved(tmp_path):
     for one, two in zip(net(x, x), other(x, x), strict=True):
         np.testing.assert_array_equal(one, two)
     assert "conv" in repr(net) and "Conv2D" in repr(net) and "GlobalAveragePooling2D" in repr(net)
+
+
+def test_keras_files_are_read_without_h5py(tmp_path, monkeypatch):
+    data = [keras_files.archive(*keras_files.small()), keras_files.legacy(*keras_files.small())]
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    for each in data:
+        assert fn.interop.load_keras(written(tmp_path / "a", each))(X).shape == (5, 2)
 
 
 def test_loading_draws_no_random_numbers(tmp_path):
