@@ -27,7 +27,7 @@ _MASKED = {
     "RMSNormalization", "UnitNormalization", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum",
     "Concatenate", "Dot", "Rescaling", *MODELS,
 }  # fmt: skip
-_HEED = {"GlobalAveragePooling1D", "GlobalAvgPool1D", "Softmax", "BatchNormalization"}
+_HEED = {"GlobalAveragePooling1D", "Softmax", "BatchNormalization"}
 
 
 class Unread(ValueError):
