@@ -152,12 +152,17 @@ def all_of_hdf5():
         root.attrs["model_config"] = json.dumps(config)
         by_path(root, config, arrays)
 
+    def older(root):
+        native(root)
+        root.move("layers", "_layer_checkpoint_dependencies")
+
     packing = {"chunks": True, "compression": "gzip", "shuffle": True}
     return [
         legacy(config, arrays),
         legacy(config, arrays, texts=bytes),
         legacy(config, arrays, **packing),
         hdf5(native),
+        hdf5(older),
         hdf5(native, libver="latest", track_order=True),
         hdf5(lambda root: by_order(root, arrays)),
     ]

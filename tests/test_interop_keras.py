@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def dense(x, arrays):
 X = np.random.default_rng(0).normal(0, 1, (5, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("data", range(6))
+@pytest.mark.parametrize("data", range(7))
 def test_all_forms_of_hdf5_hold_the_same(data, tmp_path):
     config, arrays = keras_files.small()
     net = fn.interop.load_keras(written(tmp_path / "a", keras_files.archive(config, arrays)))
@@ -215,6 +216,20 @@ def test_a_call_that_is_never_one_of_training_stays_so_in_keras_2(tmp_path):
         assert np.allclose(net(X), evaluated) == (same or bool(mode))
 
 
+def test_a_layer_of_two_models_is_one(tmp_path):
+    one = {**layer("Dense", "one", units=3), "shared_object_id": 7}
+    inner = keras_files.sequential((3,), one)
+    inner["config"]["name"] = "inner"
+    calls = [an_input("a", 3), (one, [keras_files.node("a")]), (inner, [keras_files.node("one")])]
+    config = old(calls, ["a"], [["inner", 0, 0]])
+    arrays = [keras_files.ramp(3, 3), keras_files.ramp(3)]
+
+    data = keras_files.legacy(config, {"one": arrays, "inner": arrays})
+    net = fn.interop.load_keras(written(tmp_path / "a", data))
+    assert net.one is net.inner.one and len(list(net.parameters())) == 2
+    np.testing.assert_allclose(net(X), dense(dense(X, arrays), arrays), rtol=1e-5)
+
+
 def test_a_frozen_norm_does_not_move(tmp_path):
     config, arrays = keras_files.small()
     config["config"]["layers"][2]["config"]["trainable"] = False
@@ -269,6 +284,13 @@ def test_a_network_can_be_copied_and_saved(tmp_path):
     for one, two in zip(net(x, x), other(x, x), strict=True):
         np.testing.assert_array_equal(one, two)
     assert "conv" in repr(net) and "Conv2D" in repr(net) and "GlobalAveragePooling2D" in repr(net)
+
+
+def test_keras_files_are_read_without_h5py(tmp_path, monkeypatch):
+    data = [keras_files.archive(*keras_files.small()), keras_files.legacy(*keras_files.small())]
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    for each in data:
+        assert fn.interop.load_keras(written(tmp_path / "a", each))(X).shape == (5, 2)
 
 
 def test_loading_draws_no_random_numbers(tmp_path):

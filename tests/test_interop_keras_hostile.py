@@ -72,12 +72,19 @@ def test_all_layers_that_are_not_read_are_named_in_one_message(tmp_path):
 def test_calls_that_are_not_read_are_named_with_the_layers_that_are_not(tmp_path):
     """A call that nobody can read hides no layer, and a layer no call."""
     scaled = layer("Multiply", "scaled"), [{"args": [{"class_name": "__keras_tensor__", "config": {}}, 0.5]}]
+    added = layer("ReLU", "added"), [{"args": [*keras_files.node("x")["args"], 0.5]}]
     memory = layer("LSTM", "memory", units=3), [{"args": [3.5], "kwargs": {"initial_state": ["x", 0, 0]}}]
     masked = layer("Dense", "masked", units=3), [[["x", 0, 0, {"mask": ["x", 0, 0]}]]]
     op = layer("TFOpLambda", "tf.math.add"), [["x", 0, 0, {"y": 2.0, "name": None}]]
-    config = functional(scaled, memory, masked, op, outputs=("memory",))
-    text = refused(tmp_path, keras_files.archive(config, {}), r"4 part\(s\)")
-    for name in ("'scaled' (Multiply)", "'memory' (LSTM)", "'masked' (Dense)", "'tf.math.add' (TFOpLambda)"):
+    config = functional(scaled, added, memory, masked, op, outputs=("memory",))
+    text = refused(tmp_path, keras_files.archive(config, {}), r"5 part\(s\)")
+    for name in (
+        "'scaled' (Multiply)",
+        "'added' (ReLU)",
+        "'memory' (LSTM)",
+        "'masked' (Dense)",
+        "'tf.math.add' (TFOpLambda)",
+    ):
         assert name in text
 
 
@@ -436,3 +443,40 @@ def test_large_groups_and_long_texts_are_those_of_h5py():
     assert file.text("", "long") == "é" * 40_000
     assert file.texts("", "texts") == file.texts("", "fixed") == names[:300]
     assert file.texts("", "empty") == [] and file.texts("", "none") is None and file.names("nowhere") == []
+
+
+def test_bfloat16_is_widened_whichever_type_it_has():
+    value = np.float32([[1.5, -2.0, 3.25], [0.0, 1e30, -1e-30]])
+    upper = (value.view(np.uint32) >> 16).astype(np.uint16)
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_fields(15, 7, 8, 0, 7)
+    kind.set_size(2)
+    kind.set_ebias(127)
+
+    def write(root):
+        root["opaque"] = upper.view("V2")
+        space = h5py.h5s.create_simple(value.shape)
+        dataset = h5py.h5d.create(root.id, b"float", kind, space)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, upper, mtype=kind)
+
+    file = Hdf5(keras_files.hdf5(write))
+    for name in ("opaque", "float"):
+        got = file.array(name).read()
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, (upper.astype(np.uint32) << 16).view(np.float32))
+
+
+def test_headers_in_several_pieces_are_read():
+    names = [f"attribute_{i}" for i in range(7)]  # of more, HDF5's newer form keeps attributes elsewhere
+
+    def write(root):
+        group = root.create_group("group", track_order=True)
+        for name in names:
+            group.attrs[name] = name * 100
+        for name in names:
+            group.create_group(name)
+
+    for libver in ("earliest", "latest"):
+        file = Hdf5(keras_files.hdf5(write, libver=libver))
+        assert [file.text("group", name) for name in names] == [name * 100 for name in names]
+        assert file.names("group") == names

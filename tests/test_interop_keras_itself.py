@@ -288,10 +288,24 @@ def unsized():
 def operators():
     """What Keras makes layers of by itself."""
     x, y = keras.Input((5,)), keras.Input((5,))
-    return keras.Model([x, y], (x + L.Dense(5)(y)) * y - keras.ops.maximum(x, y))
+    z = (x + L.Dense(5)(y)) * y - keras.ops.maximum(x, y)
+    return keras.Model([x, y], 1.5 - (z + 3) * (1 / 6) + keras.ops.minimum(0.25, x))
 
 
-MODELS = [merged, operators, residual, unet, nested, shared, frozen, tables, channels_first, words, double, unsized]
+MODELS = [
+    merged,
+    operators,
+    residual,
+    unet,
+    nested,
+    shared,
+    frozen,
+    tables,
+    channels_first,
+    words,
+    double,
+    unsized,
+]
 
 
 def inputs_of(model):

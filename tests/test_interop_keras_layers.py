@@ -119,7 +119,7 @@ def bilinear(x, times):
     return x
 
 
-K, B, D = numbers(3, 2, 4, 6), numbers(6), numbers(3, 2, 4, 3)
+K, B, D, BD = numbers(3, 2, 4, 6), numbers(6), numbers(3, 2, 4, 3), numbers(12)
 K1, T = numbers(3, 4, 6), numbers(3, 4, 5, 4)
 S1, S2 = numbers(2, 3, 4, 2), numbers(1, 1, 8, 5)
 G = [numbers(4, seed=i) for i in range(3)] + [np.abs(numbers(4, seed=3)) + 0.5]
@@ -143,8 +143,8 @@ CASES = [
      lambda x: convolved(x, K1, (2,), "same") + B),
     (layer("Conv1D", filters=6, kernel_size=[3], dilation_rate=[2], padding="causal"), [K1, B], Q,
      lambda x: convolved(x, K1, (1,), "causal", (2,)) + B),
-    (layer("DepthwiseConv2D", kernel_size=[3, 2], strides=[2, 2], padding="same", depth_multiplier=3, use_bias=False),
-     [D], X, lambda x: depthwise(x, D, (2, 2), "same")),
+    (layer("DepthwiseConv2D", kernel_size=[3, 2], strides=[2, 2], padding="same", depth_multiplier=3),
+     [D, BD], X, lambda x: depthwise(x, D, (2, 2), "same") + BD),
     (layer("SeparableConv2D", filters=5, kernel_size=[2, 3], strides=[2, 2], padding="same", depth_multiplier=2,
            use_bias=False), [S1, S2], X, lambda x: depthwise(x, S1, (2, 2), "same") @ S2[0, 0]),
     (layer("SeparableConv1D", filters=5, kernel_size=[3], depth_multiplier=2, use_bias=False), [S1[0], S2[0]], Q,

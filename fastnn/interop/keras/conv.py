@@ -110,7 +110,7 @@ class _Conv(_Convolution):
         return self.conv(x, self.weight, self.bias, self.groups)
 
 
-@register("Conv1D", "Convolution1D")
+@register("Conv1D")
 class Conv1D(_Conv):
     """weight (filters, channels / groups, K)."""
 
@@ -118,7 +118,7 @@ class Conv1D(_Conv):
     paddings = ("valid", "same", "causal")
 
 
-@register("Conv2D", "Convolution2D")
+@register("Conv2D")
 class Conv2D(_Conv):
     """weight (filters, channels / groups, KH, KW)."""
 
@@ -174,7 +174,7 @@ class _Separable(_Convolution):
         return (F.conv1d if self.rank == 1 else F.conv2d)(inner, self.pointwise_weight, self.bias)
 
 
-@register("SeparableConv1D", "SeparableConvolution1D")
+@register("SeparableConv1D")
 class SeparableConv1D(_Separable):
     """depthwise_weight (channels * multiplier, 1, K), pointwise_weight (filters, channels * multiplier, 1)."""
 
@@ -182,7 +182,7 @@ class SeparableConv1D(_Separable):
     paddings = ("valid", "same", "causal")
 
 
-@register("SeparableConv2D", "SeparableConvolution2D")
+@register("SeparableConv2D")
 class SeparableConv2D(_Separable):
     """depthwise_weight (channels * multiplier, 1, KH, KW), pointwise_weight (filters, channels * multiplier, 1, 1)."""
 
@@ -226,14 +226,14 @@ class _Transposed(_Convolution):
         return before, whole - before - kept
 
 
-@register("Conv1DTranspose", "Convolution1DTranspose")
+@register("Conv1DTranspose")
 class Conv1DTranspose(_Transposed):
     """weight (channels, filters, K)."""
 
     rank = 1
 
 
-@register("Conv2DTranspose", "Convolution2DTranspose", "Deconvolution2D")
+@register("Conv2DTranspose")
 class Conv2DTranspose(_Transposed):
     """weight (channels, filters, KH, KW)."""
 

@@ -27,7 +27,7 @@ _MASKED = {
     "RMSNormalization", "UnitNormalization", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum",
     "Concatenate", "Dot", "Rescaling", *MODELS,
 }  # fmt: skip
-_HEED = {"GlobalAveragePooling1D", "GlobalAvgPool1D", "Softmax", "BatchNormalization"}
+_HEED = {"GlobalAveragePooling1D", "Softmax", "BatchNormalization"}
 
 
 class Unread(ValueError):
@@ -44,10 +44,15 @@ class Ref(NamedTuple):
 
 @dataclass
 class Call:
-    """What a layer is called with."""
+    """What a layer is called with: outputs of others, and numbers beside them where it merges."""
 
-    inputs: list[Ref]
+    inputs: list[Ref | float]
     training: bool | None = None
+
+    @property
+    def refs(self) -> list[Ref]:
+        """The outputs among its inputs."""
+        return [ref for ref in self.inputs if isinstance(ref, Ref)]
 
 
 @dataclass
@@ -65,6 +70,8 @@ class Part:
         Of a model.
     stored : dict of str to Stored
         The layer's arrays by Keras's names.
+    twin : Part, optional
+        Of a layer that several models have, which tf.keras writes for each of them: where it was first.
     """
 
     settings: Settings
@@ -75,7 +82,7 @@ class Part:
     inputs: Any = None
     outputs: Any = None
     stored: dict[str, Stored] = field(default_factory=dict)
-    size: int = 1
+    twin: Part | None = None
 
     @property
     def is_model(self) -> bool:
@@ -111,6 +118,7 @@ def parse(config: Any, major: int) -> Part:
 class _Reader:
     def __init__(self, major: int, problems: list[str]) -> None:
         self.major, self.problems = major, problems
+        self.shared: dict[int, Part] = {}
 
     def part(self, value: dict[str, Any], name: str, depth: int) -> Part:
         """One layer or model."""
@@ -138,7 +146,10 @@ class _Reader:
             self.problems.append(f"layer {_check.brief(name)} ({_check.brief(kind, str)})")
         else:
             self.check(settings)
-            return Part(settings, LAYERS[kind])
+            part, key = Part(settings, LAYERS[kind]), value.get("shared_object_id")
+            if type(key) is int and self.shared.setdefault(key, part).settings.kind == kind:
+                part.twin = self.shared[key] if self.shared[key] is not part else None
+            return part
         return Part(settings)
 
     def check(self, s: Settings) -> None:
@@ -237,7 +248,7 @@ def _connect(model: Part) -> None:
     model.inputs, model.outputs = _refs(s, s.get("input_layers"), 0), _refs(s, s.get("output_layers"), 0)
     by_name = {part.settings.name: part for part in model.parts}
     everywhere = [*flat(model.inputs), *flat(model.outputs)]
-    everywhere += [ref for part in model.parts for call in part.calls for ref in call.inputs]
+    everywhere += [ref for part in model.parts for call in part.calls for ref in call.refs]
     # A model that was made with inputs of its own has a first call that files do not list, but count.
     counted = {
         name
@@ -255,11 +266,11 @@ def _connect(model: Part) -> None:
     model.inputs, model.outputs = moved(model.inputs), moved(model.outputs)
     for part in model.parts:
         for call in part.calls:
-            call.inputs = moved(call.inputs)
+            call.inputs = [moved(ref) if isinstance(ref, Ref) else ref for ref in call.inputs]
     for ref in [
         *flat(model.inputs),
         *flat(model.outputs),
-        *(r for p in model.parts for c in p.calls for r in c.inputs),
+        *(r for p in model.parts for c in p.calls for r in c.refs),
     ]:
         if ref.layer not in by_name:
             raise s.wrong(f"there is no layer {_check.brief(ref.layer)}, which another one refers to")
@@ -277,7 +288,7 @@ def _heeding(model: Part) -> list[str]:
     by_name = {part.settings.name: part for part in model.parts}
     readers: dict[str, list[Part]] = {name: [] for name in by_name}
     for part in model.parts:
-        for name in {ref.layer for call in part.calls for ref in call.inputs}:
+        for name in {ref.layer for call in part.calls for ref in call.refs}:
             readers[name].append(part)
     todo = [part for part in model.parts if any(_has_mask(leaf) for leaf in part.leaves())]
     reached: dict[str, Part] = {}
@@ -332,6 +343,12 @@ def _call(part: Part, node: Any) -> Call:
     if isinstance(node, dict):
         args, kwargs = node.get("args", []), node.get("kwargs", {})
         inputs = _tensors(s, args, 0)
+        if (
+            part.layer is not None
+            and not part.layer.merges
+            and (numbers := [n for n in inputs if not isinstance(n, Ref)])
+        ):
+            raise s.wrong(f"it is called with what is not read: {numbers[0]}")
     else:
         items = node if isinstance(node, list) and node and isinstance(node[0], list) else [node]
         inputs = [_ref(s, item) for item in items]
@@ -347,14 +364,16 @@ def _call(part: Part, node: Any) -> Call:
     more = {key: value for key, value in kwargs.items() if value is not None}
     if more or not (training is None or isinstance(training, bool)):
         raise s.wrong(f"it is called with settings that are not read: {_check.some(more or ['training'])}")
-    if not inputs:
+    if not any(isinstance(ref, Ref) for ref in inputs):
         raise s.wrong("it is called without an input")
     # In Keras 3 `fit` and `predict` say the mode to all layers, whatever a call was made with.
     return Call(inputs, training if s.major < 3 else None)
 
 
-def _tensors(s: Settings, value: Any, depth: int) -> list[Ref]:
-    """The tensors among the arguments of a call, as Keras 3 writes them."""
+def _tensors(s: Settings, value: Any, depth: int) -> list[Ref | float]:
+    """The tensors and numbers that are the arguments of a call, as Keras 3 writes them."""
+    if type(value) in (int, float) and abs(value) < 1e300:
+        return [float(value)]
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         config = value.get("config")
         return [_ref(s, config.get("keras_history") if isinstance(config, dict) else None)]
