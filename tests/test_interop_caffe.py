@@ -485,6 +485,8 @@ CONV = layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}")
         (declared(IMAGE) + layer("Pooling", "pooling_param { kernel_size: 3 pad: 2 }"), None, "more than half"),
         (declared((1, 0, 3)) + layer("ReLU"), None, "sizes"),
         (declared((2, 4)) + layer("MVN"), None, "no deviation"),
+        (declared(IMAGE) + layer("Scale"), {"l": [np.float32(2)]}, r"shape \(\); expected 1 dimension"),
+        (declared(IMAGE) + layer("Bias"), {"l": [array(4, 7)]}, r"shape \(4, 7\); expected 1 dimension"),
         (declared(IMAGE), None, "no layer but"),
         ("layers { name: \"a\" } layer { name: \"b\" }", None, "old one"),
         ("layer {", None, "no prototxt"),

@@ -63,6 +63,15 @@ def test_caffe_s_lenet_comes_back_as_it_was(paths):
     assert paths[1].stat().st_size < 1_800_000 and "blobs" not in paths[0].read_text()
 
 
+@pytest.mark.skipif(
+    DATA is None or not (Path(DATA) / "models").is_dir(), reason="FASTNN_DATA names no folder with models"
+)
+def test_a_network_of_torch7_s_goes_to_caffe(paths):
+    model = fn.interop.load_torch7(Path(DATA) / "models" / "mnist_mlp.t7")
+    there_and_back(model, paths, array(2, 28, 28))
+    assert kinds(paths[0])[-3:] == ["InnerProduct", "Softmax", "Log"]
+
+
 @pytest.mark.parametrize(
     ("make", "shape"),
     [

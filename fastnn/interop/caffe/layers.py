@@ -274,6 +274,8 @@ def _scale(layer: Layer) -> nn.Module:
         shape = array.shape
         while len(shape) > p.num_axes >= 0 and shape[0] == 1:  # older files give four sizes
             shape = shape[1:]
+        if p.num_axes >= 0 and len(shape) != p.num_axes:
+            raise ValueError(f"its weights have the shape {array.shape}; expected {p.num_axes} dimension(s)")
     module = f.Scale(shape, p.axis, is_scale, not is_scale or p.bias_term)
     if is_scale:
         layer.put(module.weight, 0)

@@ -253,8 +253,9 @@ class _Build:
         self._inputs = inputs
 
     def add(self, layer: Layer) -> None:
-        for name, shape in self._inputs.items():
-            if name not in self._values:
+        for name in layer.bottoms:
+            if name in self._inputs and name not in self._values:
+                shape = self._inputs[name]
                 self._values[name] = None if shape is None else self._symbol(name, shape)
         lacking = [name for name in layer.bottoms if name not in self._values]
         if lacking:

@@ -334,9 +334,12 @@ def _reshaped(w: Writer, node: Node) -> None:
 def _softmax(w: Writer, node: Node) -> None:
     """Over the last dimension."""
     axes = w.value(node.inputs[0]).axes
-    if node.attrs["log"]:
-        raise ValueError("Caffe has no log_softmax between layers; use nn.LogSoftmax")
-    w.add("Softmax", "softmax", node.inputs, [node.output], axes=axes, softmax_param={"axis": axes[-1]})
+    settings = {"axis": axes[-1]}
+    if not node.attrs["log"]:
+        w.add("Softmax", "softmax", node.inputs, [node.output], axes=axes, softmax_param=settings)
+        return
+    layer = w.add("Softmax", "softmax", node.inputs, [None], axes=axes, softmax_param=settings)
+    w.add("Log", "log_softmax", layer.top, [node.output], axes=axes)
 
 
 def _pool_node(w: Writer, node: Node) -> None:

@@ -227,6 +227,13 @@ def _upsampling(o: Fields) -> nn.Module:
     return nn.Upsample(scale_factor=o.integer("scale_factor", None, 1))
 
 
+def _bilinear(o: Fields) -> nn.Module:
+    sides = [o.optional(name) for name in ("scale_factor", "oheight", "owidth")]
+    if not sides[0] and None in sides[1:]:
+        raise ValueError("it has neither a scale_factor nor a size")
+    return Apply(f.resized, **dict(zip(("scale", "height", "width"), sides, strict=True)))
+
+
 def _view(o: Fields) -> nn.Module:
     size = o.sizes("size")
     if size.count(-1) > 1 or min(size, default=0) < -1 or 0 in size:
@@ -349,6 +356,7 @@ KINDS: dict[str, Callable[[Fields], nn.Module]] = {
     "SpatialReflectionPadding": _frame,
     "SpatialReplicationPadding": _frame,
     "SpatialSoftMax": _fixed(f.softmax, log=False),
+    "SpatialUpSamplingBilinear": _bilinear,
     "SpatialUpSamplingNearest": _upsampling,
     "SpatialZeroPadding": _frame,
     "SplitTable": _apply(f.split, dimension=(_int, "dimension"), inputs=(_any, "nInputDims")),
