@@ -379,7 +379,7 @@ def test_a_file_of_one_batch_takes_its_samples_by_batches(tmp_path, capsys):
     pytest.importorskip("onnx")
     model = net()
     fn.onnx.save(model, tmp_path / "m.onnx", X[:2], dynamic_batch=False)
-    assert "samples, 2 at a time of (4,)" in run(capsys, "info", tmp_path / "m.onnx")
+    assert "samples of (4,), 2 at a time" in run(capsys, "info", tmp_path / "m.onnx")
     np.save(tmp_path / "x.npy", X[:4])
     run(capsys, "predict", tmp_path / "m.onnx", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.eval()(X[:4]), rtol=1e-5, atol=1e-6)
