@@ -178,6 +178,11 @@ MISTAKES = {
     "a deviation of 0": (["predict", "t.t7", "x.npy", "--std", "0"], ["--std: expected numbers other than 0"]),
     "a scale of 0": (["predict", "t.t7", "x.npy", "--scale", "0"], ["--scale: expected a number above 0, got '0'"]),
     "means of channels that are not there": (["predict", "t.t7", "x.npy", "--mean", "1,2"], ["--mean: 2 numbers"]),
+    "a folder that is no run": (["info", "folder"], ["folder is no run folder"]),
+    "an option of files for a run's weights": (
+        ["convert", "RUN/weights.safetensors", "o.onnx", "--input", "3"],
+        ["--input: it goes with a file of another system"],
+    ),
     "an option of files for a run": (["info", "RUN", "--input", "3"], ["--input: it goes with a file of a network"]),
     "a part that is not there": (["eval", "t.t7", "--data", "digits", "--split", "validation"], ["train and test"]),
 }
@@ -193,6 +198,7 @@ def place(tmp_path_factory):
     (folder / "t.t7").write_bytes(KINDS["torch7"](folder))
     (folder / "n.prototxt").write_text(PROTOTXT)
     np.save(folder / "x.npy", X)
+    (folder / "folder").mkdir()
     for name in ("w", "c"):
         (folder / name).unlink()
     assert main(["train", "--epochs", "1", "--out", str(folder / "RUN")]) == 0
@@ -266,6 +272,15 @@ def test_a_run_is_exported_and_measured_again(place, tmp_path, capsys):
     assert told["accuracy"] == own["accuracy"] and told["loss"] == pytest.approx(own["loss"], rel=1e-5)
     lines = run(capsys, "bench", tmp_path / "m.onnx", "--seconds", "0.01", "--batch-size", "8")
     assert "training step, batch 8" in lines
+
+
+def test_the_weights_of_a_run_are_its_network(place, tmp_path, capsys):
+    pytest.importorskip("onnx")
+    for given in ("RUN", "RUN/weights.safetensors"):
+        run(capsys, "export", place / given, tmp_path / f"{len(given)}.onnx")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    with pytest.raises(ValueError, match=r"is a folder; .*python -m tf2onnx.convert --saved-model"):
+        fn.interop.load(place)
 
 
 def test_caffes_files_find_each_other(tmp_path, capsys, monkeypatch):
