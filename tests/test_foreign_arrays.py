@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from doors import NAMES, REFERENCE, Columns, Samples, Words, X, Y, bits, fitted, make, torch_dataset
 
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.data import ArrayDataset, DataLoader
+
+from doors import NAMES, REFERENCE, Columns, Samples, Words, X, Y, bits, fitted, make, torch_dataset
 
 
 def pandas_frame(tmp_path):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from doors import NAMES, X, Y, bits, fitted, make
 
 import fastnn as fn
 from fastnn.data import ArrayDataset, DataLoader
+
+from doors import NAMES, X, Y, bits, fitted, make
 
 
 def test_columns_are_found_by_name_in_whatever_order_they_come():
@@ -119,7 +120,7 @@ def test_a_series_is_a_column_of_numbers():
 
 def test_what_a_refusal_advises_makes_features_of_categories():
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
-    columns = {"h": [1.5, 2.0, 3.0, None], "kind": ["a", "b", "a", "b"], "c": ["x", "y", "x", "y"]}
+    columns = {"h": [1.5, 2.0, 3.0, float("nan")], "kind": ["a", "b", "a", "b"], "c": ["x", "y", "x", "y"]}
     for df in (pandas.DataFrame(columns), polars.DataFrame(columns)):
         with pytest.raises(
             TypeError, match=r"column.* kind.* fn.data.Table\(df.columns, df.to_numpy\(\).astype\(str\)\)"

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from doors import REFERENCE, Samples, Words, X, Y, bits, fitted, make, torch_dataset
 
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.data import DataLoader
+
+from doors import REFERENCE, Samples, Words, X, Y, bits, fitted, make, torch_dataset
 
 
 def test_samples_with_inputs_by_name():
