@@ -129,3 +129,17 @@ def test_what_a_refusal_advises_makes_features_of_categories():
         table = fn.data.Table(df.columns, df.to_numpy().astype(str))
         x, y = fn.data.TableRecipe.fit(table, "kind")(table)
         assert x.shape == (4, 3) and y.tolist() == [0, 1, 0, 1] and np.isfinite(x).all()
+
+
+def test_batches_that_are_data_frames_are_aligned_by_the_first_one():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=NAMES)
+    parts = [(frame.iloc[:25], Y[:25]), (frame.iloc[25:][NAMES[::-1]], Y[25:])]
+    trainer, twin = make(), make()
+    trainer.fit(iter(parts), verbose=False)
+    twin.fit(iter([(x[NAMES].to_numpy(), y) for x, y in parts]), verbose=False)
+    assert bits(trainer) == bits(twin)
+    assert trainer.predict(frame[NAMES[::-1]]).tobytes() == trainer.predict(X).tobytes()
+    assert trainer.evaluate(iter(parts[::-1]))["loss"] == pytest.approx(trainer.evaluate((X, Y))["loss"], rel=1e-6)
+    with pytest.raises(ValueError, match="missing: f"):
+        trainer.fit(iter([(frame[NAMES[:5]], Y)]), verbose=False)
