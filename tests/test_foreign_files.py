@@ -378,6 +378,8 @@ def test_several_inputs_and_outputs_are_several_files_and_arrays(tmp_path, capsy
     np.save(tmp_path / "z.npy", z)
     text = run(capsys, "info", path)
     assert "input x: samples of (4,)" in text and "input z: samples of (3,)" in text
+    text = run(capsys, "bench", path, "--seconds", "0.01", "--batch-size", "8")
+    assert "samples of 4 and 3" in text and "training step, batch 8" in text
     run(capsys, "predict", path, tmp_path / "x.npy", tmp_path / "z.npy", "-o", tmp_path / "y.npz")
     with np.load(tmp_path / "y.npz") as found:
         for array, wanted in zip(found.values(), model.eval()(X, z), strict=True):
@@ -398,6 +400,8 @@ def test_a_file_of_one_batch_takes_its_samples_by_batches(tmp_path, capsys):
     np.save(tmp_path / "x.npy", X[:4])
     run(capsys, "predict", tmp_path / "m.onnx", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.eval()(X[:4]), rtol=1e-5, atol=1e-6)
+    assert "inference, batch 2" in run(capsys, "bench", tmp_path / "m.onnx", "--seconds", "0.01")
+    assert "m.onnx takes 2 at a time, got 4" in refused(capsys, "bench", tmp_path / "m.onnx", "--batch-size", "4")
     np.save(tmp_path / "x.npy", X)
     assert "takes 2 samples at a time, and there are 5" in refused(
         capsys, "predict", tmp_path / "m.onnx", tmp_path / "x.npy"
