@@ -134,3 +134,19 @@ def test_tensors_that_numpy_cannot_read_are_refused_with_what_mends_it():
     ):
         with pytest.raises(TypeError, match=message):
             make().predict(tensor)
+
+
+def test_batches_are_taken_as_they_come_once_they_were_found_equal():
+    asked = []
+
+    def give(i):
+        asked.append(np.ndim(i))
+        return X[i], Y[i]
+
+    x, _ = zip(*DataLoader(Samples(give), 16, prefetch=0), strict=True)
+    np.testing.assert_array_equal(np.concatenate(x), X)
+    assert asked == [1, *[0] * 16, 1, 1, 1]
+    asked.clear()
+    loader = DataLoader(Samples(lambda i: (give(i)[0] + 0 * np.ndim(i), np.ndim(i))), 16, prefetch=0)
+    assert all((y == 0).all() for _, y in loader)  # which as batches would be another thing
+    assert asked == [1, *[0] * 50]
