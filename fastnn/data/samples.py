@@ -48,10 +48,10 @@ class SampleDataset:
 
     def __getitem__(self, indices: NDArray[np.int64]) -> tuple[Any, ...]:
         if self._gives_batches is None:
-            self._gives_batches = self._looked_at(indices)
-        if self._gives_batches:
-            return self._in_order(self._batch(indices))
-        return self._in_order(self._stacked(indices.tolist()))
+            self._gives_batches, parts = self._looked_at(indices)
+        else:
+            parts = self._batch(indices) if self._gives_batches else self._stacked(indices.tolist())
+        return self._in_order(parts)
 
     def _batch(self, indices: NDArray[np.int64]) -> Parts:
         given = self.samples[indices]
@@ -60,8 +60,8 @@ class SampleDataset:
         rows = indices.tolist()
         return {key: _rows(part, rows, key) for key, part in _parts(given).items()}
 
-    def _looked_at(self, indices: NDArray[np.int64]) -> bool:
-        """Whether indices give what the samples give one by one."""
+    def _looked_at(self, indices: NDArray[np.int64]) -> tuple[bool, Parts]:
+        """Whether indices give what the samples give one by one; and that."""
         try:
             batch = self._batch(indices)
         except Exception as error:
@@ -75,8 +75,8 @@ class SampleDataset:
                 raise problem from None
             if any(np.shape(part)[:1] != (len(indices),) for part in batch.values()):
                 raise
-            return True  # it takes indices alone
-        return problem is None and _equal(batch, stacked)
+            return True, batch  # it takes indices alone
+        return problem is None and _equal(batch, stacked), stacked
 
     def _stacked(self, indices: Sequence[int]) -> Parts:
         """Samples one by one, as arrays of n rows."""
