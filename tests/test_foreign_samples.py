@@ -150,3 +150,9 @@ def test_batches_are_taken_as_they_come_once_they_were_found_equal():
     loader = DataLoader(Samples(lambda i: (give(i)[0] + 0 * np.ndim(i), np.ndim(i))), 16, prefetch=0)
     assert all((y == 0).all() for _, y in loader)  # which as batches would be another thing
     assert asked == [1, *[0] * 50]
+
+
+def test_an_error_of_a_sample_is_told_and_not_that_of_the_attempt_at_a_batch():
+    values = X.tolist()
+    with pytest.raises(TypeError, match="unsupported operand"):
+        next(iter(DataLoader(Samples(lambda i: (values[i], 1 + None)), 4)))
