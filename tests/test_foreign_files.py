@@ -178,6 +178,11 @@ MISTAKES = {
     "a deviation of 0": (["predict", "t.t7", "x.npy", "--std", "0"], ["--std: expected numbers other than 0"]),
     "a scale of 0": (["predict", "t.t7", "x.npy", "--scale", "0"], ["--scale: expected a number above 0, got '0'"]),
     "means of channels that are not there": (["predict", "t.t7", "x.npy", "--mean", "1,2"], ["--mean: 2 numbers"]),
+    "a folder that is no run": (["info", "folder"], ["folder is no run folder"]),
+    "an option of files for a run's weights": (
+        ["convert", "RUN/weights.safetensors", "o.onnx", "--input", "3"],
+        ["--input: it goes with a file of another system"],
+    ),
     "an option of files for a run": (["info", "RUN", "--input", "3"], ["--input: it goes with a file of a network"]),
     "a part that is not there": (["eval", "t.t7", "--data", "digits", "--split", "validation"], ["train and test"]),
 }
@@ -193,6 +198,7 @@ def place(tmp_path_factory):
     (folder / "t.t7").write_bytes(KINDS["torch7"](folder))
     (folder / "n.prototxt").write_text(PROTOTXT)
     np.save(folder / "x.npy", X)
+    (folder / "folder").mkdir()
     for name in ("w", "c"):
         (folder / name).unlink()
     assert main(["train", "--epochs", "1", "--out", str(folder / "RUN")]) == 0
@@ -266,6 +272,15 @@ def test_a_run_is_exported_and_measured_again(place, tmp_path, capsys):
     assert told["accuracy"] == own["accuracy"] and told["loss"] == pytest.approx(own["loss"], rel=1e-5)
     lines = run(capsys, "bench", tmp_path / "m.onnx", "--seconds", "0.01", "--batch-size", "8")
     assert "training step, batch 8" in lines
+
+
+def test_the_weights_of_a_run_are_its_network(place, tmp_path, capsys):
+    pytest.importorskip("onnx")
+    for given in ("RUN", "RUN/weights.safetensors"):
+        run(capsys, "export", place / given, tmp_path / f"{len(given)}.onnx")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    with pytest.raises(ValueError, match=r"is a folder; .*python -m tf2onnx.convert --saved-model"):
+        fn.interop.load(place)
 
 
 def test_caffes_files_find_each_other(tmp_path, capsys, monkeypatch):
@@ -363,6 +378,8 @@ def test_several_inputs_and_outputs_are_several_files_and_arrays(tmp_path, capsy
     np.save(tmp_path / "z.npy", z)
     text = run(capsys, "info", path)
     assert "input x: samples of (4,)" in text and "input z: samples of (3,)" in text
+    text = run(capsys, "bench", path, "--seconds", "0.01", "--batch-size", "8")
+    assert "samples of 4 and 3" in text and "training step, batch 8" in text
     run(capsys, "predict", path, tmp_path / "x.npy", tmp_path / "z.npy", "-o", tmp_path / "y.npz")
     with np.load(tmp_path / "y.npz") as found:
         for array, wanted in zip(found.values(), model.eval()(X, z), strict=True):
@@ -379,10 +396,12 @@ def test_a_file_of_one_batch_takes_its_samples_by_batches(tmp_path, capsys):
     pytest.importorskip("onnx")
     model = net()
     fn.onnx.save(model, tmp_path / "m.onnx", X[:2], dynamic_batch=False)
-    assert "samples, 2 at a time of (4,)" in run(capsys, "info", tmp_path / "m.onnx")
+    assert "samples of (4,), 2 at a time" in run(capsys, "info", tmp_path / "m.onnx")
     np.save(tmp_path / "x.npy", X[:4])
     run(capsys, "predict", tmp_path / "m.onnx", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.eval()(X[:4]), rtol=1e-5, atol=1e-6)
+    assert "inference, batch 2" in run(capsys, "bench", tmp_path / "m.onnx", "--seconds", "0.01")
+    assert "m.onnx takes 2 at a time, got 4" in refused(capsys, "bench", tmp_path / "m.onnx", "--batch-size", "4")
     np.save(tmp_path / "x.npy", X)
     assert "takes 2 samples at a time, and there are 5" in refused(
         capsys, "predict", tmp_path / "m.onnx", tmp_path / "x.npy"
