@@ -318,6 +318,8 @@ def test_a_network_without_weights_starts_as_its_fillers_say_and_trains(load):
         ('type: "constant" value: 0.5', lambda w: np.all(w == 0.5)),
         ('type: "uniform" min: 2 max: 3', lambda w: w.min() >= 2 and w.max() <= 3 and w.std() > 0.2),
         ('type: "gaussian" mean: 1 std: 0.1', lambda w: abs(w.mean() - 1) < 0.02 and abs(w.std() - 0.1) < 0.02),
+        ('type: "gaussian" sparse: 2', lambda w: abs((w != 0).mean() - 0.25) < 0.05 and w.std() > 0.3),
+        ('type: "positive_unitball"', lambda w: w.min() >= 0 and np.allclose(w.reshape(8, -1).sum(1), 1)),
         ('type: "msra"', lambda w: abs(w.std() - np.sqrt(2 / 36)) < 0.02),
         ('type: "msra" variance_norm: FAN_OUT', lambda w: abs(w.std() - np.sqrt(2 / 72)) < 0.02),
         ('type: "xavier" variance_norm: AVERAGE', lambda w: 0.9 < np.abs(w).max() / np.sqrt(3 / 54) <= 1),
@@ -350,6 +352,23 @@ def test_old_layers_are_read_with_their_old_arrays(load):
     assert not state["c.weight"].requires_grad and state["c.bias"].requires_grad
 
 
+def test_no_random_numbers_are_drawn_where_weights_are_there(load):
+    before = fn.get_rng_state()
+    text = declared(IMAGE) + layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}")
+    assert type(load(text, {"l": [W, B]}).l) is nn.Conv2d and fn.get_rng_state() == before
+    load(text)
+    assert fn.get_rng_state() != before
+
+
+def test_statistics_that_the_file_fixes_stay_in_training(load):
+    settings, weights = "batch_norm_param { use_global_stats: true }", {"l": [MEAN, VAR, np.float32([1])]}
+    x = array(*IMAGE) * 3
+    for fixed in (True, False):
+        model = load(declared(IMAGE) + layer("BatchNorm", settings if fixed else ""), weights).eval().train()
+        same = np.allclose(model(x), F.batch_norm(t(x), t(MEAN), t(VAR)).numpy(), atol=1e-5)
+        assert same == fixed == np.array_equal(model.l.running_mean.data, MEAN)
+
+
 def test_double_weights_are_read(load):
     weights = {"l": [W.astype(np.float64), B]}
     model = load(declared(IMAGE) + layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}"), weights)
@@ -371,6 +390,23 @@ def test_layers_of_data_and_of_phase_train_are_left_out(load):
     assert [name for name, _ in model.named_children()] == ["thrice"]
     assert model.inputs == ("data",) and model.outputs == ("y",)
     assert model(np.ones((2, 3), np.float32)).tolist() == [[3.0] * 3] * 2
+
+
+def test_a_prototxt_for_training_starts_from_the_shape_that_is_given(tmp_path):
+    data = 'layer { name: "d" type: "%s" top: "a" top: "label" include { phase: TRAIN stage: "x" } }'
+    head = layer("InnerProduct", "inner_product_param { num_output: 3 }") + layer(
+        "SoftmaxWithLoss", "", ["y", "label"], "z"
+    )
+    (tmp_path / "net.prototxt").write_text(data % "Data" + head)
+    model = fn.interop.load_caffe(tmp_path / "net.prototxt", input_shape=(1, 4, 5))
+    assert model(array(7, 4, 5)).shape == (7, 3)
+    (tmp_path / "net.prototxt").write_text(data % "Python" + layer("Power", "", "b", "c") + data % "Data" + head)
+    with pytest.raises(ValueError, match="reads b, which no layer"):
+        fn.interop.load_caffe(tmp_path / "net.prototxt", input_shape=[(1, 4, 5)])
+    with pytest.raises(ValueError, match="each of the inputs a, got 2"):
+        fn.interop.load_caffe(tmp_path / "net.prototxt", input_shape=[(1, 4), (1, 5)])
+    with pytest.raises(ValueError, match="at least 1"):
+        fn.interop.load_caffe(tmp_path / "net.prototxt", input_shape=(0, 4))
 
 
 def test_input_layers_and_several_outputs(load):
@@ -442,12 +478,15 @@ CONV = layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}")
         (declared(IMAGE) + CONV, {"l": [array(6, 3, 3, 3), B]}, r"l \(Convolution\)"),
         (declared((1, 4, 2, 2)) + CONV, None, r"l \(Convolution\)"),
         (CONV.replace('bottom: "a"', ""), None, "0 inputs"),
-        ('layer { type: "Data" top: "a" }' + CONV, None, "sizes follow from those of the input"),
+        ('layer { type: "Data" top: "a" }' + CONV, None, "does not say the sizes of its input"),
         (declared(IMAGE) + layer("InnerProduct", "inner_product_param { num_output: 2147483647 }"), None, "not made"),
         (declared(IMAGE) + layer("Slice", "slice_param { slice_point: 9 }", tops="yz"), None, "do not cut"),
         (declared(IMAGE) + layer("Reshape", "reshape_param { shape { dim: 5 } axis: 2 }"), None, r"l \(Reshape\)"),
         (declared(IMAGE) + layer("Pooling", "pooling_param { kernel_size: 3 pad: 2 }"), None, "more than half"),
         (declared((1, 0, 3)) + layer("ReLU"), None, "sizes"),
+        (declared((2, 4)) + layer("MVN"), None, "no deviation"),
+        (declared(IMAGE) + layer("Scale"), {"l": [np.float32(2)]}, r"shape \(\); expected 1 dimension"),
+        (declared(IMAGE) + layer("Bias"), {"l": [array(4, 7)]}, r"shape \(4, 7\); expected 1 dimension"),
         (declared(IMAGE), None, "no layer but"),
         ("layers { name: \"a\" } layer { name: \"b\" }", None, "old one"),
         ("layer {", None, "no prototxt"),
@@ -463,7 +502,7 @@ def test_what_is_no_caffemodel_is_refused(load, tmp_path):
     load(declared(IMAGE) + CONV)
     path = tmp_path / "bad.caffemodel"
     for data, words in (
-        (b"", "no weights"),
+        (b"", "no layers"),
         (b"\xff" * 9, "no caffemodel"),
         (caffemodel({"l": [W]})[:-9], "no caffemodel"),
     ):

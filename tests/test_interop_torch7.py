@@ -252,6 +252,10 @@ LAYERS = [
     ("cudnn.SpatialCrossMapLRN", dict(size=3, alpha=0.1, beta=0.7, K=2), IMAGE,
      lambda x: F.local_response_norm(x, 3, 0.1, 0.7, 2)),
     ("SpatialUpSamplingNearest", dict(scale_factor=2), IMAGE, lambda x: F.interpolate(x, scale_factor=2)),
+    ("SpatialUpSamplingBilinear", dict(scale_factor=2), IMAGE,
+     lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)),
+    ("SpatialUpSamplingBilinear", dict(oheight=9, owidth=5), IMAGE,
+     lambda x: F.interpolate(x, (9, 5), mode="bilinear", align_corners=True)),
     ("Identity", {}, IMAGE, lambda x: x),
     ("Contiguous", {}, IMAGE, lambda x: x),
     ("Copy", dict(intype="torch.FloatTensor", outtype="torch.CudaTensor"), IMAGE, lambda x: x),
@@ -277,6 +281,12 @@ LAYERS = [
     ("Select", dict(dimension=3, index=-1), IMAGE, lambda x: x[:, :, -1]),
     ("Narrow", dict(dimension=3, index=2, length=3), IMAGE, lambda x: x[:, :, 1:4]),
     ("Narrow", dict(dimension=3, index=2, length=-2), IMAGE, lambda x: x[:, :, 1:6]),
+    ("Narrow", dict(dimension=3, index=-1, length=2), IMAGE, lambda x: x[:, :, :5]),
+    ("Transpose", dict(permutations={1: {1: 1, 2: 2}}, numInputDims=3), IMAGE, lambda x: x.transpose(1, 2)),
+    ("Squeeze", dict(), (4, 1, 3, 1), lambda x: x[:, 0, :, 0]),
+    ("Replicate", dict(nfeatures=3, dim=2), ROWS, lambda x: x[:, None].expand(4, 3, 2)),
+    ("Replicate", dict(nfeatures=3, dim=2, ndim=1), ROWS, lambda x: x[:, :, None].expand(4, 2, 3)),
+    ("TemporalMaxPooling", dict(kW=2, dW=2), SEQUENCE, lambda x: F.max_pool1d(x.transpose(1, 2), 2).transpose(1, 2)),
     ("Transpose", dict(permutations={1: {1: 2, 2: 3}, 2: {1: 3, 2: 4}}),
      IMAGE, lambda x: x.transpose(1, 2).transpose(2, 3)),
     ("Squeeze", dict(dim=1, numInputDims=2), (4, 1, 3), lambda x: x[:, 0]),
@@ -381,6 +391,17 @@ def test_parallel_layers_take_slices(load):
     np.testing.assert_allclose(model(x), wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_a_bottle_merges_the_first_dimensions(load):
+    a, x = linear(2, 3), array(4, 5, 2)
+    model = load(
+        module("Bottle", modules=[module("Sequential", modules=[a, module("Tanh")])], nInputDim=2, nOutputDim=2)
+    )
+    np.testing.assert_allclose(model(x), np.tanh(applied(a, x)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model(x[0]), np.tanh(applied(a, x[0])), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="other dimensions"):
+        load(module("Bottle", modules=[a], nInputDim=2, nOutputDim=1))
+
+
 def test_depth_concat_puts_zeros_around_smaller_images(load):
     net = module(
         "DepthConcat", dimension=2, modules=[module("Identity"), module("Narrow", dimension=3, index=1, length=4)]
@@ -469,7 +490,7 @@ def test_layers_keep_the_names_that_they_were_given(load):
     named = [linear(2, 3), module("ReLU"), linear(3, 2)]
     named[0].fields["name"], named[2].fields["name"] = "fc.1", "forward"
     model = load(module("Sequential", modules=named))
-    assert list(model.state_dict()) == ["fc_1.weight", "fc_1.bias", "forward_1.weight", "forward_1.bias"]
+    assert list(model.state_dict()) == ["fc_1.weight", "fc_1.bias", "forward_3.weight", "forward_3.bias"]
 
 
 def test_shared_layers_and_shared_tensors_stay_shared(load):
@@ -488,6 +509,14 @@ def test_a_network_in_a_checkpoint_s_table_is_found(load):
         {"epoch": 3, "model": linear(2, 3), "optimState": {"lr": 0.1}, "confusion": Thing("optim.ConfusionMatrix")}
     )
     assert isinstance(model, nn.Linear)
+
+
+def test_no_random_numbers_are_drawn(load):
+    before = fn.get_rng_state()
+    model = load(module("Sequential", modules=[linear(2, 3), module("LookupTable", weight=array(3, 2))]))
+    assert fn.get_rng_state() == before and type(model[0]) is nn.Linear
+    model[0].reset_parameters()
+    assert fn.get_rng_state() != before
 
 
 # ---- refusals ---------------------------------------------------------------------------------------
@@ -510,6 +539,17 @@ def test_a_container_within_itself_is_refused(load):
     net.fields["modules"][2] = net
     with pytest.raises(ValueError, match="within itself"):
         load(net)
+
+
+def test_a_network_that_calls_itself_over_and_over_is_refused(load):
+    """In a file of a few kilobytes: each container has the one before it twice."""
+    net = module("Tanh")
+    for _ in range(40):
+        net = module("Sequential", modules=[net, net])
+    with pytest.raises(ValueError, match="more than 100000 layers"):
+        load(net)
+    net = module("Sequential", modules=[module("MulConstant", constant_scalar=0.5)] * 3)
+    assert load(module("Sequential", modules=[net, net]))(np.ones((1, 1), np.float32)) == 0.5**6
 
 
 @pytest.mark.parametrize(

@@ -367,3 +367,32 @@ def test_a_padding_for_each_side_is_written_as_onnx_runtime_takes_it(tmp_path):
         session = runtime.InferenceSession(str(tmp_path / "layer.onnx"), providers=["CPUExecutionProvider"])
         (y,) = session.run(None, {session.get_inputs()[0].name: IMAGES})
         np.testing.assert_allclose(layer(IMAGES), y, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 10, 12, 13, 17, 20, 22])
+def test_versions_of_operators_are_onnx_runtimes(opset):
+    runtime = pytest.importorskip("onnxruntime")
+    draw = np.random.default_rng(0)
+    numbers = [draw.uniform(0.5, 1.5, 4).astype(np.float32) for _ in range(4)]
+    x, halves = IMAGES, np.array([1, 1, 0.5, 2], np.float32)
+    cases = [
+        ("Upsample", [x], dict(scales=[1.0, 1.0, 2.0, 1.5]), 7, 8),
+        ("Upsample", [x, np.array([1, 1, 2, 3], np.float32)], dict(mode="linear"), 9, 9),
+        ("Resize", [x, halves], {}, 10, 10),
+        ("Resize", [x, np.array([1, 1, 1.5, 2], np.float32)], dict(mode="linear"), 10, 10),
+        *((name, [x], dict(axis=axis), 7, 99) for name in ("Softmax", "LogSoftmax", "Hardmax") for axis in (0, 1, 2)),
+        ("BatchNormalization", [x, *numbers], dict(epsilon=0.1), 7, 99),
+        ("InstanceNormalization", [x, *numbers[:2]], {}, 7, 99),
+        ("PRelu", [x, numbers[0].reshape(4, 1, 1)], {}, 7, 99),
+        ("Gemm", [x[0, 0], x[1, 1], numbers[0][:, None][:1]], dict(transB=1, alpha=0.5, beta=2.0), 7, 99),
+        ("AveragePool", [x], dict(kernel_shape=[2, 2], pads=[1, 0, 0, 1]), 7, 99),
+        ("MeanVarianceNormalization", [x], {}, 9, 99),
+        ("LayerNormalization", [x, x[0, 0], x[0, 1]], dict(axis=2), 17, 99),
+    ]
+    for op, arrays, settings, first, last in cases:
+        if first <= opset <= last:
+            data = of_node(op, arrays, opset=opset, **settings)
+            feeds = {f"i{k}": a for k, a in enumerate(arrays)}
+            (want,) = runtime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, feeds)
+            got = fn.onnx.load(data).eval()(**feeds)
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5, err_msg=f"{op} {settings}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnn.interop.caffe.read import load_caffe
+    from fastnn.interop.caffe.write import save_caffe
     from fastnn.interop.files import load
     from fastnn.interop.keras.read import load_keras
     from fastnn.interop.lasagne import load_lasagne
@@ -24,6 +25,7 @@ _LAZY = {
     "load_lasagne": "lasagne",
     "load_mocha": "mocha",
     "load_torch7": "torch7.read",
+    "save_caffe": "caffe.write",
 }
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "load_lasagne",
     "load_mocha",
     "load_torch7",
+    "save_caffe",
 ]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from fastnn import _check
 from fastnn.nn.module import Module
+
+Layer = TypeVar("Layer", bound=Module)
 
 _LONGEST = 700  # characters of a message
 
@@ -94,14 +96,22 @@ class Apply(Module):
         return ", ".join([name, *(f"{key}={value!r}" for key, value in self.settings.items())])
 
 
+def bare(kind: type[Layer], *args: Any, **settings: Any) -> Layer:
+    """A layer whose parameters are about to get their values: no random numbers are drawn for them."""
+    undrawn = type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
+    layer: Any = undrawn(*args, **settings)
+    object.__setattr__(layer, "__class__", kind)
+    return layer  # type: ignore[no-any-return]
+
+
 _TAKEN = frozenset(dir(Network({}, (), (), ())))
 
 
-def free_name(name: str, taken: Iterable[str]) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
     """What a layer of a file is called as a submodule: its own name, but without dots, and not an attribute's."""
-    plain = name.replace(".", "_") or "layer"
-    used, number, found = {*taken} | _TAKEN, 0, plain
-    while found in used:
+    plain, number = name.replace(".", "_") or "layer", len(taken)
+    found = plain
+    while found in taken or found in _TAKEN:
         number += 1
         found = f"{plain}_{number}"
     return found

@@ -138,7 +138,7 @@ def sliced(input: Any, axis: int, points: Sequence[int], count: int) -> Any:
 
 
 def copied(input: Any, count: int) -> Any:
-    return (input,) * count
+    return input if count == 1 else (input,) * count
 
 
 def reshaped(input: Any, shape: Sequence[int], axis: int, num_axes: int) -> Any:
@@ -169,6 +169,8 @@ def cropped(input: Any, like: Any, axis: int, offsets: Sequence[int]) -> Any:
 def normalized(input: Any, variance: bool, across_channels: bool, eps: float) -> Any:
     """Mean 0 and, with `variance`, deviation 1 for each channel of each sample, or for each sample."""
     dims = tuple(range(1 if across_channels else 2, input.ndim))
+    if not dims:
+        raise ValueError(f"channels of shape {tuple(input.shape)} have one number each, which has no deviation")
     centered = input - input.mean(dims, keepdim=True)
     return centered / (centered.square().mean(dims, keepdim=True).sqrt() + eps) if variance else centered
 

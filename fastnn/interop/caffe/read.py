@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,19 @@ import numpy as np
 from fastnn import _check
 from fastnn.files import named
 from fastnn.graph import INPUT, Graph, Tensor, recording
-from fastnn.interop.caffe.layers import DATA, KINDS, LEFT_OUT, Layer
+from fastnn.interop.caffe.layers import DATA, KINDS, LEFT_OUT, Layer, SizesMissing
 from fastnn.interop.caffe.proto import need_protobuf, net_parameter
 from fastnn.interop.network import Network, Step, free_name, refusal
 from fastnn.nn.module import Module
 
-_LONGEST_TEXT = 1 << 24  # bytes of a prototxt
+_LONGEST_TEXT = 1 << 21  # bytes of a prototxt: some seconds of parsing
 
 
-def load_caffe(prototxt: str | os.PathLike[str], caffemodel: str | os.PathLike[str] | None = None) -> Network:
+def load_caffe(
+    prototxt: str | os.PathLike[str],
+    caffemodel: str | os.PathLike[str] | None = None,
+    input_shape: Sequence[Any] | None = None,
+) -> Network:
     """A network of Caffe's.
 
     It needs protobuf: ``pip install "fastnn[interop]"``. A prototxt for training serves as well as one for
@@ -32,7 +36,10 @@ def load_caffe(prototxt: str | os.PathLike[str], caffemodel: str | os.PathLike[s
     prototxt : path-like
         The layers, ``layer { type: "Convolution" ... }`` or in the older form ``layers { type: CONVOLUTION ... }``.
     caffemodel : path-like, optional
-        Their weights. Without it they start as the fillers say, and the prototxt must give the sizes of inputs.
+        Their weights. Without it they start as the fillers say.
+    input_shape : tuple of int, or a list of such, optional
+        Of the input, or of each in order, with the batch: for a network without weights whose prototxt says none, since
+        data layers do not. It takes the place of what the prototxt says.
 
     Returns
     -------
@@ -69,15 +76,22 @@ def load_caffe(prototxt: str | os.PathLike[str], caffemodel: str | os.PathLike[s
     net = _parsed_text(path)
     weights = None if caffemodel is None else _weights(_check.path("caffemodel", caffemodel))
     problems: list[str] = []
+    lacks_sizes = False
     layers = [layer for layer in _layers(net, path) if layer.kind not in LEFT_OUT]
-    kept = [layer for layer in layers if layer.kind not in DATA]
+    # Data come from somewhere, whatever the phase and stage.
+    kept = [layer for layer in layers if not layer.makes_data and _is_in(net.state, layer.message)]
     shapes = _inputs(net, layers, kept)
     if not kept:
         raise ValueError(f"{path}: there is no layer but of data and losses")
+    if input_shape is not None:
+        shapes = dict(zip(shapes, _given(input_shape, list(shapes)), strict=True))
     build = _Build(shapes, weights)
     for layer in kept:
         try:
             build.add(layer)
+        except SizesMissing:
+            lacks_sizes = True
+            build.unknown(layer)
         except (ValueError, TypeError, IndexError) as error:
             text = _check.brief(str(error).partition("\n")[0], str)
             problems.append(f"{_check.brief(layer.name, str)} ({_check.brief(layer.kind, str)}): {text}")
@@ -85,6 +99,11 @@ def load_caffe(prototxt: str | os.PathLike[str], caffemodel: str | os.PathLike[s
     if problems:
         where = path if caffemodel is None else f"{path} with {_check.path('caffemodel', caffemodel)}"
         raise refusal(where, problems)
+    if lacks_sizes:
+        raise ValueError(
+            f"{path} does not say the sizes of its input, from which those of weights follow: give "
+            "input_shape=(batch, channels, height, width), or the caffemodel"
+        )
     left: dict[str, None] = {}  # what nobody has read since it was made
     for layer in kept:
         for bottom in layer.bottoms:
@@ -131,18 +150,16 @@ def _weights(path: str) -> dict[str, list[np.ndarray[Any, Any]]]:
                 found[layer.name] = [_array(blob) for blob in layer.blobs]
             except ValueError as error:
                 raise ValueError(f"{path}: layer {_check.brief(layer.name)} {error}") from None
-    if not found:
-        raise ValueError(f"{path} holds no weights")
+    if not net.layer and not net.layers:
+        raise ValueError(f"{path} is no caffemodel: it holds no layers")
     return found
 
 
 def _array(blob: Any) -> np.ndarray[Any, Any]:
     sizes = list(blob.shape.dim) if blob.HasField("shape") else [blob.num, blob.channels, blob.height, blob.width]
-    if blob.data:
-        values = np.frombuffer(b"".join(blob.data), "<f4") if sum(map(len, blob.data)) % 4 == 0 else None
-    else:
-        parts = b"".join(blob.double_data)
-        values = np.frombuffer(parts, "<f8").astype(np.float32) if len(parts) % 8 == 0 else None
+    singles = b"".join(blob.data)
+    data, dtype = (singles, np.dtype("<f4")) if singles else (b"".join(blob.double_data), np.dtype("<f8"))
+    values = None if len(data) % dtype.itemsize else np.frombuffer(data, dtype).astype(np.float32, copy=False)
     if values is None or len(sizes) > 32 or min(sizes, default=1) < 0 or math.prod(sizes) != values.size:
         count = "a part of a number" if values is None else values.size
         raise ValueError(f"has {count} in an array of the sizes {_check.brief(sizes)}")
@@ -153,13 +170,11 @@ def _array(blob: Any) -> np.ndarray[Any, Any]:
 
 
 def _layers(net: Any, path: str) -> list[Layer]:
-    """Those of the phase TEST."""
+    """All of them."""
     if net.layer and net.layers:
         raise ValueError(f"{path}: it has layers of the new form (layer) and of the old one (layers)")
     found = []
     for message in net.layer or net.layers:
-        if not _is_in(net.state, message):
-            continue
         kind = message.type if net.layer else _kind_of(message.DESCRIPTOR.fields_by_name["type"].enum_type, message)
         found.append(Layer(message.name, kind, message))
     return found
@@ -198,7 +213,7 @@ def _inputs(net: Any, layers: list[Layer], kept: list[Layer]) -> dict[str, tuple
     for i, name in enumerate(net.input):
         found[name] = sizes[i] if i < len(sizes) else None
     for layer in layers:
-        if layer.kind in DATA:
+        if layer.makes_data:
             shapes = (
                 [tuple(shape.dim) for shape in layer.settings("input_param").shape] if layer.kind == "Input" else []
             )
@@ -206,6 +221,20 @@ def _inputs(net: Any, layers: list[Layer], kept: list[Layer]) -> dict[str, tuple
                 found.setdefault(top, shapes[min(i, len(shapes) - 1)] if shapes else None)
     read = {bottom for layer in kept for bottom in layer.bottoms}
     return {name: shape for name, shape in found.items() if name in read}
+
+
+def _given(shapes: Sequence[Any], names: list[str]) -> list[tuple[int, ...]]:
+    """The argument input_shape as a shape for each input."""
+    listed = (
+        list(shapes)
+        if isinstance(shapes, (list, tuple)) and shapes and isinstance(shapes[0], (list, tuple))
+        else [shapes]
+    )
+    if len(listed) != len(names):
+        raise ValueError(
+            f"input_shape must have a shape for each of the inputs {_check.some(names)}, got {len(listed)}"
+        )
+    return [tuple(_check.size("input_shape", size, 1) for size in shape) for shape in listed]
 
 
 class _Build:
@@ -224,8 +253,9 @@ class _Build:
         self._inputs = inputs
 
     def add(self, layer: Layer) -> None:
-        for name, shape in self._inputs.items():
-            if name not in self._values:
+        for name in layer.bottoms:
+            if name in self._inputs and name not in self._values:
+                shape = self._inputs[name]
                 self._values[name] = None if shape is None else self._symbol(name, shape)
         lacking = [name for name in layer.bottoms if name not in self._values]
         if lacking:

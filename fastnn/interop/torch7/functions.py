@@ -11,6 +11,7 @@ import numpy as np
 from fastnn import nn
 from fastnn.nn import functional as F
 from fastnn.ops.elementwise import exp, log, maximum, minimum, sqrt
+from fastnn.ops.layout import broadcast_to
 from fastnn.ops.shape import concat
 
 
@@ -102,6 +103,24 @@ class Parallel(nn.Sequential):
 
     def extra_repr(self) -> str:
         return f"input_dimension={self.input_dimension}, output_dimension={self.output_dimension}"
+
+
+class Bottle(nn.Sequential):
+    """A layer of samples with `inputs` dimensions, over inputs that have more before these."""
+
+    def __init__(self, layers: Any, inputs: int) -> None:
+        super().__init__(layers)
+        self.inputs = inputs
+
+    def forward(self, input: Any) -> Any:
+        first = input.ndim - self.inputs + 1
+        if first <= 1:
+            return super().forward(input)
+        y = super().forward(input.reshape(math.prod(input.shape[:first]), *input.shape[first:]))
+        return y.reshape(*input.shape[:first], *y.shape[1:])
+
+    def extra_repr(self) -> str:
+        return f"inputs={self.inputs}"
 
 
 # ---- layers with weights ----------------------------------------------------------------------------
@@ -228,24 +247,39 @@ def selected(x: Any, dimension: int, index: int) -> Any:
 
 
 def narrowed(x: Any, dimension: int, start: int, length: int) -> Any:
+    """Elements from `start` on; of a negative length, those up to one counted from the end; of a negative start, Torch7
+    leaves as many out at the end."""
     axis = axis_of(x, dimension)
     size = x.shape[axis]
-    first = start - 1 if start > 0 else size + start
-    last = first + length if length >= 0 else size + length + 1
-    if not 0 <= first < last <= size:
+    count = length if length >= 0 else size - start + length + 2
+    first, count = (start - 1, count) if start > 0 else (0, size - count)
+    if not 0 <= first < first + count <= size:
         raise ValueError(f"a size of {size} has no part from {start} of length {length}")
-    place = (*[slice(None)] * axis, slice(first, last))
+    place = (*[slice(None)] * axis, slice(first, first + count))
     return x[place]
 
 
-def transposed(x: Any, swaps: Sequence[tuple[int, int]]) -> Any:
+def transposed(x: Any, swaps: Sequence[tuple[int, int]], inputs: int | None) -> Any:
     for a, b in swaps:
-        x = x.transpose(axis_of(x, a), axis_of(x, b))
+        x = x.transpose(axis_of(x, a, inputs), axis_of(x, b, inputs))
     return x
 
 
-def squeezed(x: Any, dimension: int, inputs: int | None) -> Any:
-    return x.squeeze(axis_of(x, dimension, inputs))
+def squeezed(x: Any, dimension: int | None, inputs: int | None) -> Any:
+    """Without a dimension of size 1, or without all such, but the batch."""
+    if dimension is not None:
+        return x.squeeze(axis_of(x, dimension, inputs))
+    return x.reshape(x.shape[0], *(size for size in x.shape[1:] if size != 1))
+
+
+def replicated(x: Any, count: int, dimension: int, inputs: int | None) -> Any:
+    axis = dimension - (not (inputs and x.ndim == inputs + 1))
+    return broadcast_to(x.unsqueeze(axis), (*x.shape[:axis], count, *x.shape[axis:]))
+
+
+def max_over_time(x: Any, size: int, stride: int) -> Any:
+    """Maxima over windows of (N, L, C)."""
+    return F.max_pool1d(x.transpose(1, 2), size, stride).transpose(1, 2)
 
 
 def unsqueezed(x: Any, position: int, inputs: int | None) -> Any:
@@ -264,6 +298,12 @@ def framed(x: Any, left: int, right: int, top: int, bottom: int) -> Any:
     cut = x[..., max(-top, 0) : rows - max(-bottom, 0), max(-left, 0) : columns - max(-right, 0)]
     widths = tuple(max(width, 0) for width in (left, right, top, bottom))
     return F.pad(cut, widths) if any(widths) else cut
+
+
+def resized(x: Any, scale: int | None, height: int | None, width: int | None) -> Any:
+    """Between pixels linearly, from corner to corner."""
+    size: Any = (x.shape[2] * scale, x.shape[3] * scale) if scale else (height, width)
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
 def summed_windows(x: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, include: bool) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check, nn
-from fastnn.interop.network import Apply
+from fastnn.interop.network import Apply, bare
 from fastnn.interop.torch7 import functions as f
 from fastnn.interop.torch7.file import Object, Storage, Table, Tensor
 
@@ -88,7 +88,7 @@ def with_weights(fields: Fields, module: nn.Module, weight: np.ndarray[Any, Any]
 
 def _linear(o: Fields) -> nn.Module:
     weight = o.needed("weight", 2)
-    return with_weights(o, nn.Linear(weight.shape[1], weight.shape[0], o.array("bias") is not None), weight)
+    return with_weights(o, bare(nn.Linear, weight.shape[1], weight.shape[0], o.array("bias") is not None), weight)
 
 
 def _geometry(o: Fields, stride: str = "d", padding: str = "pad") -> tuple[tuple[int, int], ...]:
@@ -117,7 +117,7 @@ def _convolution(o: Fields) -> nn.Module:
     if full:
         settings["output_padding"] = (o.integer("adjH", 0), o.integer("adjW", 0))
     kind = nn.ConvTranspose2d if full else nn.Conv2d
-    return with_weights(o, kind(inputs, outputs, kernel, stride, padding, **settings), weight.reshape(shape))
+    return with_weights(o, bare(kind, inputs, outputs, kernel, stride, padding, **settings), weight.reshape(shape))
 
 
 def _temporal_convolution(o: Fields) -> nn.Module:
@@ -125,7 +125,7 @@ def _temporal_convolution(o: Fields) -> nn.Module:
     inputs, size, outputs = o.integer("inputFrameSize", None, 1), o.integer("kW", None, 1), weight.shape[0]
     if weight.shape[1] != inputs * size:
         raise ValueError(f"its weight has the shape {weight.shape}; expected ({outputs}, {inputs * size})")
-    module = f.TemporalConvolution(inputs, outputs, size, o.integer("dW", 1))
+    module = bare(f.TemporalConvolution, inputs, outputs, size, o.integer("dW", 1))
     return with_weights(o, module, weight.reshape(outputs, size, inputs).transpose(0, 2, 1))
 
 
@@ -171,7 +171,7 @@ def _lookup(o: Fields) -> nn.Module:
     if o.flag("maxNorm"):
         raise ValueError("a table whose rows are made shorter as they are read (maxNorm) is not known")
     padding = o.integer("paddingValue", 0)
-    module = f.LookupTable(weight.shape[0], weight.shape[1], padding - 1 if padding > 0 else None)
+    module = bare(f.LookupTable, weight.shape[0], weight.shape[1], padding - 1 if padding > 0 else None)
     o.put(module, "weight", weight)
     return module
 
@@ -227,6 +227,13 @@ def _upsampling(o: Fields) -> nn.Module:
     return nn.Upsample(scale_factor=o.integer("scale_factor", None, 1))
 
 
+def _bilinear(o: Fields) -> nn.Module:
+    sides = [o.optional(name) for name in ("scale_factor", "oheight", "owidth")]
+    if not sides[0] and None in sides[1:]:
+        raise ValueError("it has neither a scale_factor nor a size")
+    return Apply(f.resized, **dict(zip(("scale", "height", "width"), sides, strict=True)))
+
+
 def _view(o: Fields) -> nn.Module:
     size = o.sizes("size")
     if size.count(-1) > 1 or min(size, default=0) < -1 or 0 in size:
@@ -246,7 +253,8 @@ def _transpose(o: Fields) -> nn.Module:
     pairs = [pair.items_in_order() for pair in swaps.items_in_order()] if isinstance(swaps, Table) else [[]]
     if any(len(pair) != 2 or any(type(d) is not float for d in pair) for pair in pairs):
         raise ValueError("its permutations are no pairs of dimensions")
-    return Apply(f.transposed, swaps=tuple((int(a), int(b)) for a, b in pairs))
+    inputs = o.optional("numInputDims")
+    return Apply(f.transposed, swaps=tuple((int(a), int(b)) for a, b in pairs), inputs=inputs)
 
 
 def _reduction(o: Fields) -> nn.Module:
@@ -320,6 +328,9 @@ KINDS: dict[str, Callable[[Fields], nn.Module]] = {
     "RReLU": lambda o: nn.RReLU(o.real("lower", 1 / 8), o.real("upper", 1 / 3)),
     "ReLU": lambda o: nn.ReLU(),
     "ReLU6": lambda o: nn.ReLU6(),
+    "Replicate": _apply(
+        f.replicated, count=(_int, "nfeatures", None, 1), dimension=(_int, "dim", 1, 1), inputs=(_any, "ndim")
+    ),
     "Reshape": _reshape,
     "Select": _apply(f.selected, dimension=(_int, "dimension"), index=(_int, "index")),
     "SelectTable": _apply(f.entry, index=(_int, "index")),
@@ -345,16 +356,18 @@ KINDS: dict[str, Callable[[Fields], nn.Module]] = {
     "SpatialReflectionPadding": _frame,
     "SpatialReplicationPadding": _frame,
     "SpatialSoftMax": _fixed(f.softmax, log=False),
+    "SpatialUpSamplingBilinear": _bilinear,
     "SpatialUpSamplingNearest": _upsampling,
     "SpatialZeroPadding": _frame,
     "SplitTable": _apply(f.split, dimension=(_int, "dimension"), inputs=(_any, "nInputDims")),
     "Sqrt": _apply(f.root, eps=(_real, "eps", 0.0)),
     "Square": _fixed(f.square),
-    "Squeeze": _apply(f.squeezed, dimension=(_int, "dim"), inputs=(_any, "numInputDims")),
+    "Squeeze": _apply(f.squeezed, dimension=(_any, "dim"), inputs=(_any, "numInputDims")),
     "Sum": _reduction,
     "Tanh": lambda o: nn.Tanh(),
     "TanhShrink": lambda o: nn.Tanhshrink(),
     "TemporalConvolution": _temporal_convolution,
+    "TemporalMaxPooling": _apply(f.max_over_time, size=(_int, "kW", None, 1), stride=(_int, "dW", 1, 1)),
     "Threshold": lambda o: nn.Threshold(o.real("threshold", 0.0), o.real("val", 0.0)),
     "Transpose": _transpose,
     "Unsqueeze": _apply(f.unsqueezed, position=(_int, "pos"), inputs=(_any, "numInputDims")),

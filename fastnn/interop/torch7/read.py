@@ -14,6 +14,7 @@ from fastnn.interop.torch7.file import Damage, Object, Table, parse
 from fastnn.interop.torch7.layers import KINDS, Fields
 
 _DEEPEST = 100  # containers within containers
+_MOST_CALLS = 100_000  # of layers in a call of the network: one that stands in two places counts twice
 
 
 def load_torch7(path: str | os.PathLike[str]) -> nn.Module:
@@ -48,12 +49,11 @@ def load_torch7(path: str | os.PathLike[str]) -> nn.Module:
     name = _check.path("path", path)
     with named(name), open(name, "rb") as file:
         data = file.read()
+    convert = _Conversion()
     try:
-        value = parse(data)
+        module = convert(_module_of(name, parse(data)), "", 0)
     except Damage as damage:
         raise ValueError(f"{name} is no intact file of Torch7: {damage}") from None
-    convert = _Conversion()
-    module = convert(_module_of(name, value), "", 0)
     if convert.problems:
         raise refusal(name, convert.problems)
     return module
@@ -84,7 +84,8 @@ class _Conversion:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self._done: dict[int, nn.Module] = {}
+        self._done: dict[int, tuple[nn.Module, int]] = {}  # and how many layers it calls
+        self._calls = 0
         self._open: set[int] = set()
         self._shared: dict[Any, nn.Parameter] = {}
 
@@ -94,8 +95,10 @@ class _Conversion:
             self.problems.append(f"{where or 'the network'}: it is no layer")
             return nn.Identity()
         if id(thing) in self._done:
-            return self._done[id(thing)]
-        kind = _kind(thing)
+            module, calls = self._done[id(thing)]
+            self._calls += calls
+            return module
+        kind, before, self._calls = _kind(thing), self._calls, 1
         try:
             if id(thing) in self._open or depth > _DEEPEST:
                 raise ValueError("it stands within itself" if id(thing) in self._open else "it is nested too deeply")
@@ -113,7 +116,10 @@ class _Conversion:
             )
             module = nn.Identity()
         self._open.discard(id(thing))
-        self._done[id(thing)] = module
+        if self._calls > _MOST_CALLS:
+            raise Damage(f"a call of its network would be one of more than {_MOST_CALLS} layers")
+        self._done[id(thing)] = module, self._calls
+        self._calls += before
         return module
 
     def children(self, thing: Object, where: str, depth: int) -> dict[str, nn.Module]:
@@ -141,6 +147,14 @@ def _concat(convert: _Conversion, thing: Object, where: str, depth: int) -> nn.M
     if _kind(thing) == "Parallel":
         return f.Parallel(layers, fields.integer("inputDimension"), fields.integer("outputDimension"))
     return f.Concat(layers, fields.integer("dimension"), _kind(thing) == "DepthConcat")
+
+
+def _bottle(convert: _Conversion, thing: Object, where: str, depth: int) -> nn.Module:
+    fields = Fields(thing, {})
+    inputs = fields.integer("nInputDim", 2, 1)
+    if fields.integer("nOutputDim", inputs) != inputs:
+        raise ValueError("outputs of other dimensions than inputs are not known")
+    return f.Bottle(convert.children(thing, where, depth), inputs)
 
 
 class Graph(Network):
@@ -230,6 +244,7 @@ def _mapped(target: Table, source: Table) -> int:
 
 
 _CONTAINERS: dict[str, Callable[..., nn.Module]] = {
+    "Bottle": _bottle,
     "Concat": _concat,
     "ConcatTable": _sequence(f.ConcatTable),
     "DepthConcat": _concat,

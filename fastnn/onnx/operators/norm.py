@@ -140,7 +140,7 @@ def lp_normalization(call: Call, input: Tensor, *, axis: int = -1, p: int = 2) -
     return where(none, 0.0, input / (size if p == 1 else sqrt(size)))
 
 
-@operator("MeanVarianceNormalization", 9)
+@operator("MeanVarianceNormalization", 1)
 def mean_variance_normalization(call: Call, X: Tensor, *, axes: Ints = (0, 2, 3)) -> Tensor:
     """(X - mean) / deviation over some dimensions."""
     dims = tuple(axes_of(axes, X.ndim))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastnn.graph import Node
-from fastnn.onnx.writer import INT64, Value, Writer, writes
+from fastnn.onnx.writer import INT64, Unwritable, Value, Writer, writes
 from fastnn.onnx.writers.layout import range_of
 from fastnn.sizes import count, strides_of
 
@@ -55,8 +55,8 @@ def arg_extreme(w: Writer, node: Node) -> None:
 def top(w: Writer, node: Node) -> None:
     x, y, k, dim = node.inputs[0], node.output, node.attrs["count"], node.attrs["dim"]
     largest = node.attrs["kind"] == "max"
-    if not largest:
-        w.needs(11, "topk of the smallest")
+    if not largest and w.opset < 11:
+        raise Unwritable(f"topk of the smallest needs opset 11 or newer, and {w.opset} was asked for")
     if w.opset < 10:
         places = w.node("TopK", w.name(x), axis=dim, k=k)
     else:
