@@ -24,6 +24,7 @@ import tempfile
 import time
 import tracemalloc
 import warnings
+import zipfile
 import zlib
 
 if __name__ == "__main__":
@@ -46,6 +47,7 @@ from fastnn import nn, optim, plotting
 from fastnn.cli import main as command_line
 from fastnn.cli import options
 from fastnn.data import DataLoader
+from fastnn.interop.files import kind_of
 from fastnn.train import callbacks
 
 import fuzz_forms as forms
@@ -524,6 +526,28 @@ class History(Reader):
 # ---- networks of other systems ----------------------------------------------------------------------
 
 
+class AnyFile(Reader):
+    """`interop.files.kind_of`, which looks at whatever it is given."""
+
+    def seeds(self):
+        fn.manual_seed(0)
+        yield self.saved(nn.Linear(2, 3).save)
+        for members in (("config.json", "model.weights.h5"), ("a.npy",), ("a/data.pkl",), ("a.txt",)):
+            file = io.BytesIO()
+            with zipfile.ZipFile(file, "w") as archive:
+                for member in members:
+                    archive.writestr(zipfile.ZipInfo(member), b"{}")  # of 1980, and not of now
+            yield file.getvalue()
+        yield b"\x08\x07\x12\x03abc\x3a\x04\x0a\x02\x08\x01"  # ONNX
+        yield b"\x0a\x05LeNet\xa2\x06\x02\x08\x01"  # Caffe
+        yield b"# text\nlayer { name: 'a' }\n"
+        yield b"4\n1\n3\nV 1\n7\nnn.Tanh\n3\n2\n0\n"
+        yield b"\x89HDF\r\n\x1a\n" + bytes(20)
+
+    def read(self):
+        kind_of(self.path)
+
+
 class Keras(Reader):
     """`load_keras` of an archive."""
 
@@ -773,6 +797,7 @@ READERS = {
     "cifar100": Cifar100,
     "image": Image,
     "history": History,
+    "any-file": AnyFile,
     "keras": Keras,
     "keras-hdf5": KerasHdf5,
     "keras-weights": KerasWeights,

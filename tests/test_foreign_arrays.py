@@ -7,54 +7,7 @@ import fastnn as fn
 from fastnn import nn, optim
 from fastnn.data import ArrayDataset, DataLoader
 
-rng = np.random.default_rng(0)
-X = np.where(rng.random((50, 6)) < 0.4, rng.standard_normal((50, 6)), 0).round(3).astype(np.float32).astype(float)
-Y = (X.sum(1) > 0).astype(np.int64)
-NAMES = list("abcdef")
-
-
-def make(inputs=6, seed=0, dtype=np.float32):
-    fn.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(inputs, 8), nn.ReLU(), nn.Linear(8, 2)).to(dtype)
-    return fn.Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=0.05))
-
-
-def bits(trainer):
-    return b"".join(a.tobytes() for a in trainer.model.state_dict().values())
-
-
-def fitted(data, **settings):
-    trainer = make()
-    trainer.fit(data, **{"epochs": 2, "batch_size": 16, "seed": 1, "verbose": False, **settings})
-    return trainer
-
-
-REFERENCE = (X.astype(np.float32), Y)
-
-
-class Samples:
-    """A data set that gives a sample at a time."""
-
-    def __init__(self, give=lambda i: (list(X)[i], int(Y[i])), length=50):
-        self.give = give
-        self.length = length
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, i):
-        return self.give(i)
-
-
-class Columns:
-    """A data set whose batches are columns by name, as Hugging Face's."""
-
-    def __len__(self):
-        return 50
-
-    def __getitem__(self, key):
-        assert isinstance(key, (int, np.ndarray))
-        return {"label": Y[key].tolist(), "x": X[key].tolist()}
+from doors import NAMES, REFERENCE, Columns, Samples, Words, X, Y, bits, fitted, make, torch_dataset
 
 
 def pandas_frame(tmp_path):
@@ -64,7 +17,7 @@ def pandas_frame(tmp_path):
 
 def pandas_mixed(tmp_path):
     pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(X, columns=NAMES).astype({"b": np.float32, "e": "Float64"})
+    frame = pandas.DataFrame(X, columns=NAMES).astype({"b": np.float32, "e": "Float64", "f": "Sparse[float64]"})
     return frame, pandas.Series(Y, dtype="Int64")
 
 
@@ -85,11 +38,6 @@ def memory_map(tmp_path):
 def torch_tensors(tmp_path):
     torch = pytest.importorskip("torch")
     return torch.from_numpy(X), torch.from_numpy(Y)
-
-
-def torch_dataset(tmp_path):
-    torch = pytest.importorskip("torch")
-    return torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
 
 
 def torch_subset(tmp_path):
@@ -269,17 +217,6 @@ def test_bytes_of_images_stay_0_to_255():
     assert trainer.predict(images).tobytes() != model.eval()(images.astype(np.float32) / 255).tobytes()
 
 
-class Words(nn.Module):
-    """Integers that are looked up beside integers that are computed with."""
-
-    def __init__(self):
-        super().__init__()
-        self.table, self.fc = nn.Embedding(7, 3), nn.Linear(6, 2)
-
-    def forward(self, words, numbers):
-        return self.fc(fn.concat([self.table(words)[:, 0], numbers], 1))
-
-
 def test_integers_are_labels_where_they_are_looked_up_and_numbers_elsewhere():
     fn.manual_seed(0)
     model = Words()
@@ -373,244 +310,3 @@ def test_modules_and_steps_called_themselves_convert_nothing():
     for call in (lambda: trainer.model(X.astype(int)), lambda: step(X.astype(np.uint8), Y)):
         with pytest.raises(TypeError, match=r"holds integers; .* \.astype\(np.float32\)"):
             call()
-
-
-# ---- DataFrames --------------------------------------------------------------------------------
-
-
-def test_columns_are_found_by_name_in_whatever_order_they_come():
-    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
-    frame = pandas.DataFrame(X, columns=NAMES).astype({"b": np.float32})
-    other = frame[list("fbdace")]
-    trainer = fitted((frame, Y), validation_data=(other, Y))
-    wanted = trainer.predict(X)
-    assert trainer.predict(other).tobytes() == wanted.tobytes()
-    assert trainer.predict(polars.DataFrame(X[:, ::-1].copy(), schema=NAMES[::-1])).tobytes() == wanted.tobytes()
-    assert trainer.evaluate((other, Y)) == trainer.evaluate((X, Y))
-    history = trainer.history.history
-    assert history["val_loss"][-1] == trainer.evaluate((X, Y))["loss"]
-    for wrong, message in (
-        (frame.rename(columns={"a": "z"}), "missing: a; unexpected: z; to go by their order alone give .to_numpy"),
-        (frame[list("abcde")], "x: its columns are not those that the model was trained on; missing: f"),
-        (frame.assign(g=1.0), "unexpected: g"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            trainer.predict(wrong)
-    with pytest.raises(ValueError, match="give them in that order"):
-        trainer.evaluate(DataLoader((other, Y), 16))
-    before = bits(trainer)
-    trainer.fit((other, Y), epochs=1, batch_size=16, seed=1, verbose=False)
-    again = fitted((frame, Y))
-    assert bits(again) == before
-    again.fit((frame, Y), epochs=1, batch_size=16, seed=1, verbose=False)
-    assert bits(again) == bits(trainer)
-
-
-def test_inputs_by_name_and_resumed_runs_know_their_columns(tmp_path):
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(X, columns=NAMES)
-    trainer = fitted(({"input": frame}, Y))
-    wanted = trainer.predict(X)
-    assert trainer.predict({"input": frame[NAMES[::-1]]}).tobytes() == wanted.tobytes()
-    trainer.save_checkpoint(tmp_path / "c")
-    with pytest.raises(ValueError, match=r"features: input input was trained on the columns a, b, .* have f, e"):
-        make().fit(({"input": frame[NAMES[::-1]]}, Y), epochs=3, resume=tmp_path / "c", batch_size=16, verbose=False)
-    other = make()
-    other.fit(({"input": X}, Y), epochs=2, resume=tmp_path / "c", batch_size=16, seed=1, verbose=False)
-    assert other.predict({"input": frame[NAMES[::-1]]}).tobytes() == wanted.tobytes()
-
-
-def pandas_refused():
-    import pandas
-
-    frame = pandas.DataFrame(X, columns=NAMES)
-    return {
-        "categories": (
-            frame.assign(b=pandas.Categorical(["x"] * 50)),
-            "column b, got dtype category|column b: .* category",
-        ),
-        "categories of numbers": (frame.assign(b=pandas.Categorical(Y)), "column b: expected numbers .*TableRecipe"),
-        "texts": (frame.assign(b="x"), "column b: expected numbers"),
-        "objects": (frame.assign(b=[None] * 50).astype({"b": object}), "column b: .* object"),
-        "times": (frame.assign(b=pandas.Timestamp("2020-01-01")), "column b: .* datetime64"),
-        "NA": (
-            frame.assign(b=pandas.array([1, None] * 25, "Int64")),
-            "column b: 25 values are missing, as pandas' NA; fill",
-        ),
-        "a name twice": (pandas.DataFrame(X, columns=list("abcdea")), "more than one column a"),
-        "no columns": (frame[[]], "no columns"),
-    }
-
-
-def test_columns_of_pandas_that_are_no_numbers_are_refused_by_name():
-    pytest.importorskip("pandas")
-    for frame, message in pandas_refused().values():
-        for call in (lambda f=frame: make().predict(f), lambda f=frame: ArrayDataset(f)):
-            with pytest.raises((TypeError, ValueError), match=message):
-                call()
-
-
-def test_columns_of_polars_that_are_no_numbers_are_refused_by_name():
-    polars = pytest.importorskip("polars")
-    frame = polars.DataFrame(X, schema=NAMES)
-    for column, message in (
-        (polars.lit("x"), "String"),
-        (polars.lit("x").cast(polars.Categorical), "Categorical"),
-        (polars.lit(1).cast(polars.Date), "Date"),
-        (polars.when(polars.col("a") > 0).then(1.0), "values are missing, as polars' null; fill them"),
-        (polars.concat_list("a", "c"), "List"),
-        (polars.lit(1).cast(polars.Decimal(5, 2)), "Decimal"),
-    ):
-        with pytest.raises(TypeError, match=f"column b: .*{message}"):
-            make().predict(frame.with_columns(column.alias("b")))
-    with pytest.raises(TypeError, match="x: polars's LazyFrame is no DataFrame"):
-        make().predict(frame.lazy())
-
-
-def test_nan_stands_for_what_is_missing_where_one_says_so():
-    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
-    frame = pandas.DataFrame(X, columns=NAMES)
-    frame.loc[3, "b"] = np.nan
-    for given in (
-        frame,
-        frame.astype({"b": "Float64"}).astype({"b": "float64"}),
-        polars.from_pandas(frame, nan_to_null=False),
-    ):
-        assert np.isnan(make().predict(given)).all(1).tolist() == [i == 3 for i in range(50)]
-
-
-def test_a_series_is_a_column_of_numbers():
-    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
-    x, y = ArrayDataset(pandas.Series([1.5, 2.5], index=[9, 3]), polars.Series([True, False]))[[1, 0]]
-    assert x.tolist() == [2.5, 1.5] and y.tolist() == [False, True]
-    with pytest.raises(TypeError, match=r"arrays\[0\]: expected numbers .* str"):
-        ArrayDataset(pandas.Series(["a"], name=None))
-
-
-# ---- data sets that give samples ---------------------------------------------------------------
-
-
-def test_samples_with_inputs_by_name():
-    def give(i):
-        return {"numbers": X[i, :3], "labels": int(Y[i]), "words": np.arange(2) + i % 3}
-
-    def trained(data):
-        fn.manual_seed(0)
-        model = Words()
-        trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
-        trainer.fit(data, seed=0, batch_size=16, epochs=2, verbose=False)
-        return bits(trainer), trainer.predict(data[:-1] if isinstance(data, tuple) else data).tobytes()
-
-    words = np.arange(2) + (np.arange(50) % 3)[:, None]
-    wanted = trained((words, X[:, :3], Y))
-    assert trained(Samples(give)) == wanted
-    assert trained(Samples(lambda i: ({"words": give(i)["words"], "numbers": X[i, :3]}, Y[i]))) == wanted
-    batches = [
-        {k: np.stack([give(i)[k] for i in range(at, min(at + 16, 50))]) for k in give(0)} for at in range(0, 50, 16)
-    ]
-    fn.manual_seed(0)
-    model = Words()
-    trainer = fn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
-    trainer.fit(iter(batches), verbose=False)
-    assert trainer.step == 4
-
-
-def test_images_of_pillow_become_channels_first():
-    image = pytest.importorskip("PIL.Image")
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 5, 4, 3), np.uint8)
-    (x, _), *_ = DataLoader(Samples(lambda i: {"image": image.fromarray(pixels[i]), "label": i}, 8), 8)
-    np.testing.assert_array_equal(x, pixels.transpose(0, 3, 1, 2))
-    (x, _), *_ = DataLoader(Samples(lambda i: (image.fromarray(pixels[i, ..., 0]), i), 8), 8)
-    np.testing.assert_array_equal(x, pixels[:, None, ..., 0])
-
-
-def test_a_data_set_whose_batches_are_other_ones_is_taken_by_samples():
-    """Of two rows of length 2 a mean over the first axis looks like a batch."""
-    x = np.random.default_rng(0).standard_normal((4, 2, 3))
-    (a, _), (b, _) = DataLoader(Samples(lambda i: (x[i].mean(0), 0), 4), 2)
-    np.testing.assert_array_equal(np.concatenate([a, b]), x.mean(1))
-
-
-class Broken(Samples):
-    def __init__(self, at, give):
-        super().__init__(lambda i: give(i) if i == at else (X[i].tolist(), int(Y[i])))
-
-
-def fail(i):
-    raise RuntimeError("disk on fire")
-
-
-def end(i):
-    raise IndexError("out of range")
-
-
-BROKEN = {
-    "ragged": (
-        lambda i: (X[i, :4].tolist(), 0),
-        ValueError,
-        r"dataset\[42\]\[0\] has shape \(4,\), and dataset\[\d+\]\[0\] \(6,\)",
-    ),
-    "texts": (lambda i: (["a"] * 6, 0), TypeError, r"dataset\[42\]\[0\]: expected numbers"),
-    "a part less": (lambda i: (X[i].tolist(),), ValueError, r"dataset\[42\] holds 0, and dataset\[\d+\] 0, 1"),
-    "raises": (fail, RuntimeError, "disk on fire"),
-    "a length that lies": (end, ValueError, r"its length is 50, and dataset\[42\] is not there: out"),
-    "stops": (lambda i: next(iter([])), RuntimeError, "StopIteration"),
-}
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_a_data_set_that_breaks_in_the_middle_is_named_and_training_stands_where_it_was(kind, prefetch):
-    give, error, message = BROKEN[kind]
-    trainer, twin = make(), make()
-    data = Broken(42, give)
-    with pytest.raises(error, match=message):
-        trainer.fit(DataLoader(data, 8, prefetch=prefetch), verbose=False)
-    assert trainer.step == 5
-    twin.fit(DataLoader((X[:40], Y[:40]), 8), verbose=False)
-    assert bits(trainer) == bits(twin)
-
-
-def test_another_dtype_later_is_the_models_as_well():
-    data = Samples(lambda i: (X[i].astype(np.float32) if i < 20 else list(X[i]), Y[i] if i % 2 else int(Y[i])))
-    assert bits(fitted(data)) == bits(fitted(REFERENCE))
-
-
-def test_what_is_no_data_for_training_is_refused_with_a_hint():
-    trainer = make()
-    for data, error, message in (
-        (
-            Samples(lambda i: {"a": X[i], "b": X[i]}),
-            ValueError,
-            "its samples hold a, b; a target.*is called label, labels",
-        ),
-        (Samples(lambda i: X[i]), ValueError, "expected inputs and a target"),
-        (iter([{"a": X}]), ValueError, "its batches hold a; a target"),
-        (Samples(length=0), ValueError, "at least one row"),
-    ):
-        with pytest.raises(error, match=message):
-            trainer.fit(data, verbose=False)
-    with pytest.raises(TypeError, match=r"a DataLoader has an order of its own; give its .dataset"):
-        trainer.predict(DataLoader(REFERENCE, 4))
-    assert trainer.step == 0
-
-
-def test_batches_of_pytorchs_loader_train():
-    torch = pytest.importorskip("torch")
-    loader = torch.utils.data.DataLoader(torch_dataset(None), batch_size=16)
-    trainer = make()
-    trainer.fit(loader, epochs=2, verbose=False)
-    twin = make()
-    twin.fit(REFERENCE, epochs=2, batch_size=16, shuffle=False, verbose=False)
-    assert bits(trainer) == bits(twin)
-
-
-def test_tensors_that_numpy_cannot_read_are_refused_with_what_mends_it():
-    torch = pytest.importorskip("torch")
-    for tensor, message in (
-        (torch.zeros(4, 6, requires_grad=True), r"give its .detach\(\)"),
-        (torch.zeros(4, 6, dtype=torch.bfloat16), r"give its .float\(\)"),
-        (torch.zeros(4, 6).to_sparse(), "x: torch's Tensor is no array"),
-    ):
-        with pytest.raises(TypeError, match=message):
-            make().predict(tensor)

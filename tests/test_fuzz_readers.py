@@ -18,7 +18,7 @@ SEED = int(os.environ.get("FASTNN_FUZZ_SEED", 1))
 QUICK = {
     "model": 150, "part-of-model": 150, "checkpoint": 50, "resume": 15, "idx": 200, "npy": 100, "npz": 100,
     "csv": 100, "recipe": 100, "recipe-of-arrays": 100, "mnist-images": 150,
-    "mnist-labels": 150, "cifar10": 150, "cifar100": 150, "image": 50, "history": 1, "keras": 300,
+    "mnist-labels": 150, "cifar10": 150, "cifar100": 150, "image": 50, "history": 1, "any-file": 100, "keras": 300,
     "keras-hdf5": 300, "keras-weights": 200, "config": 12,
     "config-of-table": 12, "recipe-of-run": 20, "samples-csv": 20, "weights": 40,
     "run-checkpoint": 12, "samples": 20, "samples-idx": 20,

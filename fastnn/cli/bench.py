@@ -48,14 +48,18 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--seconds: expected more than 0, got {args.seconds}")
     if args.plot:
         without_a_window()
-    name, model, shape = _model(args)
-    size = args.batch_size or 64
-    x = np.random.default_rng(0).standard_normal((size, *shape), dtype=np.float32)
+    name, model, shapes, fixed = _model(args)
+    size = fixed or args.batch_size or 64
+    if args.batch_size not in (None, size):
+        raise ValueError(f"--batch-size: {name} takes {fixed} at a time, got {args.batch_size}")
+    draw = np.random.default_rng(0)
+    x = [draw.standard_normal((size, *shape), dtype=np.float32) for shape in shapes]
     try:
         target, loss = _target(model, x)
     except (TypeError, ValueError) as error:
         what = f"{args.run}:" if args.run is not None else f"--model {name} with"
-        raise ValueError(f"{what} an --input of {','.join(map(str, shape))}: {error}") from None
+        sizes = " and ".join(",".join(map(str, shape)) for shape in shapes)
+        raise ValueError(f"{what} an --input of {sizes}: {error}") from None
     step = TrainStep(model, loss, OPTIMIZERS[args.optimizer or "sgd"](model.parameters()))
     frozen = model.frozen()
     counts = sorted({1, config.get_num_threads()})
@@ -63,15 +67,15 @@ def run(args: argparse.Namespace) -> int:
     lines = []
     for threads in counts:
         with config.threads(threads):
-            lines.append(_measure("training step", size, threads, lambda: step(x, target), args.seconds))
-            lines[-1].update(_rates(lines[-1], step.plan(x, target)))
-            for batch in sorted({size, 1}, reverse=True):
-                part = x[:batch]
-                lines.append(_measure("inference", batch, threads, functools.partial(frozen, part), args.seconds))
-                lines[-1].update(_rates(lines[-1], frozen.plan(part)))
+            lines.append(_measure("training step", size, threads, lambda: step(*x, target), args.seconds))
+            lines[-1].update(_rates(lines[-1], step.plan(*x, target)))
+            for batch in sorted({size, fixed or 1}, reverse=True):
+                part = [array[:batch] for array in x]
+                lines.append(_measure("inference", batch, threads, functools.partial(frozen, *part), args.seconds))
+                lines[-1].update(_rates(lines[-1], frozen.plan(*part)))
     profile = None
     if args.profile or args.trace or args.plot:
-        profile = step.plan(x, target).profile(x, target)
+        profile = step.plan(*x, target).profile(*x, target)
         _keep(profile, args)
     if args.json:
         print_json({"model": name, "isa": runtime.get_isa(), "machine": machine, "results": lines})
@@ -79,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     for m in machine:
         print(f"{m['threads']} thread(s), {runtime.get_isa()}: {m['gflops']:.0f} GF/s, {m['gbytes']:.0f} GB/s")
     parameters = sum(p.size for p in model.parameters())
-    print(f"{name}, {parameters:,} parameters, samples of {'x'.join(map(str, shape))}")
+    print(f"{name}, {parameters:,} parameters, samples of {' and '.join('x'.join(map(str, s)) for s in shapes)}")
     for entry in lines:
         print(_line(entry))
     if args.profile:
@@ -87,22 +91,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _model(args: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...]]:
-    """The network, in training mode, with its name and the sizes of one sample."""
+def _model(args: argparse.Namespace) -> tuple[str, nn.Module, list[tuple[int, ...]], int | None]:
+    """The network, in training mode, with its name, the sizes of one sample of each input, and of its batch where it
+    takes one alone."""
     if args.run is not None:
         if is_file(args.run):
             if args.model is not None:
                 raise ValueError(f"--model: {args.run} is a network already; leave it out")
             network = Network.open(args)
-            network.example(1)
-            if len(network.shapes) != 1:
-                raise ValueError(f"{args.run} has {len(network.shapes)} inputs; networks of one input are timed")
-            return args.run, network.model.train(), network.shapes[0]  # type: ignore[return-value]
+            shapes = [array.shape[1:] for array in network.example(1)]
+            return args.run, network.model.train(), shapes, network.batch
         not_for_runs(args)
         if args.model is not None or args.input is not None:
             raise ValueError(f"RUN {args.run}: it has a model and an input already; leave --model and --input out")
         place = Run.open(args.run)
-        return place.folder, place.load_model().train(), place.source(asked=False).shape
+        return place.folder, place.load_model().train(), [place.source(asked=False).shape], None
     name = args.model or "lenet5"
     if ":" in name:
         if args.input is None:
@@ -116,7 +119,7 @@ def _model(args: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...]]:
             known = ", ".join(n for n in models.__all__ if n.islower())
             raise ValueError(f"--model: {name!r} is none of {known}, nor MODULE:FUNCTION")
         model = models.mlp(784, (512, 256), 10) if name == "mlp" else make()
-    return name, model.train(), tuple(args.input or INPUTS.get(name, (3, 224, 224)))
+    return name, model.train(), [tuple(args.input or INPUTS.get(name, (3, 224, 224)))], None
 
 
 def _own(name: str) -> nn.Module:
@@ -133,16 +136,22 @@ def _own(name: str) -> nn.Module:
     return model
 
 
-def _target(model: nn.Module, x: Array) -> tuple[Array, nn.Module]:
-    """Labels and cross-entropy for rows of logits; else zeros and the mean squared error."""
-    output = model.eval()(x[:1])
+def _target(model: nn.Module, x: list[Array]) -> tuple[Array, Callable[..., Any]]:
+    """Labels and cross-entropy for rows of logits; else zeros and the mean squared error. Of several outputs the first
+    is trained on."""
+    output = model.eval()(*x)
     model.train()
-    if not isinstance(output, np.ndarray):
-        raise ValueError(f"its output is a {type(output).__name__}; one array is expected")
-    if output.ndim == 2 and output.shape[1] > 1:
-        labels = np.random.default_rng(1).integers(0, output.shape[1], len(x))
-        return labels, nn.CrossEntropyLoss()
-    return np.zeros((len(x), *output.shape[1:]), output.dtype), nn.MSELoss()
+    loss: Callable[..., Any]
+    one = output[0] if isinstance(output, tuple) else output
+    if not isinstance(one, np.ndarray):
+        raise ValueError(f"its output is a {type(one).__name__}; an array, or a tuple of such, is expected")
+    if one.ndim == 2 and one.shape[1] > 1:
+        target, loss = np.random.default_rng(1).integers(0, one.shape[1], len(one)), nn.CrossEntropyLoss()
+    else:
+        target, loss = np.zeros_like(one), nn.MSELoss()
+    if one is output:
+        return target, loss
+    return target, lambda outputs, labels: loss(outputs[0], labels)
 
 
 def _measure(what: str, batch: int, threads: int, call: Callable[[], object], seconds: float) -> dict[str, Any]:

@@ -29,12 +29,11 @@ def run(args: argparse.Namespace) -> int:
         elif ending == ".safetensors":
             network.model.save(args.out)
         else:
-            from fastnn.interop import save_caffe
+            from fastnn.interop.caffe.write import save_caffe
 
             stem = os.path.splitext(args.out)[0]
             files = [f"{stem}.prototxt", f"{stem}.caffemodel"]
-            (example,) = network.example(1)
-            save_caffe(network.model, *files, example.shape[1:])
+            save_caffe(network.model, *files, *network.example(1))
     except (ImportError, TypeError) as error:
         raise ValueError(f"{network.path}: {error}") from None
     shapes = [described(shape) for shape in network.shapes]

@@ -50,12 +50,14 @@ class Network:
         """Of a file, or of a run folder."""
         path, weights = args.run, getattr(args, "weights", None)
         asked = getattr(args, "input", None)
-        if not is_file(path):
+        place = _run_of(path)
+        if place is not None:
             if weights is not None or asked is not None:
                 option = "--weights" if weights is not None else "--input"
-                raise ValueError(f"{option}: it goes with a file, and {path} is a run folder; leave it out")
-            place = Run.open(path)
-            return cls(path, "run of fastnn", place.load_model(), [place.source(asked=False).shape])
+                raise ValueError(
+                    f"{option}: it goes with a file of another system, and {path} is a run's; leave it out"
+                )
+            return cls(path, "a run of fastnn", place.load_model(), [place.source(asked=False).shape])
         try:
             model = load(path, weights)
         except ImportError as error:
@@ -115,6 +117,16 @@ class Network:
         except (TypeError, ValueError):
             return False
         return True
+
+
+def _run_of(path: str) -> Run | None:
+    """The run that a folder is, or whose weights a file is: that of the folder in which it lies."""
+    if not is_file(path):
+        return Run.open(path)
+    folder, name = os.path.split(path)
+    if name != "weights.safetensors" or not os.path.isfile(os.path.join(folder, "config.json")):
+        return None
+    return Run.open(folder or ".")
 
 
 def is_file(path: str) -> bool:

@@ -67,12 +67,12 @@ def _network(args: argparse.Namespace, network: Network, size: int) -> None:
         return
     print(f"{args.run}: {network.kind}, {size:,} bytes, {parameters:,} parameters")
     names = getattr(model, "input_names", ()) or getattr(model, "inputs", ())
-    samples = f"samples, {network.batch} at a time" if network.batch is not None else "samples"
+    together = "" if network.batch is None else f", {network.batch} at a time"
     for i, shape in enumerate(network.shapes):
         name = f" {_check.brief(names[i], str)}" if i < len(names) else ""
-        print(f"  input{name}: {samples} of {described(shape)}")
+        print(f"  input{name}: samples of {described(shape)}{together}")
     for shape in outputs or []:
-        print(f"  output: {described(shape)} a sample")
+        print(f"  output: {described(shape) if shape else 'a number'} a sample")
     if outputs is None:
         print("  output: not known without the sizes of a sample; give them with --input, such as --input 1,28,28")
     print(f"  layers: {', '.join(f'{count} {name}' for name, count in layers.most_common(_MOST))}")
@@ -84,5 +84,5 @@ def _layers(model: nn.Module) -> Counter[str]:
     """How often each kind of layer, or of ONNX's nodes, is there."""
     kinds: Any = getattr(model, "operators", None)
     if kinds is None:
-        kinds = [type(m).__name__ for m in model.modules() if not m._modules]
+        kinds = [type(m).__name__ for m in model.modules() if m._parameters or not m._modules]
     return Counter(kinds)

@@ -127,7 +127,7 @@ class Named(Source):
 
     def _as_taken(self, samples: Samples) -> Samples:
         images, labels = samples
-        return (images if images.dtype == np.float32 else self.set.scaled(images)), labels
+        return self.set.scaled(images), labels
 
     def _parts(self, samples: Samples) -> dict[str, Samples]:
         """The training data in two: a part, which the seed chooses, is for validation."""
@@ -143,9 +143,10 @@ class Named(Source):
 
 
 def read_set(name: str, split: str, folder: str | None) -> Samples:
-    """Images and labels of "train" or "test" as the set has them."""
+    """Images, as integers, and labels of "train" or "test"."""
     if name == "digits":
-        return data.digits(split)
+        images, labels = data.digits(split)
+        return (images * np.float32(SETS[name].scale)).astype(np.uint8), labels
     return {"mnist": data.mnist, "cifar10": data.cifar10}[name](split, folder, normalize=False)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import _check
-from fastnn.data.dtypes import check_kind, not_numbers
+from fastnn.data.dtypes import check_kind, not_in_table
 
 Rows: TypeAlias = slice | NDArray[Any]
 
@@ -185,12 +185,13 @@ def _pandas_block(frame: Any, name: str, names: Sequence[Any]) -> NDArray[Any]:
     """Columns of one dtype as an array: by position, whatever the index."""
     dtype = frame.dtypes.iloc[0]
     if isinstance(dtype, np.dtype):
-        check_kind(dtype, _of(name, names))
+        if dtype.kind not in "biuf":
+            raise not_in_table(_of(name, names), dtype)
         return np.asarray(frame.to_numpy())
-    # pandas' own types, with a mask, or Arrow's: numbers among them have a NumPy dtype of their own.
-    inner = getattr(dtype, "numpy_dtype", None)
-    if dtype.kind not in "biuf" or inner is None or type(dtype).__name__ == "CategoricalDtype":
-        raise not_numbers(_of(name, names), dtype)
+    # pandas' own types, with a mask or sparse, or Arrow's: numbers among them have a NumPy dtype of their own.
+    inner = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", None))
+    if dtype.kind not in "biuf" or inner is None:
+        raise not_in_table(_of(name, names), dtype)
     missing = frame.isna().to_numpy().sum(0)
     if missing.any():
         raise TypeError(
@@ -215,7 +216,7 @@ def _of_polars(value: Any, name: str) -> Any:
 def _polars_block(frame: Any, name: str) -> NDArray[Any]:
     dtype = frame.dtypes[0]
     if not (dtype.is_numeric() or str(dtype) == "Boolean") or dtype.is_decimal():
-        raise not_numbers(_of(name, frame.columns), dtype)
+        raise not_in_table(_of(name, frame.columns), dtype)
     missing = frame.null_count().row(0)
     if any(missing):
         raise TypeError(

@@ -40,6 +40,16 @@ def check_kind(dtype: Any, name: str, kinds: str = "biuf") -> None:
         raise not_numbers(name, dtype, _MENDS.get(dtype.kind, _TEXTS))
 
 
+def not_in_table(name: str, dtype: Any) -> TypeError:
+    """Of a DataFrame's column."""
+    return not_numbers(
+        name,
+        dtype,
+        "leave it out, or make features of categories by fn.data.TableRecipe, of fn.data.Table(df.columns, "
+        "df.to_numpy().astype(str)); labels of classes are np.unique(y, return_inverse=True)[1]",
+    )
+
+
 def not_numbers(name: str, dtype: Any, mend: str = _TEXTS) -> TypeError:
     return TypeError(f"{name}: expected numbers or booleans, got dtype {_check.brief(str(dtype), str)}; {mend}")
 

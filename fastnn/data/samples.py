@@ -47,60 +47,44 @@ class SampleDataset:
         return len(self.samples)
 
     def __getitem__(self, indices: NDArray[np.int64]) -> tuple[Any, ...]:
-        if self._gives_batches is None:
-            self._gives_batches = self._looked_at(indices)
-        if self._gives_batches:
-            return self._in_order(self._batch(indices))
-        return self._in_order(self._stacked(indices.tolist()))
-
-    def _batch(self, indices: NDArray[np.int64]) -> Parts:
-        given = self.samples[indices]
-        if not isinstance(given, (tuple, list, Mapping)):
-            raise TypeError(f"dataset[indices]: expected a tuple of arrays, got {type(given).__name__}")
         rows = indices.tolist()
-        return {key: _rows(part, rows, key) for key, part in _parts(given).items()}
-
-    def _looked_at(self, indices: NDArray[np.int64]) -> bool:
-        """Whether indices give what the samples give one by one."""
-        try:
-            batch = self._batch(indices)
-        except Exception as error:
-            problem: Exception | None = error
+        if self._gives_batches is None:
+            self._gives_batches, parts = self._looked_at(indices, rows)
         else:
-            problem = None
-        try:
-            stacked = self._stacked(indices.tolist())
-        except (TypeError, AttributeError):
-            if problem is not None:
-                raise problem from None
-            if any(np.shape(part)[:1] != (len(indices),) for part in batch.values()):
-                raise
-            return True  # it takes indices alone
-        return problem is None and _equal(batch, stacked)
+            parts = _whole(self.samples[indices], rows) if self._gives_batches else _stacked(self._each(rows), rows)
+        return self._in_order(parts)
 
-    def _stacked(self, indices: Sequence[int]) -> Parts:
-        """Samples one by one, as arrays of n rows."""
+    def _looked_at(self, indices: NDArray[np.int64], rows: list[int]) -> tuple[bool, Parts]:
+        """Whether indices give what the samples give one by one; and that."""
+        problem: Exception | None = None
+        try:
+            batch = self.samples[indices]
+        except Exception as error:
+            problem = error
+        try:
+            each = self._each(rows)
+        except (TypeError, AttributeError) as error:
+            if problem is not None:
+                raise error from problem
+            return True, _whole(batch, rows)  # it takes indices alone
+        stacked = _stacked(each, rows)
+        return problem is None and _equal(batch, stacked, rows), stacked
+
+    def _each(self, rows: list[int]) -> list[Any]:
+        """Samples one by one, or all at once where they are given so, as PyTorch's __getitems__ does."""
         many = getattr(self.samples, "__getitems__", None)
-        at = 0
+        at, samples = rows[0], []
         try:
             if callable(many):
-                given = many(list(indices))
+                samples = list(many(list(rows)))
             else:
-                given = []
-                for at in indices:
-                    given.append(self.samples[at])
+                for at in rows:
+                    samples.append(self.samples[at])
         except IndexError as error:
             raise ValueError(f"dataset: its length is {len(self)}, and dataset[{at}] is not there: {error}") from error
-        samples = [_parts(sample) for sample in given]
-        if len(samples) != len(indices):
-            raise ValueError(f"dataset: expected {len(indices)} samples, got {len(samples)}")
-        first = samples[0]
-        for i, sample in zip(indices, samples, strict=True):
-            if sample.keys() != first.keys():
-                raise ValueError(
-                    f"dataset[{i}] holds {_check.some(sample)}, and dataset[{indices[0]}] {_check.some(first)}"
-                )
-        return {key: _stack(key, [sample[key] for sample in samples], indices) for key in first}
+        if len(samples) != len(rows):
+            raise ValueError(f"dataset: expected {len(rows)} samples, got {len(samples)}")
+        return samples
 
     def _in_order(self, parts: Parts) -> tuple[Any, ...]:
         """Inputs in order, inputs by name, the target."""
@@ -143,6 +127,23 @@ def _name(key: Any) -> str:
     return key
 
 
+def _whole(given: Any, rows: list[int]) -> Parts:
+    """A batch as it was given."""
+    if not isinstance(given, (tuple, list, Mapping)):
+        raise TypeError(f"dataset[indices]: expected a tuple of arrays, got {type(given).__name__}")
+    return {key: _rows(part, rows, key) for key, part in _parts(given).items()}
+
+
+def _stacked(given: list[Any], rows: list[int]) -> Parts:
+    """Samples as arrays of n rows."""
+    samples = [_parts(sample) for sample in given]
+    first = samples[0]
+    for i, sample in zip(rows, samples, strict=True):
+        if sample.keys() != first.keys():
+            raise ValueError(f"dataset[{i}] holds {_check.some(sample)}, and dataset[{rows[0]}] {_check.some(first)}")
+    return {key: _stack(key, [sample[key] for sample in samples], rows) for key in first}
+
+
 def _stack(key: Any, values: Sequence[Any], indices: Sequence[int]) -> NDArray[Any]:
     """Parts of samples as an array of a row each."""
     arrays = [_array(value, f"dataset[{i}][{key!r}]") for i, value in zip(indices, values, strict=True)]
@@ -169,11 +170,12 @@ def _rows(value: Any, indices: Sequence[int], key: Any) -> Any:
     return _stack(key, value, indices) if isinstance(value, list) and len(value) == len(indices) else value
 
 
-def _equal(batch: Parts, stacked: Parts) -> bool:
-    """Whether two batches hold the same."""
-    if batch.keys() != stacked.keys():
-        return False
+def _equal(given: Any, stacked: Parts, rows: list[int]) -> bool:
+    """Whether a batch holds what samples do."""
     try:
+        batch = _whole(given, rows)
+        if batch.keys() != stacked.keys():
+            return False
         pairs = [(_array(batch[key], "dataset"), stacked[key]) for key in batch]
     except (TypeError, ValueError):
         return False

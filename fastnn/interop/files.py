@@ -62,6 +62,11 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     'safetensors'
     """
     name = _check.path("path", path)
+    if os.path.isdir(name):
+        raise ValueError(
+            f"{name} is a folder; runs of fastnn train are opened by its commands, and TensorFlow's SavedModels become "
+            f"ONNX: python -m tf2onnx.convert --saved-model {_check.brief(name, str)} --output model.onnx"
+        )
     with named(name), open(name, "rb") as file:
         start = file.read(_LONGEST_TEXT)
         size = os.fstat(file.fileno()).st_size
@@ -154,9 +159,9 @@ def _onnx(name: str) -> Module:
 
 
 def _keras(name: str) -> Module:
-    from importlib import import_module
+    from fastnn.interop.keras.read import load_keras
 
-    return import_module("fastnn.interop").load_keras(name)  # type: ignore[no-any-return]
+    return load_keras(name)
 
 
 def _torch7(name: str) -> Module:

@@ -106,10 +106,15 @@ class Stream(DataLoader):
         Of tuples (x, y) of arrays; x may be several, or dicts of arrays.
     steps : int, optional
         Batches an epoch. Epochs then go on where the one before ended, and begin it anew when it ends.
+    features : Features, optional
+        Names of columns of DataFrames, by which those of batches are aligned; else those of the first batch are.
     """
 
-    def __init__(self, name: str, batches: Iterable[Any], steps: int | None = None) -> None:
+    def __init__(
+        self, name: str, batches: Iterable[Any], steps: int | None = None, features: Features | None = None
+    ) -> None:
         self.name = name
+        self.features: dict[Any, tuple[Any, ...]] = dict(features or {})
         self.iterable = batches
         self.steps = steps
         self.seed = 0
@@ -174,7 +179,8 @@ class Stream(DataLoader):
         if not isinstance(parts, (tuple, list)) or len(parts) < 2 or isinstance(parts[-1], dict):
             given = f"{len(parts)} array(s)" if isinstance(parts, (tuple, list)) else _check.kind_of(parts)
             raise ValueError(f"{self.name}: expected batches (x, y), inputs and a target, got {given}")
-        columns, names = _flat(self.name, parts)
+        columns, names = _flat(self.name, parts, self.features)
+        self.features.update(_names_of(columns[:-1], names))
         return Layout(names).batch([column[:] if column.shape else column for column in columns])
 
     def _geometry(self) -> dict[str, int | bool]:
@@ -257,7 +263,7 @@ def in_order(
                 what = "DataLoader" if isinstance(data, DataLoader) else "iterable"
                 raise ValueError(f"{setting}: the {what} brings its own; leave it out")
         if not isinstance(data, DataLoader):
-            return Batches(Stream(name, data), Layout())
+            return Batches(Stream(name, data, features=features), Layout())
         check_features(name, data.dataset, features)
         return Batches(data, Layout())
     rows, layout, _, _ = arranged(name, data, sample_weight=sample_weight, features=features)
@@ -354,9 +360,12 @@ def features_of(dataset: Any, layout: Layout) -> Features:
     rows = _within(dataset)
     if not isinstance(rows, ArrayDataset) or rows.transform is not None:
         return {}
-    inputs = rows.arrays[: len(rows.arrays) - layout.weighted - 1]
-    at = len(inputs) - len(layout.names)
-    keys = [*range(at), *layout.names]
+    return _names_of(rows.arrays[: len(rows.arrays) - layout.weighted - 1], layout.names)
+
+
+def _names_of(inputs: Sequence[Any], names: Sequence[str]) -> Features:
+    """Names of columns of those inputs that are DataFrames; the last inputs have names."""
+    keys = [*range(len(inputs) - len(names)), *names]
     return {key: column.names for key, column in zip(keys, inputs, strict=True) if isinstance(column, Frame)}
 
 

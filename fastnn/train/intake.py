@@ -16,6 +16,7 @@ from fastnn.train.batches import Batch
 
 Result = TypeVar("Result")
 _TARGET = -1
+_LABELS = np.dtype(np.int64)
 
 
 class Intake:
@@ -31,22 +32,29 @@ class Intake:
     """
 
     def __init__(self, model: Module, name: str) -> None:
-        self.model = model
         self.name = name
         self._computed: set[Any] = set()  # of integers: by place or name
+        self._first = next((p for p in model.parameters() if p.dtype in FLOATS), None)  # its dtype is the model's
 
     def run(self, batch: Batch, call: Callable[[Batch], Result]) -> Result:
         """What `call` returns of the batch so converted; a trace that refuses it has run nothing."""
-        dtype = next((p.dtype for p in self.model.parameters() if p.dtype in FLOATS), None)
+        dtype = None if self._first is None else self._first.dtype
         while True:
             try:
-                return call(self._converted(batch, dtype))
+                return call(batch if self._fits(batch, dtype) else self._converted(batch, dtype))
             except IntegersError as error:
                 keys = _keys(batch)
                 found = {keys[i] for i in error.inputs if i < len(keys)} - self._computed
                 if not found:
                     raise
                 self._computed |= found
+
+    def _fits(self, batch: Batch, dtype: np.dtype[Any] | None) -> bool:
+        """Whether all is as the model takes it: most batches are, and the check takes half a microsecond."""
+        if self._computed or batch.keywords:
+            return False
+        arrays = batch.inputs if batch.target is None else (*batch.inputs, batch.target)
+        return all(type(a) is np.ndarray and (a.dtype == dtype or a.dtype == _LABELS) for a in arrays)
 
     def _converted(self, batch: Batch, dtype: np.dtype[Any] | None) -> Batch:
         def of(key: Any, value: Any, name: str) -> Any:

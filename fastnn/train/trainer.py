@@ -293,7 +293,10 @@ class Trainer:
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         source, split, drawn = self._training_data(data, settings, weights, validation_split, steps_per_epoch, first)
         loader = source.loader
-        features = {**self._features, **features_of(loader.dataset, source.layout)}
+        if isinstance(loader, Stream):
+            features: Features = loader.features  # which its first batch adds to
+        else:
+            features = {**self._features, **features_of(loader.dataset, source.layout)}
         validation = validation_data
         if validation is not None:
             if split is not None:
@@ -510,6 +513,8 @@ class Trainer:
         except Exception:
             self._source = None
             raise
+        if isinstance(loader, Stream):
+            prepared.attributes.append((loader, "features", features))
         epoch = prepared.info["epoch"]
         prepared.copies += gathered[0]
         prepared.attributes += [
@@ -714,7 +719,7 @@ class Trainer:
                     raise ValueError(
                         f"{name}: the {'iterable' if streams else 'DataLoader'} brings its own; leave it out"
                     )
-            loader = Stream("data", data, steps) if streams else data
+            loader = Stream("data", data, steps, self._features) if streams else data
             check_features("data", loader.dataset, self._features)
             return Batches(loader, Layout(), loader_weights(loader, weights["class_weight"], ignored)), None, []
         rows, layout, classes, validation = arranged(
