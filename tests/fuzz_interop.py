@@ -8,6 +8,7 @@ import numpy as np
 
 import fastnn as fn
 from fastnn import nn
+from fastnn.interop import hdf5
 
 import fuzz_forms as forms
 from fuzz_readers import Reader, bytes_of
@@ -300,8 +301,11 @@ class Npz:
 
     @staticmethod
     def parts(data):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {name: forms.Npy.parts(archive.read(name)) for name in archive.namelist()}
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                return {name: forms.Npy.parts(archive.read(name)) for name in archive.namelist()}
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise ValueError(str(error)) from None
 
     @staticmethod
     def whole(parts):
@@ -348,13 +352,12 @@ class Hdf5:
 
     @staticmethod
     def parts(data):
-        import h5py
-
-        with h5py.File(io.BytesIO(data), "r") as file:
-            return {
-                key: {"dtype": value.dtype.str, "shape": list(value.shape), "data": value[()].tobytes()}
-                for key, value in file.items()
-            }
+        try:
+            file = hdf5.Hdf5(data)
+            arrays = {key: file.array(key).read() for key in file.names("")}
+        except hdf5.Damage as damage:
+            raise ValueError(str(damage)) from None
+        return {key: {"dtype": a.dtype.str, "shape": list(a.shape), "data": a.tobytes()} for key, a in arrays.items()}
 
     @staticmethod
     def whole(parts):

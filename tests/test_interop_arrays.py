@@ -100,6 +100,7 @@ def test_layers_inside_others_take_arrays_in_the_order_of_the_model(tmp_path):
         (lambda a: [*a[:6], a[6].T, *a[7:]], r"arr_6 has shape \(5, 48\); expected \(48, 5\) for 4.weight"),
         (lambda a: [a[0], a[1][:2], *a[2:9], a[9][:, :3]], r"arr_1 .* for 0.bias; arr_9 .* for 6.weight"),
         (lambda a: [np.array([None, 1]), *a[1:]], "holds object"),
+        (lambda a: [*a[:9], a[9] > 0], "arr_9: holds bool"),
         (lambda a: [a[0].astype("U8"), *a[1:]], "holds <U8"),
     ],
 )

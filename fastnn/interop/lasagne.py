@@ -56,7 +56,7 @@ def load_lasagne(npz: str | os.PathLike[str], model: Model, flip_filters: bool =
     path = _check.path("npz", npz)
     _check.instance("model", model, nn.Module)
     flip = _check.flag("flip_filters", flip_filters)
-    arrays = read_npz(path)
+    arrays = read_npz(path, kinds="iuf")
     names = [f"arr_{i}" for i in range(len(arrays))]
     if set(names) != set(arrays) or not arrays:
         raise ValueError(f"{path}: expected arrays arr_0, arr_1, ..., got {_check.some(arrays) or 'none'}")
