@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable
-from contextvars import ContextVar, copy_context
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastnn import _check
-from fastnn_ext.atomic import commit
+from fastnn_ext.atomic import Meanwhile, commit
 
 
 class Source:
@@ -31,18 +30,21 @@ class Source:
         self.default: np.random.Generator | None = None
 
 
-_shared = Source()
-_present: ContextVar[Source] = ContextVar("fastnn_source", default=_shared)
+class _Present(threading.local):
+    """The source that is drawn from, in each thread."""
+
+    source = Source()
 
 
-def drawing_from(source: Source, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function for which all that is given no seed of its own draws from a source; other threads do not.
+_present = _Present()
+
+
+def drawing_from(source: Source) -> Meanwhile:
+    """Let all that is given no seed of its own draw from a source for the time of a block, in this thread alone.
 
     Programs draw from the source that there was when they were made.
     """
-    context = copy_context()
-    context.run(_present.set, source)
-    return context.run(function, *args, **kwargs)
+    return Meanwhile([(vars(_present), "source", source)])
 
 
 def manual_seed(seed: int) -> None:
@@ -66,14 +68,14 @@ def manual_seed(seed: int) -> None:
         raise TypeError(f"seed must be an int, got {type(seed).__name__}") from None
     if not 0 <= number < 2**63:
         raise ValueError(f"seed must lie in 0 ... 2**63 - 1, got {number}")
-    source, start = _present.get(), np.array((number, 0), np.uint64)
+    source, start = _present.source, np.array((number, 0), np.uint64)
     commit([(source.state, start)], [(vars(source), "seed", number), (vars(source), "default", None)])
 
 
 def generator(seed: int | np.random.Generator | None = None) -> np.random.Generator:
     """A NumPy generator: the default one for None, a new one for an int, a given one as it is."""
     if seed is None:
-        source = _present.get()
+        source = _present.source
         if source.default is None:
             source.default = np.random.Generator(np.random.Philox(source.seed))
         return source.default
@@ -93,12 +95,12 @@ def twin() -> tuple[np.random.Generator, list[tuple[dict[str, Any], str, Any]]]:
     """A generator that gives what the default one will give, and what `fastnn_ext.atomic.commit` needs to make it that:
     what has been drawn from it is then drawn, and not before."""
     own = copy.deepcopy(generator())
-    return own, [(vars(_present.get()), "default", own)]
+    return own, [(vars(_present.source), "default", own)]
 
 
 def state() -> np.ndarray[Any, Any]:
     """(seed, step) of the generator that plans draw dropout masks from; plans hold this very array."""
-    return _present.get().state
+    return _present.source.state
 
 
 def get_rng_state() -> dict[str, Any]:
@@ -162,7 +164,7 @@ def staged(saved: Any) -> tuple[list[tuple[Any, Any]], list[tuple[dict[str, Any]
         }
     except (TypeError, ValueError) as error:
         raise ValueError(f"not a random state of fastnn: {error}") from None
-    return [(state(), words)], [(vars(_present.get()), "default", fresh)]
+    return [(state(), words)], [(vars(_present.source), "default", fresh)]
 
 
 _GENERATOR = {"bit_generator", "state", "buffer", "buffer_pos", "has_uint32", "uinteger"}

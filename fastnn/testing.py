@@ -96,7 +96,7 @@ def gradcheck(
         weights = [rng.uniform(0.5, 1.5, np.shape(y)) for y in run(forward)]
         grads = run(_program(function, arrays, wrt, parameters), *weights)
         storages = zip(parameters, grads[len(wrt) :], strict=True)
-        views = [*grads[: len(wrt)], *(p._view(g) for (_, p), g in storages)]
+        views = [*grads[: len(wrt)], *(p._view(np.asarray(g)) for (_, p), g in storages)]
         for (name, array), grad in zip(checked.items(), views, strict=True):
             for index in np.ndindex(array.shape):
                 given = float(np.asarray(grad)[index])

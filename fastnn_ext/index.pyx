@@ -11,6 +11,8 @@ dx need not be 0 before, and rows that no label names are left as they are.
 first_rows: rows (n) is the label where it comes for the first time in index (n), else -1; `mark` (length) is scratch.
 arg_extreme: y (outer, inner) is the label of the first largest (kind 0) or smallest (1) along the length, or of the
 first NaN.
+top: y (outer, count, inner) are the labels of the largest (kind 0) or smallest (1) along the length, the first of them
+first, and of equal ones the one that comes first. NaN is larger than all.
 one_hot: y (n, classes) is 1 at the label of each row, else 0.
 flat_index: y = sum of strides[j] * indices[j], for n elements.
 
@@ -35,14 +37,15 @@ MAX_INDICES = MOST_INDICES
 # Places in fnn_op.buf: of all but flat_index; x of gather, dy of scatter_add; index. Of flat_index: Y, and its inputs.
 cdef enum: Y, X, INDEX, ROWS
 cdef enum: FIRSTS, MARK, LABELS  # of first_rows
-# Places in fnn_op.dim: of gather and scatter_add; of arg_extreme; of one_hot; of flat_index. What prepare sets comes
-# last.
+# Places in fnn_op.dim: of gather and scatter_add; of arg_extreme; of top; of one_hot; of flat_index. What prepare sets
+# comes last.
 cdef enum:
     OUTER, LENGTH, INNER, COUNT, INDEX_OUTER, INDEX_COUNT, INDEX_INNER
     BLOCKS    # of columns, COLUMNS wide
     UNITS     # a chunk's: a unit is a block of columns of a row, or of all rows
     SEGMENTS  # rounds
 cdef enum: KIND = COUNT
+cdef enum: T_KIND = KIND + 1, T_UNITS, T_SEGMENTS  # of top
 cdef enum: N, CLASSES, ELEMENTS
 cdef enum: R_LENGTH = 1, R_SEGMENTS
 cdef enum:
@@ -252,6 +255,95 @@ cdef int run_arg(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
     return 0
 
 
+# ---- top ----------------------------------------------------------------------------------------
+#
+# A column's labels are a heap while its elements come, whose root is the last one that is kept; then the last ones are
+# taken out of it, one by one, each to the place that it leaves. A step is an element that comes, or one that is taken
+# out; a round makes a part of all steps.
+
+cdef void prepare_top(fnn_op *op) noexcept nogil:
+    cdef double ns = ELEMENT_NS * (op.dim[LENGTH] + op.dim[COUNT])
+    cdef int64_t n = op.dim[COUNT]
+    while n > 1:  # levels of the heap
+        ns += ELEMENT_NS * (op.dim[LENGTH] + op.dim[COUNT])
+        n //= 2
+    op.dim[T_SEGMENTS] = short_parts(2 * ns)
+    op.dim[T_UNITS] = max(<int64_t> 1, <int64_t> (CHUNK_NS / (ns / op.dim[T_SEGMENTS] + 1)))
+    op.chunks = ceil_div(op.dim[OUTER] * op.dim[INNER], op.dim[T_UNITS])
+    op.rounds = op.dim[T_SEGMENTS]
+    op.cost = ns * op.dim[OUTER] * op.dim[INNER]
+
+
+cdef inline bint before(const real *x, int64_t step, int64_t i, int64_t j, bint least) noexcept nogil:
+    """Whether element i comes before element j in the result."""
+    cdef real a = x[i * step], b = x[j * step]
+    if a == b or (a != a and b != b):
+        return i < j
+    if a != a or b != b:
+        return (b != b) if least else (a != a)
+    return a < b if least else a > b
+
+
+cdef void sink(int64_t *y, const real *x, int64_t step, int64_t size, bint least) noexcept nogil:
+    """Let the root of a heap of that size fall to its place."""
+    cdef int64_t place = 0, child, label = y[0]
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and before(x, step, y[child * step], y[(child + 1) * step], least):
+            child += 1
+        if not before(x, step, label, y[child * step], least):
+            break
+        y[place * step] = y[child * step]
+        place = child
+    y[place * step] = label
+
+
+cdef void order(int64_t *y, const real *x, const fnn_op *op, int64_t begin, int64_t end) noexcept nogil:
+    """Some of a column's steps."""
+    cdef int64_t length = op.dim[LENGTH], count = op.dim[COUNT], step = op.dim[INNER], t, place, size, label
+    cdef bint least = op.dim[T_KIND] != 0
+    cdef real last, value
+    for t in range(begin, min(end, count)):
+        place = t
+        while place > 0 and before(x, step, y[(place - 1) // 2 * step], t, least):
+            y[place * step] = y[(place - 1) // 2 * step]
+            place = (place - 1) // 2
+        y[place * step] = t
+    last = x[y[0] * step]
+    for t in range(max(begin, count), min(end, length)):
+        value = x[t * step]
+        if (value >= last) if least else (value <= last):
+            continue  # as most do
+        if before(x, step, t, y[0], least):
+            y[0] = t
+            sink(y, x, step, count, least)
+            last = x[y[0] * step]
+    for t in range(max(begin, length), end):
+        size = count - 1 - (t - length)
+        label = y[size * step]
+        y[size * step] = y[0]
+        y[0] = label
+        sink(y, x, step, size, least)
+
+
+cdef int run_top(const fnn_op *op, int64_t chunk, void *scratch) noexcept nogil:
+    cdef int64_t inner = op.dim[INNER], segments = op.dim[T_SEGMENTS], steps = op.dim[LENGTH] + op.dim[COUNT]
+    cdef int64_t segment = chunk // op.chunks, first = chunk % op.chunks * op.dim[T_UNITS], unit, begin, end, at
+    cdef int64_t *y
+    begin = steps * segment // segments
+    end = steps * (segment + 1) // segments
+    for unit in range(first, min(first + op.dim[T_UNITS], op.dim[OUTER] * inner)):
+        y = <int64_t *> op.buf[Y] + unit // inner * op.dim[COUNT] * inner + unit % inner
+        at = unit // inner * op.dim[LENGTH] * inner + unit % inner
+        if op.dtype == 0:
+            order(y, <const float *> op.buf[X] + at, op, begin, end)
+        else:
+            order(y, <const double *> op.buf[X] + at, op, begin, end)
+    return 0
+
+
 # ---- one_hot and flat_index ---------------------------------------------------------------------
 
 cdef void prepare_one_hot(fnn_op *op) noexcept nogil:
@@ -298,6 +390,7 @@ runtime.register_op("gather", run_gather, prepare_gather, "y", "x index", SIZES)
 runtime.register_op("scatter_add", run_scatter, prepare_scatter, "dx", "dy index rows?", SIZES)
 runtime.register_op("first_rows", run_first, prepare_first, "rows mark", "index", "n length")
 runtime.register_op("arg_extreme", run_arg, prepare_arg, "y", "x", "outer length inner kind")
+runtime.register_op("top", run_top, prepare_top, "y", "x", "outer length inner count kind")
 runtime.register_op("one_hot", run_one_hot, prepare_one_hot, "y", "index", "n classes")
 runtime.register_op("flat_index", run_flat, prepare_flat, "y", f"indices[{MOST_INDICES}]",
                     f"n strides[{MOST_INDICES}] count")

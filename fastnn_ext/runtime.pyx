@@ -12,6 +12,7 @@ cdef extern from "runtime_team.h" nogil:
     void *fnn_allocate(size_t bytes)
     void fnn_free(void *memory)
     int fnn_threads()
+    int fnn_threads_taken()
     unsigned fnn_forks()
     void fnn_prepare(fnn_program *program)
     int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile)
@@ -178,6 +179,11 @@ cdef int warn_of_threads(str what, int n, int level) except -1:
 def get_num_threads():
     """How many threads a plan run from this Python thread may use now."""
     return fnn_threads()
+
+
+def threads_taken():
+    """How many threads the plans have that run now on several."""
+    return fnn_threads_taken()
 
 
 def openmp_version():

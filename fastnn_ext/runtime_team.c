@@ -572,8 +572,38 @@ static void remember(fnn_team *team, int shared, int probing, double begun, doub
     if (probing) team->probe_at = now + PROBE_PATIENCE * (now - begun);
 }
 
+/* A lock that another thread held at the fork stays locked in the child: whoever owns locks looks at
+ * this number and makes them anew when it has changed. */
+static unsigned forks = 0;
+
+/* Programs that run at once on several threads, each called from a Python thread of its own, share the processors: the
+ * next one takes what the others leave of its threads, and its fair share at least. */
+static _Atomic uint64_t sharing = 0; /* how many run, times ONE_RUN, and the threads that they took */
+#define ONE_RUN ((uint64_t)1 << 32)
+
+int fnn_threads_taken(void) { return (int)(atomic_load(&sharing) % ONE_RUN); }
+
+static int take_share(int threads) {
+    uint64_t now = atomic_load(&sharing);
+    int own;
+    do {
+        int fair = threads / (1 + (int)(now / ONE_RUN)), left = threads - (int)(now % ONE_RUN);
+        own = left > fair ? left : fair > 1 ? fair : 1;
+    } while (!atomic_compare_exchange_weak(&sharing, &now, now + ONE_RUN + (uint64_t)own));
+    return own;
+}
+
+static int execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile);
+
 int fnn_execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile) {
-    if (threads < 2 || program->shared_cost < TEAM_NS) threads = 1;
+    if (threads < 2 || program->shared_cost < TEAM_NS) return execute(program, 1, poll, profile);
+    unsigned then = forks;
+    int own = take_share(threads), status = execute(program, own, poll, profile);
+    if (then == forks) atomic_fetch_sub(&sharing, ONE_RUN + (uint64_t)own); /* a child counts none of before the fork */
+    return status;
+}
+
+static int execute(fnn_program *program, int threads, fnn_poll_fn poll, fnn_profile *profile) {
     if (threads > 1) threads = available(threads);
     double begun = threads > 1 || poll ? fnn_seconds() : 0;
     int sharable = threads > 1, probing = 0;
@@ -626,11 +656,10 @@ static void before_fork(void) {
 #endif
 }
 
-/* A lock that another thread held at the fork stays locked in the child: whoever owns locks looks at
- * this number and makes them anew when it has changed. */
-static unsigned forks = 0;
-
-static void in_child(void) { forks++; }
+static void in_child(void) {
+    forks++;
+    atomic_store(&sharing, 0); /* the parent's runs are none of the child's */
+}
 
 unsigned fnn_forks(void) { return forks; }
 

@@ -124,6 +124,7 @@ int fnn_openmp(void);        /* the _OPENMP date, or 0 in a serial build */
 void fnn_set_threads(int n, int cap); /* at most fnn_most_threads() */
 int fnn_most_threads(void);
 int fnn_startup_threads(void); /* what OpenMP was told before fastnn was imported */
+int fnn_threads_taken(void); /* by the programs that run now on several */
 int fnn_threads(void); /* how many threads a program started now, on this thread, may use */
 int fnn_best_isa(void);
 double fnn_seconds(void);

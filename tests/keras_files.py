@@ -92,9 +92,10 @@ def archive(config, arrays, version="3.3.3", packed=False):
 def zipped(members, packed=False):
     """An archive of members that are always of the same day."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as target:
+    kind = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(file, "w") as target:
         for name, content in members.items():
-            target.writestr(zipfile.ZipInfo(name), content)
+            target.writestr(zipfile.ZipInfo(name), content, kind)
     return file.getvalue()
 
 
@@ -151,12 +152,17 @@ def all_of_hdf5():
         root.attrs["model_config"] = json.dumps(config)
         by_path(root, config, arrays)
 
+    def older(root):
+        native(root)
+        root.move("layers", "_layer_checkpoint_dependencies")
+
     packing = {"chunks": True, "compression": "gzip", "shuffle": True}
     return [
         legacy(config, arrays),
         legacy(config, arrays, texts=bytes),
         legacy(config, arrays, **packing),
         hdf5(native),
+        hdf5(older),
         hdf5(native, libver="latest", track_order=True),
         hdf5(lambda root: by_order(root, arrays)),
     ]

@@ -101,6 +101,7 @@ FUNCTIONS = [
     *((f"x.gather({dim}, x.{name}({dim}, keepdim=True)) * x", ROWS) for dim in (0, 1) for name in ("argmax", "argmin")),
     *((f"x.{name}({dim})", ROWS) for name in ("softmax", "log_softmax", "cumsum") for dim in (0, 1)),
     *((f"x.{name}(1)[0]", ROWS) for name in ("max", "min")),
+    *((f"x.topk(2, {dim})[0]", ROWS) for dim in (0, 1)),
     ("(x * 0.01 + 1.0).prod(1, keepdim=True) * x", ROWS),
     ("x.double().to('float32')", ROWS),
     ("x.abs().log() + x.abs().sqrt() + x.pow(2)", ROWS),

@@ -222,6 +222,8 @@ def index_ops():
         yield "scatter_add", "dx dy index rows", x | places | dict(count=count)
         for kind in (0, 1):
             yield "arg_extreme", "y x", x | dict(kind=kind)
+            for k in {1, length}:
+                yield "top", "y x", x | dict(kind=kind, count=k)
     for n, classes in ((1, LONG), (LONG, 1), (1000, 10**5)):
         yield "one_hot", "y index", dict(n=n, classes=classes)
     yield "first_rows", "rows mark index", dict(n=LONG, length=10)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from native import on_threads
-from native.index import arg_extreme, first_rows, flat_index, gather, one_hot, scatter_add
+from native.index import arg_extreme, first_rows, flat_index, gather, one_hot, scatter_add, top
 from reference import index as twin
 
 DTYPES = (np.float32, np.float64)
@@ -123,6 +123,29 @@ def test_the_first_nan_wins_and_infinities_are_ordered(kind):
         x = np.array(row)
         assert arg_extreme(kind, x, 0) == twin.arg_extreme(kind, x, 0)
         assert (arg_extreme(kind, np.stack([x, x], 1), 0) == twin.arg_extreme(kind, x, 0)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["max", "min"])
+def test_the_top_are_those_of_a_stable_sort(kind, dtype, guarded):
+    rng = np.random.default_rng(3)
+    for shape in [*SHAPES, (300_007,), (50_001, 3)]:
+        x = (rng.integers(-3, 4, shape) if rng.random() < 0.5 else rng.normal(size=shape)).astype(dtype)
+        x[rng.random(shape) < 0.1] = rng.choice([math.nan, math.inf, -math.inf, 0.0, -0.0])
+        for axis, size in enumerate(shape):
+            for count in {1, min(size, 3), min(size, 1000), size}:
+                want = twin.top(kind, x, count, axis)
+                for got in on_threads(lambda: top(kind, x, count, axis), (1, 3)):  # noqa: B023
+                    np.testing.assert_array_equal(got, want)
+                out = guarded(np.zeros(want.shape, np.int64))
+                np.testing.assert_array_equal(top(kind, guarded(x), count, axis, out=out), want)
+
+
+@pytest.mark.parametrize("kind", ["max", "min"])
+def test_the_top_of_rising_and_falling_rows_are_their_ends(kind):
+    for x in (np.arange(5000.0), -np.arange(5000.0), np.zeros(5000)):
+        for count in (1, 7, 5000):
+            np.testing.assert_array_equal(top(kind, x, count, 0), twin.top(kind, x, count, 0))
 
 
 def test_one_hot_rows_and_flat_labels(isa):

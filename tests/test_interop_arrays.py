@@ -1,5 +1,8 @@
 """Weights of Theano (Lasagne), Mocha.jl and PyTorch into models that are there."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -184,7 +187,7 @@ def test_a_bias_that_mocha_left_out_is_zero(write):
         (dict(conv1___filter=array(3, 2, 3, 2)), "ip1.weight is missing"),
         (dict(conv1___filter=array(3, 2, 2, 3), ip1___weight=array(4, 12)), r"conv1___filter has shape \(3, 2, 2, 3\)"),
         (dict(conv1___filter=array(3, 2, 3, 2), ip1___weight=array(4, 12), ip2___bias=array(2)), "ip2___bias has no"),
-        (dict(conv1___filter=array(3, 2, 3, 2), ip1___weight="text"), "no numbers"),
+        (dict(conv1___filter=array(3, 2, 3, 2), ip1___weight="text"), "is no array of numbers"),
         (dict(weight=array(3)), "holds no datasets"),
     ],
 )  # fmt: skip
@@ -206,14 +209,13 @@ def test_what_lies_in_another_file_is_not_read(write, tmp_path):
         file.create_dataset("ip1___bias", (4,), "f4", external=[(str(tmp_path / "raw"), 0, 16)])
     with pytest.raises(ValueError) as caught:
         fn.interop.load_mocha(tmp_path / "links.hdf5", Mocha())
-    for name in ("conv1___filter", "ip1___weight", "ip1___bias"):
-        assert f"{name} holds no numbers of its own" in str(caught.value)
+    for words in ("conv1___filter' is a link", "ip1___weight' is a link", "ip1___bias' are in another file"):
+        assert words in str(caught.value)
 
 
 def test_what_is_no_hdf5_is_refused(tmp_path):
-    pytest.importorskip("h5py")
     (tmp_path / "net.hdf5").write_bytes(b"text")
-    with pytest.raises(ValueError, match="no intact HDF5 file"):
+    with pytest.raises(ValueError, match="no HDF5 file that is read"):
         fn.interop.load_mocha(tmp_path / "net.hdf5", Mocha())
     with pytest.raises(FileNotFoundError, match="nowhere"):
         fn.interop.load_mocha(tmp_path / "nowhere", Mocha())
@@ -280,3 +282,28 @@ def test_what_is_neither_is_a_damaged_file(tmp_path):
         (tmp_path / "model").write_bytes(data)
         with pytest.raises(ValueError, match="no intact safetensors file"):
             nn.Linear(3, 4).load(tmp_path / "model")
+
+
+# ---- packages that are optional ---------------------------------------------------------------------
+
+
+def test_the_room_is_imported_without_what_its_readers_need():
+    code = "import sys, fastnn as fn; fn.interop; print({'h5py', 'google', 'onnx', 'torch'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
+    with pytest.raises(AttributeError, match="no attribute 'load_theano'"):
+        fn.interop.load_theano  # noqa: B018
+    assert set(fn.interop.__all__) <= set(dir(fn.interop))
+
+
+@pytest.mark.parametrize(
+    ("package", "call"),
+    [
+        ("google.protobuf", lambda path: fn.interop.load_caffe(path)),
+        ("google.protobuf", lambda path: fn.interop.save_caffe(nn.ReLU(), path, path, array(1))),
+    ],
+)
+def test_a_missing_package_is_said_with_the_line_that_installs_it(monkeypatch, tmp_path, package, call):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r'pip install "fastnn\[interop\]"'):
+        call(tmp_path / "file")

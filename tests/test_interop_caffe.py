@@ -318,6 +318,8 @@ def test_a_network_without_weights_starts_as_its_fillers_say_and_trains(load):
         ('type: "constant" value: 0.5', lambda w: np.all(w == 0.5)),
         ('type: "uniform" min: 2 max: 3', lambda w: w.min() >= 2 and w.max() <= 3 and w.std() > 0.2),
         ('type: "gaussian" mean: 1 std: 0.1', lambda w: abs(w.mean() - 1) < 0.02 and abs(w.std() - 0.1) < 0.02),
+        ('type: "gaussian" sparse: 2', lambda w: abs((w != 0).mean() - 0.25) < 0.05 and w.std() > 0.3),
+        ('type: "positive_unitball"', lambda w: w.min() >= 0 and np.allclose(w.reshape(8, -1).sum(1), 1)),
         ('type: "msra"', lambda w: abs(w.std() - np.sqrt(2 / 36)) < 0.02),
         ('type: "msra" variance_norm: FAN_OUT', lambda w: abs(w.std() - np.sqrt(2 / 72)) < 0.02),
         ('type: "xavier" variance_norm: AVERAGE', lambda w: 0.9 < np.abs(w).max() / np.sqrt(3 / 54) <= 1),
@@ -348,6 +350,23 @@ def test_old_layers_are_read_with_their_old_arrays(load):
     np.testing.assert_allclose(model(x), wanted, rtol=2e-5, atol=1e-5)
     state = dict(model.named_parameters())
     assert not state["c.weight"].requires_grad and state["c.bias"].requires_grad
+
+
+def test_no_random_numbers_are_drawn_where_weights_are_there(load):
+    before = fn.get_rng_state()
+    text = declared(IMAGE) + layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}")
+    assert type(load(text, {"l": [W, B]}).l) is nn.Conv2d and fn.get_rng_state() == before
+    load(text)
+    assert fn.get_rng_state() != before
+
+
+def test_statistics_that_the_file_fixes_stay_in_training(load):
+    settings, weights = "batch_norm_param { use_global_stats: true }", {"l": [MEAN, VAR, np.float32([1])]}
+    x = array(*IMAGE) * 3
+    for fixed in (True, False):
+        model = load(declared(IMAGE) + layer("BatchNorm", settings if fixed else ""), weights).eval().train()
+        same = np.allclose(model(x), F.batch_norm(t(x), t(MEAN), t(VAR)).numpy(), atol=1e-5)
+        assert same == fixed == np.array_equal(model.l.running_mean.data, MEAN)
 
 
 def test_double_weights_are_read(load):
@@ -465,6 +484,9 @@ CONV = layer("Convolution", f"convolution_param {{ {CONVOLUTION} }}")
         (declared(IMAGE) + layer("Reshape", "reshape_param { shape { dim: 5 } axis: 2 }"), None, r"l \(Reshape\)"),
         (declared(IMAGE) + layer("Pooling", "pooling_param { kernel_size: 3 pad: 2 }"), None, "more than half"),
         (declared((1, 0, 3)) + layer("ReLU"), None, "sizes"),
+        (declared((2, 4)) + layer("MVN"), None, "no deviation"),
+        (declared(IMAGE) + layer("Scale"), {"l": [np.float32(2)]}, r"shape \(\); expected 1 dimension"),
+        (declared(IMAGE) + layer("Bias"), {"l": [array(4, 7)]}, r"shape \(4, 7\); expected 1 dimension"),
         (declared(IMAGE), None, "no layer but"),
         ("layers { name: \"a\" } layer { name: \"b\" }", None, "old one"),
         ("layer {", None, "no prototxt"),

@@ -1,6 +1,8 @@
 """Networks that are written for Caffe, and read back."""
 
+import copy
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,15 @@ def test_caffe_s_lenet_comes_back_as_it_was(paths):
     assert paths[1].stat().st_size < 1_800_000 and "blobs" not in paths[0].read_text()
 
 
+@pytest.mark.skipif(
+    DATA is None or not (Path(DATA) / "models").is_dir(), reason="FASTNN_DATA names no folder with models"
+)
+def test_a_network_of_torch7_s_goes_to_caffe(paths):
+    model = fn.interop.load_torch7(Path(DATA) / "models" / "mnist_mlp.t7")
+    there_and_back(model, paths, array(2, 28, 28))
+    assert kinds(paths[0])[-3:] == ["InnerProduct", "Softmax", "Log"]
+
+
 @pytest.mark.parametrize(
     ("make", "shape"),
     [
@@ -82,6 +93,7 @@ LAYERS = [
     (nn.ConvTranspose2d(4, 6, 3, 2, 1, groups=2), "Deconvolution"),
     (nn.BatchNorm2d(4, eps=1e-3, momentum=0.2), "BatchNorm Scale"),
     (nn.BatchNorm2d(4, affine=False), "BatchNorm"),
+    (nn.BatchNorm2d(4, affine=False).frozen(), "BatchNorm"),
     (nn.MaxPool2d(3, 2), "Pooling"),
     (nn.MaxPool2d(2, 2, ceil_mode=True), "Pooling"),
     (nn.MaxPool2d(3, 2, 1), "Pooling"),
@@ -155,6 +167,16 @@ def test_every_layer_of_caffe_s_own_goes_back(paths, tmp_path):
     again = there_and_back(model, paths, array(2, 4, 6, 5), array(2, 4, 6, 5), array(2, 1, 4, 3))
     assert kinds(paths[0])[3:] == kinds(tmp_path / "first.prototxt")
     assert list(again.state_dict()) == list(model.state_dict())
+    inputs = [array(2, 4, 6, 5), array(2, 4, 6, 5), array(2, 1, 4, 3)]
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), model.frozen()):
+        assert np.array_equal(twin.eval()(*inputs), model.eval()(*inputs))
+    wanted = model(*inputs)
+    np.testing.assert_allclose(model.double()(*(x.astype(np.float64) for x in inputs)), wanted, rtol=1e-4, atol=1e-5)
+    fn.interop.save_caffe(model, *paths, *(x.astype(np.float64) for x in inputs))
+    net = net_parameter()()
+    net.ParseFromString(paths[1].read_bytes())
+    (fc,) = (layer for layer in net.layer if layer.name == "fc")
+    assert np.array_equal(np.frombuffer(b"".join(fc.blobs[0].double_data)), model.fc.weight.data.ravel())
 
 
 class Functions(nn.Module):

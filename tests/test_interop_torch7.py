@@ -252,6 +252,10 @@ LAYERS = [
     ("cudnn.SpatialCrossMapLRN", dict(size=3, alpha=0.1, beta=0.7, K=2), IMAGE,
      lambda x: F.local_response_norm(x, 3, 0.1, 0.7, 2)),
     ("SpatialUpSamplingNearest", dict(scale_factor=2), IMAGE, lambda x: F.interpolate(x, scale_factor=2)),
+    ("SpatialUpSamplingBilinear", dict(scale_factor=2), IMAGE,
+     lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)),
+    ("SpatialUpSamplingBilinear", dict(oheight=9, owidth=5), IMAGE,
+     lambda x: F.interpolate(x, (9, 5), mode="bilinear", align_corners=True)),
     ("Identity", {}, IMAGE, lambda x: x),
     ("Contiguous", {}, IMAGE, lambda x: x),
     ("Copy", dict(intype="torch.FloatTensor", outtype="torch.CudaTensor"), IMAGE, lambda x: x),
@@ -387,6 +391,17 @@ def test_parallel_layers_take_slices(load):
     np.testing.assert_allclose(model(x), wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_a_bottle_merges_the_first_dimensions(load):
+    a, x = linear(2, 3), array(4, 5, 2)
+    model = load(
+        module("Bottle", modules=[module("Sequential", modules=[a, module("Tanh")])], nInputDim=2, nOutputDim=2)
+    )
+    np.testing.assert_allclose(model(x), np.tanh(applied(a, x)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model(x[0]), np.tanh(applied(a, x[0])), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="other dimensions"):
+        load(module("Bottle", modules=[a], nInputDim=2, nOutputDim=1))
+
+
 def test_depth_concat_puts_zeros_around_smaller_images(load):
     net = module(
         "DepthConcat", dimension=2, modules=[module("Identity"), module("Narrow", dimension=3, index=1, length=4)]
@@ -494,6 +509,14 @@ def test_a_network_in_a_checkpoint_s_table_is_found(load):
         {"epoch": 3, "model": linear(2, 3), "optimState": {"lr": 0.1}, "confusion": Thing("optim.ConfusionMatrix")}
     )
     assert isinstance(model, nn.Linear)
+
+
+def test_no_random_numbers_are_drawn(load):
+    before = fn.get_rng_state()
+    model = load(module("Sequential", modules=[linear(2, 3), module("LookupTable", weight=array(3, 2))]))
+    assert fn.get_rng_state() == before and type(model[0]) is nn.Linear
+    model[0].reset_parameters()
+    assert fn.get_rng_state() != before
 
 
 # ---- refusals ---------------------------------------------------------------------------------------

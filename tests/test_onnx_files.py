@@ -165,6 +165,18 @@ def test_arrays_come_from_the_files_folder_alone(tmp_path, entries, message):
         fn.onnx.load(external(folder, **entries))
 
 
+def test_a_file_beside_may_be_the_array_as_it_is(tmp_path):
+    proto = onnx.ModelProto.FromString(external(tmp_path).read_bytes())
+    weight = proto.graph.initializer[0]
+    (tmp_path / "w.bin").write_bytes((tmp_path / "w.bin").read_bytes()[8:32])
+    kept = [entry for entry in weight.external_data if entry.key == "location"]
+    del weight.external_data[:]
+    weight.external_data.extend(kept)
+    (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
+    net = fn.onnx.load(tmp_path / "net.onnx")
+    assert net.state_dict()["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_bytes_have_no_folder(tmp_path):
     with pytest.raises(ValueError, match="load the network by its path"):
         fn.onnx.load(external(tmp_path).read_bytes())

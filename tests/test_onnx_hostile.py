@@ -188,3 +188,120 @@ def test_mutants_of_networks_are_read_or_refused_as_promised(reader):
 def test_many_mutants_of_networks_are_read_or_refused_as_promised(reader):
     """FASTNN_FUZZ_SEED names other mutants."""
     tries(reader, mutants(reader, SEED, 50_000))
+
+
+BIG, LEAST = 2**40, -(2**63)
+#: An operator, its inputs (x is 2 x 3 floats), and its attributes; each is refused.
+ODD = [
+    ("Tile", "x ints", dict(), [BIG, BIG]),
+    ("Tile", "x ints", dict(), [-1, 2]),
+    ("Tile", "x ints", dict(), [2]),
+    ("Expand", "x ints", dict(), [BIG, BIG, 2, 3]),
+    ("Expand", "x ints", dict(), [2, 4]),
+    ("Expand", "x ints", dict(), [-2, 3]),
+    ("Reshape", "x ints", dict(), [BIG, -1]),
+    ("Reshape", "x ints", dict(), [-1, -1]),
+    ("Reshape", "x ints", dict(), [-2, -3]),
+    ("Reshape", "x ints", dict(), [0, 0, 0]),
+    ("Reshape", "x ints", dict(allowzero=1), [0, 6]),
+    ("Pad", "x ints", dict(), [BIG, 0, 0, 0]),
+    ("Pad", "x ints", dict(), [0, 0, 0]),
+    ("Pad", "x ints", dict(), [LEAST, 0, 0, 0]),
+    ("Pad", "x ints", dict(mode="reflect"), [2, 0, 0, 0]),
+    ("Pad", "x ints", dict(mode="magic"), [1, 0, 0, 0]),
+    ("ConstantOfShape", "ints", dict(), [BIG, BIG, BIG]),
+    ("ConstantOfShape", "ints", dict(), [-1]),
+    ("Gather", "x ints", dict(axis=2), [0]),
+    ("Gather", "x ints", dict(), [2]),
+    ("Gather", "x ints", dict(), [LEAST]),
+    ("GatherElements", "x ints", dict(), [0]),
+    ("GatherND", "x ints", dict(), [0, 0, 0]),
+    ("GatherND", "x ints", dict(batch_dims=5), [0, 0]),
+    ("ScatterND", "x ints x", dict(), [[5], [0]]),
+    ("ScatterElements", "x ints x", dict(reduction="magic"), [[0, 0, 0], [1, 1, 1]]),
+    ("Concat", "x x", dict(axis=LEAST), []),
+    ("Concat", "x", dict(), []),
+    ("Split", "x ints", dict(axis=1), [-1]),
+    ("Split", "x ints", dict(axis=9), [3]),
+    ("Squeeze", "x ints", dict(), [0]),
+    ("Squeeze", "x ints", dict(), [LEAST]),
+    ("Unsqueeze", "x ints", dict(), [7]),
+    ("Unsqueeze", "x ints", dict(), [1, 1]),
+    ("Transpose", "x", dict(perm=[0, 0]), []),
+    ("Transpose", "x", dict(perm=[0, BIG]), []),
+    ("Flatten", "x", dict(axis=3), []),
+    ("Slice", "x ints ints ints ints", dict(), [0]),
+    ("Slice", "x ints ints ints", dict(), [5]),
+    ("CumSum", "x ints", dict(), [2]),
+    ("TopK", "x ints", dict(axis=0), [3]),
+    ("TopK", "x ints", dict(), [LEAST]),
+    ("OneHot", "ints ints x", dict(), [BIG]),
+    ("ReduceSum", "x ints", dict(), [2]),
+    ("ReduceSum", "x ints", dict(), [0, -2]),
+    ("ArgMax", "x", dict(axis=-3), []),
+    ("Range", "ints ints ints", dict(), 0),
+    ("DepthToSpace", "x", dict(blocksize=0), []),
+    ("EyeLike", "ints", dict(), [1]),
+    ("Trilu", "ints", dict(), [1]),
+    ("Einsum", "x x", dict(equation="ab,bc->ac"), []),
+    ("Einsum", "x", dict(equation="...abc->..."), []),
+    ("Einsum", "x", dict(equation="a1->"), []),
+    ("Cast", "x", dict(to=99), []),
+    ("Clip", "x x", dict(), []),
+    ("MatMul", "x x", dict(), []),
+    ("Add", "x ints", dict(), [1]),
+    ("Relu", "ints", dict(), [1]),
+    ("If", "x", dict(), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("op, inputs, attributes, ints", ODD)
+def test_odd_settings_are_refused_by_one_error_that_names_the_node(op, inputs, attributes, ints):
+    node = helper.make_node(op, inputs.split(), ["y"], name="odd", **attributes)
+    data = model([node], [value("x", [2, 3])], [value("y", None)], {"ints": np.array(ints, np.int64)}, opset=18)
+    with pytest.raises((TypeError, ValueError, IndexError)) as refused:
+        fn.onnx.load(data)(np.ones((2, 3), np.float32))
+    text = str(refused.value)
+    assert op in text and "odd" in text and len(text) < 500
+
+
+def test_what_is_huge_and_the_same_everywhere_takes_no_memory():
+    nodes = [
+        helper.make_node("ConstantOfShape", ["ints"], ["c"]),
+        helper.make_node("Neg", ["c"], ["n"]),
+        helper.make_node("Slice", ["n", "zero", "one", "zero"], ["s"]),
+        helper.make_node("Slice", ["s", "zero", "one", "one"], ["t"]),
+        helper.make_node("Add", ["t", "x"], ["y"]),
+    ]
+    arrays = {"ints": np.array([2**30, 2**30]), "zero": np.array([0]), "one": np.array([1])}
+    net = fn.onnx.load(model(nodes, [value("x", [1, 1])], [value("y", [1, 1])], arrays))
+    assert net(np.ones((1, 1), np.float32)).tolist() == [[1]]
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "ArgMax", "CumSum", "NonZero", "TopK", "Concat", "Tile", "Gather", "Cast"])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_no_operator_visits_all_of_what_is_huge_while_tracing(op, dtype):
+    attributes = dict(to=TensorProto.INT32) if op == "Cast" else dict(axis=0) if op in ("ArgMax", "Concat") else {}
+    second = {
+        "ReduceSum": " zero",
+        "CumSum": " zero",
+        "TopK": " one",
+        "Concat": " c",
+        "Tile": " pair",
+        "Gather": " zero",
+    }
+    nodes = [
+        helper.make_node("ConstantOfShape", ["ints"], ["c"], value=numpy_helper.from_array(np.ones(1, dtype))),
+        helper.make_node(
+            op, f"c{second.get(op, '')}".split(), ["v", "places"] if op == "TopK" else ["v"], **attributes
+        ),
+        helper.make_node("Shape", ["v"], ["s"]),
+        helper.make_node("Cast", ["s"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["f", "x"], ["y"]),
+    ]
+    arrays = {"ints": np.array([2**40, 2**16]), "zero": np.array([0]), "one": np.array([1]), "pair": np.array([1, 2])}
+    net = fn.onnx.load(model(nodes, [value("x", [1])], [value("y", None)], arrays))
+    try:
+        net(np.ones(1, np.float32))
+    except (TypeError, ValueError) as error:
+        assert op in str(error)

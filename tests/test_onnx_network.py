@@ -86,6 +86,14 @@ def test_a_network_trains_copies_and_converts_as_others():
         net(x.astype(np.float64))
 
 
+def test_a_network_comes_in_evaluation_mode():
+    net = fn.onnx.load(model([("Dropout", "x", "y")], [value("x", ["N"])], [value("y", ["N"])], opset=17))
+    x = np.ones(100, np.float32)
+    assert not net.training and np.array_equal(net(x), x)
+    fn.manual_seed(0)
+    assert set(net.train()(x)) == {0.0, 2.0}
+
+
 def test_all_nodes_that_are_not_read_are_named_at_once():
     nodes = [("StringNormalizer", "x", "a"), ("Relu", "a", "b"), ("Wonder", "b", "y"), ("Relu", "x", "z", {"k": 1})]
     with pytest.raises(ValueError) as refused:

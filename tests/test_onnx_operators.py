@@ -110,6 +110,7 @@ def test_windows_and_sizes_are_onnx_runtimes(kind):
 
 def test_the_gradients_of_composed_operators_are_right():
     x = np.random.default_rng(0).standard_normal((2, 4, 5, 6))
+    barred = np.where(x[..., :5] > 0, x[..., :5], -np.inf)
     for op, arrays, settings in [
         ("LpPool", [x], dict(kernel_shape=[2, 3], p=3)),
         ("AveragePool", [x], dict(kernel_shape=[2, 2], pads=[1, 0, 0, 1], count_include_pad=1)),
@@ -120,9 +121,52 @@ def test_the_gradients_of_composed_operators_are_right():
         ("Shrink", [x], dict(lambd=0.4, bias=0.2)),
         ("Hardmax", [x], {}),
         ("PRelu", [x, np.array([[[0.2]]] * 4)], {}),
+        ("RMSNormalization", [x, np.arange(1.0, 7)], dict(opset=23)),
+        ("GroupNormalization", [x, np.arange(1.0, 3), np.arange(2.0)], dict(opset=18, num_groups=2)),
+        ("Swish", [x], dict(alpha=0.7, opset=24)),
+        ("Attention", [x, x[:, :2] * 0.5, x[:, 1:3]], dict(opset=24, is_causal=1, softcap=2.0)),
+        ("Attention", [x, x, x[..., :2], barred], dict(opset=23, constants=(3,))),
+        ("RotaryEmbedding", [x, *x.transpose(1, 0, 2, 3)[:2, :, :, :3]], dict(opset=23)),
+        ("Resize", [x, None, None, np.array([2, 4, 7, 3])], dict(mode="cubic", constants=(3,))),
+        ("Resize", [x, None, None, np.array([2, 4, 2, 3])], dict(mode="linear", antialias=1, constants=(3,))),
     ]:
         data = of_node(op, arrays, types=[TensorProto.DOUBLE], **settings)
-        gradcheck(fn.onnx.load(data), *arrays)
+        fed = [a for k, a in enumerate(arrays) if a is not None and k not in settings.get("constants", ())]
+        gradcheck(fn.onnx.load(data).eval(), *fed)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 9])
+def test_local_response_norm_sees_more_channels_above_than_below(size):
+    squares = np.pad(IMAGES.astype(float) ** 2, ((0, 0), ((size - 1) // 2, size // 2), (0, 0), (0, 0)))
+    total = sum(squares[:, c : c + 4] for c in range(size))
+    want = IMAGES / (1.5 + 0.7 / size * total) ** 0.6
+    np.testing.assert_allclose(run("LRN", [IMAGES], size=size, alpha=0.7, beta=0.6, bias=1.5), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rounding", "chosen"),
+    [
+        ("round_prefer_floor", [0, 0, 1, 1, 2, 2, 3, 3]), ("round_prefer_ceil", [0, 1, 1, 2, 2, 3, 3, 3]),
+        ("floor", [0, 0, 1, 1, 2, 2, 3, 3]), ("ceil", [0, 1, 1, 2, 2, 3, 3, 3]),
+    ],
+)  # fmt: skip
+def test_an_element_between_two_is_one_of_them_by_the_rounding(rounding, chosen):
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 4)
+    settings = dict(coordinate_transformation_mode="asymmetric", nearest_mode=rounding, constants=(2,))
+    scales = np.array([1, 1, 2], np.float32)
+    assert run("Resize", [x, None, scales], **settings).ravel().tolist() == chosen
+
+
+def test_what_kernels_do_not_reach_of_an_output_shape_is_at_its_end():
+    x, w = np.ones((1, 1, 3), np.float32), np.ones((1, 1, 2), np.float32)
+    y = run("ConvTranspose", [x, w, np.zeros(1, "f")], strides=[3], output_shape=[10])
+    assert y.ravel().tolist() == [1, 1, 0, 1, 1, 0, 1, 1, 0, 0]
+
+
+def test_windows_far_beyond_the_image_take_no_memory():
+    far = dict(kernel_shape=[2, 2], dilations=[2**30, 1], strides=[2**30, 1], pads=[2**30, 0, 2**30 - 1, 0])
+    np.testing.assert_array_equal(run("MaxPool", [IMAGE], **far), np.ones((1, 2, 2, 5)))
+    np.testing.assert_array_equal(run("AveragePool", [IMAGE], count_include_pad=1, **far), np.full((1, 2, 2, 5), 0.5))
 
 
 # ---- training mode ----
@@ -146,7 +190,7 @@ def test_batch_norm_moves_its_statistics_in_training_alone():
     assert np.allclose(net.eval()(IMAGES), twin.eval()(IMAGES), atol=1e-5)
 
 
-def test_dropout_drops_in_training_or_where_its_node_says():
+def test_dropout_drops_in_training_alone():
     x = np.ones((200, 50), np.float32)
     ratio, trains = np.array(0.25, np.float32), np.array(True)
     outputs = dict(outputs=2, types=[TensorProto.FLOAT, TensorProto.BOOL])
@@ -161,7 +205,7 @@ def test_dropout_drops_in_training_or_where_its_node_says():
         assert set(np.unique(y).tolist()) == {0.0, np.float32(4 / 3)} and np.array_equal(y > 0, mask > 0)
         assert 0.7 < mask.mean() < 0.8
         y, mask = run("Dropout", arrays, opset=opset, **kinds, **settings)
-        assert np.all(y == 1) == np.all(mask > 0) == (opset != 13)
+        assert np.all(y == 1) and np.all(mask > 0)
     net = fn.onnx.load(of_node("Dropout", [x], opset=7))
     assert not np.array_equal(net.train()(x), net.train()(x)) and np.array_equal(net.eval()(x), x)
 
@@ -187,6 +231,18 @@ def test_random_numbers_are_drawn_anew_in_each_run_from_the_seed():
     assert not any(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
     fn.manual_seed(3)
     assert all(np.array_equal(one, again) for one, again in zip(first, net(x, p), strict=True))
+
+
+def test_labels_are_drawn_with_the_probabilities_of_their_row():
+    shares = np.array([[0.1, 0.0, 0.6, 0.3], [0.25, 0.25, 0.25, 0.25]])
+    with np.errstate(divide="ignore"):
+        logs = (np.log(shares) + 3).astype(np.float32)
+    fn.manual_seed(0)
+    drawn = run("Multinomial", [logs], sample_size=4000, types=[TensorProto.INT32])
+    assert drawn.shape == (2, 4000) and drawn.dtype == np.int32
+    counts = np.array([np.bincount(row, minlength=4) for row in drawn]) / 4000
+    np.testing.assert_allclose(counts, shares, atol=0.03)
+    assert counts[0, 1] == 0
 
 
 def test_equal_parameters_that_an_exporter_merged_are_not_tied():
@@ -216,6 +272,9 @@ def test_labels_may_be_constants(op, reduction):
     for arrays in ([x, labels], [x, labels, weight]):
         fed = run(op, arrays, **settings)
         np.testing.assert_allclose(run(op, arrays, constants=(1,), **settings), fed, rtol=1e-5)
+    held = fn.onnx.load(of_node(op, [x, labels, weight], constants=(2,), **settings))
+    assert not held.state_dict()  # nobody trains the weights of classes
+    np.testing.assert_allclose(held(x, labels), fed, rtol=1e-5)
     with pytest.raises(ValueError, match=r"labels go from 0 to 7, for 5 classes"):
         run(op, [x, np.where(labels == 4, 7, labels)], constants=(1,), reduction=reduction, opset=13)
 
@@ -255,6 +314,11 @@ REFUSED = [
     ("MaxPool", [IMAGE], dict(kernel_shape=[2, 2], pads=[2] * 4), "padding 2 leaves the kernel"),
     ("MaxPool", [np.ones((2, 3), "f")], dict(kernel_shape=[1]), "expected (N, C, L, ...)"),
     ("AveragePool", [IMAGE], dict(kernel_shape=[2, 2], strides=[1, -3]), "strides must be an int of at least 1"),
+    (
+        "MaxPool", [IMAGE],
+        dict(kernel_shape=[2, 2], dilations=[2**30, 1], strides=[2**30, 1], pads=[2**30, 0] * 2, outputs=2),
+        "windows that span 1048576 at most",
+    ),
     ("LpPool", [IMAGE], dict(kernel_shape=[2, 2], p=0), "its p must be an int of at least 1"),
     ("LpNormalization", [IMAGE], dict(p=3), "its p is 3; expected 1 or 2"),
     ("LpNormalization", [IMAGE], dict(axis=4), "axis 4 is out of range for 4 dimensions"),
@@ -288,3 +352,47 @@ def test_what_an_attribute_may_not_be_is_refused_in_one_sentence(op, arrays, set
     with pytest.raises((ValueError, TypeError, IndexError)) as refused:
         run(op, arrays, **settings)
     assert message in str(refused.value) and str(refused.value).startswith(f"{op} 'o0': ")
+
+
+def test_a_padding_for_each_side_is_written_as_onnx_runtime_takes_it(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    for layer in (
+        nn.ConvTranspose2d(4, 3, (3, 4), (2, 3), (0, 1, 2, 1), (1, 2), dilation=(2, 1)),
+        nn.ConvTranspose2d(4, 3, 3, 2, 1, 1),
+        nn.MaxPool2d((3, 2), (2, 1), (1, 2, 0, 1)),
+        nn.Upsample((7, 20), mode="bilinear"),
+        nn.ConstantPad2d((1, 2, 0, 3), -1.5),
+    ):
+        fn.onnx.save(layer.eval(), tmp_path / "layer.onnx", IMAGES)
+        session = runtime.InferenceSession(str(tmp_path / "layer.onnx"), providers=["CPUExecutionProvider"])
+        (y,) = session.run(None, {session.get_inputs()[0].name: IMAGES})
+        np.testing.assert_allclose(layer(IMAGES), y, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 10, 12, 13, 17, 20, 22])
+def test_versions_of_operators_are_onnx_runtimes(opset):
+    runtime = pytest.importorskip("onnxruntime")
+    draw = np.random.default_rng(0)
+    numbers = [draw.uniform(0.5, 1.5, 4).astype(np.float32) for _ in range(4)]
+    x, halves = IMAGES, np.array([1, 1, 0.5, 2], np.float32)
+    cases = [
+        ("Upsample", [x], dict(scales=[1.0, 1.0, 2.0, 1.5]), 7, 8),
+        ("Upsample", [x, np.array([1, 1, 2, 3], np.float32)], dict(mode="linear"), 9, 9),
+        ("Resize", [x, halves], {}, 10, 10),
+        ("Resize", [x, np.array([1, 1, 1.5, 2], np.float32)], dict(mode="linear"), 10, 10),
+        *((name, [x], dict(axis=axis), 7, 99) for name in ("Softmax", "LogSoftmax", "Hardmax") for axis in (0, 1, 2)),
+        ("BatchNormalization", [x, *numbers], dict(epsilon=0.1), 7, 99),
+        ("InstanceNormalization", [x, *numbers[:2]], {}, 7, 99),
+        ("PRelu", [x, numbers[0].reshape(4, 1, 1)], {}, 7, 99),
+        ("Gemm", [x[0, 0], x[1, 1], numbers[0][:, None][:1]], dict(transB=1, alpha=0.5, beta=2.0), 7, 99),
+        ("AveragePool", [x], dict(kernel_shape=[2, 2], pads=[1, 0, 0, 1]), 7, 99),
+        ("MeanVarianceNormalization", [x], {}, 9, 99),
+        ("LayerNormalization", [x, x[0, 0], x[0, 1]], dict(axis=2), 17, 99),
+    ]
+    for op, arrays, settings, first, last in cases:
+        if first <= opset <= last:
+            data = of_node(op, arrays, opset=opset, **settings)
+            feeds = {f"i{k}": a for k, a in enumerate(arrays)}
+            (want,) = runtime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, feeds)
+            got = fn.onnx.load(data).eval()(**feeds)
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5, err_msg=f"{op} {settings}")

@@ -14,9 +14,9 @@ import onnx
 
 import fastnn as fn
 import fastnn.nn.functional as F
-from fastnn import models, nn
+from fastnn import models, nn, optim
 
-from saved import OPSETS, assert_runs_alike, operators, runtime, written
+from saved import MORE_OPSETS, OPSETS, assert_runs_alike, operators, runtime, written
 
 RNG = np.random.default_rng(11)
 
@@ -92,10 +92,32 @@ class Transformer(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+def narrow_alexnet():
+    """AlexNet's layers with fewer channels, and its local response norm."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 11, 4, 2), nn.ReLU(), nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2),
+        nn.Conv2d(8, 12, 5, padding=2, groups=2), nn.ReLU(), nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2),
+        nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten(),
+        nn.Dropout(), nn.Linear(400, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+def narrow_vgg():
+    """VGG's layers, with batch norm, and fewer channels."""
+    stages = []
+    for before, after in ((3, 8), (8, 12), (12, 16)):
+        stages += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(
+        *stages, nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10)
+    )
+
+
 NETWORKS = {
     "LeNet-5": (models.LeNet5, [(4, 1, 28, 28)]),
     "ResNet-20": (models.resnet20, [(3, 3, 32, 32)]),
     "ResNet-18": (lambda: models.resnet18(num_classes=7), [(3, 3, 33, 40)]),
+    "narrow AlexNet": (narrow_alexnet, [(3, 3, 99, 99)]),
+    "narrow VGG": (narrow_vgg, [(3, 3, 40, 40)]),
     "autoencoder": (Autoencoder, [(3, 1, 28, 28)]),
     "two inputs": (TwoInputs, [(4, 5), (4, 3), (4, 6)]),
     "policy": (Policy, [(4, 8)]),
@@ -127,6 +149,13 @@ def test_networks_run_elsewhere_with_the_same_outputs(tmp_path, name, opset):
         assert value.tobytes() == arrays[key].tobytes() and value.shape == arrays[key].shape
 
 
+@pytest.mark.parametrize("opset", MORE_OPSETS)
+def test_every_opset_is_written(tmp_path, opset):
+    for name in ("autoencoder", "policy", "two inputs", "transformer"):
+        model, inputs = network(name)
+        assert_runs_alike(model, tmp_path / "m.onnx", inputs, (None,), opset=opset)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_large_networks_run_elsewhere_with_the_same_outputs(tmp_path, name):
@@ -146,11 +175,14 @@ def test_nodes_are_those_that_a_reader_hopes_to_see(tmp_path):
     model, inputs = network("ResNet-18")
     kinds = set(operators(written(model, tmp_path / "m.onnx", *inputs)))
     assert kinds == {"Conv", "BatchNormalization", "Relu", "MaxPool", "Add", "GlobalAveragePool", "Squeeze", "Gemm"}
-    sequences = nn.Sequential(
-        nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.ConvTranspose1d(4, 2, 3)
-    )
-    kinds = operators(written(sequences, tmp_path / "m.onnx", normal(2, 3, 20)))
-    assert kinds == ["Conv", "BatchNormalization", "Relu", "MaxPool", "ConvTranspose"]
+    for channels in (1, 3):
+        layers = nn.Conv1d(channels, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2), nn.ConvTranspose1d(4, 2, 3)
+        for batch in (2, 1):
+            x, how = normal(batch, channels, 20), dict(dynamic_batch=batch > 1)
+            kinds = operators(written(nn.Sequential(*layers), tmp_path / "m.onnx", x, **how))
+            assert kinds == ["Conv", "BatchNormalization", "Relu", "MaxPool", "ConvTranspose"]
+    flat = nn.Sequential(nn.Conv2d(3, 4, (1, 3)), nn.MaxPool2d((1, 2)))
+    assert operators(written(flat, tmp_path / "m.onnx", normal(2, 3, 1, 20))) == ["Conv", "MaxPool"]
     images = nn.Sequential(
         nn.Conv2d(4, 8, 3, groups=2), nn.GroupNorm(2, 8), nn.InstanceNorm2d(8), nn.LocalResponseNorm(3)
     )
@@ -159,6 +191,8 @@ def test_nodes_are_those_that_a_reader_hopes_to_see(tmp_path):
 
     kinds = operators(written(nn.Upsample(scale_factor=(2, 3)), tmp_path / "m.onnx", normal(2, 3, 4, 5)))
     assert kinds == ["Resize"]
+    gates = Computes(lambda _, x: x * x.mean((2, 3), keepdim=True).sigmoid())
+    assert operators(written(gates, tmp_path / "m.onnx", normal(2, 4, 6, 5))) == ["ReduceMean", "Sigmoid", "Mul"]
     pads = nn.Sequential(nn.ReflectionPad2d(2), nn.ReplicationPad2d((1, 0, 2, 3)), nn.PReLU(4), nn.ZeroPad2d(1))
     kinds = operators(written(pads, tmp_path / "m.onnx", normal(2, 4, 6, 5)))
     assert [kind for kind in kinds if kind != "Unsqueeze"] == ["Pad", "Pad", "PRelu", "Pad"]
@@ -186,8 +220,12 @@ def test_inputs_and_outputs_have_names(tmp_path):
     def ports(proto):
         return [[port.name for port in ports] for ports in (proto.graph.input, proto.graph.output)]
 
-    model, inputs = network("two inputs")
     path = tmp_path / "m.onnx"
+    taken = Computes(lambda self, x: {"layer": self.input(x), "a": (x, x), "a_1": x * 2}, input=nn.Linear(3, 3))
+    taken.output = nn.Parameter(np.ones(3, np.float32))
+    names = [["input"], ["layer", "a", "a_1", "a_1_1"]]
+    assert ports(assert_runs_alike(taken, path, [normal(2, 3)])) == names
+    model, inputs = network("two inputs")
     assert ports(written(model, path, *inputs)) == [["features", "more", "words"], ["logits", "hidden", "hidden_1"]]
     named = written(model, path, *inputs, input_names=["a", "b", "c"], output_names=["x", "y", "z"])
     assert ports(named) == [["a", "b", "c"], ["x", "y", "z"]]
@@ -196,6 +234,14 @@ def test_inputs_and_outputs_have_names(tmp_path):
         ["output", "output_1", "output_2"],
     ]
     assert_runs_alike(Computes(lambda _, x, y: (x, y, x, x + y[:, :1], x + y[:, :1])), path, inputs[:2])
+
+
+def test_a_file_that_was_read_keeps_its_names(tmp_path):
+    model, inputs = network("two inputs")
+    written(model, tmp_path / "m.onnx", *inputs)
+    again = written(fn.onnx.load(tmp_path / "m.onnx"), tmp_path / "n.onnx", *inputs)
+    assert [port.name for port in again.graph.input] == ["features", "more", "words"]
+    assert [port.name for port in again.graph.output] == ["logits", "hidden", "hidden_1"]
 
 
 def test_the_batch_is_a_symbol_unless_it_is_asked_to_be_fixed(tmp_path):
@@ -216,6 +262,9 @@ SIZES = {
     "several that follow": lambda _, x: x.reshape(2 * len(x), 3).T.reshape(3, len(x), 2),
     "a stack of the batch": lambda _, x: x.reshape(len(x), 1, 6) + x.reshape(1, len(x), 6),
     "a slice from the end": lambda _, x: (x[1:], x[:-1], x[::2] if len(x) % 2 else x[:], x[-1:]),
+    "two that follow": lambda _, x: (x @ fn.concat([x, x], 0).T).reshape(2 * len(x), len(x)),
+    "in another layout": lambda _, x: F.layer_norm(x.reshape(-1, 2, 3), 3).relu() + x.reshape(-1, 2, 3),
+    "two norms": lambda _, x: F.layer_norm(x.reshape(-1, 2, 3), 3) + F.layer_norm(x.reshape(-1, 2, 3), (3,)).tanh(),
     "the mean over the batch": lambda _, x: x.mean() + x.var(0),
     "half of it": lambda _, x: fn.concat([x, x[:, ::-1]], 0)[len(x) :],
     "padded": lambda _, x: F.pad(x, (0, 0, 0, 3)),
@@ -227,6 +276,15 @@ SIZES = {
 @pytest.mark.parametrize("case", [case for case in SIZES if case != "a slice from the end"])
 def test_sizes_that_follow_the_batch(tmp_path, case, opset):
     assert_runs_alike(Computes(SIZES[case]), tmp_path / "m.onnx", [normal(4, 6)], (None, 3, 7), opset=opset)
+
+
+def test_a_size_that_follows_the_batch_is_refused_where_onnx_wants_a_number(tmp_path):
+    group_norm = Computes(lambda _, x: F.group_norm(x.reshape(1, len(x), 6), 1))
+    layer_norm = Computes(lambda _, x: F.layer_norm(x.reshape(6, len(x)), len(x)))
+    for model in (group_norm, layer_norm):
+        for opset in (18, 21):
+            with pytest.raises(ValueError, match="a size follows the batch where ONNX wants a number"):
+                fn.onnx.save(model, tmp_path / "m.onnx", normal(4, 6), opset=opset)
 
 
 @pytest.mark.parametrize("limit", [2, 5, 90])
@@ -263,6 +321,13 @@ def test_dropout_and_batch_norm_survive_whatever_mode_the_model_is_in(tmp_path):
     assert {a.name: a.f for a in norm.attribute} == pytest.approx({"epsilon": 1e-5, "momentum": 0.8})
 
 
+def test_running_statistics_may_be_arrays(tmp_path):
+    mean, var = np.float32([1, 2, 3]), np.float32([4, 5, 6])
+    model = Computes(lambda self, x: F.batch_norm(x, mean, var, training=self.training))
+    kinds = operators(assert_runs_alike(model, tmp_path / "m.onnx", [normal(4, 3)]))
+    assert kinds == ["BatchNormalization"]
+
+
 @pytest.mark.parametrize(
     "layer",
     [nn.GaussianNoise(0.5), nn.RReLU(), nn.AlphaDropout(0.3), nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))],
@@ -272,9 +337,10 @@ def test_what_does_anything_else_in_training_is_written_as_it_is_evaluated(tmp_p
     assert "Dropout" not in operators(assert_runs_alike(model, tmp_path / "m.onnx", [normal(3, 6)]))
 
 
-def test_what_is_dropped_in_evaluation_is_dropped_elsewhere(tmp_path):
+@pytest.mark.parametrize("opset", OPSETS[:2])
+def test_what_is_dropped_in_evaluation_is_dropped_elsewhere(tmp_path, opset):
     model = Computes(lambda _, x: F.dropout(x, 0.5, training=True))
-    written(model, tmp_path / "m.onnx", normal(3, 600))
+    written(model, tmp_path / "m.onnx", normal(3, 600), opset=opset)
     (y,) = runtime(tmp_path / "m.onnx").run(None, {"input": np.ones((3, 600), np.float32)})
     assert set(np.unique(y)) == {0.0, 2.0} and 0.4 < (y == 0).mean() < 0.6
 
@@ -297,6 +363,14 @@ def test_shared_parameters_are_written_once(tmp_path):
     model = Computes(lambda self, x: self.a(self.b(x)) @ self.a.weight, a=layer, b=layer)
     proto = assert_runs_alike(model, tmp_path / "m.onnx", [normal(3, 6)])
     assert [a.name for a in proto.graph.initializer] == ["a.weight", "a.bias"]
+
+
+def test_what_training_has_made_is_written(tmp_path):
+    model, (x,) = network("LeNet-5")
+    step = fn.TrainStep(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=0.01))
+    for _ in range(3):
+        step(x, np.arange(4))
+        assert_runs_alike(model, tmp_path / "m.onnx", [x])
 
 
 def test_frozen_and_untrained_models_are_written_alike(tmp_path):
@@ -366,8 +440,9 @@ def test_wrong_use_is_said_in_the_callers_words(tmp_path):
     refused(ValueError, r"input_names must be 1 name\(s\)", model, path, x, input_names=["a", "b"])
     refused(ValueError, r"output_names must be 1 name\(s\)", model, path, x, output_names=[])
     refused(TypeError, "input_names must be a list of names", model, path, x, input_names="x")
-    refused(ValueError, "output_names: 'a' names two things", model, path, x, input_names=["a"], output_names=["a"])
-    refused(ValueError, "input_names: 'weight' names two things", model, path, x, input_names=["weight"])
+    refused(ValueError, "output_names: 'a' is the name", model, path, x, input_names=["a"], output_names=["a"])
+    refused(ValueError, "input_names: 'weight' is the name", model, path, x, input_names=["weight"])
+    refused(TypeError, "output_names must be a list of names", model, path, x, output_names=7)
     refused(FileNotFoundError, "none", model, tmp_path / "none" / "m.onnx", x)
     refused(TypeError, "path must be", model, 7, x)
     assert not os.listdir(tmp_path)

@@ -322,6 +322,20 @@ def test_gradients_of_reductions_are_the_differences(dim):
         gradcheck(lambda x: [x.max(dim).values, x.min(dim).values, x.cumsum(dim)], X)
 
 
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_the_top_and_its_gradient_are_those_of_a_sort(dim):
+    for largest in (True, False):
+        order = np.argsort(-X if largest else X, dim, kind="stable")
+        values, places = run(lambda x, largest=largest: x.topk(2, dim, largest), X)
+        assert places.dtype == np.int64
+        np.testing.assert_array_equal(places, np.take(order, [0, 1], dim))
+        np.testing.assert_array_equal(values, np.take_along_axis(X, places, dim))
+        gradcheck(lambda x, largest=largest: x.topk(2, dim, largest).values, X)
+    assert run(lambda x: x.gather(dim, x.topk(1, dim).indices), X).tolist() == X.max(dim, keepdims=True).tolist()
+    with pytest.raises(ValueError, match=r"topk: k is 99, and dimension \d has \d"):
+        run(lambda x: x.topk(99, dim), X)
+
+
 def test_gradients_of_maps_are_the_differences():
     gradcheck(lambda x: [x.sin(), fn.cos(x), x.clamp(-0.5, 0.5), x.clip(max=0.2), fn.clamp(x, min=-0.1)], X)
     gradcheck(lambda x: [x.tan(), x.atan(), x.sinh(), x.cosh(), x.asinh(), x.erf(), x.expm1()], X)

@@ -122,3 +122,104 @@ def networks(torch):
         "torch's encoder layer": (TorchEncoder(), (7, 16)),
         "sequence": (sequence, (3, 40)),
     }
+
+
+def parts(torch):
+    """What networks are made of, as PyTorch users write it: name, module, input shape without the batch."""
+    nn, F = torch.nn, torch.nn.functional
+
+    class By(nn.Module):
+        """A function of its modules and of x."""
+
+        def __init__(self, function, **modules):
+            super().__init__()
+            self.function = function
+            for name, module in modules.items():
+                setattr(self, name, module)
+
+        def forward(self, x):
+            return self.function(self, x)
+
+    def shuffled(net, x):
+        n, c, h, w = net.conv(x).shape
+        return net.conv(x).view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+    def seen(net, x):
+        tokens = net.patch(x).flatten(2).transpose(1, 2)
+        first = net.first.expand(tokens.shape[0], -1, -1)
+        return net.layer(torch.cat([first, tokens], 1) + net.place)[:, 0]
+
+    def causal(net, x):
+        q, k, v = net.qkv(net.norm(x)).chunk(3, -1)
+        barred = torch.triu(torch.ones(x.shape[1], x.shape[1], dtype=torch.bool), 1)
+        return (q @ k.transpose(1, 2) / 4).masked_fill(barred, -torch.inf).softmax(-1) @ v + x
+
+    def resized(**settings):
+        return By(lambda net, x: F.interpolate(net.conv(x), **settings), conv=nn.Conv2d(3, 4, 1)), (3, 6, 7)
+
+    images = (3, 11, 10)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, 0.0, "gelu", batch_first=True, norm_first=True)
+    return {
+        "depthwise": (
+            nn.Sequential(
+                nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6(),
+                nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.Hardswish(),
+            ),
+            images,
+        ),
+        "squeeze and excite": (
+            By(
+                lambda net, x: x * net.gate(x),
+                gate=nn.Sequential(
+                    nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 2, 1), nn.SiLU(), nn.Conv2d(2, 3, 1), nn.Hardsigmoid(),
+                ),
+            ),
+            images,
+        ),
+        "shuffled channels": (By(shuffled, conv=nn.Conv2d(4, 8, 1, groups=2)), (4, 5, 6)),
+        "patches": (
+            By(
+                seen, patch=nn.Conv2d(3, 16, 4, 4), layer=layer, first=nn.Parameter(torch.randn(1, 1, 16)),
+                place=nn.Parameter(torch.randn(1, 5, 16)),
+            ),
+            (3, 8, 8),
+        ),
+        "causal attention": (By(causal, norm=nn.LayerNorm(16), qkv=nn.Linear(16, 48)), (6, 16)),
+        "MultiheadAttention": (
+            By(
+                lambda net, x: net.layer(x, x, x, need_weights=False)[0],
+                layer=nn.MultiheadAttention(16, 4, batch_first=True),
+            ),
+            (5, 16),
+        ),
+        "pixel shuffle": (By(lambda net, x: F.pixel_shuffle(net.conv(x), 2), conv=nn.Conv2d(3, 12, 3)), images),
+        "bilinear with corners": resized(size=(13, 9), mode="bilinear", align_corners=True),
+        "bicubic": resized(scale_factor=1.5, mode="bicubic"),
+        "nearest": resized(size=(11, 5)),
+        "adaptive": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d((2, 3))), (3, 6, 6)),
+        "mirrored, instance norm": (
+            nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4, affine=True), nn.PReLU()),
+            images,
+        ),
+        "LRN and ceil mode": (
+            nn.Sequential(
+                nn.Conv2d(3, 8, 3), nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2, ceil_mode=True),
+                nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), nn.LPPool2d(2, 2),
+            ),
+            (3, 16, 15),
+        ),
+        "activations": (
+            nn.Sequential(
+                nn.Linear(6, 12), nn.GLU(), nn.CELU(0.7), nn.SELU(), nn.Softplus(), nn.Softsign(), nn.Mish(),
+                nn.Hardtanh(), nn.LogSigmoid(), nn.Tanhshrink(), nn.Softmin(1),
+            ),
+            (6,),
+        ),
+        "dilated sequence": (
+            nn.Sequential(
+                nn.ConstantPad1d((4, 0), 0.5), nn.Conv1d(2, 4, 3, dilation=2), nn.BatchNorm1d(4),
+                nn.Conv1d(4, 4, 4, padding="same"), nn.AdaptiveMaxPool1d(1),
+            ),
+            (2, 20),
+        ),
+    }  # fmt: skip

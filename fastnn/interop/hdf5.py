@@ -417,6 +417,8 @@ def _type(content: bytes) -> _Type:
         name = _FLOATS.get(parts)
         if name is not None and 8 * size == parts[0] and not bits & 64 and (name != "bfloat16" or order == "<"):
             return _Type(name if name == "bfloat16" else order + name, size)
+    if kind == 5 and size == 2 and content[8:9] in (b"", b"\0"):  # what NumPy has no name for
+        return _Type("bfloat16", size)
     if kind == 3:
         return _Type("text", size)
     if kind == 9 and bits & 15 == 1 and size == 16:

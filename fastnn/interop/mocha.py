@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnn import _check, nn
 from fastnn.files import named
+from fastnn.interop.hdf5 import Damage, Hdf5
 from fastnn.interop.network import refusal
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -20,7 +21,7 @@ _NAMES = {"weight": "weight", "filter": "weight", "bias": "bias"}
 def load_mocha(path: str | os.PathLike[str], model: Model) -> Model:
     """Read parameters that Mocha.jl keeps as HDF5 into a model whose layers have the same names.
 
-    It needs h5py: ``pip install "fastnn[interop]"``. Parameters are datasets ``layer___weight`` or
+    Parameters are datasets ``layer___weight`` or
     ``layer___filter``, and ``layer___bias``. Julia counts axes from the other end: its weight of (in, out) and filter
     of (width, height, in, out) are (out, in) and (out, in, height, width) in the file. A bias that is not there is 0,
     as in Mocha.
@@ -38,8 +39,6 @@ def load_mocha(path: str | os.PathLike[str], model: Model) -> Model:
 
     Raises
     ------
-    ImportError
-        Without h5py.
     OSError
         If there is no such file.
     ValueError
@@ -54,21 +53,15 @@ def load_mocha(path: str | os.PathLike[str], model: Model) -> Model:
     >>> fn.interop.load_mocha("mocha.hdf5", model)(np.ones((1, 3), np.float32))
     array([[3., 3.]], dtype=float32)
     """
-    try:
-        import h5py
-    except ImportError:
-        raise ImportError('load_mocha needs h5py: pip install "fastnn[interop]"') from None
     name = _check.path("path", path)
     _check.instance("model", model, nn.Module)
     own = {key: value.shape for key, value in (*model.named_parameters(), *model.named_buffers())}
     with named(name), open(name, "rb") as file:
-        try:
-            with h5py.File(file, "r") as archive:
-                state, problems = _read(archive, own)
-        except MemoryError:
-            raise
-        except Exception as error:  # the library raises many kinds where bytes are wrong
-            raise ValueError(f"{name} is no intact HDF5 file: {_check.brief(str(error), str)}") from None
+        data = file.read()
+    try:
+        state, problems = _read(Hdf5(data), own)
+    except Damage as damage:
+        raise ValueError(f"{name} is no HDF5 file that is read: {damage}") from None
     if not state and not problems:
         raise ValueError(f"{name}: it holds no datasets layer___weight, layer___filter or layer___bias")
     missing = [key for key in own if key not in state and not key.endswith("bias")]
@@ -80,13 +73,11 @@ def load_mocha(path: str | os.PathLike[str], model: Model) -> Model:
     return model
 
 
-def _read(archive: Any, own: dict[str, tuple[int, ...]]) -> tuple[dict[str, np.ndarray[Any, Any]], list[str]]:
+def _read(file: Hdf5, own: dict[str, tuple[int, ...]]) -> tuple[dict[str, np.ndarray[Any, Any]], list[str]]:
     """Arrays for the model's parameters, of which `own` are the shapes, and what does not fit."""
-    import h5py
-
     state: dict[str, np.ndarray[Any, Any]] = {}
     problems: list[str] = []
-    for key in archive:
+    for key in file.names(""):
         layer, mark, slot = key.rpartition("___")
         if not mark:
             continue
@@ -94,11 +85,17 @@ def _read(archive: Any, own: dict[str, tuple[int, ...]]) -> tuple[dict[str, np.n
         if target not in own:
             problems.append(f"{_check.brief(key, str)} has no counterpart")
             continue
-        data = archive[key] if isinstance(archive.get(key, getlink=True), h5py.HardLink) else None
-        if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual or data.dtype.kind not in "fiu":
-            problems.append(f"{_check.brief(key, str)} holds no numbers of its own")
-        elif [size for size in data.shape or () if size != 1] != [size for size in own[target] if size != 1]:
-            problems.append(f"{_check.brief(key, str)} has shape {data.shape}; expected {own[target]} for {target}")
-        else:
-            state[target] = data[()].reshape(own[target])
+        try:
+            stored = file.array(key)
+            if _sizes(stored.shape) != _sizes(own[target]):
+                found = _check.brief(stored.shape)
+                raise Damage(f"{_check.brief(key, str)} has shape {found}; expected {own[target]} for {target}")
+            state[target] = stored.read().reshape(own[target])
+        except Damage as damage:
+            problems.append(str(damage))
     return state, problems
+
+
+def _sizes(shape: tuple[int, ...]) -> list[int]:
+    """Those that count: Mocha's arrays may have more of 1."""
+    return [size for size in shape if size != 1]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from fastnn import _check
 from fastnn.nn.module import Module
+
+Layer = TypeVar("Layer", bound=Module)
 
 _LONGEST = 700  # characters of a message
 
@@ -92,6 +94,14 @@ class Apply(Module):
     def extra_repr(self) -> str:
         name = self.function.__name__.strip("_")
         return ", ".join([name, *(f"{key}={value!r}" for key, value in self.settings.items())])
+
+
+def bare(kind: type[Layer], *args: Any, **settings: Any) -> Layer:
+    """A layer whose parameters are about to get their values: no random numbers are drawn for them."""
+    undrawn = type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
+    layer: Any = undrawn(*args, **settings)
+    object.__setattr__(layer, "__class__", kind)
+    return layer  # type: ignore[no-any-return]
 
 
 _TAKEN = frozenset(dir(Network({}, (), (), ())))

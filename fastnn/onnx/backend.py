@@ -36,8 +36,10 @@ class Backend:
 
     Examples
     --------
-    >>> import onnx.backend.test  # doctest: +SKIP
-    >>> tests = onnx.backend.test.BackendTest(fn.onnx.Backend, __name__)  # doctest: +SKIP
+    >>> import onnx
+    >>> node = onnx.helper.make_node("Neg", ["x"], ["y"])
+    >>> fn.onnx.Backend.run_node(node, [np.ones(3, np.float32)])
+    (array([-1., -1., -1.], dtype=float32),)
     """
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from fastnn.nn.module import Module
 from fastnn.onnx.file import Array, Port
 from fastnn.onnx.operator import LARGEST_KNOWN
 from fastnn.onnx.run import NeedsNumbers, Source
+from fastnn_ext.atomic import Meanwhile
 
 
 class Calls(Programs):
@@ -71,6 +73,15 @@ class Calls(Programs):
                 by_value = by_value | needs.names
 
 
+class _Called(threading.local):
+    """The network that this thread traces for a direct call, which can find out the numbers of integers; or None."""
+
+    network: Any = None
+
+
+called = _Called()
+
+
 class _Known:
     """A network of which some inputs are known. Equal to another one with the same."""
 
@@ -83,7 +94,8 @@ class _Known:
 
     def __call__(self, *tensors: Any) -> Any:
         rest = iter(tensors)
-        return self.function(*(self.known[name] if name in self.known else next(rest) for name in self.order))
+        with Meanwhile([(called.__dict__, "network", self.function)]):
+            return self.function(*(self.known[name] if name in self.known else next(rest) for name in self.order))
 
     def __hash__(self) -> int:
         return hash(self._key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,7 @@ DTYPES: dict[int, tuple[str, str, str, str]] = {
     13: ("uint64", "<u8", "uint64", "uint64_data"),
     16: ("bfloat16", "<u2", "float32", "int32_data"),
 }
+_HALVES = {"float16", "bfloat16"}
 _UNREAD = {8: "strings", 14: "complex64", 15: "complex128", 21: "uint4", 22: "int4", 23: "float4e2m1"}
 
 
@@ -161,12 +163,15 @@ def read(source: Any) -> Diagram:
     if not proto.HasField("graph") or not proto.opset_import:
         raise Unreadable(f"{what}: no ONNX network: it holds no graph with a version of operators")
     try:
-        diagram = _Reader(proto, folder).network()
+        reader = _Reader(proto, folder)
+        diagram = reader.network()
     except Unreadable as error:
         raise Unreadable(f"{what}: {error}") from None
     except RecursionError:
         raise Unreadable(f"{what}: graphs lie too deep in each other") from None
     diagram.origin = what
+    if reader.halves:
+        warnings.warn(f"{what} holds {' and '.join(sorted(reader.halves))}, which is computed in float32", stacklevel=3)
     return diagram
 
 
@@ -201,6 +206,8 @@ class _Reader:
         self.made: dict[tuple[str, str], tuple[Function, int, int]] = {}
         self.calls: list[tuple[str, str]] = []
         self.count = self.deepest = 0
+        #: What is computed in float32, and is less in the file.
+        self.halves: set[str] = set()
 
     def network(self) -> Diagram:
         diagram = self.graph(self.proto.graph, self.opsets, {}, 0)
@@ -219,6 +226,9 @@ class _Reader:
             if not tensor.name or tensor.name in arrays:
                 raise Unreadable(f"two initializers have the name {_check.brief(tensor.name)}")
             arrays[tensor.name] = self.array(tensor)
+        self.halves |= {
+            DTYPES[v.type.tensor_type.elem_type][0] for v in proto.input if v.type.tensor_type.elem_type in DTYPES
+        } & _HALVES
         inputs = [_port(value, "input") for value in proto.input if value.name not in arrays]
         names = [*arrays, *(p.name for p in inputs)]
         if len(set(names)) != len(names):
@@ -340,6 +350,7 @@ class _Reader:
         if proto.HasField("segment"):
             raise Unreadable(f"{name} is cut into segments, which are not read")
         kind, stored, computed, place = DTYPES[proto.data_type]
+        self.halves |= {kind} & _HALVES
         dtype, count = np.dtype(stored), math.prod(shape)
         if proto.data_location == 1:
             data = self.external.array(name, {e.key: e.value for e in proto.external_data}, dtype, count)

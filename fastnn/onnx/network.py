@@ -15,7 +15,7 @@ from fastnn.lowering.cache import Programs, Recipe
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 from fastnn.onnx import operators  # noqa: F401  (registers them)
-from fastnn.onnx.calls import Calls
+from fastnn.onnx.calls import Calls, called
 from fastnn.onnx.external import Unreadable
 from fastnn.onnx.file import Diagram, read
 from fastnn.onnx.run import Run, Source
@@ -29,7 +29,7 @@ def load(source: str | os.PathLike[str] | bytes) -> Network:
     """Read a network from an ONNX file.
 
     It needs the package onnx: `pip install "fastnn[onnx]"`. Operators of version 7 to the newest are read. What a file
-    has in float16 or bfloat16 is computed in float32.
+    has in float16 or bfloat16 is computed in float32, and a warning says so.
 
     Parameters
     ----------
@@ -39,8 +39,10 @@ def load(source: str | os.PathLike[str] | bytes) -> Network:
     Returns
     -------
     Network
-        A module: its parameters are the file's floating-point initializers, under their names, and are trained at
-        once. It is in training mode, as all new modules are; `eval()` makes it what the file describes.
+        A module: its parameters are the file's floating-point initializers, under their names, and can be trained at
+        once. It is in evaluation mode, so that it computes what the file describes, with batch norm by running
+        statistics and without dropout, also where the file was exported for training: call `train()` before it is
+        trained.
 
     Raises
     ------
@@ -49,13 +51,21 @@ def load(source: str | os.PathLike[str] | bytes) -> Network:
 
     Examples
     --------
-    >>> net = fn.onnx.load("model.onnx").eval()  # doctest: +SKIP
+    >>> fn.onnx.save(model, "model.onnx", x[:4])
+    >>> net = fn.onnx.load("model.onnx")
+    >>> [(name, p.shape) for name, p in net.named_parameters()][:2]
+    [('0.weight', (32, 784)), ('0.bias', (32,))]
+    >>> step = fn.TrainStep(net.train(), nn.CrossEntropyLoss(), optim.SGD(net.parameters(), lr=0.1))
+    >>> step(xb, yb) > step(xb, yb)
+    True
     """
     diagram = read(source)
     try:
-        return Network(diagram)
+        network = Network(diagram)
     except Unreadable as error:
         raise Unreadable(f"{diagram.origin}: {error}") from None
+    network.eval()
+    return network
 
 
 class Network(Module):
@@ -64,7 +74,8 @@ class Network(Module):
     Called with arrays, in the file's order or by the file's names as keywords, it returns the file's outputs: an array,
     or a tuple of several, of the dtypes that the file says. Integers and bools are labels where they are looked up,
     and numbers where they are converted; where they decide shapes, or are computed with, the network is traced anew
-    for other values: that holds for calls of the network itself, and not where it is a part of something else.
+    for other values. Where it is a part of something else (a training step, another module), integers that are computed
+    with are held in float64, exactly up to 2**53, and those that decide shapes must be arrays.
 
     Attributes
     ----------
@@ -89,7 +100,12 @@ class Network(Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Follow the nodes. Arguments are tensors, or arrays where their numbers are to be known."""
         given = self._source.in_order(args, kwargs)
-        run = Run(self._source, {name: _find(self, name) for name in self._source.entries}, self.training)
+        run = Run(
+            self._source,
+            {name: _find(self, name) for name in self._source.entries},
+            self.training,
+            called.network is self,
+        )
         results = run.network(given)
         return results[0] if len(results) == 1 else tuple(results)
 

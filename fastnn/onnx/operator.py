@@ -47,8 +47,8 @@ class Whole:
     dtype : numpy.dtype
         What the file takes them for.
     late : bool
-        Whether floats that the network computes decide them; else the numbers of its inputs alone do, which can be
-        known while tracing.
+        Whether their numbers cannot be found out before the program runs, as floats that it computes decide them; else
+        those of the network's inputs alone do.
     """
 
     __slots__ = ("dtype", "late", "tensor")
@@ -71,10 +71,19 @@ Value: TypeAlias = "Tensor | Array | Whole"
 
 
 class Unknown(Exception):
-    """An operator needs the numbers of an input that are not known while the network is traced; the text says for what.
+    """An operator needs the numbers of inputs that are not known while the network is traced; the text says for what.
 
-    The network is then traced anew with the numbers of the inputs that they come from, where they come from inputs.
+    The network is then traced anew with the numbers of its inputs that they come from.
+
+    Attributes
+    ----------
+    names : list of str, optional
+        The values; by default the integers and bools that the node reads, or all where there are none.
     """
+
+    def __init__(self, text: str, names: list[str] | None = None) -> None:
+        super().__init__(text)
+        self.names = names
 
 
 @dataclass(frozen=True)
@@ -291,6 +300,12 @@ def check_known(shape: Sequence[int]) -> None:
         size *= int(each)
     if size > LARGEST_KNOWN:
         raise ValueError(f"integers of shape {_check.brief(tuple(shape))} are more than are worked out while tracing")
+
+
+def dense(array: Array) -> Array:
+    """An array whose elements are all visited; ValueError where it is too large for that."""
+    check_known(array.shape)
+    return array
 
 
 def axis_of(axis: int, ndim: int, what: str = "axis") -> int:

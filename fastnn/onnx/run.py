@@ -13,9 +13,12 @@ from fastnn.graph import CONSTANT, Tensor, TensorMethods, TraceError, active_gra
 from fastnn.lowering.watch import Walk
 from fastnn.nn.parameter import Parameter
 from fastnn.onnx.file import Array, Diagram, Node, Port, Reference
-from fastnn.onnx.operator import Call, Operator, Unknown, Whole, constant, fits_kind
+from fastnn.onnx.operator import Call, Operator, Unknown, Whole, constant, dense, fits_kind
 from fastnn.onnx.static import sources
-from fastnn.sizes import describe
+from fastnn.sizes import count, describe
+
+#: Bytes of a tensor.
+LARGEST = 1 << 36
 
 
 class NeedsNumbers(TraceError):
@@ -85,11 +88,14 @@ class Run:
     entries : mapping of str to Parameter
         What initializers are now.
     training : bool
+    direct : bool
+        Whether a call of the network itself is traced, which can find out the numbers of integers.
     """
 
-    def __init__(self, source: Source, entries: Mapping[str, Any], training: bool) -> None:
+    def __init__(self, source: Source, entries: Mapping[str, Any], training: bool, direct: bool) -> None:
         self.source = source
         self.training = training
+        self.direct = direct
         self.env: dict[str, Any] = {**source.diagram.arrays, **entries}
         self._constants: dict[int, tuple[Array, Tensor]] = {}
         held = {p.dtype for p in entries.values()} & set(FLOATS)
@@ -105,12 +111,17 @@ class Run:
             try:
                 self._node(node, self.env, diagram.opsets, {})
             except Unknown as unknown:
-                inputs = sources(diagram, node.reads())
+                inputs = sources(diagram, unknown.names or self._undecided(node))
                 names = {p.name for p in inputs if not isinstance(self.env[p.name], np.ndarray)}
                 if names:
                     raise NeedsNumbers(names, f"{node}: {unknown}") from None
                 raise TypeError(f"{node}: {unknown}, and the network computes them when it runs") from None
         return [self._left(port) for port in diagram.outputs]
+
+    def _undecided(self, node: Node) -> list[str]:
+        """Of what a node reads and is not known, the integers and bools; all where there are none."""
+        unknown = [name for name in node.reads() if name and not isinstance(self.env[name], np.ndarray)]
+        return [name for name in unknown if isinstance(self.env[name], Whole)] or unknown
 
     def branch(self, diagram: Diagram, around: Mapping[str, Any]) -> list[Any]:
         """The values of a graph's outputs; `around` are those that it may read."""
@@ -164,7 +175,7 @@ class Run:
         if value.dtype != (wanted if wanted.kind == "f" else np.int64):
             mend = f": convert it with .astype(np.{wanted})" if wanted.kind != "b" else ""
             raise TypeError(f"{what} has dtype {value.dtype}; the network takes {wanted}{mend}")
-        return value if wanted.kind == "f" else Whole(value, wanted, late=False)
+        return value if wanted.kind == "f" else Whole(value, wanted, late=not self.direct)
 
     def _left(self, port: Port) -> Tensor:
         """An output's tensor."""
@@ -172,7 +183,7 @@ class Run:
         if isinstance(value, Whole):
             return value.tensor
         if isinstance(value, np.ndarray) and value.dtype.kind != "f":
-            return active_graph().add(CONSTANT, (), value=np.array(value, np.int64)).output
+            return active_graph().add(CONSTANT, (), value=np.array(dense(value), np.int64)).output
         return self.tensor(value)
 
     # ---- nodes ----
@@ -201,6 +212,9 @@ class Run:
             if name:
                 if i >= len(results) or results[i] is None:
                     raise ValueError(f"{node}: its output {_check.brief(name)} is not made")
+                if isinstance(results[i], Tensor) and count(results[i].shape) * 8 > LARGEST:
+                    shape = describe(results[i].shape)
+                    raise ValueError(f"{node}: a result of shape {shape} is larger than any that a network needs")
                 env[name] = results[i]
 
     def _function(self, node: Node, env: dict[str, Any], own: Mapping[str, Any]) -> list[Any]:
@@ -221,11 +235,23 @@ class Run:
             raise TypeError(f"its attribute {missing[0]} is missing")
         call = Call(node, opsets[node.domain], self.training, self, env)
         values = [self._taken(operator, i, env[name] if name else None) for i, name in enumerate(node.inputs)]
+        self._are_known(operator, node, values, env)
         while values and values[-1] is None:
             values.pop()
         if any(v is None for v in values[: operator.required]) or len(values) < operator.required:
             raise TypeError("an input that it needs is missing")
         return operator.function(call, *values, **own)
+
+    def _are_known(self, operator: Operator, node: Node, values: list[Any], env: dict[str, Any]) -> None:
+        """Unknown unless the inputs are arrays that must be."""
+        missing = [
+            i for i, v in enumerate(values)
+            if operator.mode(i) == "known" and not (v is None or isinstance(v, np.ndarray))
+        ]  # fmt: skip
+        if missing:
+            what = _check.some(operator.input_name(i) for i in missing)
+            names = [node.inputs[i] for i in missing] if env is self.env else None
+            raise Unknown(f"the numbers of its input(s) {what} decide what is computed", names)
 
     def _taken(self, operator: Operator, i: int, value: Any) -> Any:
         """An input as the operator takes it."""
@@ -233,8 +259,6 @@ class Run:
         if value is None:
             return None
         if mode == "known":
-            if not isinstance(value, np.ndarray):
-                raise Unknown(f"the numbers of its input {operator.input_name(i)} decide what is computed")
             return value
         if mode == "state" and isinstance(value, Parameter):
             return value

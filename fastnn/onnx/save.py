@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from fastnn.onnx.package import package
 from fastnn.onnx.traced import traced
 from fastnn.onnx.writer import WRITERS, Unwritable, Value, Writer
 from fastnn.ops.layout import RESHAPE, TRANSPOSE
-from fastnn.sizes import Dim
+from fastnn.sizes import Dim, SpecialiseError
 
 #: The oldest opset that is written, and the one that is written by default.
 OLDEST, USUAL = 9, 18
@@ -46,7 +47,9 @@ def save(
 
     The network is traced as for a call; parameters and buffers become initializers under their names. Dropout and
     batch norm stay nodes of their own, so that what reads the file can train on; a network that does anything else in
-    training than in evaluation is written as it is in evaluation mode. The model stays as it is.
+    training than in evaluation is written as it is in evaluation mode. Files hold no `detach`, nor running statistics
+    that are averages of all batches (momentum=None), and no parameters that `forward` does not use. The model stays as
+    it is.
 
     Parameters
     ----------
@@ -60,7 +63,7 @@ def save(
     dynamic_batch : bool, default True
         Whether the file takes any batch: the first size of the first input, and of those that agree with it.
     input_names : sequence of str, optional
-        By default what `forward` calls its arguments.
+        By default what `forward` calls its arguments, or the file that the network was read from.
     output_names : sequence of str, optional
         One for each output, in order; by default "output", "output_1", ..., or the keys of a dict.
 
@@ -85,16 +88,21 @@ def save(
     target = _check.path("path", path)
     opset = _opset(onnx, opset)
     dynamic = _check.flag("dynamic_batch", dynamic_batch)
-    arguments = _arguments(model, example_inputs, input_names)
+    state = _State(model)
+    arguments = _arguments(model, state, example_inputs, input_names)
     trace = traced(model, arguments, dynamic)
-    proto = _model(onnx, model, trace, opset, output_names)
-    size = proto.ByteSize()
+    _check_size(target, sum(array.nbytes for array in state.arrays()))
+    data = _model(onnx, model, trace, state, opset, output_names).SerializeToString()
+    _check_size(target, len(data))
+    write_atomically(target, data)
+
+
+def _check_size(target: str, size: int) -> None:
     if size > LARGEST_FILE:
         raise ValueError(
             f"{target} would take {size} bytes, and an ONNX file holds at most {LARGEST_FILE}: write the network in "
             "parts"
         )
-    write_atomically(target, proto.SerializeToString())
 
 
 def _opset(onnx: Any, opset: Any) -> int:
@@ -107,14 +115,17 @@ def _opset(onnx: Any, opset: Any) -> int:
     return number
 
 
-def _arguments(model: Module, values: Sequence[Any], names: Sequence[str] | None) -> list[Form]:
+def _arguments(model: Module, state: _State, values: Sequence[Any], names: Sequence[str] | None) -> list[Form]:
     """What the network is traced with."""
     if not values:
         raise TypeError(
             "example_inputs: give an input for each argument of forward, as in save(model, path, x): its shape and "
             "dtype decide what is written"
         )
-    called = _names("input_names", names, _argument_names(model, len(values)))
+    if names is None:
+        called = _free(_argument_names(model, len(values)), state.names)
+    else:
+        called = _named_by_user("input_names", names, len(values), state.names)
     arrays = [to_array(value, name) for name, value in zip(called, values, strict=True)]
     batch = arrays[0].shape[0] if arrays[0].ndim else None
     return [
@@ -124,9 +135,11 @@ def _arguments(model: Module, values: Sequence[Any], names: Sequence[str] | None
 
 
 def _argument_names(model: Module, count: int) -> list[str]:
-    parameters = [p for p in inspect.signature(model.forward).parameters.values()]
-    if len(parameters) >= count and all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters[:count]):
-        return [p.name for p in parameters[:count]]
+    if len(model.input_names) == count:
+        return list(model.input_names)
+    parameters = list(inspect.signature(model.forward).parameters.values())[:count]
+    if len(parameters) == count and all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters):
+        return [p.name for p in parameters]
     return _numbered("input", count)
 
 
@@ -134,14 +147,24 @@ def _numbered(name: str, count: int) -> list[str]:
     return [name if i == 0 else f"{name}_{i}" for i in range(count)]
 
 
-def _names(what: str, given: Sequence[str] | None, usual: list[str]) -> list[str]:
-    if given is None:
-        return usual
-    if isinstance(given, str) or not all(isinstance(name, str) and name for name in given):
-        raise TypeError(f"{what} must be a list of names, got {_check.brief(given)}")
-    if len(given) != len(usual) or len(set(given)) != len(given):
-        raise ValueError(f"{what} must be {len(usual)} name(s), each another one; got {_check.brief(list(given))}")
-    return list(given)
+def _free(names: Iterable[str], taken: Iterable[str]) -> list[str]:
+    """The names, with numbers where they are taken."""
+    used, result = set(taken), []
+    for wish in names:
+        name = next(name for i in itertools.count() if (name := f"{wish}_{i}" if i else wish) not in used)
+        used.add(name)
+        result.append(name)
+    return result
+
+
+def _named_by_user(what: str, names: Any, count: int, taken: Iterable[str]) -> list[str]:
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f"{what} must be a list of names, got {_check.brief(names)}")
+    if len(names) != count or len(set(names)) != count:
+        raise ValueError(f"{what} must be {count} name(s), each another one; got {_check.brief(list(names))}")
+    if clash := set(names).intersection(taken):
+        raise ValueError(f"{what}: {min(clash)!r} is the name of a parameter, or of an input")
+    return list(names)
 
 
 def _output_names(result: Any, name: str = "") -> list[str]:
@@ -155,19 +178,20 @@ def _output_names(result: Any, name: str = "") -> list[str]:
     return [inner for key, value in parts for inner in _output_names(value, key)]
 
 
-def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Sequence[str] | None) -> Any:
+def _model(
+    onnx: Any, model: Module, trace: Trace, state: _State, opset: int, output_names: Sequence[str] | None
+) -> Any:
     """The ModelProto."""
     graph, tensors = trace.graph, trace.tensors
     remove_dead(graph, [*tensors, *graph.inputs])
     inputs = [tensor.node.attrs["name"] for tensor in graph.inputs]
-    outputs = _names("output_names", output_names, _output_names(trace.result))
-    state = _State(model)
-    if clash := sorted((set(inputs) & set(outputs)) | (state.names & {*inputs, *outputs})):
-        what = "output_names" if output_names is not None and clash[0] in outputs else "input_names"
-        outputs_clash = clash[0] in outputs and output_names is None and clash[0] not in state.names
-        if not outputs_clash:
-            raise ValueError(f"{what}: {clash[0]!r} names two things, of which one is an input, output or parameter")
-        outputs = [f"{name}_out" if name in inputs else name for name in outputs]
+    taken = {*inputs, *state.names}
+    if output_names is None:
+        own = getattr(model, "output_names", ())  # of a network that was read from a file
+        usual = own if len(own) == len(tensors) and isinstance(own, tuple) else _output_names(trace.result)
+        outputs = _free(usual, taken)
+    else:
+        outputs = _named_by_user("output_names", output_names, len(tensors), taken)
     reserved = [*inputs, *outputs, *state.names]
     paths = _paths(model, graph, state)
     w = Writer(onnx, opset, reserved, inputs[0], paths, graph.consumers(), state.stored, bool(graph.training))
@@ -180,7 +204,6 @@ def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Seq
         type(model).__name__,
         [_form(w, name, tensor) for name, tensor in zip(inputs, graph.inputs, strict=True)],
         [_form(w, name, tensor) for name, tensor in zip(outputs, tensors, strict=True)],
-        initializer=[onnx.numpy_helper.from_array(array, name) for name, array in state.written()],
     )
     imports = [helper.make_opsetid("", opset)]
     made = helper.make_model(
@@ -192,6 +215,11 @@ def _model(onnx: Any, model: Module, trace: Trace, opset: int, output_names: Seq
         doc_string=f"{type(model).__name__}, written by fastnn {__version__}",
     )
     helper.set_model_props(made, {STATE: state.described()})
+    for name, array in state.written():  # where they stay: networks are large
+        tensor = made.graph.initializer.add()
+        tensor.name, tensor.data_type = name, w.element_type(array.dtype)
+        tensor.dims.extend(array.shape)
+        tensor.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     return made
 
 
@@ -229,22 +257,22 @@ class _State:
     def name_of(self, array: Any) -> str | None:
         return self._by_storage.get(id(array))
 
-    def stored(self, array: Any) -> str:
-        """The initializer that holds a parameter's memory."""
-        name = self._by_storage[id(array)]
-        self.used.add(name)
+    def stored(self, array: Any) -> str | None:
+        """The initializer that holds a parameter's memory; None if the array is no parameter's."""
+        name = self.name_of(array)
+        if name is not None:
+            self.used.add(name)
         return name
 
     def value(self, name: str) -> Value:
         entry = self._entries[name]
         return Value(name, entry.shape, entry._order)
 
+    def arrays(self) -> Iterable[np.ndarray[Any, Any]]:
+        return (entry._storage for entry in self._entries.values())
+
     def written(self) -> Iterable[tuple[str, np.ndarray[Any, Any]]]:
-        return (
-            (name, np.ascontiguousarray(entry.data).reshape(entry.shape))
-            for name, entry in self._entries.items()
-            if name in self.used
-        )
+        return ((name, entry.data) for name, entry in self._entries.items() if name in self.used)
 
 
 def _write(w: Writer, graph: Graph, state: _State, paths: Mapping[Node, str]) -> None:
@@ -260,16 +288,18 @@ def _write(w: Writer, graph: Graph, state: _State, paths: Mapping[Node, str]) ->
             w.put(node.output, w.constant(node.attrs["value"]))
         elif node.op is MEMORY:
             array = node.attrs["array"]
-            if state.name_of(array) is None:
+            name = state.stored(array)
+            if name is None:
                 w.put(node.output, w.constant(array))
             else:
-                w.values[node.output] = state.value(state.stored(array))
+                w.values[node.output] = state.value(name)
         else:
             try:
                 if node.op.name not in WRITERS:
                     raise Unwritable(_reason(node))
                 WRITERS[node.op.name](w, node)
-            except Unwritable as reason:
+            except (Unwritable, SpecialiseError) as error:
+                reason = str(error) or "a size follows the batch where ONNX wants a number"
                 problems.append(f"{reason} ({_where(graph.nodes[i:], paths)})")
                 for tensor in node.outputs:
                     w.put(tensor, "")

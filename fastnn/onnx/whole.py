@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.graph import Tensor
-from fastnn.onnx.operator import LARGEST_KNOWN, Call, Unknown, Value, Whole, constant, fold
+from fastnn.onnx.operator import LARGEST_KNOWN, Call, Unknown, Value, Whole, collapse, constant, fold
 from fastnn.ops.elementwise import cast, compare, not_equal
 
 #: Integers that a program computes with: of narrower ones it would have to wrap.
@@ -25,7 +25,7 @@ def elementwise(
     if len(kinds) > 1:
         raise TypeError(f"its inputs hold {', '.join(str(v.dtype) for v in values)}; expected one dtype")
     if all(isinstance(v, np.ndarray) for v in values):
-        shape = np.broadcast_shapes(*(v.shape for v in values))
+        shape = np.broadcast_shapes(*(collapse(v).shape for v in values))  # type: ignore[arg-type]
         if dtype.kind != "f" or of_tensors is None or np.prod(shape, dtype=float) <= LARGEST_KNOWN:
             return fold(of_arrays, *values).astype(dtype, copy=False)  # type: ignore[arg-type]
     if dtype.kind == "f":
@@ -55,14 +55,14 @@ def held(value: Value) -> Tensor:
     return cast(value.tensor if isinstance(value, Whole) else value, np.float64)
 
 
-def mask(value: Value) -> Tensor:
-    """Bools as a tensor of 1 and 0."""
+def mask(value: Value, dtype: Any = np.float32) -> Tensor:
+    """Bools as a tensor of 1 and 0 in a dtype."""
     if value.dtype.kind != "b":
         raise TypeError(f"it takes bools, got {value.dtype}")
     if isinstance(value, np.ndarray):
-        return constant(value.astype(np.float32))
+        return constant(value.astype(dtype))
     assert isinstance(value, Whole)
-    return value.tensor if value.tensor.dtype.kind == "f" else cast(value.tensor, np.float32)
+    return cast(value.tensor, dtype)
 
 
 def comparison(call: Call, of_arrays: Callable[..., Any], kind: str, a: Value, b: Value) -> Value:

@@ -65,7 +65,7 @@ class Writer:
         The module that wrote each node.
     readers : mapping of Tensor to list of Node
     stored : callable
-        stored(array) is the initializer that holds a parameter's memory.
+        stored(array) is the initializer that holds a parameter's memory, None for other arrays.
     training : bool
         Whether the graph was traced in training mode.
 
@@ -88,7 +88,7 @@ class Writer:
         batch: str,
         paths: Mapping[Node, str],
         readers: Mapping[Tensor, Sequence[Node]],
-        stored: Callable[[Array], str],
+        stored: Callable[[Array], str | None],
         training: bool,
     ) -> None:
         self.onnx = onnx
@@ -123,6 +123,9 @@ class Writer:
         while used and not used[-1]:
             used.pop()
         settings = {key: value for key, value in attrs.items() if value is not None}
+        for value in settings.values():
+            for number in value if isinstance(value, (list, tuple)) else (value,):
+                fixed(number)
         self.nodes.append(self.onnx.helper.make_node(kind, used, [name], name=name, **settings))
         return name
 
@@ -142,7 +145,7 @@ class Writer:
         return self._made[key]
 
     def ints(self, *values: int) -> str:
-        return self.constant(values, np.int64)
+        return self.constant([fixed(value) for value in values], np.int64)
 
     def cast(self, name: str, dtype: Any) -> str:
         return self.once("Cast", name, to=self.element_type(dtype))
@@ -150,10 +153,6 @@ class Writer:
     def element_type(self, dtype: Any) -> int:
         number: int = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return number
-
-    def needs(self, opset: int, what: str) -> None:
-        if self.opset < opset:
-            raise Unwritable(f"{what} needs opset {opset}")
 
     def _unique(self, wish: str) -> str:
         name, number = wish, 0
@@ -283,10 +282,17 @@ class Writer:
 
     def channels_first(self, tensor: Tensor) -> tuple[str, list[int]]:
         """Images (N, H, W, C) as (N, C, H, W), sequences among them as (N, C, L); and the order of dimensions."""
-        axes = self.laid(tensor).axes
+        axes, last = self.laid(tensor).axes, tensor.ndim - 1
         assert axes is not None
-        order = [0, tensor.ndim - 1, *(i for i in range(1, tensor.ndim - 1) if axes[i] is not None)]
-        return self.arranged(tensor, order), order
+        middle = range(1, last)
+        real = [i for i in middle if axes[i] is not None]
+        large = [i for i in middle if not is_one(tensor.shape[i])]
+        for dims in (real, large, middle):  # of dimensions of size 1 it is not known which one is which
+            if dims and self.is_free(tensor, [0, last, *dims]):
+                break
+        else:
+            dims = real
+        return self.arranged(tensor, [0, last, *dims]), [0, last, *dims]
 
     def put_ordered(self, tensor: Tensor, name: str, order: Sequence[int | None]) -> None:
         """Say that a value has a tensor's dimensions in this order; those left out have a size of 1."""
@@ -355,6 +361,13 @@ class Writer:
         """The one node that reads a tensor."""
         found = self.readers.get(tensor, ())
         return found[0] if len(found) == 1 else None
+
+
+def fixed(size: Any) -> Any:
+    """A size where ONNX wants a number."""
+    if isinstance(size, Dim):
+        raise Unwritable("a size follows the batch where ONNX wants a number")
+    return size
 
 
 def _ones_between(fewer: Shape, more: Shape) -> list[int] | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastnn_ext.index as native
+from fastnn import _check
 from fastnn.graph import (
     CONSTANT,
     INPUT,
@@ -119,6 +120,25 @@ class ArgExtreme(Op):
         )
 
 
+class Top(Op):
+    """The labels of the largest, or smallest, in their order. attrs: dim, kind, count."""
+
+    name = "top"
+
+    def infer(self, node: Node) -> OutputTypes:
+        x, d = node.inputs[0], node.attrs["dim"]
+        return [((*x.shape[:d], node.attrs["count"], *x.shape[d + 1 :]), _INT64)]
+
+    def vjp(self, node: Node, grads: list[Tensor | None], needs: list[bool]) -> list[Tensor | None]:
+        return [None]
+
+    def lower(self, node: Node, to: Emitter) -> None:
+        x, d = node.inputs[0], node.attrs["dim"]
+        sizes: Arguments = dict(outer=count(x.shape[:d]), length=x.shape[d], inner=count(x.shape[d + 1 :]))
+        kind = ("max", "min").index(node.attrs["kind"])
+        to.emit("top", y=node.output, x=x, **sizes, count=node.attrs["count"], kind=kind, dtype=x.dtype)
+
+
 class OneHot(Op):
     """attrs: classes, dtype."""
 
@@ -158,6 +178,7 @@ SCATTER_ADD = ScatterAdd()
 SCATTER_ROWS = ScatterRows()
 ARG_EXTREME = ArgExtreme()
 ONE_HOT = OneHot()
+TOP = Top()
 FLAT_INDEX = FlatIndex()
 
 
@@ -208,7 +229,7 @@ def _bound(what: str, tensor: Tensor, size: int) -> None:
         node.attrs["limit"] = min(size, node.attrs["limit"] or size)
         node.attrs["ignore"] = 0  # a label like others: none is passed over
         return
-    if node.op is ARG_EXTREME:
+    if node.op in (ARG_EXTREME, TOP):
         known = node.inputs[0].shape[node.attrs["dim"]]
     elif node.op in (MEMORY, CONSTANT):
         array = node.attrs["array" if node.op is MEMORY else "value"]
@@ -351,6 +372,22 @@ def smallest(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     Given another tensor in place of dim, their minimum.
     """
     return _extreme(x, "min", dim, keepdim)
+
+
+def topk(x: Any, k: int, dim: int = -1, largest: bool = True) -> Extreme:
+    """The k largest values, or the smallest, along a dimension, and their places: (values, indices), in their order.
+
+    Of equal values the one that comes first is first; NaN is larger than all. The values chosen get the gradient.
+    """
+    x = as_tensor(x)
+    check_float("topk", x)
+    d = normalize_dim(dim, x.ndim, "topk")
+    size = x.shape[d]
+    k, largest = _check.integer("topk: k", k, 1), _check.flag("topk: largest", largest)
+    if k > size:
+        raise ValueError(f"topk: k is {k}, and dimension {d} has {size}")
+    indices = active_graph().add(TOP, [x], dim=d, kind="max" if largest else "min", count=k).output
+    return Extreme(active_graph().add(GATHER, [x, indices], dim=d, full=True, sparse=False).output, indices)
 
 
 # ---- indexing ----

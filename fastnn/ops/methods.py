@@ -37,7 +37,7 @@ from fastnn.ops.elementwise import (
     sub,
 )
 from fastnn.ops.gemm import matmul
-from fastnn.ops.index import argmax, argmin, gather, getitem, index_select, largest, smallest, take
+from fastnn.ops.index import argmax, argmin, gather, getitem, index_select, largest, smallest, take, topk
 from fastnn.ops.layout import detach, flatten, permute, reshape, squeeze, swap, transpose_all, unsqueeze
 from fastnn.ops.loss import softmax
 from fastnn.ops.maps import (
@@ -144,6 +144,7 @@ _bind(
     take=take,
     tan=tan,
     to=cast,
+    topk=topk,
     transpose=swap,
     trunc=trunc,
     unsqueeze=unsqueeze,

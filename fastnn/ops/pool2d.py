@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 import fastnn_ext.pool2d as native
 from fastnn.graph import Arguments, Emitter, Node, Op, OutputTypes, Tensor, active_graph, as_tensor
 from fastnn.ops.arguments import check_float, ends, pair, sides, single
+from fastnn.ops.elementwise import div
 from fastnn.ops.layout import from_nwc, to_nchw, to_nhwc, to_nwc
-from fastnn.ops.shape import unslice
 from fastnn.sizes import count, describe
 
 
@@ -111,6 +111,12 @@ class Windows:
             result.append(windows)
         return tuple(result)
 
+    def taps(self, axis: int, extent: int, outputs: int) -> np.ndarray[Any, Any]:
+        """How many taps of each window lie in the padded input, along an axis."""
+        before, after = self.padding[2 * axis : 2 * axis + 2]
+        room = extent + after + before - np.arange(outputs) * self.stride[axis]
+        return np.minimum(-(-room // self.dilation[axis]), self.kernel[axis])
+
     def dims(self) -> Arguments:
         """As the native ops take them."""
         names = native.POOL.removeprefix(native.IMAGES).split()
@@ -127,13 +133,14 @@ def _averages(what: str, x: Tensor, windows: Windows, count_include_pad: bool, d
     """x (N, H, W, C)"""
     size = windows.output_size(what, (x.shape[1], x.shape[2]))
     top, bottom, left, right = windows.padding
-    if count_include_pad and not divisor and (top, left) != (bottom, right):
-        # The native op counts pixels of a padding that both sides have: here they are there.
-        padded = (x.shape[0], x.shape[1] + top + bottom, x.shape[2] + left + right, x.shape[3])
-        x = unslice(x, (0, top, left, 0), (1,) * 4, padded)
-        windows = replace(windows, padding=(0, 0, 0, 0))
-    settings: Arguments = dict(count_include_pad=int(count_include_pad), divisor=divisor or 0)
-    return active_graph().add(AVG_POOL2D, [x], size=size, settings=windows.dims() | settings).output
+    # The native op counts pixels of a padding that both sides have; of any other, sums are divided by what it would be.
+    uneven = count_include_pad and not divisor and (top, left) != (bottom, right)
+    settings: Arguments = dict(count_include_pad=int(count_include_pad), divisor=1 if uneven else divisor or 0)
+    y = active_graph().add(AVG_POOL2D, [x], size=size, settings=windows.dims() | settings).output
+    if not uneven:
+        return y
+    rows, cols = (windows.taps(i, x.shape[1 + i], size[i]) for i in (0, 1))
+    return div(y, np.multiply.outer(rows, cols)[..., None].astype(x.dtype))
 
 
 def _image(what: str, image: Any, sizes: str) -> Tensor:

@@ -24,7 +24,7 @@ from fastnn.sizes import describe
 
 Array = np.ndarray[Any, Any]
 
-LARGEST = 2**24  #: of a resized dimension, whose taps lie in memory
+LARGEST = 2**22  #: of a resized dimension, whose taps lie in memory
 FEW = 4  #: taps that are gathered one by one; of more, a product with a matrix takes less
 MODES = {"linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5}  # and the dimensions that each takes
 

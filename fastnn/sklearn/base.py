@@ -115,6 +115,13 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False, validation: Any = (None, None, None)
     ) -> BasePerceptron:
         hidden = self._check_parameters()
+        if not self._stochastic:
+            given = {name: getattr(self, name) for name in ("callbacks", "metrics", "dropout", "solver_params")}
+            for name, value in {"X_val": validation[0] is not None, **given}.items():
+                if value:
+                    raise ValueError(
+                        f"{name}: solver='lbfgs' has no epochs, no settings, and no chance in its loss; take 'adam'"
+                    )
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
@@ -132,14 +139,15 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             )
         else:  # the weights may be the user's
             self.__dict__.setdefault("_source", Source())
-            self.__dict__.setdefault("history_", {"loss": getattr(self, "loss_curve_", [])})
-        drawing_from(self._source, self._connect, first)
+        with drawing_from(self._source):
+            self._connect(first)
         x, t, w = self._as_own(X, target, weight)
         held_out = self._held_out(*validation)
         if self._stochastic:
-            drawing_from(self._source, self._fit_batches, Rows(x, t, w), held_out, incremental)
+            with drawing_from(self._source):
+                self._fit_batches(Rows(x, t, w), held_out, incremental)
         else:
-            self._fit_whole(Rows(x, t, w), held_out)
+            self._fit_whole(Rows(x, t, w))
         self._show()
         if not all(np.isfinite(array).all() for array in self._shown):
             raise ValueError(
@@ -162,7 +170,6 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         """What a network begins with: scikit-learn's random numbers in its order."""
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(sizes)
-        self.out_activation_ = self._output()[1]
         self.coefs_, self.intercepts_ = [], []
         factor = 2.0 if self.activation == "logistic" else 6.0
         for fan_in, fan_out in pairwise(sizes):
@@ -172,11 +179,17 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         # What scikit-learn does not draw, comes from a source of the estimator's own: no other thread draws from it.
         beyond = self.dropout or self.solver_params or callable(self.activation) or callable(self.solver)
         self._source = Source(self._random_state.randint(2**31) if beyond else 0)
-        if self._stochastic:
+        for name in ("loss_curve_", "history_", "best_loss_", "validation_scores_", "best_validation_score_"):
+            self.__dict__.pop(name, None)
+
+    def _begin_counting(self) -> None:
+        """What an epoch is measured by, where it is not there from the fit that this one goes on from."""
+        if not hasattr(self, "loss_curve_"):
             self.loss_curve_: list[float] = []
-            self.history_ = {"loss": self.loss_curve_}
             self._no_improvement_count = 0
-            early = self.early_stopping
+        self.history_ = self.__dict__.get("history_", {"loss": self.loss_curve_})
+        early = self.early_stopping
+        if not hasattr(self, "best_loss_") or early != (self.best_loss_ is None):
             self.best_loss_: Any = None if early else np.inf
             self.validation_scores_: Any = [] if early else None
             self.best_validation_score_: Any = -np.inf if early else None
@@ -184,10 +197,13 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
     def _connect(self, anew: bool) -> None:
         """Let the network have the weights of `coefs_` and `intercepts_`, which anyone may have set."""
         arrays = [*self.coefs_, *self.intercepts_]
-        if anew or not hasattr(self, "module_"):
+        made_of = (self.activation, self.dropout, self.batch_norm, *self._output())
+        if anew or getattr(self, "_made_of", None) != made_of:
+            self._made_of = made_of
+            self.out_activation_ = made_of[-1]
             coefs, intercepts = ([np.asarray(a) for a in part] for part in (self.coefs_, self.intercepts_))
             self.module_ = build(coefs, intercepts, self.activation, self.dropout, self.batch_norm)
-            self._objective = Objective(self.module_, self._output()[0], self.alpha)
+            self._objective = Objective(self.module_, made_of[-2], self.alpha)
             self._answers = Answers(self.module_, self.out_activation_)
             self.__dict__.pop("_optimizer", None)
         elif len(arrays) == len(self._shown) and all(a is b for a, b in zip(arrays, self._shown, strict=True)):
@@ -218,23 +234,18 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         own: Array = compute_sample_weight(self.class_weight, y)
         return own if weight is None else own * weight
 
-    def _fit_whole(self, rows: Rows, held_out: Any) -> None:
-        given = {"X_val": held_out, "callbacks": self.callbacks, "metrics": self.metrics, "dropout": self.dropout}
-        for name, value in given.items():
-            if value:
-                raise ValueError(
-                    f"{name}: solver='lbfgs' knows no epochs, and a loss without chance; take 'sgd', 'adam' or another"
-                )
+    def _fit_whole(self, rows: Rows) -> None:
         batch = rows.batch(np.arange(len(rows)))
         if not batch:
             raise ValueError("sample_weight: all samples weigh nothing")
-        verbose = {"iprint": 1} if self.verbose else {}
-        options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol, **verbose}
+        options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol}
         self._set_alpha()
         result = lbfgs(self._objective, mean, batch, options)
         self.n_iter_ = min(result.nit, self.max_iter)
         output = self._objective.evaluated(*batch[:-1])
         self.loss_ = float((output[1] if isinstance(output, tuple) else output) * batch[-1])
+        if self.verbose:
+            print(f"lbfgs: {result.nit} iterations, {result.nfev} evaluations, loss = {self.loss_:.8f}")
         if result.status:
             warnings.warn(
                 f"lbfgs has not converged after {result.nit} iteration(s) (status {result.status}: {result.message}); "
@@ -260,6 +271,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
 
     def _fit_batches(self, rows: Rows, held_out: Any, incremental: bool) -> None:
         self._set_alpha()
+        self._begin_counting()
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = Descent(self._objective, self.solver, self.learning_rate_init, **self._settings())
             self._show()  # an optimizer gathers what it trains
@@ -268,7 +280,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             order, held_out = self._split(rows)
         size = min(200, len(order)) if self.batch_size == "auto" else self.batch_size
         if size > len(order):
-            warnings.warn(f"batch_size={size} is more than the {len(order)} samples: it takes all", stacklevel=5)
+            warnings.warn(f"batch_size={size} is more than the {len(order)} samples: it takes all", stacklevel=4)
             size = len(order)
         batches = -(-len(order) // size)
         epochs = 1 if incremental else self.max_iter
@@ -278,15 +290,20 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             loss = self._output()[0]
             measured = Measured(self.module_, self._answers, loss, self.metrics, rows, order, held_out)
         try:
-            self._run(run, rows, order, size, measured)
+            if not self._run(run, rows, order, size, measured) and not incremental:
+                warnings.warn(
+                    f"after max_iter={self.max_iter} epochs the solver has not converged yet",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+            warnings.warn("Training interrupted by user.", stacklevel=4)
         finally:
             run.closes()
 
-    def _run(self, run: Run, rows: Rows, order: Array, size: int, measured: Measured | None) -> None:
-        """Epoch by epoch, as long as something is gained."""
-        best, self.n_iter_ = None, 0
+    def _run(self, run: Run, rows: Rows, order: Array, size: int, measured: Measured | None) -> bool:
+        """Epoch by epoch; whether it ended since nothing was gained any more, or a callback wanted it."""
+        best, self.n_iter_, ended = None, 0, True
         try:
             run.begins()
             while run.epoch < run.epochs:
@@ -316,13 +333,9 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                 if run.stop_training:
                     break
             else:
-                if self.max_iter == self.n_iter_:
-                    warnings.warn(
-                        f"after max_iter={self.max_iter} epochs the solver has not converged yet",
-                        ConvergenceWarning,
-                        stacklevel=6,
-                    )
+                ended = False
             run.ends()
+            return ended
         finally:
             if best is not None:
                 self.module_.load_state_dict(best)

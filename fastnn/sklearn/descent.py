@@ -34,8 +34,8 @@ class Rows:
     """
 
     def __init__(self, x: Any, target: Array, weight: Array | None) -> None:
-        self.x = x.tocsr() if hasattr(x, "tocsr") else x
-        self.sparse = self.x is not x or not isinstance(x, np.ndarray)
+        self.sparse = hasattr(x, "tocsr")
+        self.x = x.tocsr() if self.sparse else x
         self.target = target
         self.weight = weight
         self._inverses: dict[int, Array] = {}

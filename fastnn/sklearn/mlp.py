@@ -238,7 +238,16 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         return np.hstack([1 - answer, answer]) if self.n_outputs_ == 1 else answer
 
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithms of `predict_proba`."""
+        """The logarithms of `predict_proba`.
+
+        Parameters
+        ----------
+        X : array or sparse matrix (samples, features)
+
+        Returns
+        -------
+        array (samples, classes)
+        """
         answer = self.predict_proba(X)
         return np.log(answer, out=answer)
 
@@ -259,11 +268,14 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
             )
 
     def _encoded(self, y: Any, dtype: np.dtype[Any]) -> Array:
-        if len(unseen := np.setdiff1d(unique_labels(y), self.classes_)):
-            raise ValueError(f"y has the classes {unseen}, which are not among classes_, {self.classes_}")
-        target = self._label_binarizer.transform(y)
-        classes: Array = target.argmax(1) if self._output()[1] == "softmax" else target.astype(dtype)
-        return classes
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            labels: Array = self._label_binarizer.transform(y).astype(dtype)
+            return labels
+        y = column_or_1d(y)
+        index: Array = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+        if (unseen := self.classes_[index] != y).any():
+            raise ValueError(f"y has the classes {np.unique(y[unseen])}, which are not among classes_, {self.classes_}")
+        return index if self._output()[1] == "softmax" else index[:, None].astype(dtype)
 
     def _output(self) -> tuple[str, str]:
         softmax = self._label_binarizer.y_type_ == "multiclass"

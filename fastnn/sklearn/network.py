@@ -80,11 +80,12 @@ class Objective(nn.Module):
         losses = LOSSES[self.loss](output, target, "none" if weight else "sum")
         if weight:
             losses = (losses.sum(1) if losses.ndim == 2 else losses) * weight[0]
-        data = losses.sum()
+        data = losses.sum() if losses.ndim else losses
         penalty: Any = 0.0
         if self.alpha:
-            for layer in linears(self.network):
-                penalty = layer.weight.square().sum() * (self.alpha / 2) + penalty
+            # As they lie, (in, out): no transposes.
+            squares = [layer.weight.permute(1, 0).square().sum() for layer in linears(self.network)]
+            penalty = sum(squares[1:], squares[0]) * (self.alpha / 2)
         if self.loss != "squared_error" or output.shape[1] == 1:
             return data + penalty
         return data + penalty, data / output.shape[1] + penalty

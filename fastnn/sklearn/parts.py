@@ -130,7 +130,8 @@ class BaseNeural(BaseEstimator):  # type: ignore[misc]
             self._source = Source(random_state.randint(2**31))
             self.history_: dict[str, list[float]] = {}
             self.n_iter_ = 0
-            drawing_from(self._source, self._build, X)
+            with drawing_from(self._source):
+                self._build(X)
         if self.validation_fraction is not None and validation is None and not goes_on:
             X, target, weight, validation = self._split(X, target, weight, random_state)
         elif validation is not None:
@@ -149,7 +150,8 @@ class BaseNeural(BaseEstimator):  # type: ignore[misc]
         }
         trainer = Trainer(self.module_, self._loss, self._optimizer, self.metrics)
         try:
-            drawing_from(self._source, trainer.fit, (X, self._fitting(target)), **settings)
+            with drawing_from(self._source):
+                trainer.fit((X, self._fitting(target)), **settings)
         finally:
             for name, values in trainer.history.history.items():
                 self.history_.setdefault(name, []).extend(values)

@@ -1,4 +1,4 @@
-/* cflags: -ftree-loop-vectorize */
+/* cflags: -ftree-loop-vectorize -fvect-cost-model=dynamic */
 /* Batch, group, layer and local response norm.
  *
  * Lines

@@ -6,7 +6,7 @@ import numpy as np
 
 from native import run_op
 
-__all__ = ["arg_extreme", "first_rows", "flat_index", "gather", "one_hot", "scatter_add"]
+__all__ = ["arg_extreme", "first_rows", "flat_index", "gather", "one_hot", "scatter_add", "top"]
 
 
 def places(shape, index, axis):
@@ -47,6 +47,17 @@ def arg_extreme(kind, x, axis, *, out=None):
     run_op(
         "arg_extreme", y=out, x=x, outer=math.prod(shape[:axis]), length=shape[axis],
         inner=math.prod(shape[axis + 1 :]), kind=("max", "min").index(kind), dtype=x.dtype,
+    )  # fmt: skip
+    return out
+
+
+def top(kind, x, count, axis, *, out=None):
+    """The labels of the largest or smallest, in their order."""
+    shape = x.shape
+    out = np.empty((*shape[:axis], count, *shape[axis + 1 :]), np.int64) if out is None else out
+    run_op(
+        "top", y=out, x=x, outer=math.prod(shape[:axis]), length=shape[axis], inner=math.prod(shape[axis + 1 :]),
+        count=count, kind=("max", "min").index(kind), dtype=x.dtype,
     )  # fmt: skip
     return out
 

@@ -19,6 +19,15 @@ def scatter_add(dx, dy, index, axis):
     return np.moveaxis(dx, 0, axis)
 
 
+def top(kind, x, count, axis):
+    """By a stable sort, from the first of the largest, or of the smallest; NaN is larger than all."""
+    x = np.moveaxis(x, axis, -1)
+    order = np.argsort(x, -1, kind="stable")
+    if kind == "max":
+        order = x.shape[-1] - 1 - np.argsort(x[..., ::-1], -1, kind="stable")[..., ::-1]
+    return np.moveaxis(order[..., :count], -1, axis)
+
+
 def arg_extreme(kind, x, axis):
     return {"max": np.argmax, "min": np.argmin}[kind](x, axis)
 

@@ -169,6 +169,8 @@ def cropped(input: Any, like: Any, axis: int, offsets: Sequence[int]) -> Any:
 def normalized(input: Any, variance: bool, across_channels: bool, eps: float) -> Any:
     """Mean 0 and, with `variance`, deviation 1 for each channel of each sample, or for each sample."""
     dims = tuple(range(1 if across_channels else 2, input.ndim))
+    if not dims:
+        raise ValueError(f"channels of shape {tuple(input.shape)} have one number each, which has no deviation")
     centered = input - input.mean(dims, keepdim=True)
     return centered / (centered.square().mean(dims, keepdim=True).sqrt() + eps) if variance else centered
 

@@ -11,8 +11,9 @@ import numpy as np
 from fastnn import _check, nn
 from fastnn.interop.caffe import functions as f
 from fastnn.interop.caffe.proto import net_parameter
-from fastnn.interop.network import Apply
+from fastnn.interop.network import Apply, bare
 from fastnn.nn import init
+from fastnn.seed import generator
 
 #: Parameters of a network that comes without a file of weights: 1 GiB of them.
 MOST_PARAMETERS = 1 << 28
@@ -83,6 +84,10 @@ class Layer:
             raise SizesMissing("its sizes follow from those of the input")
         return self.shapes[0]
 
+    def new(self, kind: Any, *args: Any, **settings: Any) -> Any:
+        """A module of this kind, with initial values where there is no file of weights."""
+        return kind(*args, **settings) if self.arrays is None else bare(kind, *args, **settings)
+
     def put(self, parameter: Any, i: int, transposed: bool = False) -> None:
         """Give a parameter the values of its i-th array; older files have sizes of 1 before those that count."""
         array = self.array(i)
@@ -111,8 +116,13 @@ def _fill(parameter: Any, filler: Any) -> None:
         init.constant_(parameter, filler.value)
     elif kind == "uniform":
         init.uniform_(parameter, filler.min, filler.max)
-    elif kind == "gaussian" and filler.sparse < 0:
+    elif kind == "gaussian":
         init.normal_(parameter, filler.mean, filler.std)
+        if filler.sparse >= 0:  # so many weights of each input are not 0, on average
+            parameter.data = parameter.data * (generator().random(shape) < filler.sparse / shape[0])
+    elif kind == "positive_unitball":
+        values = generator().random(shape).reshape(shape[0], -1)
+        parameter.data = (values / values.sum(1, keepdims=True)).reshape(shape)
     elif kind == "xavier":
         init.uniform_(parameter, -math.sqrt(3 / count), math.sqrt(3 / count))
     elif kind == "msra":
@@ -167,7 +177,7 @@ def _convolution(layer: Layer) -> nn.Module:
         if weight.shape != shape:
             raise ValueError(f"its weights have the shape {weight.shape}; expected {shape}")
     kind = nn.ConvTranspose2d if transposed else nn.Conv2d
-    module = kind(channels, out, kernel, stride, padding, dilation=dilation, groups=groups, bias=p.bias_term)
+    module = layer.new(kind, channels, out, kernel, stride, padding, dilation=dilation, groups=groups, bias=p.bias_term)
     return _filled(layer, module, p)
 
 
@@ -192,7 +202,7 @@ def _inner_product(layer: Layer) -> nn.Module:
         features = weight.size // out
         if weight.size != out * features or not features:
             raise ValueError(f"its weights have the shape {weight.shape}, and num_output is {out}")
-    return _filled(layer, f.InnerProduct(features, out, p.bias_term, p.axis), p, p.transpose)
+    return _filled(layer, layer.new(f.InnerProduct, features, out, p.bias_term, p.axis), p, p.transpose)
 
 
 def _pooling(layer: Layer) -> nn.Module:
@@ -232,6 +242,9 @@ def _batch_norm(layer: Layer) -> nn.Module:
     batch_alone = p.HasField("use_global_stats") and not p.use_global_stats
     fraction = 1 - _number("moving_average_fraction", p.moving_average_fraction)
     module = f.BatchNorm(channels, _number("eps", p.eps), fraction, False, not batch_alone)
+    if p.use_global_stats:  # in training, too
+        object.__setattr__(module, "_is_frozen", True)
+        module.training = False
     if mean is not None and not batch_alone:
         layer.put(module.running_mean, 0)
         layer.put(module.running_var, 1)
@@ -261,6 +274,8 @@ def _scale(layer: Layer) -> nn.Module:
         shape = array.shape
         while len(shape) > p.num_axes >= 0 and shape[0] == 1:  # older files give four sizes
             shape = shape[1:]
+        if p.num_axes >= 0 and len(shape) != p.num_axes:
+            raise ValueError(f"its weights have the shape {array.shape}; expected {p.num_axes} dimension(s)")
     module = f.Scale(shape, p.axis, is_scale, not is_scale or p.bias_term)
     if is_scale:
         layer.put(module.weight, 0)

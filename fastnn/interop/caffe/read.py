@@ -157,11 +157,9 @@ def _weights(path: str) -> dict[str, list[np.ndarray[Any, Any]]]:
 
 def _array(blob: Any) -> np.ndarray[Any, Any]:
     sizes = list(blob.shape.dim) if blob.HasField("shape") else [blob.num, blob.channels, blob.height, blob.width]
-    if blob.data:
-        values = np.frombuffer(b"".join(blob.data), "<f4") if sum(map(len, blob.data)) % 4 == 0 else None
-    else:
-        parts = b"".join(blob.double_data)
-        values = np.frombuffer(parts, "<f8").astype(np.float32) if len(parts) % 8 == 0 else None
+    singles = b"".join(blob.data)
+    data, dtype = (singles, np.dtype("<f4")) if singles else (b"".join(blob.double_data), np.dtype("<f8"))
+    values = None if len(data) % dtype.itemsize else np.frombuffer(data, dtype).astype(np.float32, copy=False)
     if values is None or len(sizes) > 32 or min(sizes, default=1) < 0 or math.prod(sizes) != values.size:
         count = "a part of a number" if values is None else values.size
         raise ValueError(f"has {count} in an array of the sizes {_check.brief(sizes)}")
@@ -255,8 +253,9 @@ class _Build:
         self._inputs = inputs
 
     def add(self, layer: Layer) -> None:
-        for name, shape in self._inputs.items():
-            if name not in self._values:
+        for name in layer.bottoms:
+            if name in self._inputs and name not in self._values:
+                shape = self._inputs[name]
                 self._values[name] = None if shape is None else self._symbol(name, shape)
         lacking = [name for name in layer.bottoms if name not in self._values]
         if lacking:

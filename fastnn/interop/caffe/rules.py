@@ -49,10 +49,11 @@ def _linear(w: Writer, m: Any, name: str, x: Any, y: Any) -> None:
 
 def _batch_norm(w: Writer, m: Any, name: str, x: Any, y: Any) -> None:
     settings: dict[str, Any] = {"eps": m.eps}
-    blobs = [np.zeros(m.num_features), np.ones(m.num_features), np.ones(1)]
+    blobs = [np.full(size, value, np.float32) for size, value in ((m.num_features, 0), (m.num_features, 1), (1, 1))]
     if m.track_running_stats:
         blobs[:2] = [_numbers(m.running_mean), _numbers(m.running_var)]
         settings["moving_average_fraction"] = 0.999 if m.momentum is None else 1 - m.momentum
+        settings |= {"use_global_stats": True} if m._is_frozen else {}
     else:
         settings["use_global_stats"] = False
     if m.weight is None:
@@ -333,9 +334,12 @@ def _reshaped(w: Writer, node: Node) -> None:
 def _softmax(w: Writer, node: Node) -> None:
     """Over the last dimension."""
     axes = w.value(node.inputs[0]).axes
-    if node.attrs["log"]:
-        raise ValueError("Caffe has no log_softmax between layers; use nn.LogSoftmax")
-    w.add("Softmax", "softmax", node.inputs, [node.output], axes=axes, softmax_param={"axis": axes[-1]})
+    settings = {"axis": axes[-1]}
+    if not node.attrs["log"]:
+        w.add("Softmax", "softmax", node.inputs, [node.output], axes=axes, softmax_param=settings)
+        return
+    layer = w.add("Softmax", "softmax", node.inputs, [None], axes=axes, softmax_param=settings)
+    w.add("Log", "log_softmax", layer.top, [node.output], axes=axes)
 
 
 def _pool_node(w: Writer, node: Node) -> None:

@@ -101,10 +101,13 @@ class Writer:
                 self.claim(output, Value(top, tuple(range(output.ndim)) if axes is None else axes))
         self._blobs.add(layer.name)
         for array in blobs:
-            values = np.asarray(array, "<f4", order="C")
+            values = np.asarray(array)
             blob = layer.blobs.add()
             blob.shape.dim.extend(values.shape)
-            blob.data.append(values.tobytes())
+            if values.dtype == np.float64:
+                blob.double_data.append(values.astype("<f8").tobytes())
+            else:
+                blob.data.append(values.astype("<f4").tobytes())
         for message, table in settings.items():
             self.set(layer, message, table)
         return layer

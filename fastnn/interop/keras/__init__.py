@@ -1,4 +1,4 @@
-"""Networks that Keras has saved; read with h5py: `pip install "fastnn[interop]"`."""
+"""Networks that Keras has saved."""
 
 from fastnn.interop.keras.network import Network
 from fastnn.interop.keras.read import load_keras

@@ -110,7 +110,7 @@ class _Conv(_Convolution):
         return self.conv(x, self.weight, self.bias, self.groups)
 
 
-@register("Conv1D", "Convolution1D")
+@register("Conv1D")
 class Conv1D(_Conv):
     """weight (filters, channels / groups, K)."""
 
@@ -118,14 +118,14 @@ class Conv1D(_Conv):
     paddings = ("valid", "same", "causal")
 
 
-@register("Conv2D", "Convolution2D")
+@register("Conv2D")
 class Conv2D(_Conv):
     """weight (filters, channels / groups, KH, KW)."""
 
     rank = 2
 
 
-def _depthwise(kernel: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def depthwise(kernel: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """(*kernel, channels, multiplier) -> (channels * multiplier, 1, *kernel)."""
     moved = np.moveaxis(kernel, (-2, -1), (0, 1))
     return moved.reshape(-1, 1, *moved.shape[2:])
@@ -135,7 +135,7 @@ class _Depthwise(_Convolution):
     def make(self, s: Settings, arrays: Arrays) -> None:
         kernel = arrays.read("kernel", *self.kernel_size, None, s.integer("depth_multiplier", 1, 1))
         self.inputs, self.channels = kernel.shape[-2], kernel.shape[-2] * kernel.shape[-1]
-        self.weight = arrays.parameter(_depthwise(kernel))
+        self.weight = arrays.parameter(depthwise(kernel))
 
     def convolved(self, x: Any) -> Any:
         return self.conv(x, self.weight, self.bias, self.inputs)
@@ -166,7 +166,7 @@ class _Separable(_Convolution):
         kernel = arrays.read("depthwise_kernel", *self.kernel_size, None, s.integer("depth_multiplier", 1, 1))
         self.inputs, inner = kernel.shape[-2], kernel.shape[-2] * kernel.shape[-1]
         point = arrays.read("pointwise_kernel", *[1] * self.rank, inner, self.channels)
-        self.depthwise_weight = arrays.parameter(_depthwise(kernel))
+        self.depthwise_weight = arrays.parameter(depthwise(kernel))
         self.pointwise_weight = arrays.parameter(np.moveaxis(point, (-1, -2), (0, 1)), _kernel_order(self.rank))
 
     def convolved(self, x: Any) -> Any:
@@ -174,7 +174,7 @@ class _Separable(_Convolution):
         return (F.conv1d if self.rank == 1 else F.conv2d)(inner, self.pointwise_weight, self.bias)
 
 
-@register("SeparableConv1D", "SeparableConvolution1D")
+@register("SeparableConv1D")
 class SeparableConv1D(_Separable):
     """depthwise_weight (channels * multiplier, 1, K), pointwise_weight (filters, channels * multiplier, 1)."""
 
@@ -182,7 +182,7 @@ class SeparableConv1D(_Separable):
     paddings = ("valid", "same", "causal")
 
 
-@register("SeparableConv2D", "SeparableConvolution2D")
+@register("SeparableConv2D")
 class SeparableConv2D(_Separable):
     """depthwise_weight (channels * multiplier, 1, KH, KW), pointwise_weight (filters, channels * multiplier, 1, 1)."""
 
@@ -226,14 +226,14 @@ class _Transposed(_Convolution):
         return before, whole - before - kept
 
 
-@register("Conv1DTranspose", "Convolution1DTranspose")
+@register("Conv1DTranspose")
 class Conv1DTranspose(_Transposed):
     """weight (channels, filters, K)."""
 
     rank = 1
 
 
-@register("Conv2DTranspose", "Convolution2DTranspose", "Deconvolution2D")
+@register("Conv2DTranspose")
 class Conv2DTranspose(_Transposed):
     """weight (channels, filters, KH, KW)."""
 

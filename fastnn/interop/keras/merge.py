@@ -13,11 +13,11 @@ from fastnn.ops.shape import concat
 
 
 def _aligned(inputs: list[Any]) -> list[Any]:
-    """Tensors of one number of dimensions: those that lack some have them behind the batch."""
-    most = max(x.ndim for x in inputs)
+    """Tensors of one number of dimensions: those that lack some have them behind the batch. Numbers stay."""
+    most = max(x.ndim for x in inputs if not isinstance(x, float))
     result = []
     for x in inputs:
-        while x.ndim < most:
+        while not isinstance(x, float) and x.ndim < most:
             x = x.unsqueeze(1)
         result.append(x)
     return result

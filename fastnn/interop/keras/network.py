@@ -16,10 +16,10 @@ from fastnn.nn import Module
 
 
 class Step(NamedTuple):
-    """A call of a layer: its name here, the places of its inputs, whether it takes a list, and its mode."""
+    """A call of a layer: its name here, the places of its inputs, or numbers, whether it takes a list, and its mode."""
 
     layer: str
-    inputs: tuple[tuple[int, int], ...]
+    inputs: tuple[tuple[int, int] | float, ...]
     merges: bool
     training: bool | None
 
@@ -43,15 +43,20 @@ class Network(Module):
     keras_config = compile_config = "null"
     keras_major = 3
 
-    def __init__(self, part: Part, dtype: np.dtype[Any]) -> None:
+    def __init__(self, part: Part, dtype: np.dtype[Any], shared: dict[int, Module] | None = None) -> None:
         super().__init__()
+        shared = {} if shared is None else shared  # layers that several models have
         names: dict[str, str] = {}
         for inner in part.parts:
             if inner.layer is None and not inner.is_model:
                 continue
             name = names[inner.settings.name] = self._free(inner.settings.name)
-            made = inner.layer(inner.settings, Arrays(inner.settings, inner.stored, dtype)) if inner.layer else None
-            self.add_module(name, Network(inner, dtype) if made is None else made)
+            key = id(inner.twin or inner)
+            if key not in shared:
+                arrays = Arrays(inner.settings, inner.stored, dtype)
+                made = inner.layer(inner.settings, arrays) if inner.layer else Network(inner, dtype, shared)
+                shared[key] = made
+            self.add_module(name, shared[key])
         inputs = [ref.layer for ref in flat(part.inputs)]
         object.__setattr__(self, "input_names", tuple(inputs))
         shapes = {inner.settings.name: inner.shape for inner in part.parts}
@@ -72,7 +77,7 @@ class Network(Module):
         """Call the layers."""
         values: list[Any] = self._given(inputs, named)
         for step in self._steps:
-            given = [_picked(values[at], output) for at, output in step.inputs]
+            given = [x if isinstance(x, float) else _picked(values[x[0]], x[1]) for x in step.inputs]
             layer = self._modules[step.layer]
             mode = training if step.training is None else step.training
             try:
@@ -117,7 +122,7 @@ def _ordered(
     readers: dict[tuple[str, int], list[int]] = {}
     missing: list[int] = []
     for at, (inner, i) in enumerate(waiting):
-        needs = {(ref.layer, ref.call) for ref in inner.calls[i].inputs}
+        needs = {(ref.layer, ref.call) for ref in inner.calls[i].refs}
         missing.append(len(needs - places.keys()))
         for key in needs - places.keys():
             readers.setdefault(key, []).append(at)
@@ -127,7 +132,7 @@ def _ordered(
         inner, i = waiting[at]
         call = inner.calls[i]
         name = inner.settings.name
-        where = tuple((places[ref.layer, ref.call], ref.output) for ref in call.inputs)
+        where = tuple((places[ref.layer, ref.call], ref.output) if isinstance(ref, Ref) else ref for ref in call.inputs)
         merges = inner.layer is not None and inner.layer.merges
         if inner.layer is not None and not merges and len(where) != 1:
             raise inner.settings.wrong(f"it takes one input, and is called with {len(where)}")

@@ -18,6 +18,20 @@ _DEEPEST = 16
 _MOST_CALLS = 10_000
 
 MODELS = ("Sequential", "Functional", "Model")
+#: Of Keras's functions of tensors, those that are as the layers of their names.
+_FUNCTIONS = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
+#: Layers that hand on which elements of a sequence count (Embedding's mask_zero), and those that heed it.
+_MASKED = {
+    "Dense", "Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Activation", "ReLU",
+    "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "ActivityRegularization", "Identity", "LayerNormalization",
+    "RMSNormalization", "UnitNormalization", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum",
+    "Concatenate", "Dot", "Rescaling", *MODELS,
+}  # fmt: skip
+_HEED = {"GlobalAveragePooling1D", "Softmax", "BatchNormalization"}
+
+
+class Unread(ValueError):
+    """Of layers that are not read: names them all."""
 
 
 class Ref(NamedTuple):
@@ -30,10 +44,15 @@ class Ref(NamedTuple):
 
 @dataclass
 class Call:
-    """What a layer is called with."""
+    """What a layer is called with: outputs of others, and numbers beside them where it merges."""
 
-    inputs: list[Ref]
+    inputs: list[Ref | float]
     training: bool | None = None
+
+    @property
+    def refs(self) -> list[Ref]:
+        """The outputs among its inputs."""
+        return [ref for ref in self.inputs if isinstance(ref, Ref)]
 
 
 @dataclass
@@ -51,6 +70,8 @@ class Part:
         Of a model.
     stored : dict of str to Stored
         The layer's arrays by Keras's names.
+    twin : Part, optional
+        Of a layer that several models have, which tf.keras writes for each of them: where it was first.
     """
 
     settings: Settings
@@ -61,7 +82,7 @@ class Part:
     inputs: Any = None
     outputs: Any = None
     stored: dict[str, Stored] = field(default_factory=dict)
-    size: int = 1
+    twin: Part | None = None
 
     @property
     def is_model(self) -> bool:
@@ -81,13 +102,14 @@ def parse(config: Any, major: int) -> Part:
 
     Raises
     ------
+    Unread
     ValueError
-        Of layers that are not read: one that names them all.
+        If it is no model's config.
     """
     problems: list[str] = []
     model = _Reader(major, problems).part(entry(config, "the model's config"), "", 0)
     if problems:
-        raise ValueError(f"{len(problems)} part(s) of the model cannot be read: {_check.some(problems)}")
+        raise Unread(f"{len(problems)} part(s) of the model cannot be read: {', '.join(problems)}")
     if not model.is_model:
         raise ValueError(f"the config is no model's, but that of a {_check.brief(model.settings.kind, str)}")
     return model
@@ -96,6 +118,7 @@ def parse(config: Any, major: int) -> Part:
 class _Reader:
     def __init__(self, major: int, problems: list[str]) -> None:
         self.major, self.problems = major, problems
+        self.shared: dict[int, Part] = {}
 
     def part(self, value: dict[str, Any], name: str, depth: int) -> Part:
         """One layer or model."""
@@ -107,9 +130,12 @@ class _Reader:
         own = config.get("name", value.get("name"))
         name = name or (own if isinstance(own, str) else "")
         settings = Settings(name, kind, config, self.major)
-        if not is_of_keras(value):
+        room = value.get("module")
+        of_function = isinstance(room, str) and ".ops" in room and kind not in _FUNCTIONS
+        if of_function or not is_of_keras(value):
             shown = value.get("registered_name") or f"{value.get('module')}.{kind}"
-            self.problems.append(f"layer {_check.brief(name)} (custom: {_check.brief(shown, str)})")
+            custom = "a function" if of_function else "custom"
+            self.problems.append(f"layer {_check.brief(name)} ({custom}: {_check.brief(shown, str)})")
         elif kind in MODELS and isinstance(config.get("layers"), list):
             if depth >= _DEEPEST:
                 raise ValueError(f"models are nested deeper than {_DEEPEST}")
@@ -120,7 +146,10 @@ class _Reader:
             self.problems.append(f"layer {_check.brief(name)} ({_check.brief(kind, str)})")
         else:
             self.check(settings)
-            return Part(settings, LAYERS[kind])
+            part, key = Part(settings, LAYERS[kind]), value.get("shared_object_id")
+            if type(key) is int and self.shared.setdefault(key, part).settings.kind == kind:
+                part.twin = self.shared[key] if self.shared[key] is not part else None
+            return part
         return Part(settings)
 
     def check(self, s: Settings) -> None:
@@ -134,6 +163,8 @@ class _Reader:
             self.problems.append(f"{shown}, which is quantized")
 
     def input(self, s: Settings) -> Part:
+        if s.flag("sparse", False) or s.flag("ragged", False):
+            self.problems.append(f"layer {_check.brief(s.name)} (InputLayer), which is sparse or ragged")
         shape = s.get("batch_shape", s.get("batch_input_shape", s.get("shape")))
         return Part(s, shape=_shape(s, shape))
 
@@ -151,11 +182,31 @@ class _Reader:
             twice = next(name for i, name in enumerate(names) if name in names[:i])
             raise ValueError(f"two layers of {_check.brief(s.name)} have the name {_check.brief(twice)}")
         model = Part(s, parts=parts)
-        if functional:
-            _connect(model, values)
-        else:
+        if not functional:
             _chain(model)
+        else:
+            for part, value in zip(parts, values, strict=True):
+                if part.layer or part.is_model or part.settings.kind == "InputLayer":
+                    self.call(part, value)
+        if self.problems:  # of which all are told, whatever else is wrong
+            model.outputs = []
+            return model
+        if functional:
+            _connect(model)
+        self.problems += _heeding(model)
         return model
+
+    def call(self, part: Part, value: dict[str, Any]) -> None:
+        """How a layer of a functional model is called."""
+        nodes = value.get("inbound_nodes", [])
+        if not isinstance(nodes, list):
+            raise part.settings.wrong(f"its inbound_nodes are no list, but {_check.brief(nodes)}")
+        try:
+            calls = [_call(part, node) for node in nodes if node]
+        except ValueError as error:
+            self.problems.append(str(error))
+        else:
+            part.calls = calls if part.settings.kind != "InputLayer" else []
 
 
 def _shape(s: Settings, shape: Any) -> list[int | None] | None:
@@ -191,20 +242,13 @@ def _chain(model: Part) -> None:
     model.outputs = last
 
 
-def _connect(model: Part, values: list[dict[str, Any]]) -> None:
-    """The calls of a functional model."""
+def _connect(model: Part) -> None:
+    """What the calls of a functional model refer to."""
     s = model.settings
-    for part, value in zip(model.parts, values, strict=True):
-        nodes = value.get("inbound_nodes", [])
-        if not isinstance(nodes, list):
-            raise part.settings.wrong(f"its inbound_nodes are no list, but {_check.brief(nodes)}")
-        part.calls = [_call(part, node) for node in nodes if node]
-        if part.settings.kind == "InputLayer":
-            part.calls = []
     model.inputs, model.outputs = _refs(s, s.get("input_layers"), 0), _refs(s, s.get("output_layers"), 0)
     by_name = {part.settings.name: part for part in model.parts}
     everywhere = [*flat(model.inputs), *flat(model.outputs)]
-    everywhere += [ref for part in model.parts for call in part.calls for ref in call.inputs]
+    everywhere += [ref for part in model.parts for call in part.calls for ref in call.refs]
     # A model that was made with inputs of its own has a first call that files do not list, but count.
     counted = {
         name
@@ -222,11 +266,11 @@ def _connect(model: Part, values: list[dict[str, Any]]) -> None:
     model.inputs, model.outputs = moved(model.inputs), moved(model.outputs)
     for part in model.parts:
         for call in part.calls:
-            call.inputs = moved(call.inputs)
+            call.inputs = [moved(ref) if isinstance(ref, Ref) else ref for ref in call.inputs]
     for ref in [
         *flat(model.inputs),
         *flat(model.outputs),
-        *(r for p in model.parts for c in p.calls for r in c.inputs),
+        *(r for p in model.parts for c in p.calls for r in c.refs),
     ]:
         if ref.layer not in by_name:
             raise s.wrong(f"there is no layer {_check.brief(ref.layer)}, which another one refers to")
@@ -237,6 +281,32 @@ def _connect(model: Part, values: list[dict[str, Any]]) -> None:
     for ref in flat(model.inputs):
         if by_name[ref.layer].settings.kind != "InputLayer":
             raise s.wrong(f"its input {_check.brief(ref.layer)} is no InputLayer")
+
+
+def _heeding(model: Part) -> list[str]:
+    """The layers that would compute something else where an Embedding's labels are 0."""
+    by_name = {part.settings.name: part for part in model.parts}
+    readers: dict[str, list[Part]] = {name: [] for name in by_name}
+    for part in model.parts:
+        for name in {ref.layer for call in part.calls for ref in call.refs}:
+            readers[name].append(part)
+    todo = [part for part in model.parts if any(_has_mask(leaf) for leaf in part.leaves())]
+    reached: dict[str, Part] = {}
+    while todo:
+        for part in readers[todo.pop().settings.name]:
+            if part.settings.name not in reached:
+                reached[part.settings.name] = part
+                if part.settings.kind in _MASKED:
+                    todo.append(part)
+    heeding = [part for part in reached.values() if any(leaf.settings.kind in _HEED for leaf in part.leaves())]
+    return [
+        f"layer {_check.brief(part.settings.name)} ({part.settings.kind}) behind an Embedding with mask_zero"
+        for part in heeding
+    ]
+
+
+def _has_mask(part: Part) -> bool:
+    return part.settings.kind == "Embedding" and part.settings.flag("mask_zero", False)
 
 
 def _refs(s: Settings, value: Any, depth: int) -> Any:
@@ -273,6 +343,12 @@ def _call(part: Part, node: Any) -> Call:
     if isinstance(node, dict):
         args, kwargs = node.get("args", []), node.get("kwargs", {})
         inputs = _tensors(s, args, 0)
+        if (
+            part.layer is not None
+            and not part.layer.merges
+            and (numbers := [n for n in inputs if not isinstance(n, Ref)])
+        ):
+            raise s.wrong(f"it is called with what is not read: {numbers[0]}")
     else:
         items = node if isinstance(node, list) and node and isinstance(node[0], list) else [node]
         inputs = [_ref(s, item) for item in items]
@@ -288,14 +364,16 @@ def _call(part: Part, node: Any) -> Call:
     more = {key: value for key, value in kwargs.items() if value is not None}
     if more or not (training is None or isinstance(training, bool)):
         raise s.wrong(f"it is called with settings that are not read: {_check.some(more or ['training'])}")
-    if not inputs:
+    if not any(isinstance(ref, Ref) for ref in inputs):
         raise s.wrong("it is called without an input")
     # In Keras 3 `fit` and `predict` say the mode to all layers, whatever a call was made with.
     return Call(inputs, training if s.major < 3 else None)
 
 
-def _tensors(s: Settings, value: Any, depth: int) -> list[Ref]:
-    """The tensors among the arguments of a call, as Keras 3 writes them."""
+def _tensors(s: Settings, value: Any, depth: int) -> list[Ref | float]:
+    """The tensors and numbers that are the arguments of a call, as Keras 3 writes them."""
+    if type(value) in (int, float) and abs(value) < 1e300:
+        return [float(value)]
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         config = value.get("config")
         return [_ref(s, config.get("keras_history") if isinstance(config, dict) else None)]

@@ -10,8 +10,7 @@ from fastnn.interop.keras.layer import Arrays, Layer, from_channels_first, regis
 from fastnn.nn import functional as F
 
 
-@register("MaxPooling1D", "MaxPooling2D", "MaxPool1D", "MaxPool2D", "AveragePooling1D", "AveragePooling2D",
-          "AvgPool1D", "AvgPool2D")  # fmt: skip
+@register("MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D")
 class Pooling(Layer):
     """The largest value of each window, or the mean of what of it is no padding."""
 
@@ -43,8 +42,7 @@ class Pooling(Layer):
         return from_channels_first(y, self.channels_last)
 
 
-@register("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalAveragePooling1D",
-          "GlobalAveragePooling2D", "GlobalAvgPool1D", "GlobalAvgPool2D")  # fmt: skip
+@register("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D")
 class GlobalPooling(Layer):
     """The largest value of each channel, or its mean."""
 

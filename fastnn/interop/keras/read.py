@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from fastnn import _check
 from fastnn.interop.hdf5 import MOST_EXPANSION, SIGNATURE, Damage, Hdf5
+from fastnn.interop.keras import plain
 from fastnn.interop.keras.network import Network, check, dtype_of
-from fastnn.interop.keras.parts import bound, parse
+from fastnn.interop.keras.parts import Unread, bound, parse
 from fastnn.interop.keras.weights import attach
+from fastnn.nn import Module
 
 #: What a config may be: larger ones than any network's, and small enough to be parsed in a second.
 _LARGEST_CONFIG = 1 << 24
@@ -29,27 +31,30 @@ class _Content(NamedTuple):
     weights: bytes
 
 
-def load_keras(path: str | os.PathLike[str], model: Network | None = None) -> Network:
+def load_keras(path: str | os.PathLike[str], model: Module | None = None) -> Module:
     """Read a model that Keras has saved: as `.keras`, as HDF5, or weights alone into a model that is there.
 
-    It needs the package h5py: `pip install "fastnn[interop]"`. Files of Keras 3, of tf.keras and of Keras 2 are read,
-    and told by their contents, whatever they are called. Sequential, functional and nested models are read, of the
-    usual layers; not those with Lambda or custom layers, since no code of a file is ever run.
+    Files of Keras 3, of tf.keras and of Keras 2 are read, and told by their contents, whatever they are called.
+    Sequential, functional and nested models are read, of the usual layers; not those with Lambda or custom layers,
+    since no code of a file is ever run.
 
     Parameters
     ----------
     path : str or path
-    model : Network, optional
-        What `load_keras` gave for another file of the same model. It gets the file's weights.
+    model : Module, optional
+        It gets the file's weights: what `load_keras` gave for another file of the same model; or a module whose layers
+        are those of `fastnn.nn`. These take the weights of the layers of their names, if the file has all of them,
+        and else of their kinds in order; a Linear behind a convolution takes them as if images with the channels last
+        had been flattened in Keras, and with the channels first here.
 
     Returns
     -------
-    Network
-        A module, in evaluation mode, so that it predicts what the original does: call `train()` before it is trained
-        on. Its parameters have the layers' names and fastnn's layouts (`dense.weight` is (units, features)), and are
-        trained at once, but for those that were frozen in Keras. Inputs stay as Keras has them: images (N, H, W, C),
-        if it was built for that. Regularizers, constraints and what the model was compiled with are not used, but
-        kept as text: see `Network`.
+    Module
+        The model that was given; or a new `Network` in evaluation mode, so that it predicts what the original does:
+        call `train()` before it is trained on. Its parameters have the layers' names and fastnn's layouts
+        (`dense.weight` is (units, features)), and are trained at once, but for those that were frozen in Keras. Inputs
+        stay as Keras has them: images (N, H, W, C), if it was built for that. Regularizers, constraints and what the
+        model was compiled with are not used, but kept as text: see `Network`.
 
     Raises
     ------
@@ -60,7 +65,8 @@ def load_keras(path: str | os.PathLike[str], model: Network | None = None) -> Ne
     Notes
     -----
     In training, the running variance of batch norm follows PyTorch's rule, which divides by one less than the number
-    of values.
+    of values. A call of a layer that was made with ``training=`` keeps that mode in files of Keras 2 alone, as `fit`
+    and `predict` of Keras 3 tell all layers theirs. What Keras computes in float16 or bfloat16 is computed in float32.
 
     Examples
     --------
@@ -68,7 +74,7 @@ def load_keras(path: str | os.PathLike[str], model: Network | None = None) -> Ne
     >>> net = fn.interop.load_keras("epoch_12.weights.h5", net)  # doctest: +SKIP
     """
     if model is not None:
-        _check.instance("model", model, Network, "a Network, which load_keras gave for a file of the same model")
+        _check.instance("model", model, Module)
     name = _check.path("path", path)
     if not os.path.isfile(name):
         raise FileNotFoundError(f"there is no file {name}")
@@ -79,11 +85,9 @@ def load_keras(path: str | os.PathLike[str], model: Network | None = None) -> Ne
         return _made(content) if model is None else _loaded(content, model)
     except (Damage, ValueError, TypeError, RecursionError) as error:
         text = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"{name} is no Keras file that can be read: {_short(text)}") from None
-
-
-def _short(text: str) -> str:
-    return _check.printable(text if len(text) <= 800 else f"{text[:800]}...")
+        most = 8000 if isinstance(error, Unread) else 800
+        shown = _check.printable(text if len(text) <= most else f"{text[:most]}...")
+        raise ValueError(f"{name} is no Keras file that can be read: {shown}") from None
 
 
 def _content(data: bytes) -> _Content:
@@ -167,8 +171,11 @@ def _built(value: Any, major: int, weights: bytes) -> Network:
     return network
 
 
-def _loaded(content: _Content, model: Network) -> Network:
-    """A network that is there, with the file's weights."""
+def _loaded(content: _Content, model: Module) -> Module:
+    """A model that is there, with the file's weights."""
+    if not isinstance(model, Network):
+        plain.load(model, Hdf5(content.weights))
+        return model
     other = _built(_json(model.keras_config), model.keras_major, content.weights)
     model.load_state_dict(other.state_dict())
     return model

@@ -105,6 +105,24 @@ class Parallel(nn.Sequential):
         return f"input_dimension={self.input_dimension}, output_dimension={self.output_dimension}"
 
 
+class Bottle(nn.Sequential):
+    """A layer of samples with `inputs` dimensions, over inputs that have more before these."""
+
+    def __init__(self, layers: Any, inputs: int) -> None:
+        super().__init__(layers)
+        self.inputs = inputs
+
+    def forward(self, input: Any) -> Any:
+        first = input.ndim - self.inputs + 1
+        if first <= 1:
+            return super().forward(input)
+        y = super().forward(input.reshape(math.prod(input.shape[:first]), *input.shape[first:]))
+        return y.reshape(*input.shape[:first], *y.shape[1:])
+
+    def extra_repr(self) -> str:
+        return f"inputs={self.inputs}"
+
+
 # ---- layers with weights ----------------------------------------------------------------------------
 
 
@@ -280,6 +298,12 @@ def framed(x: Any, left: int, right: int, top: int, bottom: int) -> Any:
     cut = x[..., max(-top, 0) : rows - max(-bottom, 0), max(-left, 0) : columns - max(-right, 0)]
     widths = tuple(max(width, 0) for width in (left, right, top, bottom))
     return F.pad(cut, widths) if any(widths) else cut
+
+
+def resized(x: Any, scale: int | None, height: int | None, width: int | None) -> Any:
+    """Between pixels linearly, from corner to corner."""
+    size: Any = (x.shape[2] * scale, x.shape[3] * scale) if scale else (height, width)
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
 def summed_windows(x: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, include: bool) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check, nn
-from fastnn.interop.network import Apply
+from fastnn.interop.network import Apply, bare
 from fastnn.interop.torch7 import functions as f
 from fastnn.interop.torch7.file import Object, Storage, Table, Tensor
 
@@ -88,7 +88,7 @@ def with_weights(fields: Fields, module: nn.Module, weight: np.ndarray[Any, Any]
 
 def _linear(o: Fields) -> nn.Module:
     weight = o.needed("weight", 2)
-    return with_weights(o, nn.Linear(weight.shape[1], weight.shape[0], o.array("bias") is not None), weight)
+    return with_weights(o, bare(nn.Linear, weight.shape[1], weight.shape[0], o.array("bias") is not None), weight)
 
 
 def _geometry(o: Fields, stride: str = "d", padding: str = "pad") -> tuple[tuple[int, int], ...]:
@@ -117,7 +117,7 @@ def _convolution(o: Fields) -> nn.Module:
     if full:
         settings["output_padding"] = (o.integer("adjH", 0), o.integer("adjW", 0))
     kind = nn.ConvTranspose2d if full else nn.Conv2d
-    return with_weights(o, kind(inputs, outputs, kernel, stride, padding, **settings), weight.reshape(shape))
+    return with_weights(o, bare(kind, inputs, outputs, kernel, stride, padding, **settings), weight.reshape(shape))
 
 
 def _temporal_convolution(o: Fields) -> nn.Module:
@@ -125,7 +125,7 @@ def _temporal_convolution(o: Fields) -> nn.Module:
     inputs, size, outputs = o.integer("inputFrameSize", None, 1), o.integer("kW", None, 1), weight.shape[0]
     if weight.shape[1] != inputs * size:
         raise ValueError(f"its weight has the shape {weight.shape}; expected ({outputs}, {inputs * size})")
-    module = f.TemporalConvolution(inputs, outputs, size, o.integer("dW", 1))
+    module = bare(f.TemporalConvolution, inputs, outputs, size, o.integer("dW", 1))
     return with_weights(o, module, weight.reshape(outputs, size, inputs).transpose(0, 2, 1))
 
 
@@ -171,7 +171,7 @@ def _lookup(o: Fields) -> nn.Module:
     if o.flag("maxNorm"):
         raise ValueError("a table whose rows are made shorter as they are read (maxNorm) is not known")
     padding = o.integer("paddingValue", 0)
-    module = f.LookupTable(weight.shape[0], weight.shape[1], padding - 1 if padding > 0 else None)
+    module = bare(f.LookupTable, weight.shape[0], weight.shape[1], padding - 1 if padding > 0 else None)
     o.put(module, "weight", weight)
     return module
 
@@ -225,6 +225,13 @@ def _frame(o: Fields) -> nn.Module:
 
 def _upsampling(o: Fields) -> nn.Module:
     return nn.Upsample(scale_factor=o.integer("scale_factor", None, 1))
+
+
+def _bilinear(o: Fields) -> nn.Module:
+    sides = [o.optional(name) for name in ("scale_factor", "oheight", "owidth")]
+    if not sides[0] and None in sides[1:]:
+        raise ValueError("it has neither a scale_factor nor a size")
+    return Apply(f.resized, **dict(zip(("scale", "height", "width"), sides, strict=True)))
 
 
 def _view(o: Fields) -> nn.Module:
@@ -349,6 +356,7 @@ KINDS: dict[str, Callable[[Fields], nn.Module]] = {
     "SpatialReflectionPadding": _frame,
     "SpatialReplicationPadding": _frame,
     "SpatialSoftMax": _fixed(f.softmax, log=False),
+    "SpatialUpSamplingBilinear": _bilinear,
     "SpatialUpSamplingNearest": _upsampling,
     "SpatialZeroPadding": _frame,
     "SplitTable": _apply(f.split, dimension=(_int, "dimension"), inputs=(_any, "nInputDims")),

@@ -149,6 +149,14 @@ def _concat(convert: _Conversion, thing: Object, where: str, depth: int) -> nn.M
     return f.Concat(layers, fields.integer("dimension"), _kind(thing) == "DepthConcat")
 
 
+def _bottle(convert: _Conversion, thing: Object, where: str, depth: int) -> nn.Module:
+    fields = Fields(thing, {})
+    inputs = fields.integer("nInputDim", 2, 1)
+    if fields.integer("nOutputDim", inputs) != inputs:
+        raise ValueError("outputs of other dimensions than inputs are not known")
+    return f.Bottle(convert.children(thing, where, depth), inputs)
+
+
 class Graph(Network):
     """A network of nngraph's: its inputs are arguments or, within another one, a table."""
 
@@ -236,6 +244,7 @@ def _mapped(target: Table, source: Table) -> int:
 
 
 _CONTAINERS: dict[str, Callable[..., nn.Module]] = {
+    "Bottle": _bottle,
     "Concat": _concat,
     "ConcatTable": _sequence(f.ConcatTable),
     "DepthConcat": _concat,

@@ -90,7 +90,13 @@ def swish(call: Call, X: Tensor, *, alpha: float = 1.0) -> Tensor:
     return activation(X, "silu", alpha)
 
 
-@operator("ThresholdedRelu", 10)
+@operator("SwiGLU", 28)
+def swiglu(call: Call, A: Tensor, B: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """Swish of A, times B."""
+    return activation(A, "silu", alpha) * B
+
+
+@operator("ThresholdedRelu", 1)
 def thresholded_relu(call: Call, X: Tensor, *, alpha: float = 1.0) -> Tensor:
     """X where it is above alpha, else 0."""
     return activation(X, "threshold", alpha, 0.0)

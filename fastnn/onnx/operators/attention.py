@@ -17,7 +17,7 @@ from fastnn.ops.loss import softmax
 from fastnn.ops.shape import concat, constant_pad
 
 
-@operator("Attention", 23, raw="attn_mask nonpad_kv_seqlen")
+@operator("Attention", 23, raw="nonpad_kv_seqlen", settings="attn_mask")
 def attention(
     call: Call,
     Q: Tensor,
@@ -159,12 +159,12 @@ def _repeated(x: Tensor, heads: int) -> Tensor:
     return reshape(stretched, (n, heads, length, size))
 
 
-@operator("RotaryEmbedding", 23, raw="position_ids")
+@operator("RotaryEmbedding", 23, raw="position_ids", settings="cos_cache sin_cache")
 def rotary_embedding(
     call: Call,
     X: Tensor,
-    cos_cache: Tensor,
-    sin_cache: Tensor,
+    cos_cache: Value,
+    sin_cache: Value,
     position_ids: Value | None = None,
     *,
     interleaved: int = 0,
@@ -176,7 +176,7 @@ def rotary_embedding(
     size = rotary_embedding_dim or x.shape[3]
     if not 0 < size <= x.shape[3] or size % 2:
         raise ValueError(f"it turns {size} of {x.shape[3]} numbers; expected an even count of them")
-    cos, sin = (_angles(table, position_ids, x, size // 2) for table in (cos_cache, sin_cache))
+    cos, sin = (_angles(call.tensor(t), position_ids, size // 2) for t in (cos_cache, sin_cache))
     turned, rest = x[..., :size], x[..., size:] if size < x.shape[3] else None
     parts = (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(size // 2), slice(size // 2, None))
     a, b = (turned[..., part] for part in parts)
@@ -189,7 +189,7 @@ def rotary_embedding(
     return reshape(transpose(y, (0, 2, 1, 3)), X.shape) if X.ndim == 3 else y
 
 
-def _angles(table: Tensor, positions: Value | None, x: Tensor, half: int) -> Tensor:
+def _angles(table: Tensor, positions: Value | None, half: int) -> Tensor:
     """Of each position, (N or 1, 1, length, half)."""
     if positions is not None:
         index = labels("it", positions.tensor if isinstance(positions, Whole) else positions, table.shape[0])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.onnx.file import DTYPES
-from fastnn.onnx.operator import LARGEST_KNOWN, Array, Call, Floats, Ints, Value, check_known, operator
+from fastnn.onnx.operator import LARGEST_KNOWN, Array, Call, Floats, Ints, Value, check_known, dense, operator
 from fastnn.onnx.operators.shape import ints
 
 
@@ -84,4 +84,4 @@ def eye_like(call: Call, x: Value, *, dtype: int | None = None, k: int = 0) -> A
 @operator("NonZero", 9, known="x")
 def nonzero(call: Call, x: Array) -> Array:
     """The places of what is not 0: a row of the result for each dimension."""
-    return np.array(np.nonzero(x), np.int64).reshape(max(x.ndim, 1), -1)
+    return np.array(np.nonzero(dense(x)), np.int64).reshape(max(x.ndim, 1), -1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn.graph import Tensor
 from fastnn.onnx.file import DTYPES
-from fastnn.onnx.operator import Array, Call, Value, operator
+from fastnn.onnx.operator import Array, Call, Value, fold, operator
 from fastnn.onnx.whole import converted, elementwise
 from fastnn.ops.elementwise import cast, clamp, maximum, minimum, power, where
 from fastnn.ops.maps import trunc
@@ -113,9 +113,7 @@ def pow(call: Call, x: Value, y: Value) -> Value:
     """x to the power of y, of x's dtype."""
     dtype = x.dtype
     if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
-        with np.errstate(all="ignore"):
-            powers: Array = np.asarray(np.power(x, y)).astype(dtype)
-        return powers
+        return fold(np.power, x, y).astype(dtype, copy=False)
     if dtype.kind == "f":
         exponent = call.tensor(converted(call, y, dtype))
         return power(call.tensor(x), exponent)

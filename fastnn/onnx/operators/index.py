@@ -10,13 +10,13 @@ import numpy as np
 
 from fastnn import _check
 from fastnn.graph import Tensor
-from fastnn.onnx.operator import Array, Call, Unknown, Value, Whole, axis_of, check_known, operator
+from fastnn.onnx.operator import Array, Call, Unknown, Value, Whole, axis_of, check_known, dense, operator
 from fastnn.onnx.operators.shape import permuted
-from fastnn.onnx.whole import held, late
+from fastnn.onnx.whole import held, late, numbers
 from fastnn.ops import elementwise as ops
 from fastnn.ops.einsum import einsum as summed
 from fastnn.ops.index import gather as gathered
-from fastnn.ops.index import getitem, index_select
+from fastnn.ops.index import getitem, index_select, topk
 from fastnn.ops.layout import broadcast_to
 
 #: How often an element may be written to by one ScatterElements or ScatterND.
@@ -56,7 +56,8 @@ def gather(call: Call, data: Value, indices: Value, *, axis: int = 0) -> Value:
     def look(x: Any, labels: Any) -> Any:
         if isinstance(x, np.ndarray):
             check_known(shape)
-            return np.take(x, labels, d)
+            index = (*[slice(None)] * d, labels)
+            return x[index]  # np.take would first copy all of what is repeated
         if isinstance(labels, np.ndarray) and labels.size == 1:  # a slice, which moves less
             label = int(labels.reshape(()))
             if not -x.shape[d] <= label < x.shape[d]:
@@ -77,6 +78,7 @@ def gather_elements(call: Call, data: Value, indices: Value, *, axis: int = 0) -
 
     def look(x: Any, labels: Any) -> Any:
         if isinstance(x, np.ndarray):
+            check_known(labels.shape)
             part = x[tuple(slice(None) if i == d else slice(0, n) for i, n in enumerate(labels.shape))]
             return np.take_along_axis(part, labels, d)
         return gathered(x, d, labels)
@@ -218,6 +220,35 @@ def one_hot(call: Call, indices: Value, depth: Array, values: Value, *, axis: in
         return permuted(ops.where(hit, pair[1], pair[0]), order)
     pair = held(values)
     return permuted(Whole(ops.where(hit, pair[1], pair[0]), values.dtype, late(indices)), order)
+
+
+@operator("TopK", 1, raw="x")
+def top_by_attribute(call: Call, x: Value, *, axis: int = -1, k: int) -> tuple[Value, Value]:
+    """The k largest along a dimension, and their places."""
+    return _top(call, x, k, axis, True)
+
+
+@operator("TopK", 10, raw="x", known="k")
+def top(call: Call, x: Value, k: Array, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple[Value, Value]:
+    """The k largest or smallest along a dimension, and their places."""
+    if k.size != 1:
+        raise ValueError(f"k has shape {k.shape}; expected a number")
+    return _top(call, x, int(k.reshape(())), axis, bool(largest))
+
+
+def _top(call: Call, x: Value, k: int, axis: int, largest: bool) -> tuple[Value, Value]:
+    d = axis_of(axis, len(x.shape))
+    if not 0 < k <= x.shape[d]:
+        raise ValueError(f"k is {k}, for a dimension of {x.shape[d]}")
+    if isinstance(x, np.ndarray):
+        dense(x)
+        # Of equal ones the first: backwards, the order of equal ones is turned twice.
+        order = np.flip(np.argsort(np.flip(x, d), d, kind="stable"), d) if largest else np.argsort(x, d, kind="stable")
+        places = np.take(x.shape[d] - 1 - order if largest else order, range(k), d)
+        return np.take_along_axis(x, places, d), places.astype(np.int64)
+    values, labels = topk(call.tensor(x) if x.dtype.kind == "f" else numbers(x)[0], k, d, largest)
+    indices = Whole(labels, np.int64, late=True)
+    return (values if x.dtype.kind == "f" else Whole(values, x.dtype, late=True)), indices
 
 
 @operator("Einsum", 12)

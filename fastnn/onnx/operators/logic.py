@@ -80,15 +80,16 @@ def where(call: Call, condition: Value, x: Value, y: Value) -> Value:
     if x.dtype.kind == "f":
         if x.dtype.kind != y.dtype.kind:
             raise TypeError(f"its inputs hold {x.dtype} and {y.dtype}; expected one dtype")
-        return ops.where(mask(condition), call.tensor(x), call.tensor(y))
+        chosen, other = call.tensor(x), call.tensor(y)
+        return ops.where(mask(condition, chosen.dtype), chosen, other)
     if x.dtype.kind == y.dtype.kind == "b":
         m = mask(condition)
-        chosen = ops.logical_or(ops.logical_and(m, mask(x)), ops.logical_and(ops.logical_not(m), mask(y)))
-        return Whole(chosen, bool, late=late(condition, x, y))
+        bools = ops.logical_or(ops.logical_and(m, mask(x)), ops.logical_and(ops.logical_not(m), mask(y)))
+        return Whole(bools, bool, late=late(condition, x, y))
     if not late(condition, x, y):
         raise Unknown("the integers that it chooses from must be known")
     _, joint = alike(call, (x, y))
-    return joint(ops.where(mask(condition), held(x), held(y)))
+    return joint(ops.where(mask(condition, np.float64), held(x), held(y)))
 
 
 @operator("If", 1, known="condition")

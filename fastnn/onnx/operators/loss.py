@@ -17,33 +17,37 @@ from fastnn.sizes import same_shape
 NONE = -(2**63)
 
 
-@operator("SoftmaxCrossEntropyLoss", 12, raw="labels")
+@operator("SoftmaxCrossEntropyLoss", 12, raw="labels", settings="weights")
 def softmax_cross_entropy_loss(
     call: Call,
     scores: Tensor,
     labels: Value,
-    weights: Tensor | None = None,
+    weights: Value | None = None,
     *,
     ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> Any:
     """-log softmax(scores) at each label, and log softmax(scores)."""
-    result = _loss(loss.CROSS_ENTROPY, scores, labels, weights, ignore_index, reduction)
+    result = _loss(loss.CROSS_ENTROPY, scores, labels, _share(call, weights), ignore_index, reduction)
     return (result, loss.softmax(scores, 1, log=True)) if call.wants(1) else result
 
 
-@operator("NegativeLogLikelihoodLoss", 12, raw="target")
+@operator("NegativeLogLikelihoodLoss", 12, raw="target", settings="weight")
 def negative_log_likelihood_loss(
     call: Call,
     input: Tensor,
     target: Value,
-    weight: Tensor | None = None,
+    weight: Value | None = None,
     *,
     ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """-input at each label."""
-    return _loss(loss.NLL, input, target, weight, ignore_index, reduction)
+    return _loss(loss.NLL, input, target, _share(call, weight), ignore_index, reduction)
+
+
+def _share(call: Call, weight: Value | None) -> Tensor | None:
+    return None if weight is None else call.tensor(weight)
 
 
 def _loss(op: Any, x: Tensor, labels: Value, weight: Tensor | None, ignore_index: int | None, reduction: str) -> Tensor:

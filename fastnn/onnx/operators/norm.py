@@ -32,16 +32,17 @@ def batch_normalization(
 ) -> Any:
     """(X - mean) / sqrt(var + epsilon) * scale + B for each channel.
 
-    In training mode, the network's or the node's, mean and variance are the batch's. The network's moves the running
-    ones, by 1 - momentum and with the unbiased variance, as BatchNorm2d does.
+    The network's mode decides: in training mean and variance are the batch's, and the running ones move by 1 - momentum
+    and with the unbiased variance, as BatchNorm2d's. Where these are not the network's own, the node's mode does.
     """
     if not spatial:
         raise ValueError("its spatial is 0: statistics of each pixel are not read")
     eps, step = _check.real("its epsilon", epsilon, 0), 1 - _check.real("its momentum", momentum, 0, 1)
+    own = isinstance(mean, Parameter) and isinstance(var, Parameter)
     # Up to version 13 a node that trains shows it by its outputs.
-    batch = bool(training_mode) or call.training or (call.version < 14 and call.wants(1))
-    kept = call.training and isinstance(mean, Parameter) and isinstance(var, Parameter)
-    running = (mean, var, None) if kept or not batch else None
+    trains = bool(training_mode) or (call.version < 14 and call.wants(1))
+    batch = call.training or (trains and not own)
+    running = (mean, var, None) if own or not batch else None
     y = norm.batch_norm(X, running, scale, B, batch, step, eps)
     if not any(call.wants(i) for i in range(1, 5)):
         return y
@@ -139,7 +140,7 @@ def lp_normalization(call: Call, input: Tensor, *, axis: int = -1, p: int = 2) -
     return where(none, 0.0, input / (size if p == 1 else sqrt(size)))
 
 
-@operator("MeanVarianceNormalization", 9)
+@operator("MeanVarianceNormalization", 1)
 def mean_variance_normalization(call: Call, X: Tensor, *, axes: Ints = (0, 2, 3)) -> Tensor:
     """(X - mean) / deviation over some dimensions."""
     dims = tuple(axes_of(axes, X.ndim))

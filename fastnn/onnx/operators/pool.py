@@ -19,8 +19,8 @@ from fastnn.ops.reduce import reduce
 from fastnn.ops.shape import constant_pad, stack
 from fastnn.sizes import count
 
-#: Of a window, for the places of its largest value.
-MOST_TAPS = 256
+#: Taps of a window, and what all of them span, where the places of the largest values are made.
+MOST_TAPS, MOST_REACH = 256, 1 << 20
 
 
 def _images(X: Tensor, w: Windows, one: Callable[..., Tensor], two: Callable[..., Tensor]) -> Tensor:
@@ -88,6 +88,8 @@ def _places(x: Tensor, w: Windows, outputs: tuple[int, ...], columns_first: bool
     sizes = x.shape[2:]
     each = list(zip(outputs, w.strides, w.kernel, w.dilations, strict=True))
     reach = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in each]
+    if max(reach) > MOST_REACH:
+        raise ValueError(f"its output Indices is made for windows that span {MOST_REACH} at most, not {max(reach)}")
     around = [(p[0], max(r - p[0] - n, 0)) for p, r, n in zip(w.pads, reach, sizes, strict=True)]
     padded = constant_pad(x.detach(), tuple(width for pair in reversed(around) for width in pair), -np.inf)
     seen = []

@@ -20,23 +20,22 @@ def dropout_7(call: Call, data: Tensor, *, ratio: float = 0.5) -> Any:
     return _drop(call, data, ratio, call.training)
 
 
-@operator("Dropout", 12, known="ratio training_mode")
+@operator("Dropout", 12, known="ratio", raw="training_mode")
 def dropout_12(
     call: Call,
     data: Tensor,
     ratio: Array | None = None,
-    training_mode: Array | None = None,
+    training_mode: Value | None = None,
     *,
     seed: int | None = None,
 ) -> Any:
-    """The same, where the node's own mode asks for it, too."""
-    p = 0.5 if ratio is None else float(ratio.reshape(()))
-    trains = training_mode is not None and bool(training_mode.reshape(()))
-    return _drop(call, data, p, call.training or trains)
+    """The same: the network's mode decides, and not the one that it was exported in."""
+    return _drop(call, data, 0.5 if ratio is None else float(ratio.reshape(())), call.training)
 
 
 def _drop(call: Call, data: Tensor, ratio: float, training: bool) -> Any:
-    p = _check.real("its ratio", ratio, 0, 1) if training else 0.0
+    chance = _check.real("its ratio", ratio, 0, 1)
+    p = chance if training else 0.0
     if not call.wants(1):
         return random.dropout(data, p)
     keep = random.bernoulli(data.shape, data.dtype, 1 - p)
@@ -96,6 +95,20 @@ def bernoulli(call: Call, input: Tensor, *, dtype: int | None = None, seed: floa
         return drawn
     wanted = _wanted(dtype)
     return cast(drawn, call.float_dtype(wanted)) if wanted.kind == "f" else Whole(drawn, wanted, late=True)
+
+
+@operator("Multinomial", 7)
+def multinomial(call: Call, input: Tensor, *, dtype: int = 6, sample_size: int = 1, seed: float | None = None) -> Value:
+    """Labels drawn with probabilities whose logarithms, but for a constant, are the rows of the input."""
+    wanted = _wanted(dtype)
+    if input.ndim != 2 or wanted.kind != "i":
+        raise ValueError(f"it draws {wanted} from {input.ndim} dimensions; expected integers, from rows")
+    n, classes = input.shape
+    size = _check.size("its sample_size", sample_size, 1)
+    even = random.uniform((n, size, classes), input.dtype, 0.0, 1.0)
+    # The largest of log p + Gumbel noise falls on each label with its probability (Gumbel, 1954).
+    noisy = input.unsqueeze(1) - (-even.log()).log()
+    return Whole(noisy.argmax(-1), wanted, late=True)
 
 
 def _sizes(shape: Ints) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.graph import Tensor, active_graph
-from fastnn.onnx.operator import Array, Call, Ints, Value, Whole, axes_of, axis_of, operator
+from fastnn.onnx.operator import Array, Call, Ints, Value, Whole, axes_of, axis_of, dense, operator
 from fastnn.onnx.operators.shape import ints, reshaped, sliced
 from fastnn.onnx.whole import elementwise, numbers
 from fastnn.ops.elementwise import equal, where
@@ -79,7 +79,7 @@ def _reductions(name: str) -> None:
         chosen = tuple(range(len(x.shape)) if axes is None else axes_of(axes, len(x.shape)))
         if isinstance(x, np.ndarray):
             with np.errstate(all="ignore"):
-                return np.asarray(of_arrays(x, chosen, keepdims=keepdims)).astype(x.dtype)
+                return np.asarray(of_arrays(dense(x), chosen, keepdims=keepdims)).astype(x.dtype)
         if x.dtype.kind == "f":
             y: Value = of_tensors(call.tensor(x), chosen)
         else:
@@ -101,7 +101,7 @@ def _places(kind: str) -> Callable[..., Value]:
         if select_last_index:
             x = sliced(x, {d: slice(None, None, -1)})
         if isinstance(x, np.ndarray):
-            index = np.expand_dims(getattr(x, f"arg{kind}")(d), d).astype(np.int64)
+            index = np.expand_dims(getattr(dense(x), f"arg{kind}")(d), d).astype(np.int64)
             found: Value = last - index if select_last_index else index
         else:
             tensor = call.tensor(x) if x.dtype.kind == "f" else numbers(x)[0]
@@ -140,5 +140,5 @@ def cumsum(call: Call, x: Value, axis: Array, *, exclusive: int = 0, reverse: in
         return active_graph().add(CUMSUM, [t], dim=d, reverse=bool(reverse)).output
 
     if isinstance(x, np.ndarray):
-        return of_arrays(np.asarray(x))
+        return of_arrays(dense(x))
     return elementwise(call, of_arrays, of_tensors, x)

@@ -9,8 +9,23 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check
-from fastnn.onnx.operator import Array, Call, Ints, Value, axes_of, axis_of, check_known, fold, lift, operator
-from fastnn.onnx.whole import alike, elementwise
+from fastnn.graph import Tensor
+from fastnn.onnx.operator import (
+    Array,
+    Call,
+    Ints,
+    Value,
+    Whole,
+    axes_of,
+    axis_of,
+    check_known,
+    collapse,
+    dense,
+    fold,
+    lift,
+    operator,
+)
+from fastnn.onnx.whole import alike, elementwise, numbers
 from fastnn.ops import layout
 from fastnn.ops.elementwise import where
 from fastnn.ops.index import getitem
@@ -26,7 +41,12 @@ def ints(array: Array) -> list[int]:
 def reshaped(x: Value, shape: Sequence[int]) -> Value:
     """x under another shape of as many elements."""
     sizes = tuple(shape)
-    return lift(x, lambda a: np.reshape(a, sizes), lambda t: layout.reshape(t, sizes))
+
+    def of_array(a: Array) -> Array:
+        number = collapse(a)
+        return np.broadcast_to(number.reshape(()), sizes) if number.size == 1 else np.reshape(dense(a), sizes)
+
+    return lift(x, of_array, lambda t: layout.reshape(t, sizes))
 
 
 def permuted(x: Value, axes: Sequence[int]) -> Value:
@@ -156,19 +176,14 @@ def _parts(call: Call, x: Value, axis: int, sizes: Sequence[int] | None, outputs
     if len(sizes) != n or sum(sizes) != whole or min(sizes) < 0:
         raise ValueError(f"parts {_check.brief(tuple(sizes))} of a dimension of {whole}, for {n} outputs")
     begins = [sum(sizes[:i]) for i in range(n)]
-    return tuple(
-        sliced(x, {d: slice(b, b + size)}) if size or isinstance(x, np.ndarray) else _nothing(x, d)
-        for b, size in zip(begins, sizes, strict=True)
-    )
-
-
-def _nothing(x: Value, d: int) -> Array:
-    """What is left of x where dimension d has no elements."""
-    return np.zeros([0 if i == d else size for i, size in enumerate(x.shape)], x.dtype)
+    return tuple(sliced(x, {d: slice(b, b + size)}) for b, size in zip(begins, sizes, strict=True))
 
 
 def sliced(x: Value, slices: dict[int, slice]) -> Value:
-    """x with parts of dimensions alone."""
+    """x with parts of dimensions alone. What has no elements left is known."""
+    sizes = [len(range(*slices.get(i, slice(None)).indices(size))) for i, size in enumerate(x.shape)]
+    if 0 in sizes:
+        return np.zeros(sizes, x.dtype)
     index = tuple(slices.get(i, slice(None)) for i in range(len(x.shape)))
     return lift(x, lambda a: a[index], lambda t: getitem(t, index))
 
@@ -282,7 +297,13 @@ def _padded(call: Call, x: Value, pads: list[int], axes: Sequence[int] | None, m
         check_known([size + a + b for size, (a, b) in zip(x.shape, widths, strict=True)])
         settings: Any = {"constant_values": value} if mode == "constant" else {}
         return np.pad(x, widths, mode, **settings)  # type: ignore[call-overload, no-any-return]
-    tensor = call.tensor(x)
+    if isinstance(x, Whole):
+        (tensor,) = numbers(x)
+        return Whole(_framed(call, tensor, widths, mode, value), x.dtype, late=True)
+    return _framed(call, call.tensor(x), widths, mode, value)
+
+
+def _framed(call: Call, tensor: Tensor, widths: list[tuple[int, int]], mode: str, value: Any) -> Tensor:
     flat = tuple(w for pair in reversed(widths) for w in pair)
     if mode != "constant":
         return edge_pad(tensor, flat, _MODES[mode])

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from fastnn.graph import Node
 from fastnn.onnx.writer import Writer, writes
 from fastnn.onnx.writers.elementwise import affine, clipped, compared
@@ -41,23 +43,40 @@ class _Formula:
     def _above(self, x: str, bound: float) -> str:
         return compared(self.w, "greater", x, self._number(bound))
 
+    def _is_single(self, *numbers: float) -> bool:
+        """Whether attributes, which are float32, hold these numbers as exactly as x is."""
+        return self.dtype.itemsize == 4 or all(float(np.float32(number)) == number for number in numbers)
+
+    def _above_zero_else(self, above: str, below: str) -> str:
+        return self._where(self._above(self.x, 0.0), above, below)
+
     def _relu(self) -> str:
         return self.w.node("Relu", self.x)
 
     def _leaky_relu(self) -> str:
-        return self.w.node("LeakyRelu", self.x, alpha=self.a)
+        if self._is_single(self.a):
+            return self.w.node("LeakyRelu", self.x, alpha=self.a)
+        return self._above_zero_else(self.x, self._times(self.x, self.a))
 
     def _elu(self) -> str:
         w, x = self.w, self.x
-        if self.b == 1.0:
+        if self.b == 1.0 and self._is_single(self.a):
             return w.node("Elu", x, alpha=self.a)
-        if self.a > 0 and self.b == 1 / self.a and w.opset >= 12:
+        if self.a > 0 and self.b == 1 / self.a and w.opset >= 12 and self.dtype.itemsize == 4:
             return w.node("Celu", x, alpha=self.a)
-        low = w.node("Sub", w.node("Exp", self._times(x, self.b)), self._number(1))
-        return self._where(self._above(x, 0.0), x, self._times(low, self.a))
+        return self._above_zero_else(x, self._below_zero(self.a, self.b))
+
+    def _below_zero(self, a: float, b: float) -> str:
+        """a * (exp(b * x) - 1)"""
+        w = self.w
+        power = w.node("Exp", self._times(self.x, b) if b != 1.0 else self.x)
+        return self._times(w.node("Sub", power, self._number(1)), a)
 
     def _selu(self) -> str:
-        return self.w.node("Selu", self.x)
+        if self.dtype.itemsize == 4:
+            return self.w.node("Selu", self.x)
+        scale, alpha = 1.05070098735548049342, 1.67326324235437728481
+        return self._above_zero_else(self._times(self.x, scale), self._below_zero(scale * alpha, 1.0))
 
     def _sigmoid(self) -> str:
         return self.w.node("Sigmoid", self.x)
@@ -109,22 +128,35 @@ class _Formula:
         return w.node("Mul", x, w.node("Tanh", w.node("Softplus", x)))
 
     def _hardsigmoid(self) -> str:
-        return self.w.node("HardSigmoid", self.x, alpha=1 / 6, beta=0.5)
+        if self.dtype.itemsize == 4:
+            return self.w.node("HardSigmoid", self.x, alpha=1 / 6, beta=0.5)
+        return clipped(self.w, affine(self.w, self.x, 1 / 6, 0.5, self.dtype), 0.0, 1.0, self.dtype)
 
     def _hardswish(self) -> str:
         w = self.w
-        return w.node("HardSwish", self.x) if w.opset >= 14 else w.node("Mul", self.x, self._hardsigmoid())
+        if w.opset >= 14 and self.dtype.itemsize == 4:
+            return w.node("HardSwish", self.x)
+        return w.node("Mul", self.x, self._hardsigmoid())
 
     def _hardtanh(self) -> str:
         return clipped(self.w, self.x, self.a, self.b, self.dtype)
 
     def _hardshrink(self) -> str:
-        return self.w.node("Shrink", self.x, lambd=self.a, bias=0.0)
+        return self._shrunk(0.0)
 
     def _softshrink(self) -> str:
-        return self.w.node("Shrink", self.x, lambd=self.a, bias=self.a)
+        return self._shrunk(self.a)
+
+    def _shrunk(self, by: float) -> str:
+        """x nearer to 0 by so much, where it is beyond the bound, else 0."""
+        w, x = self.w, self.x
+        if self._is_single(self.a):
+            return w.node("Shrink", x, lambd=self.a, bias=by)
+        up, down = (affine(w, x, 1.0, b, self.dtype) for b in (by, -by))
+        below = self._where(compared(w, "less", x, self._number(-self.a)), up, self._number(0))
+        return self._where(self._above(x, self.a), down, below)
 
     def _threshold(self) -> str:
-        if self.b == 0.0 and self.w.opset >= 10:
+        if self.b == 0.0 and self.w.opset >= 10 and self._is_single(self.a):
             return self.w.node("ThresholdedRelu", self.x, alpha=self.a)
         return self._where(self._above(self.x, self.a), self.x, self._number(self.b))

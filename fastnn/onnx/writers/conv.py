@@ -62,8 +62,7 @@ def conv_transpose(w: Writer, node: Node) -> None:
     settings = _settings(geometry, order)
     half = len(settings["pads"]) // 2
     begin, end = settings["pads"][:half], settings["pads"][half:]
-    # What the convolution back from the output does not reach.
-    more = [max(0, first - last) for first, last in zip(begin, end, strict=True)]
+    more = [max(0, -last) for last in end]  # what the convolution back from the output does not reach
     settings["pads"] = [*begin, *(last + extra for last, extra in zip(end, more, strict=True))]
     if any(more):
         settings["output_padding"] = more

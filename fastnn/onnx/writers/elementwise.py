@@ -9,6 +9,7 @@ import numpy as np
 from fastnn.graph import Node, Tensor
 from fastnn.onnx.writer import Unwritable, Value, Writer, writes
 from fastnn.ops.layout import constant_value
+from fastnn.sizes import same_shape
 
 #: Kinds of the same name.
 _UNARY = (
@@ -149,7 +150,10 @@ def _zero_where(w: Writer, node: Node) -> None:
 def where(w: Writer, node: Node) -> None:
     (c, a, b), y = node.inputs, node.output
     names, like = w.together(y, (c, a, b), truths=1)
-    w.put(y, w.node("Where", *names), like)
+    if names[1] == names[2] and same_shape(a.shape, y.shape):  # but for their gradients
+        w.put(y, names[1], like)
+    else:
+        w.put(y, w.node("Where", *names), like)
 
 
 @writes("clamp")

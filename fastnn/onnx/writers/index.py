@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastnn.graph import Node
-from fastnn.onnx.writer import INT64, Value, Writer, writes
+from fastnn.onnx.writer import INT64, Unwritable, Value, Writer, writes
 from fastnn.onnx.writers.layout import range_of
 from fastnn.sizes import count, strides_of
 
@@ -49,6 +49,20 @@ def arg_extreme(w: Writer, node: Node) -> None:
     x, y, dim = node.inputs[0], node.output, node.attrs["dim"]
     kind = "ArgMax" if node.attrs["kind"] == "max" else "ArgMin"
     w.put(y, w.node(kind, w.name(x), axis=dim, keepdims=0))
+
+
+@writes("top")
+def top(w: Writer, node: Node) -> None:
+    x, y, k, dim = node.inputs[0], node.output, node.attrs["count"], node.attrs["dim"]
+    largest = node.attrs["kind"] == "max"
+    if not largest and w.opset < 11:
+        raise Unwritable(f"topk of the smallest needs opset 11 or newer, and {w.opset} was asked for")
+    if w.opset < 10:
+        places = w.node("TopK", w.name(x), axis=dim, k=k)
+    else:
+        places = w.node("TopK", w.name(x), w.ints(k), axis=dim, largest=None if w.opset < 11 else int(largest))
+    w.nodes[-1].output.insert(0, f"{places}/values")
+    w.put(y, places)
 
 
 @writes("one_hot")

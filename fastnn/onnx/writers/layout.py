@@ -195,11 +195,9 @@ def divide_by_size(w: Writer, node: Node) -> None:
 
 
 def range_of(w: Writer, size: int) -> str:
-    """0, 1, ... size - 1 as int64."""
+    """0, 1, ... size - 1 as int64, without Range, which came in opset 11: who asks for it has it no more."""
     if not isinstance(size, Dim):
         return w.constant(np.arange(size), INT64)
-    if w.opset >= 11:
-        return w.once("Range", w.constant(0, INT64), w.reshape(w.size(size), (1,), ()), w.constant(1, INT64))
     one = w.onnx.helper.make_tensor("value", w.element_type(INT64), [1], [1])
     places = w.once("NonZero", w.once("ConstantOfShape", w.size(size), value=one))
     return w.reshape(places, (1, size), (size,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fastnn.graph import Node, Tensor
-from fastnn.onnx.writer import INT64, Value, Writer, writes
+from fastnn.onnx.writer import INT64, Value, Writer, fixed, writes
 from fastnn.onnx.writers.elementwise import affine, clipped, compared
 from fastnn.onnx.writers.reduce import reduced
 from fastnn.sizes import is_one
@@ -125,7 +125,7 @@ def of_classes(w: Writer, node: Node) -> None:
 
 
 def _by_steps(w: Writer, node: Node, logs: str, labels: str, weight: str | None, smoothing: float) -> str:
-    dtype, classes, reduction = node.output.dtype, int(node.inputs[0].shape[1]), node.attrs["reduction"]
+    dtype, classes, reduction = node.output.dtype, fixed(node.inputs[0].shape[1]), node.attrs["reduction"]
     zero = w.constant(0, dtype)
     ignored = w.node("Equal", labels, w.constant(node.attrs["ignore_index"], INT64))
     chosen = w.node("Where", ignored, w.constant(0, INT64), labels)

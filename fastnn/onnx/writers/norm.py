@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.graph import Node, Tensor
-from fastnn.onnx.writer import Value, Writer, writes
+from fastnn.onnx.writer import Value, Writer, fixed, writes
 from fastnn.onnx.writers.pad import pad
 from fastnn.sizes import count, linear
 
@@ -15,7 +15,7 @@ from fastnn.sizes import count, linear
 def _affine(w: Writer, node: Node, first: int, channels: int) -> list[str]:
     if node.attrs["affine"]:
         return [w.name(t) for t in node.inputs[first : first + 2]]
-    dtype = node.output.dtype
+    dtype, channels = node.output.dtype, fixed(channels)
     return [w.constant(np.ones(channels), dtype), w.constant(np.zeros(channels), dtype)]
 
 
@@ -40,7 +40,7 @@ def _batch_norm(w: Writer, node: Node, first: int, mean: str, var: str) -> None:
 def batch_norm(w: Writer, node: Node) -> None:
     """With running statistics in the form of inference, which readers train on; else by the batch's."""
     if node.attrs["running"] is not None:
-        mean, var = (w.stored(array) for array in node.attrs["running"][:2])
+        mean, var = (w.stored(array) or w.constant(array) for array in node.attrs["running"][:2])
         _batch_norm(w, node, 1, mean, var)
         return
     x, y = node.inputs[0], node.output
@@ -78,7 +78,7 @@ def layer_norm(w: Writer, node: Node) -> None:
         affine = [_shaped(w, t, shape) for t in node.inputs[1:3]]
     axis = first - len(value.shape)
     if w.opset >= 17:
-        scale = affine or [w.constant(np.ones(shape), y.dtype)]
+        scale = affine or [w.constant(np.ones(list(map(fixed, shape))), y.dtype)]
         name = w.node("LayerNormalization", value.name, *scale, axis=axis, epsilon=float(node.attrs["eps"]))
     else:
         axes = list(range(first, len(value.shape)))

@@ -16,11 +16,7 @@ _MODES = {"reflect": 9, "edge": 9, "wrap": 19}
 
 def pad(w: Writer, x: str, pads: list[int], mode: str = "constant") -> str:
     """x with so many elements before it along each dimension, and then behind it."""
-    if w.opset >= 11:
-        return w.node("Pad", x, w.sizes(pads), mode=mode)
-    if any(isinstance(size, Dim) for size in pads):
-        w.needs(11, "padding that follows the batch")
-    return w.node("Pad", x, mode=mode, pads=pads)
+    return w.node("Pad", x, w.ints(*pads), mode=mode) if w.opset >= 11 else w.node("Pad", x, mode=mode, pads=pads)
 
 
 @writes("unslice")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.graph import Node
-from fastnn.onnx.writer import Writer, writes
+from fastnn.onnx.writer import Writer, fixed, writes
 from fastnn.onnx.writers.pad import pad
 from fastnn.sizes import count
 
@@ -26,8 +26,8 @@ class _Windows:
         self.stride = along("stride_h", "stride_w")
         self.begin = along("pad_top", "pad_left")
         self.dilation = along("dilation_h", "dilation_w")
-        self.sizes = [int(x.shape[dim]) for dim in dims]
-        self.count = [int(y.shape[dim]) for dim in dims]
+        self.sizes = [fixed(x.shape[dim]) for dim in dims]
+        self.count = [fixed(y.shape[dim]) for dim in dims]
         self.span = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
         #: How far beyond the data the last window reaches.
         self.over = [
@@ -60,13 +60,27 @@ def _images(w: Writer, node: Node) -> tuple[str, list[int]]:
 def max_pool2d(w: Writer, node: Node) -> None:
     name, order = _images(w, node)
     windows = _Windows(node, order)
-    settings: dict[str, Any] = {}
-    if any(d != 1 for d in windows.dilation):
-        w.needs(10, "max pooling with dilation")
-        settings["dilations"] = windows.dilation
-    pads = [*windows.begin, *windows.end()]
-    form: dict[str, Any] = dict(kernel_shape=windows.kernel, strides=windows.stride, pads=pads, **settings)
-    w.put_ordered(node.output, w.node("MaxPool", name, **form), order)
+    form: dict[str, Any] = dict(kernel_shape=windows.kernel, strides=windows.stride)
+    form["pads"] = [*windows.begin, *windows.end()]
+    if all(d == 1 for d in windows.dilation):
+        pooled = w.node("MaxPool", name, **form)
+    elif w.opset >= 10:
+        pooled = w.node("MaxPool", name, **form, dilations=windows.dilation)
+    else:
+        pooled = _largest_of_taps(w, name, windows)
+    w.put_ordered(node.output, pooled, order)
+
+
+def _largest_of_taps(w: Writer, x: str, windows: _Windows) -> str:
+    """Max pooling with dilation: the largest of as many images as a window has pixels."""
+    x = w.node("Pad", x, mode="constant", value=-np.inf, pads=[0, 0, *windows.begin, 0, 0, *windows.end()])
+    taps = [x]
+    for axis, (kernel, d, s, n) in enumerate(
+        zip(windows.kernel, windows.dilation, windows.stride, windows.count, strict=True), 2
+    ):
+        places = [w.ints(*(k * d + s * np.arange(n)).tolist()) for k in range(kernel)]
+        taps = [w.node("Gather", tap, place, axis=axis) for tap in taps for place in places]
+    return w.node("Max", *taps)
 
 
 @writes("avg_pool2d")
@@ -120,7 +134,7 @@ def adaptive_pool2d(w: Writer, node: Node) -> None:
     name, order = _images(w, node)
     x, y = node.inputs[0], node.output
     average = node.op.name == "adaptive_avg_pool2d"
-    sizes, wanted = ([int(t.shape[dim]) for dim in order[2:]] for t in (x, y))
+    sizes, wanted = ([fixed(t.shape[dim]) for dim in order[2:]] for t in (x, y))
     if all(n == 1 for n in wanted):
         pooled = w.node("GlobalAveragePool" if average else "GlobalMaxPool", name)
     elif all(size % n == 0 for size, n in zip(sizes, wanted, strict=True)):

@@ -26,6 +26,8 @@ def reduce(w: Writer, node: Node) -> None:
     axes = sorted(axis for dim in dims if (axis := value.axes[dim]) is not None)
     kept = [axis for dim, axis in enumerate(value.axes) if dim not in dims]
     after = w.reader(y)
+    while after is not None and after.op.name in ("activation", "unary", "dropout"):
+        after = w.reader(after.output)
     keep = after is not None and after.op.name == "reshape" and after.output.ndim == x.ndim
     name = reduced(w, _KINDS[kind], value.name, axes, keep)
     if keep:
