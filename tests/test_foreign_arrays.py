@@ -6,6 +6,7 @@ import pytest
 import fastnn as fn
 from fastnn import nn, optim
 from fastnn.data import ArrayDataset, DataLoader
+from fastnn.train.evaluation import predict
 
 from doors import NAMES, REFERENCE, Columns, Samples, Words, X, Y, bits, fitted, make, torch_dataset
 
@@ -310,3 +311,8 @@ def test_modules_and_steps_called_themselves_convert_nothing():
     for call in (lambda: trainer.model(X.astype(int)), lambda: step(X.astype(np.uint8), Y)):
         with pytest.raises(TypeError, match=r"holds integers; .* \.astype\(np.float32\)"):
             call()
+
+
+def test_a_model_without_parameters_keeps_float32_and_float64():
+    for given, dtype in (("float16", "float32"), ("float32", "float32"), ("float64", "float64"), ("int64", "float32")):
+        assert predict(nn.ReLU(), np.ones((3, 2), given)).dtype == dtype
