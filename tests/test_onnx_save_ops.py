@@ -177,8 +177,7 @@ def single(value):
     return np.ascontiguousarray(array, np.int64 if array.dtype.kind == "i" else np.float32).reshape(array.shape)
 
 
-#: What onnx's reference computes in single precision (the error function), or of other neighbours; from long rows it
-#: gathers each row's first label alone.
+#: What the reference of onnx computes in single precision (erf), of other neighbours, or of 64 places at most.
 NOT_BY_REFERENCE = {"nn.GELU()", "x.erf()", "nn.LocalResponseNorm(3)", "x.topk(2, 1)[0]"}
 DOUBLE = [(text, shape) for text, shape in ROWS if text not in ONE_BATCH | NOT_BY_REFERENCE]
 
