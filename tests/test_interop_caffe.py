@@ -79,6 +79,7 @@ def test_lenet_has_the_accuracy_that_other_readers_found():
 @needs_files
 def test_lenet_trains_on():
     model, (x, labels) = lenet(), digits(64)
+    assert not any(module.training for module in model.modules())  # what is loaded predicts
     step = fn.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.01))
     losses = [step(x, (labels.astype(np.int64) + 1) % 10) for _ in range(20)]
     assert losses[-1] < 0.5 * losses[0] and np.all(np.diff(losses[:10]) < 0)

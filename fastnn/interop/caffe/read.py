@@ -46,7 +46,8 @@ def load_caffe(
     Network
         Its inputs are the prototxt's, or what its data layers make, in order; its outputs, what no layer that is kept
         reads: one as an array, several as a tuple. Parameters have the layers' names: ``conv1.weight``; those of rate
-        0 (``lr_mult``) are not trained.
+        0 (``lr_mult``) are not trained. It is in evaluation mode, and predicts as in Caffe; ``train()`` it before a
+        TrainStep.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def load_caffe(
         left.update(dict.fromkeys(layer.tops))
     network = Network(build.modules, build.steps, list(shapes), list(left))
     network.input_shapes = tuple(None if shape is None else (None, *shape[1:]) for shape in shapes.values())
-    return network
+    return network.eval()
 
 
 # ---- files ------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ def load_torch7(path: str | os.PathLike[str]) -> nn.Module:
     Module
         Inputs are batches, as always. A table of inputs is several arguments, one of outputs a tuple. Layers have the
         names that they were given, or their positions: ``0``, ``1``, ...; parameters are float32. Labels of lookup
-        tables, and classes, count from 1 in Torch7: the former still do, and output 0 is class 1.
+        tables, and classes, count from 1 in Torch7: the former still do, and output 0 is class 1. It is in evaluation
+        mode; ``train()`` it before a TrainStep.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def load_torch7(path: str | os.PathLike[str]) -> nn.Module:
         raise ValueError(f"{name} is no intact file of Torch7: {damage}") from None
     if convert.problems:
         raise refusal(name, convert.problems)
-    return module
+    return module.eval()
 
 
 def _module_of(name: str, value: Any) -> Object:
