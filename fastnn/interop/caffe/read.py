@@ -112,7 +112,8 @@ def load_caffe(
         left.update(dict.fromkeys(layer.tops))
     network = Network(build.modules, build.steps, list(shapes), list(left))
     network.input_shapes = tuple(None if shape is None else (None, *shape[1:]) for shape in shapes.values())
-    return network.eval()
+    network.eval()
+    return network
 
 
 # ---- files ------------------------------------------------------------------------------------------
