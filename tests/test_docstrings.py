@@ -19,7 +19,6 @@ NEEDS = {
     "fastnn.train.minimize.minimize": "scipy",
     "fastnn.onnx": "onnx",
     "fastnn.sklearn": "sklearn",
-    "fastnn.interop.keras": "h5py",
     "fastnn.interop.mocha": "h5py",
     "fastnn.interop.caffe": "google.protobuf",
 }
