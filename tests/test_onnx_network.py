@@ -48,6 +48,16 @@ def mlp():
     return model(nodes, [value("x", ["N", 3, 4])], [value("y", ["N", 3])], arrays), arrays
 
 
+def test_a_trainer_gives_it_integers_as_numbers():
+    net = fn.onnx.load(mlp()[0])
+    x, y = RNG.integers(0, 9, (20, 3, 4)), RNG.integers(0, 3, 20)
+    trainer = fn.Trainer(net, loss=nn.CrossEntropyLoss(), optimizer=optim.SGD(net.parameters(), lr=1e-3))
+    assert np.array_equal(trainer.predict(x.astype(np.uint8)), net(x.astype(np.float32)))
+    trainer.fit((x, y), epochs=2, batch_size=8, verbose=0)
+    with pytest.raises(TypeError, match="has dtype int64; the network takes float32"):
+        net(x)
+
+
 def test_a_network_has_the_files_values_at_any_batch():
     data, arrays = mlp()
     net = fn.onnx.load(data)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn import _check
 from fastnn._check import FLOATS
-from fastnn.graph import CONSTANT, Tensor, TensorMethods, TraceError, active_graph, as_tensor
+from fastnn.graph import CONSTANT, IntegersError, Tensor, TensorMethods, TraceError, active_graph, as_tensor
 from fastnn.lowering.watch import Walk
 from fastnn.nn.parameter import Parameter
 from fastnn.onnx.file import Array, Diagram, Node, Port, Reference
@@ -174,7 +174,8 @@ class Run:
             return value
         if value.dtype != (wanted if wanted.kind == "f" else np.int64):
             mend = f": convert it with .astype(np.{wanted})" if wanted.kind != "b" else ""
-            raise TypeError(f"{what} has dtype {value.dtype}; the network takes {wanted}{mend}")
+            message = f"{what} has dtype {value.dtype}; the network takes {wanted}{mend}"
+            raise IntegersError(message, value) if value.dtype.kind != "f" else TypeError(message)
         return value if wanted.kind == "f" else Whole(value, wanted, late=not self.direct)
 
     def _left(self, port: Port) -> Tensor:
