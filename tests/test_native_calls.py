@@ -51,7 +51,8 @@ def callables():
 
 def test_no_function_is_left_out():
     without_arguments = {"built_isas", "available_isas", "get_isa", "get_num_threads", "openmp_version", "compiler",
-                         "registered_ops", "forks", "changed", "is_checking", "held_allocations", "threads_taken"}  # fmt: skip
+                         "registered_ops", "forks", "changed", "is_checking", "held_allocations",
+                         "threads_taken"}  # fmt: skip
     names = {name for name, _ in callables() if name.split(".")[1] not in without_arguments}
     assert names == {*CALLS, *SETTINGS, *ELSEWHERE}
 
