@@ -238,11 +238,9 @@ def load_arrays(
                 arrays[key] = _decoded(array, dtype, key)
         except _Damage as damage:
             if _is_pickled(file):
-                new = os.path.splitext(os.path.basename(name))[0] + ".safetensors"
                 raise ValueError(
                     f"{name} holds pickled objects, which could run code as they are read; convert it where you trust "
-                    "it: import torch, safetensors.torch as s; "
-                    f"s.save_file(torch.load(open({_check.brief(name)}, 'rb'), weights_only=True), {_check.brief(new)})"
+                    f"it: {unpickling(name)}"
                 ) from None
             raise ValueError(f"{name} is no intact safetensors file: {damage}") from None
         except _Refusal as refusal:
@@ -278,6 +276,13 @@ class _Refusal(Exception):
 def _dtype(name: str) -> np.dtype[Any]:
     dtype: np.dtype[Any] = np.dtype(np.float32 if name == "BF16" else _DTYPES[name]).newbyteorder("=")
     return dtype
+
+
+def unpickling(name: str) -> str:
+    """The line of Python that makes a safetensors file of a pickle of PyTorch's, whatever its name: hence `open`."""
+    new = os.path.splitext(os.path.basename(name))[0] + ".safetensors"
+    loaded = f"torch.load(open({_check.brief(name)}, 'rb'), weights_only=True)"
+    return f"import torch, safetensors.torch as s; s.save_file({loaded}, {_check.brief(new)})"
 
 
 def _is_pickled(file: Any) -> bool:

@@ -847,6 +847,18 @@ def surroundings(folder):
         os.environ.update(environment)
 
 
+def tries(reader, files):
+    """Let a reader try files; how it ended with them. One on which it breaks a promise is kept beside it."""
+    for data in files:
+        try:
+            reader(data)
+        except Exception as error:
+            kept = reader.folder / "finding"
+            kept.write_bytes(data)
+            raise AssertionError(f"{type(reader).__name__} broke a promise on {kept}") from error
+    return reader.endings
+
+
 def mutants(reader, seed, count):
     """Files that are always the same, if each is read before the next."""
     rng = random.Random(seed)

@@ -220,6 +220,7 @@ def test_every_public_name_has_a_docstring():
 
     missing = []
     rooms = (fn.debug, fn.random, fn.nn, fn.nn.functional, fn.nn.init, fn.optim, fn.data, fn.models, fn.testing)
+    rooms += (fn.onnx, fn.interop)
     for module in (fn, *rooms, fn.callbacks):
         here = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
         own_names = [n for n in here if not n.startswith("_")]

@@ -156,7 +156,10 @@ def test_half_a_file_never_raises_anything_but_one_error(tmp_path):
 MISTAKES = {
     "weights alone": (["predict", "w.safetensors", "x.npy"], ["holds weights and no network", "model.load(path)"]),
     "a checkpoint": (["eval", "c.safetensors", "--data", "digits"], ["a checkpoint of fastnn", "fn.load_checkpoint"]),
-    "a pickle": (["info", "p.pt"], ["pickled objects", "torch.load('p.pt', weights_only=True)", "save_file"]),
+    "a pickle": (
+        ["info", "p.pt"],
+        ["pickled objects", "torch.load(open('p.pt', 'rb'), weights_only=True)", "save_file"],
+    ),
     "arrays": (["info", "a.npz"], ["fn.interop.load_lasagne(path, model)"]),
     "no file": (["info", "missing.onnx"], ["missing.onnx: No such file or directory"]),
     "no samples": (["predict", "t.t7"], ["name the samples, such as: fastnn predict t.t7 x.npy"]),

@@ -11,7 +11,7 @@ import pytest
 from fastnn import _check, files
 
 import fuzz_forms as forms
-from fuzz_readers import READERS, Finding, Model, Reader, mutants, surroundings
+from fuzz_readers import READERS, Finding, Model, Reader, mutants, surroundings, tries
 
 SEED = int(os.environ.get("FASTNN_FUZZ_SEED", 1))
 #: Mutants of a reader that take a fifth of a second; the slow test takes fifty times as many.
@@ -37,17 +37,6 @@ def reader(request):
     folder = request.getfixturevalue("around") / "reader"
     folder.mkdir()
     return READERS[request.param](folder)
-
-
-def tries(reader, files):
-    for data in files:
-        try:
-            reader(data)
-        except Exception as error:
-            kept = reader.folder / "finding"
-            kept.write_bytes(data)
-            raise AssertionError(f"{type(reader).__name__} broke a promise on {kept}") from error
-    return reader.endings
 
 
 every_reader = pytest.mark.parametrize("reader", READERS, indirect=True)

@@ -8,7 +8,7 @@ import pytest
 from fastnn.interop.caffe import layers
 
 from fuzz_interop import READERS
-from fuzz_readers import mutants, surroundings
+from fuzz_readers import mutants, surroundings, tries
 
 SEED = int(os.environ.get("FASTNN_FUZZ_SEED", 1))
 #: Mutants of a reader: 1000 in all; the slow test takes a hundred times as many.
@@ -27,17 +27,6 @@ def reader(request, tmp_path, monkeypatch):
         folder = tmp_path / "reader"
         folder.mkdir()
         yield kind(folder)
-
-
-def tries(reader, files):
-    for data in files:
-        try:
-            reader(data)
-        except Exception as error:
-            kept = reader.folder / "finding"
-            kept.write_bytes(data)
-            raise AssertionError(f"{type(reader).__name__} broke a promise on {kept}") from error
-    return reader.endings
 
 
 def test_mutants_of_a_file_are_accepted_or_refused_as_promised(reader, request):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastnn import _check
-from fastnn.files import named, read_forms
+from fastnn.files import named, read_forms, unpickling
 from fastnn.nn.module import Module
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -28,11 +28,6 @@ NAMES = {
     "npz": "NumPy's .npz",
     "pickled": "pickled objects, PyTorch's perhaps",
 }
-#: The line that makes a safetensors file of a pickle of PyTorch's.
-UNPICKLE = (
-    "python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('{}', weights_only=True), "
-    "'model.safetensors')\""
-)
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
@@ -176,8 +171,7 @@ _READERS: dict[str, Callable[[str], Module]] = {"onnx": _onnx, "keras": _keras, 
 def _no_network(kind: str, name: str) -> str:
     """Why there is no network, and what helps."""
     if kind == "pickled":
-        line = UNPICKLE.format(_check.brief(name, str))
-        return f"it would run what it likes when it is read; make it safetensors: {line}"
+        return f"it would run what it likes when it is read; make it safetensors: {unpickling(name)}"
     if kind == "npz":
         return "it holds arrays alone; fn.interop.load_lasagne(path, model) reads Theano's into a model"
     read = "fn.load_checkpoint(path, model)" if kind == "checkpoint" else "model.load(path)"
